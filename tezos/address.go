@@ -1,0 +1,14 @@
+package tezos
+
+import "strings"
+
+// CheckAddress returns nil when s is the address of an account that can be paid
+// or called: a public key hash (tz1 to tz5) or a smart contract (KT1).
+func CheckAddress(s string) error {
+	if strings.HasPrefix(s, contractPrefix.text) {
+		_, err := contractPrefix.decode(s)
+		return err
+	}
+	_, err := ParsePublicKeyHash(s)
+	return err
+}

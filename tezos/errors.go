@@ -1,0 +1,47 @@
+package tezos
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrMalformed is what every error of [ParseRequest] Is. ErrUnknownLayout is
+// what those Is as well that a new protocol would cause: a consensus tag or
+// length that this package does not know.
+var (
+	ErrMalformed     = errors.New("malformed payload")
+	ErrUnknownLayout = errors.New("unknown consensus layout")
+)
+
+// ParseError says why and where a payload was refused. It quotes no more of the
+// payload than a tag, a length or a number. It always Is [ErrMalformed].
+type ParseError struct {
+	Offset int    // of the byte that decided, counted from the magic byte
+	Reason string // one line, without the offset
+	Err    error  // ErrMalformed or ErrUnknownLayout
+}
+
+// Error gives the reason and the offset, as in "malformed payload: block round
+// -1 is negative (offset 120)".
+func (e *ParseError) Error() string {
+	return fmt.Sprintf("%v: %s (offset %d)", ErrMalformed, e.Reason, e.Offset)
+}
+
+// Is tells whether target is [ErrMalformed] or the more exact error within.
+func (e *ParseError) Is(target error) bool {
+	return target == ErrMalformed || target == e.Err
+}
+
+func malformed(offset int, format string, args ...any) *ParseError {
+	return &ParseError{Offset: offset, Reason: fmt.Sprintf(format, args...), Err: ErrMalformed}
+}
+
+// unknownLayout refuses a consensus payload of size bytes whose tag or length
+// belongs to no known protocol. A block has no tag: its magic byte stands for it.
+func unknownLayout(offset int, tag byte, size int) *ParseError {
+	return &ParseError{
+		Offset: offset,
+		Reason: fmt.Sprintf("%v: tag 0x%02x, %d bytes", ErrUnknownLayout, tag, size),
+		Err:    ErrUnknownLayout,
+	}
+}

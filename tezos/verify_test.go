@@ -1,0 +1,252 @@
+package tezos_test
+
+import (
+	"crypto/elliptic"
+	"errors"
+	"math/big"
+	"slices"
+	"strings"
+	"testing"
+
+	"pawl/tezos"
+)
+
+// signed is a vector with the key and signature of its payload.
+type signed struct {
+	name   string
+	key    tezos.PublicKey
+	digest tezos.Digest
+	text   string
+}
+
+func readSigned(tb testing.TB) []signed {
+	tb.Helper()
+	var all []signed
+	for _, v := range readVectors(tb) {
+		if v.get("signature") != "" && !strings.HasPrefix(v.get("signature"), "mdsig") {
+			all = append(all, signed{v.name, parseKey(tb, v.get("public_key")), tezos.DigestOf(v.payload), v.get("signature")})
+		}
+	}
+	return all
+}
+
+func (s signed) signature(tb testing.TB) tezos.Signature {
+	tb.Helper()
+	sig, err := tezos.ParseSignature(s.text)
+	if err != nil {
+		tb.Fatalf("%s: %v", s.name, err)
+	}
+	return sig
+}
+
+func TestSignatureVectors(t *testing.T) {
+	t.Parallel()
+	tried := map[tezos.KeyKind]int{}
+	for _, s := range readSigned(t) {
+		tried[s.key.Kind()]++
+		if s.key.Kind() == tezos.BLS12381 {
+			if sig, err := tezos.ParseSignature(s.text); err == nil {
+				t.Errorf("%s: %s is accepted", s.name, sig)
+			}
+			continue
+		}
+		sig := s.signature(t)
+		if sig.String() != s.text {
+			t.Errorf("%s: prints as %s, want %s", s.name, sig, s.text)
+		}
+		if err := s.key.Verify(s.digest, sig); err != nil {
+			t.Errorf("%s: %v", s.name, err)
+		}
+		low := sig.LowS()
+		if err := s.key.Verify(s.digest, low); err != nil {
+			t.Errorf("%s: low s: %v", s.name, err)
+		}
+		if low.LowS() != low {
+			t.Errorf("%s: LowS twice differs", s.name)
+		}
+	}
+	if tried[tezos.Ed25519] < 5 || tried[tezos.Secp256k1] < 1 || tried[tezos.P256] < 2 || tried[tezos.BLS12381] < 3 {
+		t.Errorf("too few signatures tried: %v", tried)
+	}
+}
+
+// A single bit decides, wherever it is.
+func TestVerifyRefusesEveryFlippedBit(t *testing.T) {
+	t.Parallel()
+	for _, s := range oneOfEach(t) {
+		raw := s.signature(t).Bytes()
+		for bit := range 8 * len(raw) {
+			flipped := slices.Clone(raw)
+			flipped[bit/8] ^= 1 << (bit % 8)
+			wantBad(t, s, newSignature(t, s.key.Kind(), flipped), "flipped bit")
+		}
+		other := s
+		other.digest[31] ^= 1
+		wantBad(t, other, s.signature(t), "other digest")
+	}
+}
+
+// oneOfEach gives a signature of a tz1, a tz2 and a tz3 key.
+func oneOfEach(tb testing.TB) []signed {
+	tb.Helper()
+	var chosen []signed
+	for _, kind := range []tezos.KeyKind{tezos.Ed25519, tezos.Secp256k1, tezos.P256} {
+		all := readSigned(tb)
+		i := slices.IndexFunc(all, func(s signed) bool { return s.key.Kind() == kind })
+		if i < 0 {
+			tb.Fatalf("no signature of a %s key", kind)
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen
+}
+
+func newSignature(tb testing.TB, kind tezos.KeyKind, raw []byte) tezos.Signature {
+	tb.Helper()
+	sig, err := tezos.NewSignature(kind, raw)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return sig
+}
+
+func wantBad(t *testing.T, s signed, sig tezos.Signature, why string) {
+	t.Helper()
+	if err := s.key.Verify(s.digest, sig); !errors.Is(err, tezos.ErrBadSignature) {
+		t.Errorf("%s: %s: error %v, want ErrBadSignature (%s)", s.name, why, err, sig)
+	}
+}
+
+// withS gives the signature with another s.
+func withS(tb testing.TB, kind tezos.KeyKind, sig tezos.Signature, s *big.Int) tezos.Signature {
+	tb.Helper()
+	raw := sig.Bytes()
+	s.FillBytes(raw[32:])
+	return newSignature(tb, kind, raw)
+}
+
+func TestHighS(t *testing.T) {
+	t.Parallel()
+	for _, s := range oneOfEach(t)[1:] {
+		kind := s.key.Kind()
+		order := groupOrder(kind)
+		low := s.signature(t).LowS()
+		twin := new(big.Int).Sub(order, new(big.Int).SetBytes(low.Bytes()[32:]))
+		high := withS(t, kind, low, twin)
+		if high.LowS() != low || high == low {
+			t.Errorf("%s: low s of the twin is not the signature", s.name)
+		}
+		if kind == tezos.P256 {
+			if err := s.key.Verify(s.digest, high); err != nil {
+				t.Errorf("tz3 high s: %v", err)
+			}
+			continue
+		}
+		wantBad(t, s, high, "high s")
+		generic, err := tezos.ParseSignature(genericText(t, high))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantBad(t, s, generic, "generic high s")
+	}
+}
+
+func groupOrder(kind tezos.KeyKind) *big.Int {
+	if kind == tezos.P256 {
+		return elliptic.P256().Params().N
+	}
+	// SEC 2, section 2.4.1.
+	order, _ := new(big.Int).SetString("fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141", 16)
+	return order
+}
+
+func TestScalarsOutOfRange(t *testing.T) {
+	t.Parallel()
+	for _, s := range oneOfEach(t)[1:] {
+		kind := s.key.Kind()
+		order := groupOrder(kind)
+		sig := s.signature(t).LowS()
+		over := new(big.Int).Add(order, big.NewInt(1))
+		most := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 256), big.NewInt(1))
+		for name, value := range map[string]*big.Int{"zero": big.NewInt(0), "order": order, "order + 1": over, "2^256-1": most} {
+			bad := withS(t, kind, sig, value)
+			wantBad(t, s, bad, "s is "+name)
+			if bad.LowS() != bad {
+				t.Errorf("%s: LowS changes s = %s", kind, name)
+			}
+			raw := sig.Bytes()
+			value.FillBytes(raw[:32])
+			wantBad(t, s, newSignature(t, kind, raw), "r is "+name)
+		}
+		wantBad(t, s, newSignature(t, kind, make([]byte, 64)), "r and s are zero")
+	}
+}
+
+// s at half the order is the last low one.
+func TestLowSBoundary(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []tezos.KeyKind{tezos.Secp256k1, tezos.P256} {
+		half := new(big.Int).Rsh(groupOrder(kind), 1)
+		zero := newSignature(t, kind, make([]byte, 64))
+		low := withS(t, kind, zero, half)
+		high := withS(t, kind, zero, new(big.Int).Add(half, big.NewInt(1)))
+		if low.LowS() != low || high.LowS() != low {
+			t.Errorf("%s: low s of n/2 is %x, of n/2+1 %x", kind, low.LowS().Bytes(), high.LowS().Bytes())
+		}
+	}
+}
+
+func TestLowSLeavesOthers(t *testing.T) {
+	t.Parallel()
+	raw := slices.Repeat([]byte{0xf0}, 64)
+	ed := newSignature(t, tezos.Ed25519, raw)
+	if ed.LowS() != ed {
+		t.Error("tz1 signature changes")
+	}
+	generic, err := tezos.ParseSignature(genericText(t, ed))
+	if err != nil || generic.LowS() != generic {
+		t.Errorf("generic signature changes: %v", err)
+	}
+}
+
+func TestSignatureOfAnotherKind(t *testing.T) {
+	t.Parallel()
+	all := oneOfEach(t)
+	for i, s := range all {
+		raw := s.signature(t).Bytes()
+		wrong := newSignature(t, all[(i+1)%3].key.Kind(), raw)
+		wantBad(t, s, wrong, "signature of another kind")
+	}
+}
+
+func TestTz4CannotBeVerified(t *testing.T) {
+	t.Parallel()
+	v := readVector(t, "testdata/calc-attestation-bls-tz4.txt")
+	key := parseKey(t, v.get("public_key"))
+	for _, s := range oneOfEach(t) {
+		err := key.Verify(s.digest, s.signature(t))
+		if err == nil || errors.Is(err, tezos.ErrBadSignature) {
+			t.Errorf("%s signature at a tz4 key: %v", s.key.Kind(), err)
+		}
+	}
+}
+
+func TestNewSignature(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []tezos.KeyKind{tezos.Ed25519, tezos.Secp256k1, tezos.P256} {
+		for _, size := range []int{0, 1, 32, 63, 65, 96, 2420} {
+			if _, err := tezos.NewSignature(kind, make([]byte, size)); err == nil {
+				t.Errorf("%s signature of %d bytes is accepted", kind, size)
+			}
+		}
+		raw := []byte(strings.Repeat("\xff", 64))
+		if got := newSignature(t, kind, raw).Bytes(); !slices.Equal(got, raw) {
+			t.Errorf("%s: bytes changed to %x", kind, got)
+		}
+	}
+	for _, kind := range []tezos.KeyKind{tezos.BLS12381, tezos.MLDSA44, 77} {
+		if _, err := tezos.NewSignature(kind, make([]byte, 64)); err == nil {
+			t.Errorf("%s signature is accepted", kind)
+		}
+	}
+}
