@@ -1,0 +1,197 @@
+package grep11
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"pawl/signer/grep11/pb"
+)
+
+const (
+	// callTimeout bounds one call; a caller that has five seconds can try twice.
+	callTimeout = 2 * time.Second
+
+	// defaultMaxInFlight is the queue depth of a crypto card's domain (QDEPTH 08 of
+	// lszcrypt): more calls at once would wait in the card.
+	defaultMaxInFlight = 8
+
+	// keepaliveTime is the shortest that gRPC servers allow unless told otherwise
+	// (keepalive.EnforcementPolicy.MinTime); below it they answer with GOAWAY.
+	keepaliveTime = 5 * time.Minute
+
+	// connectTimeout and maxBackoff together are below three seconds, jitter included:
+	// a server that is back is used again by then, even when its host was off.
+	connectTimeout = 1500 * time.Millisecond
+	maxBackoff     = time.Second
+)
+
+// Dialect is the generation of the wire format in which requests carry a key.
+type Dialect string
+
+// A request of Both carries the key in either form, so that any server finds it.
+const (
+	Both Dialect = "both"
+	V1   Dialect = "v1" // the raw blob
+	V2   Dialect = "v2" // a KeyBlob message
+)
+
+// ParseDialect reads "both", "v1" or "v2"; "" is Both.
+func ParseDialect(s string) (Dialect, error) {
+	switch d := Dialect(s); d {
+	case "":
+		return Both, nil
+	case Both, V1, V2:
+		return d, nil
+	}
+	return "", fmt.Errorf("grep11 dialect %q: want both, v1 or v2", s)
+}
+
+// Config says how to reach one GREP11 server.
+type Config struct {
+	Address string // host:port
+
+	// PEM files of mutual TLS, required. They are read again at each handshake, so a
+	// renewed certificate is used from the next connection on.
+	CertPath, KeyPath, CACertPath string
+
+	ServerName  string  // name in the server's certificate; default the host of Address
+	Dialect     Dialect // default Both
+	MaxInFlight int     // calls at once, others wait; 0 means 8
+	Plaintext   bool    // no TLS; only with a loopback Address
+
+	// OnCall, unless nil, is told each call after its end: its duration without the wait
+	// for a turn, and the error that the caller gets. It must be safe for concurrent use.
+	OnCall func(rpc string, elapsed time.Duration, err error)
+}
+
+// Client is one long-lived connection to one server, safe for concurrent use.
+type Client struct {
+	conn     *grpc.ClientConn
+	crypto   pb.CryptoClient
+	dialect  Dialect
+	inFlight chan struct{}
+	onCall   func(rpc string, elapsed time.Duration, err error)
+}
+
+// Dial checks cfg, reads the certificates and begins to connect in the background; a
+// server that is down is no error here. The caller must Close the client.
+func Dial(cfg Config) (*Client, error) {
+	dialect, err := ParseDialect(string(cfg.Dialect))
+	if err != nil {
+		return nil, err
+	}
+	if cfg.MaxInFlight < 0 {
+		return nil, fmt.Errorf("grep11 calls in flight: %d is negative", cfg.MaxInFlight)
+	}
+	if cfg.MaxInFlight == 0 {
+		cfg.MaxInFlight = defaultMaxInFlight
+	}
+	conn, err := connect(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{
+		conn:     conn,
+		crypto:   pb.NewCryptoClient(conn),
+		dialect:  dialect,
+		inFlight: make(chan struct{}, cfg.MaxInFlight),
+		onCall:   cfg.OnCall,
+	}, nil
+}
+
+func connect(cfg Config) (*grpc.ClientConn, error) {
+	host, err := hostOf(cfg.Address)
+	if err != nil {
+		return nil, err
+	}
+	creds, err := transportCredentials(cfg, host)
+	if err != nil {
+		return nil, err
+	}
+	// passthrough leaves names to the dialer, which resolves anew at each attempt; gRPC's
+	// own resolver would back off for minutes after one failure.
+	conn, err := grpc.NewClient("passthrough:///"+cfg.Address,
+		grpc.WithTransportCredentials(creds),
+		grpc.WithNoProxy(), // an HTTP proxy of the environment is not the way to an HSM
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableRetry(), // the caller decides what is asked again, and where
+		grpc.WithIdleTimeout(0),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{
+				BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxBackoff,
+			},
+			MinConnectTimeout: connectTimeout,
+		}),
+		// The timeout also bounds how long the kernel waits for an acknowledgement
+		// (TCP_USER_TIMEOUT): a dead peer costs one call, not the next ones.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: keepaliveTime, Timeout: callTimeout, PermitWithoutStream: true,
+		}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("grep11 address %q: %v", cfg.Address, err)
+	}
+	conn.Connect()
+	return conn, nil
+}
+
+// hostOf returns the host of host:port, without the brackets of an IPv6 address.
+func hostOf(address string) (string, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || host == "" {
+		return "", fmt.Errorf("grep11 address %q: want host:port", address)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return "", fmt.Errorf("grep11 address %q: port %q is not a number from 1 to 65535", address, port)
+	}
+	return host, nil
+}
+
+// Ping asks for the mechanism list: nil when the server and its card answer.
+func (c *Client) Ping(ctx context.Context) error {
+	_, err := call(ctx, c, "GetMechanismList", c.crypto.GetMechanismList, &pb.GetMechanismListRequest{})
+	return err
+}
+
+// Close ends the connection; calls in flight fail.
+func (c *Client) Close() error {
+	if err := c.conn.Close(); err != nil {
+		return errors.New("grep11 client closed twice")
+	}
+	return nil
+}
+
+// call makes one RPC: it waits for its turn within ctx, then has callTimeout.
+func call[Request, Response any](
+	ctx context.Context, c *Client, rpc string,
+	send func(context.Context, Request, ...grpc.CallOption) (Response, error), request Request,
+) (Response, error) {
+	var none Response
+	select {
+	case c.inFlight <- struct{}{}:
+		defer func() { <-c.inFlight }()
+	case <-ctx.Done():
+		return none, &transportError{rpc, status.FromContextError(ctx.Err())}
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	start := time.Now()
+	response, err := send(ctx, request)
+	err = callError(rpc, err)
+	if c.onCall != nil {
+		c.onCall(rpc, time.Since(start), err)
+	}
+	if err != nil {
+		return none, err
+	}
+	return response, nil
+}

@@ -1,0 +1,95 @@
+package grep11
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode"
+
+	grpccodes "google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"pawl/signer/grep11/pb"
+)
+
+// Error is a Grep11Error of the server, named.
+type Error struct {
+	RPC    string
+	Code   Code
+	Detail string // the server's words, one line
+}
+
+// Error names the call and the code on one line, then quotes the server.
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s: %v (0x%x): %s", e.RPC, e.Code, uint64(e.Code), e.Detail)
+}
+
+// transportError is a gRPC status without a Grep11Error: the call may not have reached the card.
+type transportError struct {
+	rpc    string
+	status *status.Status
+}
+
+func (e *transportError) Error() string {
+	return fmt.Sprintf("%s: %v: %s", e.rpc, e.status.Code(), oneLine(e.status.Message()))
+}
+
+// GRPCStatus lets status.Code and status.FromError see the gRPC code.
+func (e *transportError) GRPCStatus() *status.Status { return e.status }
+
+// Is lets a gRPC code that stands for an error of a context be tested as that error.
+func (e *transportError) Is(target error) bool {
+	code := e.status.Code()
+	return code == grpccodes.DeadlineExceeded && target == context.DeadlineExceeded ||
+		code == grpccodes.Canceled && target == context.Canceled
+}
+
+// callError turns an error of gRPC into *Error or *transportError.
+func callError(rpc string, err error) error {
+	if err == nil {
+		return nil
+	}
+	st := status.Convert(err)
+	for _, detail := range st.Details() {
+		if e, ok := detail.(*pb.Grep11Error); ok {
+			return &Error{RPC: rpc, Code: Code(e.GetCode()), Detail: oneLine(e.GetDetail())}
+		}
+	}
+	return &transportError{rpc, st}
+}
+
+// Transient reports whether the same call may succeed when it is made again, here or
+// on another server: the connection failed, time ran out, or the card is in trouble. A
+// return code decides alone, whatever gRPC code came with it.
+func Transient(err error) bool {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return codes[e.Code].transient
+	}
+	code := status.Code(err)
+	return code == grpccodes.Unavailable || code == grpccodes.DeadlineExceeded
+}
+
+// maxDetail is enough for any message of a server; more would flood the log.
+const maxDetail = 300
+
+// longWord is what a key blob looks like when a server quotes it, in hex or base64. A
+// label of a host name has at most 63 characters (RFC 1035 section 2.3.4).
+var longWord = regexp.MustCompile(`[0-9A-Za-z+=]{64,}`)
+
+// oneLine makes words of a server fit for an error: printable, short, no key material.
+func oneLine(s string) string {
+	s = longWord.ReplaceAllString(s, redacted)
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, s)
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > maxDetail {
+		s = strings.ToValidUTF8(s[:maxDetail], "") + "…"
+	}
+	return s
+}

@@ -1,0 +1,101 @@
+package grep11
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"pawl/signer/grep11/pb"
+	"pawl/tezos"
+)
+
+// Generated is a new key pair as the server made it.
+type Generated struct {
+	Blob      Blob
+	PublicKey tezos.PublicKey
+	SPKI      []byte // CKA_PUBLIC_KEY_INFO as the HSM gave it
+}
+
+// Generate makes a key pair of kind tz1, tz2 or tz3 in the HSM, for signing only, and
+// extractable only on demand. The answer is checked: one private blob with a sound head
+// that is not extractable unless asked, and a public key of the kind.
+func (c *Client) Generate(ctx context.Context, kind tezos.KeyKind, extractable bool) (Generated, error) {
+	method, err := methodOf(kind)
+	if err != nil {
+		return Generated{}, err
+	}
+	response, err := call(ctx, c, "GenerateKeyPair", c.crypto.GenerateKeyPair, keyPairRequest(method.curve, extractable))
+	if err != nil {
+		return Generated{}, err
+	}
+	generated, err := readKeyPair(response)
+	if err != nil {
+		return Generated{}, fmt.Errorf("GenerateKeyPair: %v", err)
+	}
+	if got := generated.PublicKey.Kind(); got != kind {
+		return Generated{}, fmt.Errorf("GenerateKeyPair: asked for a %v key, got %v", kind, got)
+	}
+	header, err := generated.Blob.Header()
+	if err != nil {
+		return Generated{}, fmt.Errorf("GenerateKeyPair: %v", err)
+	}
+	if header.Extractable && !extractable {
+		return Generated{}, errors.New("GenerateKeyPair: the server made the key extractable unasked")
+	}
+	return generated, nil
+}
+
+func keyPairRequest(curve string, extractable bool) *pb.GenerateKeyPairRequest {
+	return &pb.GenerateKeyPairRequest{
+		Mech: &pb.Mechanism{Mechanism: MechECKeyPairGen},
+		PrivKeyTemplate: map[uint64]*pb.AttributeValue{
+			AttrSign:        truth(true),
+			AttrPrivate:     truth(true),
+			AttrSensitive:   truth(true),
+			AttrExtractable: truth(extractable),
+		},
+		PubKeyTemplate: map[uint64]*pb.AttributeValue{
+			AttrECParams: {OneAttr: &pb.AttributeValue_AttributeB{AttributeB: []byte(curve)}},
+			AttrVerify:   truth(true),
+		},
+	}
+}
+
+func truth(b bool) *pb.AttributeValue {
+	return &pb.AttributeValue{OneAttr: &pb.AttributeValue_AttributeTF{AttributeTF: b}}
+}
+
+func readKeyPair(response *pb.GenerateKeyPairResponse) (Generated, error) {
+	blob, err := onlyBlob(response.GetPrivKey(), response.GetPrivKeyBytes())
+	if err != nil {
+		return Generated{}, fmt.Errorf("private key: %v", err)
+	}
+	if spki := response.GetPubKey().GetAttributes()[AttrPublicKeyInfo].GetAttributeB(); len(spki) > 0 {
+		key, _, err := parseSPKI(spki)
+		return Generated{Blob: blob, PublicKey: key, SPKI: spki}, err
+	}
+	public, err := onlyBlob(response.GetPubKey(), response.GetPubKeyBytes())
+	if err != nil {
+		return Generated{}, fmt.Errorf("public key: %v", err)
+	}
+	key, spki, err := parseSPKI(public)
+	return Generated{Blob: blob, PublicKey: key, SPKI: spki}, err
+}
+
+// onlyBlob is the first blob of a KeyBlob, else the raw one; servers that send both send the same twice.
+func onlyBlob(message *pb.KeyBlob, raw []byte) ([]byte, error) {
+	var first []byte
+	if blobs := message.GetKeyBlobs(); len(blobs) > 0 {
+		first = blobs[0]
+	}
+	switch {
+	case len(first) == 0 && len(raw) == 0:
+		return nil, errors.New("the server sent no blob")
+	case len(first) == 0:
+		return raw, nil
+	case len(raw) > 0 && !bytes.Equal(first, raw):
+		return nil, errors.New("the server sent two different blobs")
+	}
+	return first, nil
+}

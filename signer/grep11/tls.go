@@ -1,0 +1,130 @@
+package grep11
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// transportCredentials gives mutual TLS, or none for a loopback host when cfg asks for it.
+func transportCredentials(cfg Config, host string) (credentials.TransportCredentials, error) {
+	if cfg.Plaintext {
+		if !isLoopback(host) {
+			return nil, fmt.Errorf("grep11 address %q: without TLS only a loopback address will do", cfg.Address)
+		}
+		return insecure.NewCredentials(), nil
+	}
+	files := tlsFiles{cert: cfg.CertPath, key: cfg.KeyPath, ca: cfg.CACertPath, serverName: cfg.ServerName}
+	if files.serverName == "" {
+		files.serverName = host
+	}
+	config, err := files.load()
+	if err != nil {
+		return nil, err
+	}
+	return mutualTLS{credentials.NewTLS(config), files}, nil
+}
+
+func isLoopback(host string) bool {
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
+}
+
+// mutualTLS reads the files anew for each handshake, so that renewed ones are used.
+type mutualTLS struct {
+	credentials.TransportCredentials // made of the files as they were at Dial; for Info only
+	files                            tlsFiles
+}
+
+// ClientHandshake authenticates both sides with the files as they are now.
+func (m mutualTLS) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	config, err := m.files.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	secured, info, err := credentials.NewTLS(config).ClientHandshake(ctx, authority, conn)
+	if err != nil {
+		return nil, nil, err
+	}
+	return explainedConn{secured}, info, nil
+}
+
+// Clone returns m: it holds nothing that changes.
+func (m mutualTLS) Clone() credentials.TransportCredentials { return m }
+
+// explainedConn says why a write failed. In TLS 1.3 a server refuses a client certificate
+// after the client's handshake: the next write meets a closed connection, and the reason,
+// an alert, waits to be read (RFC 8446 section 4.4.2.4).
+type explainedConn struct{ net.Conn }
+
+// alertTimeout is how long to look for an alert; it came before the connection was closed.
+const alertTimeout = 100 * time.Millisecond
+
+// Write returns the peer's alert instead of the error that it caused.
+func (c explainedConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if err == nil {
+		return n, nil
+	}
+	if c.SetReadDeadline(time.Now().Add(alertTimeout)) == nil {
+		_, alert := c.Read(make([]byte, 1)) // nothing is lost: the connection is dead
+		if op, ok := errors.AsType[*net.OpError](alert); ok && op.Op == "remote error" {
+			return n, alert
+		}
+	}
+	return n, err
+}
+
+type tlsFiles struct{ cert, key, ca, serverName string }
+
+func (f tlsFiles) load() (*tls.Config, error) {
+	if f.cert == "" || f.key == "" || f.ca == "" {
+		return nil, errors.New("grep11 mutual TLS: set cert_path, key_path and cacert_path")
+	}
+	cert, err := f.clientCertificate()
+	if err != nil {
+		return nil, err
+	}
+	pool, err := f.authorities()
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		ServerName: f.serverName,
+		RootCAs:    pool,
+		// Not Certificates: a certificate that the server's CA list does not cover would
+		// then be held back, and the server would complain of none at all.
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil },
+	}, nil
+}
+
+func (f tlsFiles) clientCertificate() (*tls.Certificate, error) {
+	cert, err := tls.LoadX509KeyPair(f.cert, f.key)
+	if err != nil {
+		return nil, fmt.Errorf("grep11 client certificate %s with key %s: %v", f.cert, f.key, err)
+	}
+	if end := cert.Leaf.NotAfter; time.Now().After(end) {
+		return nil, fmt.Errorf("grep11 client certificate %s expired at %s", f.cert, end.Format(time.RFC3339))
+	}
+	return &cert, nil
+}
+
+func (f tlsFiles) authorities() (*x509.CertPool, error) {
+	pem, err := os.ReadFile(f.ca)
+	if err != nil {
+		return nil, fmt.Errorf("grep11 CA certificate: %v", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("grep11 CA certificate %s: no certificate in PEM form", f.ca)
+	}
+	return pool, nil
+}
