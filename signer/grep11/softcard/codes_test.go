@@ -1,0 +1,373 @@
+package softcard_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"slices"
+	"testing"
+
+	"pawl/signer/grep11"
+	"pawl/signer/grep11/pb"
+)
+
+// flipped changes the lowest bit of the byte at offset, from the end when negative.
+func flipped(blob []byte, offset int) []byte {
+	changed := bytes.Clone(blob)
+	changed[(offset+len(blob))%len(blob)] ^= 1
+	return changed
+}
+
+func TestEachWrongKeyHasItsCode(t *testing.T) {
+	t.Parallel()
+	card := newCard(t, 1)
+	c := client(t, card)
+	for _, curve := range testCurves {
+		t.Run(curve.name, func(t *testing.T) {
+			t.Parallel()
+			pair := curve.pair(t, over(c))
+			priv, pub := pair.GetPrivKeyBytes(), pair.GetPubKeyBytes()
+			foreign := curve.pair(t, direct(newCard(t, 2)))
+			unsigning, err := over(c)(pairRequest(t, curve.public(), template{grep11.AttrExtractable: false}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			unverifying, err := over(c)(pairRequest(t, template{grep11.AttrECParams: curve.params}, private()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			other := grep11.MechECDSA
+			if curve.mech == other {
+				other = grep11.MechIBMEd25519SHA512
+			}
+			data := sha256.Sum256([]byte("data"))
+			sign := func(blob []byte, m *pb.Mechanism) error {
+				_, err := c.SignSingle(t.Context(), &pb.SignSingleRequest{PrivKeyBytes: blob, Mech: m, Data: data[:]})
+				_, begun := c.SignInit(t.Context(), &pb.SignInitRequest{PrivKeyBytes: blob, Mech: m})
+				if single, init := codeOf(t, err), codeOf(t, begun); single != init {
+					t.Errorf("SignSingle says %v, SignInit %v", single, init)
+				}
+				return err
+			}
+			for _, test := range []struct {
+				name string
+				blob []byte
+				mech uint64
+				want grep11.Code
+			}{
+				{"wrong wrapping key", foreign.GetPrivKeyBytes(), curve.mech, grep11.CodeIBMWKIDMismatch},
+				{"bit flipped in the session id", flipped(priv, 3), curve.mech, grep11.CodeIBMBlobError},
+				{"bit flipped in the wrapping key's id", flipped(priv, 40), curve.mech, grep11.CodeIBMWKIDMismatch},
+				{"bit flipped in the attributes", flipped(priv, 55), curve.mech, grep11.CodeIBMBlobError},
+				{"bit flipped in the mode", flipped(priv, 63), curve.mech, grep11.CodeIBMBlobError},
+				{"bit flipped in the magic number", flipped(priv, 65), curve.mech, grep11.CodeIBMBlobError},
+				{"bit flipped in the IV", flipped(priv, 70), curve.mech, grep11.CodeIBMBlobError},
+				{"bit flipped in the ciphertext", flipped(priv, 200), curve.mech, grep11.CodeIBMBlobError},
+				{"bit flipped in the MAC", flipped(priv, -1), curve.mech, grep11.CodeIBMBlobError},
+				{"blob cut by a block", priv[:len(priv)-16], curve.mech, grep11.CodeIBMBlobError},
+				{"blob cut by a byte", priv[:len(priv)-1], curve.mech, grep11.CodeIBMBlobError},
+				{"one byte", priv[:1], curve.mech, grep11.CodeIBMBlobError},
+				{"public blob as private key", pub, curve.mech, grep11.CodeKeyTypeInconsistent},
+				{"missing SIGN flag", unsigning.GetPrivKeyBytes(), curve.mech, grep11.CodeKeyFunctionNotPermitted},
+				{"mechanism of another curve", priv, other, grep11.CodeMechanismInvalid},
+				{"unknown mechanism", priv, 0x12345678, grep11.CodeMechanismInvalid},
+				{"listed mechanism without ability", priv, grep11.MechRSAPKCS, grep11.CodeMechanismInvalid},
+				{"mechanism that does not sign", priv, grep11.MechECKeyPairGen, grep11.CodeMechanismInvalid},
+				{"no key", nil, curve.mech, grep11.CodeArgumentsBad},
+			} {
+				if got := codeOf(t, sign(test.blob, mech(test.mech))); got != test.want {
+					t.Errorf("sign, %s: %v, want %v", test.name, got, test.want)
+				}
+			}
+			wantCode(t, sign(priv, nil), grep11.CodeMechanismInvalid)
+			wantCode(t, sign(priv, &pb.Mechanism{
+				Mechanism: curve.mech, Parameter: &pb.Mechanism_ParameterB{ParameterB: []byte{1}},
+			}), grep11.CodeMechanismParamInvalid)
+			wantCode(t, sign(priv, &pb.Mechanism{
+				Mechanism: curve.mech, Parameter: &pb.Mechanism_ECSGParameter{ECSGParameter: &pb.ECSGParm{}},
+			}), grep11.CodeMechanismParamInvalid)
+
+			signature, err := signSingle(t.Context(), c, mech(curve.mech), priv, [][]byte{data[:]})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, test := range []struct {
+				name string
+				blob []byte
+				mech uint64
+				want grep11.Code
+			}{
+				{"wrong wrapping key", foreign.GetPubKeyBytes(), curve.mech, grep11.CodeIBMWKIDMismatch},
+				{"bit flipped in the SPKI's point", flipped(pub, curve.spki-1), curve.mech, grep11.CodeIBMBlobError},
+				{"bit flipped in the SPKI's header", flipped(pub, 5), curve.mech, grep11.CodeIBMBlobError},
+				{"bit flipped in the wrapping key's id", flipped(pub, curve.spki+2), curve.mech, grep11.CodeIBMWKIDMismatch},
+				{"bit flipped in the salt", flipped(pub, curve.spki+54), curve.mech, grep11.CodeIBMBlobError},
+				{"bit flipped in the attributes", flipped(pub, curve.spki+80), curve.mech, grep11.CodeIBMBlobError},
+				{"bit flipped in the MAC", flipped(pub, -1), curve.mech, grep11.CodeIBMBlobError},
+				{"bare SPKI", pub[:curve.spki], curve.mech, grep11.CodeIBMBlobError},
+				{"byte behind the MAC", append(slices.Clone(pub), 0), curve.mech, grep11.CodeIBMBlobError},
+				{"private blob as public key", priv, curve.mech, grep11.CodeKeyTypeInconsistent},
+				{"missing VERIFY flag", unverifying.GetPubKeyBytes(), curve.mech, grep11.CodeKeyFunctionNotPermitted},
+				{"mechanism of another curve", pub, other, grep11.CodeMechanismInvalid},
+				{"unknown mechanism", pub, 0x12345678, grep11.CodeMechanismInvalid},
+				{"no key", nil, curve.mech, grep11.CodeArgumentsBad},
+			} {
+				err := verifySingle(t.Context(), c, mech(test.mech), test.blob, [][]byte{data[:]}, signature)
+				if got := codeOf(t, err); got != test.want {
+					t.Errorf("verify, %s: %v, want %v", test.name, got, test.want)
+				}
+				_, begun := c.VerifyInit(t.Context(), &pb.VerifyInitRequest{PubKeyBytes: test.blob, Mech: mech(test.mech)})
+				if got := codeOf(t, begun); got != test.want {
+					t.Errorf("VerifyInit, %s: %v, want %v", test.name, got, test.want)
+				}
+			}
+		})
+	}
+}
+
+func TestTwoDifferentKeysInOneRequest(t *testing.T) {
+	t.Parallel()
+	c := client(t, newCard(t, 1))
+	curve := testCurves[0]
+	one, two := curve.pair(t, over(c)), curve.pair(t, over(c))
+	_, err := c.SignSingle(t.Context(), &pb.SignSingleRequest{
+		Mech: mech(curve.mech), PrivKeyBytes: one.GetPrivKeyBytes(),
+		PrivKey: &pb.KeyBlob{KeyBlobs: [][]byte{two.GetPrivKeyBytes()}},
+	})
+	wantCode(t, err, grep11.CodeArgumentsBad)
+}
+
+func TestEachWrongSignatureHasItsCode(t *testing.T) {
+	t.Parallel()
+	c := client(t, newCard(t, 1))
+	for _, curve := range testCurves {
+		pair := curve.pair(t, over(c))
+		parts := [][]byte{bytes.Repeat([]byte{7}, 32)}
+		good, err := signSingle(t.Context(), c, mech(curve.mech), pair.GetPrivKeyBytes(), parts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := bytes.Clone(good)
+		first[0] = 0xff ^ first[0]>>7 // IBM's example damages byte 0
+		for _, test := range []struct {
+			name      string
+			signature []byte
+			want      grep11.Code
+		}{
+			{"byte 0 changed", first, grep11.CodeSignatureInvalid},
+			{"last byte changed", flipped(good, -1), grep11.CodeSignatureInvalid},
+			{"zeros", make([]byte, 64), grep11.CodeSignatureInvalid},
+			{"r and s over the order", bytes.Repeat([]byte{0xff}, 64), grep11.CodeSignatureInvalid},
+			{"none", nil, grep11.CodeSignatureLenRange},
+			{"a byte short", good[:63], grep11.CodeSignatureLenRange},
+			{"a byte long", append(bytes.Clone(good), 0), grep11.CodeSignatureLenRange},
+		} {
+			for name, flow := range flows {
+				err := flow.verify(t.Context(), c, mech(curve.mech), pair.GetPubKeyBytes(), parts, test.signature)
+				if got := codeOf(t, err); got != test.want {
+					t.Errorf("%s, %s, %s: %v, want %v", curve.name, name, test.name, got, test.want)
+				}
+			}
+		}
+	}
+}
+
+func TestECDSAWithoutDigestIsRefused(t *testing.T) {
+	t.Parallel()
+	c := client(t, newCard(t, 1))
+	for _, curve := range testCurves {
+		pair := curve.pair(t, over(c))
+		for name, flow := range flows {
+			_, err := flow.sign(t.Context(), c, mech(curve.mech), pair.GetPrivKeyBytes(), nil)
+			if curve.mech == grep11.MechECDSA {
+				wantCode(t, err, grep11.CodeDataLenRange)
+			} else if err != nil {
+				t.Errorf("%s, %s: the empty message of Ed25519: %v", curve.name, name, err)
+			}
+		}
+	}
+}
+
+func TestTamperedStateIsRefused(t *testing.T) {
+	t.Parallel()
+	c := client(t, newCard(t, 1))
+	foreign := client(t, newCard(t, 2))
+	curve := testCurves[2]
+	pair := curve.pair(t, over(c))
+	begun, err := c.SignInit(t.Context(), &pb.SignInitRequest{Mech: mech(curve.mech), PrivKeyBytes: pair.GetPrivKeyBytes()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := begun.GetState()
+	wrong := map[string][]byte{
+		"none": nil, "one byte": {1}, "12 bytes": make([]byte, 12), "9000 bytes": make([]byte, 9000),
+		"cut": state[:len(state)-1], "long": append(bytes.Clone(state), 0),
+		"nonce flipped": flipped(state, 0), "middle flipped": flipped(state, 100), "tag flipped": flipped(state, -1),
+	}
+	for name, state := range wrong {
+		calls := map[string]error{}
+		_, calls["Sign"] = c.Sign(t.Context(), &pb.SignRequest{State: state, Data: []byte("data")})
+		_, calls["SignUpdate"] = c.SignUpdate(t.Context(), &pb.SignUpdateRequest{State: state, Data: []byte("data")})
+		_, calls["SignFinal"] = c.SignFinal(t.Context(), &pb.SignFinalRequest{State: state})
+		_, calls["Verify"] = c.Verify(t.Context(), &pb.VerifyRequest{State: state, Data: []byte("data")})
+		_, calls["VerifyUpdate"] = c.VerifyUpdate(t.Context(), &pb.VerifyUpdateRequest{State: state, Data: []byte("data")})
+		_, calls["VerifyFinal"] = c.VerifyFinal(t.Context(), &pb.VerifyFinalRequest{State: state})
+		for call, err := range calls {
+			if got := codeOf(t, err); got != grep11.CodeSavedStateInvalid {
+				t.Errorf("%s, %s: %v", name, call, got)
+			}
+		}
+	}
+	_, err = c.Verify(t.Context(), &pb.VerifyRequest{State: state, Data: []byte("data"), Signature: make([]byte, 64)})
+	wantCode(t, err, grep11.CodeSavedStateInvalid)
+	_, err = foreign.Sign(t.Context(), &pb.SignRequest{State: state, Data: []byte("data")})
+	wantCode(t, err, grep11.CodeSavedStateInvalid)
+}
+
+func TestEachWrongTemplateHasItsCode(t *testing.T) {
+	t.Parallel()
+	c := client(t, newCard(t, 1))
+	curve := testCurves[2]
+	with := func(base template, id uint64, value any) template {
+		base[id] = value
+		return base
+	}
+	for _, test := range []struct {
+		name            string
+		public, private template
+		want            grep11.Code
+	}{
+		{"no curve", template{grep11.AttrVerify: true}, private(), grep11.CodeTemplateIncomplete},
+		{"no templates", nil, nil, grep11.CodeTemplateIncomplete},
+		{"curve in the private template only", template{}, with(private(), grep11.AttrECParams, curve.params), grep11.CodeTemplateIncomplete},
+		{"empty curve", template{grep11.AttrECParams: ""}, private(), grep11.CodeTemplateIncomplete},
+		{"P-384", template{grep11.AttrECParams: "\x06\x05\x2b\x81\x04\x00\x22"}, private(), grep11.CodeCurveNotSupported},
+		{"BLS12-381", template{grep11.AttrECParams: "\x06\x0c\x2b\x06\x01\x04\x01\x02\x82\x0b\x87\x67\x03\x02"}, private(), grep11.CodeCurveNotSupported},
+		{"bytes that name no curve", template{grep11.AttrECParams: "P-256"}, private(), grep11.CodeCurveNotSupported},
+		{"two curves", curve.public(), with(private(), grep11.AttrECParams, grep11.CurveSecp256k1), grep11.CodeTemplateInconsistent},
+		{"public class for the private key", curve.public(), with(private(), grep11.AttrClass, grep11.ClassPublicKey), grep11.CodeTemplateInconsistent},
+		{"private class for the public key", with(curve.public(), grep11.AttrClass, grep11.ClassPrivateKey), private(), grep11.CodeTemplateInconsistent},
+		{"RSA key type", with(curve.public(), grep11.AttrKeyType, 0), private(), grep11.CodeTemplateInconsistent},
+		{"public key that signs", with(curve.public(), grep11.AttrSign, true), private(), grep11.CodeTemplateInconsistent},
+		{"private key that verifies", curve.public(), with(private(), grep11.AttrVerify, true), grep11.CodeTemplateInconsistent},
+		{"EC key that decrypts", curve.public(), with(private(), grep11.AttrDecrypt, true), grep11.CodeTemplateInconsistent},
+		{"private key not sensitive", curve.public(), with(private(), grep11.AttrSensitive, false), grep11.CodeTemplateInconsistent},
+		{"read-only attribute", curve.public(), with(private(), grep11.AttrLocal, true), grep11.CodeAttributeReadOnly},
+		{"attribute of another kind of key", curve.public(), with(private(), grep11.AttrValueLen, 32), grep11.CodeAttributeTypeInvalid},
+		{"unknown attribute", curve.public(), with(private(), 0xdeadbeef, true), grep11.CodeAttributeTypeInvalid},
+		{"integer for a boolean", curve.public(), with(private(), grep11.AttrSign, 1), grep11.CodeAttributeValueInvalid},
+		{"two bytes for a boolean", curve.public(), with(private(), grep11.AttrSign, "\x00\x01"), grep11.CodeAttributeValueInvalid},
+		{"boolean for a curve", with(curve.public(), grep11.AttrECParams, true), private(), grep11.CodeAttributeValueInvalid},
+		{"boolean for a class", with(curve.public(), grep11.AttrClass, true), private(), grep11.CodeAttributeValueInvalid},
+		{"attribute without value", with(curve.public(), grep11.AttrVerify, nil), private(), grep11.CodeAttributeValueInvalid},
+	} {
+		_, err := over(c)(pairRequest(t, test.public, test.private))
+		if got := codeOf(t, err); got != test.want {
+			t.Errorf("%s: %v, want %v (%v)", test.name, got, test.want, err)
+		}
+	}
+	for _, test := range []struct {
+		name string
+		mech *pb.Mechanism
+		want grep11.Code
+	}{
+		{"no mechanism", nil, grep11.CodeMechanismInvalid},
+		{"RSA key pair", mech(0), grep11.CodeMechanismInvalid},
+		{"ML-DSA key pair", mech(0x80010035), grep11.CodeMechanismInvalid},
+		{"mechanism that signs", mech(grep11.MechECDSA), grep11.CodeMechanismInvalid},
+		{
+			"parameter",
+			&pb.Mechanism{Mechanism: grep11.MechECKeyPairGen, Parameter: &pb.Mechanism_ParameterB{ParameterB: []byte(curve.params)}},
+			grep11.CodeMechanismParamInvalid,
+		},
+	} {
+		request := pairRequest(t, curve.public(), private())
+		request.Mech = test.mech
+		_, err := over(c)(request)
+		if got := codeOf(t, err); got != test.want {
+			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+func TestTemplatesAsClientsSendThem(t *testing.T) {
+	t.Parallel()
+	c := client(t, newCard(t, 1))
+	for _, curve := range testCurves {
+		for name, templates := range map[string][2]template{
+			"IBM's example": {
+				{grep11.AttrECParams: curve.params, grep11.AttrVerify: true, grep11.AttrExtractable: false},
+				{grep11.AttrSign: true, grep11.AttrExtractable: false},
+			},
+			"class, key type and label": {
+				{
+					grep11.AttrECParams: curve.params, grep11.AttrVerify: true, grep11.AttrClass: grep11.ClassPublicKey,
+					grep11.AttrKeyType: grep11.KeyTypeEC, grep11.AttrLabel: "baker",
+				},
+				{
+					grep11.AttrSign: true, grep11.AttrClass: grep11.ClassPrivateKey, grep11.AttrKeyType: grep11.KeyTypeEC,
+					grep11.AttrLabel: "baker", grep11.AttrECParams: curve.params, grep11.AttrToken: true,
+				},
+			},
+			"derivation, booleans as bytes": {
+				{grep11.AttrECParams: curve.params, grep11.AttrVerify: "\x01", grep11.AttrDerive: true, grep11.AttrIBMUseAsData: true},
+				{grep11.AttrSign: "\x01", grep11.AttrExtractable: "\x00", grep11.AttrDerive: true, grep11.AttrIBMUseAsData: true},
+			},
+		} {
+			pair, err := over(c)(pairRequest(t, templates[0], templates[1]))
+			if err != nil {
+				t.Errorf("%s, %s: %v", curve.name, name, err)
+				continue
+			}
+			if _, err := signSingle(t.Context(), c, mech(curve.mech), pair.GetPrivKeyBytes(), [][]byte{make([]byte, 32)}); err != nil {
+				t.Errorf("%s, %s: %v", curve.name, name, err)
+			}
+		}
+	}
+}
+
+func TestMechanismList(t *testing.T) {
+	t.Parallel()
+	c := client(t, newCard(t, 1))
+	list, err := c.GetMechanismList(t.Context(), &pb.GetMechanismListRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []uint64{0x1, 0x1040, 0x1041, 0x1042, 0x1043, 0x1044, 0x1045, 0x1046, 0x8001001c}
+	if !slices.Equal(list.GetMechs(), want) {
+		t.Errorf("mechanisms %x, want %x", list.GetMechs(), want)
+	}
+	for _, test := range []struct{ mech, low, high, flags uint64 }{
+		{grep11.MechRSAPKCS, 512, 4096, 0},
+		{grep11.MechECKeyPairGen, 256, 256, 0x1910000},
+		{grep11.MechECDSA, 256, 256, 0x1902800},
+		{grep11.MechIBMEd25519SHA512, 256, 256, 0x1902800},
+	} {
+		r, err := c.GetMechanismInfo(t.Context(), &pb.GetMechanismInfoRequest{Mech: test.mech})
+		info := r.GetMechInfo()
+		if err != nil || info.GetMinKeySize() != test.low || info.GetMaxKeySize() != test.high || info.GetFlags() != test.flags {
+			t.Errorf("mechanism 0x%x: %v, %v", test.mech, info, err)
+		}
+	}
+	_, err = c.GetMechanismInfo(t.Context(), &pb.GetMechanismInfoRequest{Mech: 0x1080})
+	wantCode(t, err, grep11.CodeMechanismInvalid)
+}
+
+func TestGenerateRandom(t *testing.T) {
+	t.Parallel()
+	c := client(t, newCard(t, 1))
+	for _, n := range []uint64{1, 32, 1 << 20} {
+		r, err := c.GenerateRandom(t.Context(), &pb.GenerateRandomRequest{Len: n})
+		if err != nil || uint64(len(r.GetRnd())) != n {
+			t.Errorf("%d bytes: got %d, %v", n, len(r.GetRnd()), err)
+		}
+	}
+	one, err := c.GenerateRandom(t.Context(), &pb.GenerateRandomRequest{Len: 32})
+	two, err2 := c.GenerateRandom(t.Context(), &pb.GenerateRandomRequest{Len: 32})
+	if err != nil || err2 != nil || bytes.Equal(one.GetRnd(), two.GetRnd()) {
+		t.Errorf("twice the same: %x", one.GetRnd())
+	}
+	for _, n := range []uint64{0, 1<<20 + 1, 1 << 63} {
+		_, err := c.GenerateRandom(t.Context(), &pb.GenerateRandomRequest{Len: n})
+		wantCode(t, err, grep11.CodeArgumentsBad)
+	}
+}

@@ -1,0 +1,163 @@
+package softcard
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"fmt"
+	"math/big"
+
+	"pawl/signer/grep11"
+)
+
+// curve is one of the three that the card makes keys on. The value is stored in blobs.
+type curve uint8
+
+const (
+	edwards25519 curve = 1
+	secp256k1    curve = 2
+	p256         curve = 3
+)
+
+const (
+	secretSize    = 32 // an Ed25519 seed (RFC 8032 section 5.1.5) or a scalar of 256 bits
+	signatureSize = 64 // R‖S of RFC 8032, or r‖s of 32 bytes each
+	scalarSize    = 32
+	pointSize     = 65 // SEC 1 section 2.3.3: 04‖X‖Y
+)
+
+// curves lists every curve, for what has to try each.
+var curves = []curve{edwards25519, secp256k1, p256}
+
+// params is the curve's DER object identifier, as CKA_EC_PARAMS has it.
+func (c curve) params() string {
+	switch c {
+	case edwards25519:
+		return grep11.CurveEd25519
+	case secp256k1:
+		return grep11.CurveSecp256k1
+	case p256:
+		return grep11.CurveP256
+	}
+	return ""
+}
+
+func curveOf(params []byte) (curve, bool) {
+	for _, c := range curves {
+		if string(params) == c.params() {
+			return c, true
+		}
+	}
+	return 0, false
+}
+
+// pointLen is the length of a public key on the curve, uncompressed.
+func (c curve) pointLen() int {
+	if c == edwards25519 {
+		return ed25519.PublicKeySize
+	}
+	return pointSize
+}
+
+// generate makes a private key and its public key.
+func (c curve) generate() (secret, point []byte, err error) {
+	switch c {
+	case edwards25519:
+		pub, priv, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			return nil, nil, fmt.Errorf("ed25519 key: %v", err)
+		}
+		return priv.Seed(), pub, nil
+	case secp256k1:
+		return generateSecp256k1()
+	case p256:
+		return generateP256()
+	}
+	return nil, nil, fmt.Errorf("no curve %d", c)
+}
+
+// sign signs data as the card does: Ed25519 over data itself, ECDSA with data as
+// the digest, of which the leftmost 256 bits count (SEC 1 section 4.1.3 step 5; both
+// libraries cut it), S high or low at random.
+func (c curve) sign(secret, data []byte) ([]byte, error) {
+	switch c {
+	case edwards25519:
+		return ed25519.Sign(ed25519.NewKeyFromSeed(secret), data), nil
+	case secp256k1:
+		return signSecp256k1(secret, data)
+	case p256:
+		return signP256(secret, data)
+	}
+	return nil, fmt.Errorf("no curve %d", c)
+}
+
+// verify tells whether signature, of signatureSize bytes, is of data by the key of point.
+func (c curve) verify(point, data, signature []byte) bool {
+	switch c {
+	case edwards25519:
+		return ed25519.Verify(point, data, signature)
+	case secp256k1:
+		return verifySecp256k1(point, data, signature)
+	case p256:
+		return verifyP256(point, data, signature)
+	}
+	return false
+}
+
+// wantsHighS tosses the coin for the S of one signature: a card does not
+// normalise it, so a client must.
+func wantsHighS() (bool, error) {
+	var b [1]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return false, fmt.Errorf("random bit: %v", err)
+	}
+	return b[0]&1 == 1, nil
+}
+
+func generateP256() (secret, point []byte, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("P-256 key: %v", err)
+	}
+	if secret, err = key.Bytes(); err != nil {
+		return nil, nil, fmt.Errorf("P-256 key: %v", err)
+	}
+	if point, err = key.PublicKey.Bytes(); err != nil {
+		return nil, nil, fmt.Errorf("P-256 public key: %v", err)
+	}
+	return secret, point, nil
+}
+
+func signP256(secret, digest []byte) ([]byte, error) {
+	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), secret)
+	if err != nil {
+		return nil, fmt.Errorf("P-256 key: %v", err)
+	}
+	r, s, err := ecdsa.Sign(rand.Reader, key, digest)
+	if err != nil {
+		return nil, fmt.Errorf("P-256 signature: %v", err)
+	}
+	wanted, err := wantsHighS()
+	if err != nil {
+		return nil, err
+	}
+	order := elliptic.P256().Params().N
+	if high := s.Cmp(new(big.Int).Rsh(order, 1)) > 0; high != wanted {
+		s.Sub(order, s)
+	}
+	signature := make([]byte, signatureSize)
+	r.FillBytes(signature[:scalarSize])
+	s.FillBytes(signature[scalarSize:])
+	return signature, nil
+}
+
+func verifyP256(point, digest, signature []byte) bool {
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		return false
+	}
+	r := new(big.Int).SetBytes(signature[:scalarSize])
+	s := new(big.Int).SetBytes(signature[scalarSize:])
+	return ecdsa.Verify(key, digest, r, s)
+}

@@ -1,0 +1,22 @@
+// Package softcard is a GREP11 server in software, for demonstrations and tests.
+//
+// It answers as a Crypto Express card in EP11 mode does behind IBM's GREP11
+// server: keys leave it only as blobs wrapped under a master key, public keys
+// bear a MAC, ECDSA signatures are randomised and have high S about every second
+// time, usage flags are enforced, and each refusal carries one Grep11Error. Both
+// generations of the wire are read on every request and filled in every answer.
+// Formats are those seen on real cards; the names are of "Enterprise PKCS#11
+// (EP11) Library structure".
+//
+// It is no HSM. Whoever reads its master.key reads every key it ever made, the
+// curve arithmetic of secp256k1 is not constant in time, and the process holds
+// private keys in clear memory while it signs.
+//
+// It makes key pairs on Ed25519, secp256k1 and P-256, signs, verifies and gives
+// random bytes. Every other call of the service is answered
+// CKR_FUNCTION_NOT_SUPPORTED. Only what the transport itself refuses, such as a
+// message over gRPC's 4 MiB, comes without a Grep11Error.
+package softcard
+
+// Notice is the one line to print when a card starts.
+const Notice = "this is a software card, not an HSM: its keys are as safe as its master.key, use it for tests and demonstrations only"

@@ -1,0 +1,9 @@
+package softcard
+
+import "pawl/signer/grep11/pb"
+
+// Service is the card without a connection, for tests that call it very often.
+func Service(c *Card) pb.CryptoServer { return &service{card: c} }
+
+// DirFiles are the names of a card's files.
+var DirFiles = dirFiles

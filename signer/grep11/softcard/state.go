@@ -1,0 +1,147 @@
+package softcard
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding"
+	"encoding/gob"
+	"fmt"
+	"hash"
+	"slices"
+
+	"pawl/signer/grep11"
+)
+
+const (
+	maxStateSize   = 8192 // the largest State that EP11 hands out
+	stateNonceSize = 12   // of AES-GCM
+)
+
+// direction is what a State is of.
+type direction int
+
+const (
+	signing direction = iota + 1
+	verifying
+)
+
+// operation is a signature or verification between two calls. It travels with
+// the client as a sealed State: the card remembers nothing.
+type operation struct {
+	Direction direction
+	Mechanism uint64
+	Key       []byte // the blob as the client gave it; opened again at the end
+	Hash      []byte // the state of a hashing mechanism's hash
+	Data      []byte // the data so far, of a mechanism that signs the data itself
+}
+
+// begin gives the first State of an operation.
+func (c *Card) begin(d direction, m mechanism, key []byte) ([]byte, error) {
+	return c.sealState(operation{Direction: d, Mechanism: m.id, Key: key})
+}
+
+// update gives the State after more data.
+func (c *Card) update(state, data []byte, d direction) ([]byte, error) {
+	op, m, err := c.openState(state, d)
+	if err != nil {
+		return nil, err
+	}
+	if err := op.write(m, data); err != nil {
+		return nil, err
+	}
+	return c.sealState(op)
+}
+
+// finish takes the last data in and gives what is to be signed or verified.
+func (c *Card) finish(state, data []byte, d direction) (op operation, m mechanism, message []byte, err error) {
+	if op, m, err = c.openState(state, d); err != nil {
+		return op, m, nil, err
+	}
+	if err = op.write(m, data); err != nil {
+		return op, m, nil, err
+	}
+	message, err = op.message(m)
+	return op, m, message, err
+}
+
+// sealState gives the State to hand out. It is CKR_DATA_LEN_RANGE when the data
+// collected so far does not fit.
+func (c *Card) sealState(op operation) ([]byte, error) {
+	var plain bytes.Buffer
+	if err := gob.NewEncoder(&plain).Encode(op); err != nil {
+		return nil, fmt.Errorf("state of an operation: %v", err)
+	}
+	if n := stateNonceSize + plain.Len() + tagSize; n > maxStateSize {
+		return nil, refuse(grep11.CodeDataLenRange,
+			"the state would have %d bytes of at most %d: the mechanism does not hash, send less data", n, maxStateSize)
+	}
+	nonce := make([]byte, stateNonceSize)
+	if _, err := rand.Read(nonce); err != nil {
+		return nil, fmt.Errorf("nonce of a state: %v", err)
+	}
+	return c.states.Seal(nonce, nonce, plain.Bytes(), nil), nil
+}
+
+// openState reads a State that this card has sealed in the same direction.
+func (c *Card) openState(state []byte, d direction) (operation, mechanism, error) {
+	if len(state) < stateNonceSize || len(state) > maxStateSize {
+		return operation{}, mechanism{}, refuse(grep11.CodeSavedStateInvalid, "not a state: %d bytes", len(state))
+	}
+	plain, err := c.states.Open(nil, state[:stateNonceSize], state[stateNonceSize:], nil)
+	if err != nil {
+		return operation{}, mechanism{}, refuse(grep11.CodeSavedStateInvalid, "the state is not of this card, or was changed")
+	}
+	var op operation
+	if err := gob.NewDecoder(bytes.NewReader(plain)).Decode(&op); err != nil || op.Direction != d {
+		return operation{}, mechanism{}, refuse(grep11.CodeSavedStateInvalid, "the state is of another operation")
+	}
+	m, err := lookUp(op.Mechanism, grep11.CanSign)
+	return op, m, err
+}
+
+// write takes data in: into the hash, or as it is.
+func (op *operation) write(m mechanism, data []byte) error {
+	if m.hash == 0 {
+		op.Data = slices.Concat(op.Data, data)
+		return nil
+	}
+	h, err := op.resume(m)
+	if err != nil {
+		return err
+	}
+	h.Write(data)
+	saved, ok := h.(encoding.BinaryMarshaler)
+	if !ok {
+		return fmt.Errorf("hash %v cannot be saved", m.hash)
+	}
+	op.Hash, err = saved.MarshalBinary()
+	return err
+}
+
+// message is what is signed: the digest of a hashing mechanism, else the data.
+func (op *operation) message(m mechanism) ([]byte, error) {
+	if m.hash == 0 {
+		return m.message(op.Data)
+	}
+	h, err := op.resume(m)
+	if err != nil {
+		return nil, err
+	}
+	return h.Sum(nil), nil
+}
+
+// resume gives the hash as the operation left it.
+func (op *operation) resume(m mechanism) (hash.Hash, error) {
+	h := m.hash.New()
+	if len(op.Hash) == 0 {
+		return h, nil
+	}
+	saved, ok := h.(encoding.BinaryUnmarshaler)
+	if !ok {
+		return nil, fmt.Errorf("hash %v cannot be resumed", m.hash)
+	}
+	if err := saved.UnmarshalBinary(op.Hash); err != nil {
+		return nil, refuse(grep11.CodeSavedStateInvalid, "the state's hash cannot be read")
+	}
+	return h, nil
+}
