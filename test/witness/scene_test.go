@@ -1,0 +1,144 @@
+// Package witness has IBM's own generated code (hpcs-grep11-go v1.2.2) testify that
+// our wire is theirs: its client against the software card, our client against a
+// server built on it. IBM's code knows the first generation of the wire only.
+package witness
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"testing"
+
+	ibm "github.com/IBM-Cloud/hpcs-grep11-go/grpc"
+	"github.com/decred/dcrd/dcrec/secp256k1/v4"
+	secpecdsa "github.com/decred/dcrd/dcrec/secp256k1/v4/ecdsa"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	"pawl/signer/grep11"
+	"pawl/signer/grep11/pb"
+	"pawl/signer/grep11/softcard"
+	"pawl/tezos"
+)
+
+type curve struct {
+	name   string
+	kind   tezos.KeyKind
+	params string
+	mech   uint64
+	spki   int // bytes of the SubjectPublicKeyInfo before the trailer
+}
+
+var curves = []curve{
+	{name: "Ed25519", kind: tezos.Ed25519, params: grep11.CurveEd25519, mech: grep11.MechIBMEd25519SHA512, spki: 53},
+	{name: "secp256k1", kind: tezos.Secp256k1, params: grep11.CurveSecp256k1, mech: grep11.MechECDSA, spki: 88},
+	{name: "P-256", kind: tezos.P256, params: grep11.CurveP256, mech: grep11.MechECDSA, spki: 91},
+}
+
+// verifies checks a signature with the public key alone, by code that no card shares.
+func (c curve) verifies(pub, data, signature []byte) error {
+	if len(signature) != 64 || len(pub) < c.spki {
+		return fmt.Errorf("signature of %d bytes, public key of %d", len(signature), len(pub))
+	}
+	spki, r, s := pub[:c.spki], signature[:32], signature[32:]
+	ok := false
+	switch c.kind {
+	case tezos.Ed25519:
+		ok = ed25519.Verify(spki[c.spki-ed25519.PublicKeySize:], data, signature)
+	case tezos.Secp256k1:
+		key, err := secp256k1.ParsePubKey(spki[c.spki-65:])
+		if err != nil {
+			return err
+		}
+		var rs, ss secp256k1.ModNScalar
+		ok = !rs.SetByteSlice(r) && !ss.SetByteSlice(s) && secpecdsa.NewSignature(&rs, &ss).Verify(data, key)
+	case tezos.P256:
+		key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), spki[c.spki-65:])
+		if err != nil {
+			return err
+		}
+		ok = ecdsa.Verify(key, data, new(big.Int).SetBytes(r), new(big.Int).SetBytes(s))
+	case tezos.BLS12381, tezos.MLDSA44:
+	}
+	if !ok {
+		return errors.New("the signature does not verify with the public key")
+	}
+	return nil
+}
+
+// scene is a card and the two servers in front of it.
+type scene struct{ card, ibm string }
+
+func newScene(t *testing.T) scene {
+	t.Helper()
+	card, err := softcard.New(bytes.Repeat([]byte{3}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := listen(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- card.Serve(ctx, ln, "", true) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	behind := pb.NewCryptoClient(connect(t, ln.Addr().String()))
+	front := listen(t)
+	server := grpc.NewServer()
+	ibm.RegisterCryptoServer(server, &ibmServer{card: behind})
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(front) }()
+	t.Cleanup(func() {
+		server.Stop()
+		if err := <-served; err != nil {
+			t.Errorf("IBM's server: %v", err)
+		}
+	})
+	return scene{card: ln.Addr().String(), ibm: front.Addr().String()}
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+func connect(t *testing.T, address string) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := conn.Close(); err != nil {
+			t.Errorf("closing the connection: %v", err)
+		}
+	})
+	return conn
+}
+
+// codeOf finds the return code of a failure, of our client or of a bare call.
+func codeOf(err error) (grep11.Code, bool) {
+	if named, ok := errors.AsType[*grep11.Error](err); ok {
+		return named.Code, true
+	}
+	details := status.Convert(err).Details()
+	if len(details) != 1 {
+		return 0, false
+	}
+	refusal, ok := details[0].(*pb.Grep11Error)
+	return grep11.Code(refusal.GetCode()), ok
+}
