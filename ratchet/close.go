@@ -1,0 +1,79 @@
+package ratchet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Close ends the ratchet: new requests get [ErrStopped], those in flight are
+// finished (at most five seconds and a commit each), the file is marked as
+// closed cleanly and its -wal removed. After a failure it leaves the files
+// exactly as they are, and locked, for the next process to recover, and says why.
+func (db *DB) Close() error {
+	db.mu.Lock()
+	again := db.closed
+	db.closed = true
+	db.mu.Unlock()
+	if again {
+		return nil
+	}
+	db.flights.Wait()
+	close(db.quit)
+	db.writing.Wait()
+	if db.Err() == nil {
+		if err := db.inPlace(); err != nil {
+			_ = db.fail(err) // said below
+		}
+	}
+	if err := db.Err(); err != nil {
+		// Closing SQLite would checkpoint, though the outcome of the last commit is
+		// unknown, and remove by name; the descriptors go with the process.
+		return fmt.Errorf("%w: %v", ErrStopped, err)
+	}
+	return db.closeCleanly()
+}
+
+// closeCleanly may be killed anywhere: until the row says clean, the -wal that it
+// names is there; from then on the -wal is the one that it names, or gone. The
+// lock goes last, or the next opening would find its -wal removed.
+func (db *DB) closeCleanly() error {
+	err := db.record(context.Background(), true)
+	if closed := db.closeSQLite(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = os.Remove(db.path + walSuffix)
+	}
+	if err == nil {
+		err = syncPath(filepath.Dir(db.path))
+	}
+	if err = errors.Join(err, db.unlock()); err != nil {
+		return fmt.Errorf("closing %s: %v", db.path, err)
+	}
+	return nil
+}
+
+func (db *DB) closeSQLite() error {
+	var errs []error
+	if db.conn != nil {
+		errs = append(errs, db.conn.Close())
+	}
+	if db.pool != nil {
+		errs = append(errs, db.pool.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// unlock says so explicitly: a child process that another part of this one is just
+// starting has the descriptor, too, until it has called exec.
+func (db *DB) unlock() error {
+	if db.lock < 0 {
+		return nil
+	}
+	return errors.Join(unix.Flock(db.lock, unix.LOCK_UN), unix.Close(db.lock))
+}

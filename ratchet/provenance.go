@@ -1,0 +1,139 @@
+package ratchet
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// wayOut ends every refusal of a file that may have lost marks.
+const wayOut = "marks may be lost: pawl ratchet init a new file and register each key from a level above the chain head"
+
+// The names beside the database file.
+const (
+	walSuffix     = "-wal"
+	journalSuffix = "-journal"
+	shmSuffix     = "-shm"
+	openingSuffix = "-opening" // names the empty -wal that an opening is about to fill
+)
+
+// provenance is the row that says how the file was left.
+type provenance struct {
+	generation int64 // openings so far
+	clean      bool  // closed, not killed
+	database   identity
+	wal        identity // the -wal of the last opening
+}
+
+// readProvenance reads the row as it stands in the database file alone. The -wal
+// is not looked at and nothing is written or locked (immutable=1), so that a
+// refused file stays what it is, and is refused again.
+func readProvenance(ctx context.Context, path string) (provenance, error) {
+	var p provenance
+	pool, err := sql.Open("sqlite3", sourceOf(path, "mode=ro&immutable=1"))
+	if err != nil {
+		return p, err
+	}
+	defer func() { _ = pool.Close() }()
+	var database, wal string
+	row := pool.QueryRowContext(ctx, "SELECT generation, clean, database, wal FROM provenance")
+	if err := row.Scan(&p.generation, &p.clean, &database, &wal); err != nil {
+		return p, fmt.Errorf("%w: reading the provenance of %s: %v: %s", ErrSuspect, path, err, wayOut)
+	}
+	if p.database, err = parseIdentity(database); err != nil {
+		return p, fmt.Errorf("%w: %s: %v: %s", ErrSuspect, path, err, wayOut)
+	}
+	if p.wal, err = parseIdentity(wal); err != nil {
+		return p, fmt.Errorf("%w: %s: %v: %s", ErrSuspect, path, err, wayOut)
+	}
+	return p, nil
+}
+
+// check compares the row with the files that are there now; wal is nil when none
+// is. A clean stop leaves no -wal, but one that was killed on the way leaves the
+// recorded one, and a killed opening one that is empty or was named beforehand.
+func (p provenance) check(path string, database file, wal *file) error {
+	switch {
+	case !p.database.is(database.identity):
+		return fmt.Errorf("%w: %s is another file than the one last used, a copy or a restored backup: %s", ErrSuspect, path, wayOut)
+	case wal == nil && !p.clean:
+		return fmt.Errorf("%w: %s was not closed and its -wal is gone: %s", ErrSuspect, path, wayOut)
+	case wal == nil || p.wal.is(wal.identity):
+		return nil
+	case !p.clean:
+		return fmt.Errorf("%w: %s was not closed and its -wal is another file: %s", ErrSuspect, path, wayOut)
+	case wal.size > 0 && !readOpening(path).is(wal.identity):
+		return fmt.Errorf("%w: %s was closed and yet has a -wal with content: %s", ErrSuspect, path, wayOut)
+	}
+	return nil
+}
+
+// lookupWAL examines the -wal; nil means that there is none.
+func lookupWAL(path string) (*file, error) {
+	path += walSuffix
+	wal, err := lookup(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !wal.regular() || wal.links != 1 {
+		return nil, fmt.Errorf("%w: %s is a link or has several names: %s", ErrSuspect, path, wayOut)
+	}
+	return &wal, nil
+}
+
+// prepareWAL sees to it that SQLite will fill a -wal whose identity is on disk
+// before the first byte is in it: that of the row, or that of the -opening note.
+// Without it a kill during the opening transaction would look like a stray -wal.
+func prepareWAL(path string, wal *file) (file, error) {
+	if wal != nil && wal.size > 0 {
+		return *wal, nil
+	}
+	if wal == nil {
+		if err := createEmpty(path + walSuffix); err != nil {
+			return file{}, err
+		}
+	}
+	made, err := lookup(path + walSuffix)
+	if err != nil {
+		return file{}, err
+	}
+	note := path + openingSuffix
+	if err := os.WriteFile(note, []byte(made.String()), 0o600); err != nil {
+		return file{}, err
+	}
+	if err := syncPath(note); err != nil {
+		return file{}, err
+	}
+	return made, syncPath(filepath.Dir(path))
+}
+
+// readOpening reads the note of an opening that was interrupted. One that is
+// missing or incomplete names no file: it was written while the -wal was empty.
+func readOpening(path string) identity {
+	text, err := os.ReadFile(path + openingSuffix) //nolint:gosec // beside the operator's own ratchet file
+	if err != nil {
+		return identity{}
+	}
+	named, err := parseIdentity(strings.TrimSpace(string(text)))
+	if err != nil {
+		return identity{}
+	}
+	return named
+}
+
+// createEmpty makes an empty file that was not there.
+func createEmpty(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator's own ratchet path
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}

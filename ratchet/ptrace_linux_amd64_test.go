@@ -1,0 +1,173 @@
+package ratchet_test
+
+import (
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// trace runs a child and shows each of its system calls to visit as it enters
+// the kernel; visit says whether to kill the child there, before it is executed.
+// It returns what the child printed and whether it was killed.
+func trace(t *testing.T, cmd *exec.Cmd, visit func(*syscall.PtraceRegs) (kill bool)) (out string, killed bool) {
+	t.Helper()
+	runtime.LockOSThread() // ptrace and __WNOTHREAD go by thread
+	defer runtime.UnlockOSThread()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout = writer
+	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
+	if err := cmd.Start(); err != nil {
+		t.Skipf("ptrace: %v", err)
+	}
+	_ = writer.Close()
+	read := make(chan string, 1)
+	go func() {
+		content, _ := io.ReadAll(reader)
+		_ = reader.Close()
+		read <- string(content)
+	}()
+	killed = follow(t, cmd.Process.Pid, visit)
+	_ = cmd.Process.Release()
+	return <-read, killed
+}
+
+func follow(t *testing.T, pid int, visit func(*syscall.PtraceRegs) bool) (killed bool) {
+	t.Helper()
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != nil {
+		t.Fatalf("waiting for the child's first stop: %v", err)
+	}
+	options := unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_EXITKILL
+	if err := errors.Join(unix.PtraceSetOptions(pid, options), unix.PtraceSyscall(pid, 0)); err != nil {
+		t.Fatalf("ptrace: %v", err)
+	}
+	for {
+		tid, err := unix.Wait4(-1, &status, unix.WALL|unix.WNOTHREAD, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			t.Fatalf("waiting for the child: %v", err)
+		}
+		if tid == pid && !status.Stopped() {
+			return killed
+		}
+		if !status.Stopped() {
+			continue // a thread has ended
+		}
+		pass := 0
+		if sig := status.StopSignal(); sig == unix.SIGTRAP|0x80 {
+			var regs syscall.PtraceRegs
+			if syscall.PtraceGetRegs(tid, &regs) == nil && entering(&regs) && !killed && visit(&regs) {
+				killed = true
+				_ = unix.Kill(pid, unix.SIGKILL)
+			}
+		} else if sig != unix.SIGTRAP && sig != unix.SIGSTOP { // those two are of a new thread
+			pass = int(sig)
+		}
+		_ = unix.PtraceSyscall(tid, pass) // ESRCH when it was killed
+	}
+}
+
+// entering: on the way in the kernel has put -ENOSYS where the result will be.
+func entering(regs *syscall.PtraceRegs) bool { return int64(regs.Rax) == -int64(unix.ENOSYS) }
+
+// changesFiles says whether a system call may change a file or a folder: between
+// two of them a kill finds the same files.
+func changesFiles(regs *syscall.PtraceRegs) bool {
+	switch regs.Orig_rax {
+	case unix.SYS_OPENAT:
+		return regs.Rdx&unix.O_CREAT != 0
+	case unix.SYS_WRITE:
+		return regs.Rdi > 2
+	case unix.SYS_OPEN:
+		return regs.Rsi&unix.O_CREAT != 0
+	case unix.SYS_PWRITE64, unix.SYS_FTRUNCATE, unix.SYS_UNLINK, unix.SYS_UNLINKAT, unix.SYS_RENAME, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2:
+		return true
+	}
+	return false
+}
+
+// TestKillAtEveryWrite kills a process that opens, signs once and closes, before
+// each system call that changes a file; once beginning with a file that was
+// closed, once with one whose last process was killed, and once so that the
+// process after it is killed at the same place. The next opening must succeed and
+// have every mark.
+func TestKillAtEveryWrite(t *testing.T) {
+	t.Parallel()
+	for name, prepare := range map[string]func(*testing.T, *released, string){
+		"closed": func(*testing.T, *released, string) {},
+		"killed": func(t *testing.T, r *released, path string) { t.Helper(); r.read(t, runChild(t, "killed", path)+"\n") },
+	} {
+		for _, twice := range []bool{false, true} {
+			if twice {
+				name += ", twice"
+			}
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				r, path := newReleased(t)
+				for point := 1; ; point++ {
+					prepare(t, r, path)
+					killed := killAt(t, r, path, point)
+					if twice && killed {
+						killAt(t, r, path, point)
+					}
+					r.check(t, path)
+					if !killed {
+						if point < 20 {
+							t.Errorf("the process ended after %d writes, want more", point-1)
+						}
+						t.Logf("kills at %d writes", point-1)
+						return
+					}
+				}
+			})
+		}
+	}
+}
+
+func killAt(t *testing.T, r *released, path string, point int) bool {
+	t.Helper()
+	count := 0
+	out, killed := trace(t, childCommand(t.Context(), "sign", path), func(regs *syscall.PtraceRegs) bool {
+		if changesFiles(regs) {
+			count++
+		}
+		return count == point
+	})
+	r.read(t, out)
+	return killed
+}
+
+// TestOneSyncPerSignature: with one request in flight COMMIT syncs once, and at
+// least once before the signature leaves.
+func TestOneSyncPerSignature(t *testing.T) {
+	t.Parallel()
+	_, path := newReleased(t)
+	var syncs, answers int
+	var between []int
+	out, _ := trace(t, childCommand(t.Context(), "three", path), func(regs *syscall.PtraceRegs) bool {
+		switch {
+		case regs.Orig_rax == unix.SYS_FSYNC || regs.Orig_rax == unix.SYS_FDATASYNC:
+			syncs++
+		case regs.Orig_rax == unix.SYS_WRITE && regs.Rdi == 1:
+			if answers++; answers > 1 {
+				between = append(between, syncs)
+			}
+			syncs = 0
+		}
+		return false
+	})
+	if len(between) != 2 || between[0] != 1 || between[1] != 1 {
+		t.Errorf("syncs before the second and third signature: %v, want 1 and 1; the child said %q", between, out)
+	}
+}

@@ -1,0 +1,104 @@
+package ratchet
+
+import (
+	"errors"
+	"fmt"
+)
+
+// The errors of this package that a caller may test for.
+var (
+	// ErrRefused is what every [*RefusedError] Is.
+	ErrRefused = errors.New("refused by the ratchet")
+
+	// ErrQueueFull means that too many other payloads wait for the same slot.
+	ErrQueueFull = errors.New("queue full: other payloads of this key, chain and kind are waiting")
+
+	// ErrStopped means that nothing is released any more: the ratchet was closed,
+	// or it failed and the process is about to exit.
+	ErrStopped = errors.New("ratchet stopped")
+
+	// ErrMissing means that there is no file to open. It is never created by Open.
+	ErrMissing = errors.New("ratchet file missing")
+
+	// ErrLocked means that the file is in use; the text has the pid if it is known.
+	ErrLocked = errors.New("ratchet in use")
+
+	// ErrSuspect means that the file is not as it was left, and may have lost marks.
+	ErrSuspect = errors.New("ratchet file not as it was left")
+
+	// ErrCommit is a definite no: nothing was stored, and the next one may succeed.
+	ErrCommit = errors.New("ratchet commit failed")
+
+	// ErrKeyHeld means that another daemon on this host serves the key.
+	ErrKeyHeld = errors.New("another daemon on this host serves the key")
+)
+
+// Reason tells why a mark was refused.
+type Reason uint8
+
+// The reasons of a refusal.
+const (
+	BelowWatermark Reason = iota + 1
+	OtherBytes            // same slot, other bytes
+	NoSignature           // same slot, mark without a stored signature (imported)
+	NotRegistered
+	LevelGap
+	BelowFloor
+	TooManyChains
+)
+
+// String gives the reason in snake case, for logs and metrics.
+func (r Reason) String() string {
+	switch r {
+	case BelowWatermark:
+		return "below_watermark"
+	case OtherBytes:
+		return "other_bytes"
+	case NoSignature:
+		return "no_signature"
+	case NotRegistered:
+		return "not_registered"
+	case LevelGap:
+		return "level_gap"
+	case BelowFloor:
+		return "below_floor"
+	case TooManyChains:
+		return "too_many_chains"
+	}
+	return "unknown"
+}
+
+// RefusedError says that a mark may not be signed. Its text uses Octez's words
+// where Octez has any (octez-signer --check-high-watermark). Is(ErrRefused).
+type RefusedError struct {
+	Reason       Reason
+	Mark         Mark  // what was asked
+	Level, Round int32 // the stored mark, or the floor in Level
+}
+
+func (e *RefusedError) Error() string {
+	m := e.Mark
+	switch e.Reason {
+	case BelowWatermark:
+		if m.Level < e.Level {
+			return fmt.Sprintf("%s level %d below high watermark %d", m.Kind, m.Level, e.Level)
+		}
+		return fmt.Sprintf("%s level %d and round %d not above high watermark (%d,%d)", m.Kind, m.Level, m.Round, e.Level, e.Round)
+	case NoSignature: // Octez writes a blank here, and only here
+		return fmt.Sprintf("%s level %d and round %d not above high watermark (%d, %d)", m.Kind, m.Level, m.Round, e.Level, e.Round)
+	case OtherBytes:
+		return fmt.Sprintf("%s level %d and round %d already signed with different data", m.Kind, m.Level, m.Round)
+	case NotRegistered:
+		return fmt.Sprintf("key %s is not registered for chain %s: pawl ratchet register %s --chain %s --from-level N", m.Key, m.ChainID, m.Key, m.ChainID)
+	case LevelGap:
+		return fmt.Sprintf("%s level %d too far above %d: if it is right, pawl ratchet register %s --chain %s --from-level %d", m.Kind, m.Level, e.Level, m.Key, m.ChainID, m.Level)
+	case BelowFloor:
+		return fmt.Sprintf("%s level %d below the level %d from which the key is registered", m.Kind, m.Level, e.Level)
+	case TooManyChains:
+		return fmt.Sprintf("key %s has %d chains already, chain %s is one too many: use another key for it", m.Key, maxChains, m.ChainID)
+	}
+	return ErrRefused.Error()
+}
+
+// Is makes every refusal an [ErrRefused].
+func (e *RefusedError) Is(target error) bool { return target == ErrRefused }

@@ -1,0 +1,126 @@
+package ratchet
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"pawl/tezos"
+)
+
+// row is a stored mark.
+type row struct {
+	level, round int32
+	digest       tezos.Digest
+	signature    *tezos.Signature // nil for a mark imported without one
+}
+
+// standing is all that a verdict on a mark depends on.
+type standing struct {
+	registered bool            // the key, on the chain
+	floor      sql.Null[int32] // not valid for a key that was new
+	neverUsed  bool            // the key may be registered for any further chain
+	chains     int             // that the key is registered for
+	mark       *row            // nil when nothing was signed yet
+}
+
+// admits says whether a key that was made for pawl may have one chain more.
+func (s standing) admits() bool { return !s.registered && s.neverUsed && s.chains < maxChains }
+
+// judge finds the stored signature of the very same bytes, or the reason to
+// refuse m, or neither: then m may be signed. The words of the watermark come
+// first, as a baker knows them from Octez.
+func (s standing) judge(m Mark, d tezos.Digest, maxGap int32) (*tezos.Signature, error) {
+	if s.mark != nil {
+		if stored, err := s.mark.judge(m, d); stored != nil || err != nil {
+			return stored, err
+		}
+	}
+	switch {
+	case s.admits():
+		return nil, nil
+	case !s.registered && s.neverUsed:
+		return nil, &RefusedError{Reason: TooManyChains, Mark: m}
+	case !s.registered:
+		return nil, &RefusedError{Reason: NotRegistered, Mark: m}
+	case s.floor.Valid && m.Level < s.floor.V:
+		return nil, &RefusedError{Reason: BelowFloor, Mark: m, Level: s.floor.V}
+	}
+	base, known := s.base()
+	if known && int64(m.Level)-int64(base) > int64(maxGap) {
+		return nil, &RefusedError{Reason: LevelGap, Mark: m, Level: base}
+	}
+	return nil, nil
+}
+
+// base is the level from which the gap counts: the higher of mark and floor. A
+// key that was new has neither before its first mark, and then no gap applies.
+func (s standing) base() (int32, bool) {
+	switch {
+	case s.mark == nil:
+		return s.floor.V, s.floor.Valid
+	case s.floor.Valid:
+		return max(s.mark.level, s.floor.V), true
+	}
+	return s.mark.level, true
+}
+
+func (r row) judge(m Mark, d tezos.Digest) (*tezos.Signature, error) {
+	refused := &RefusedError{Mark: m, Level: r.level, Round: r.round}
+	switch {
+	case m.Level > r.level, m.Level == r.level && m.Round > r.round:
+		return nil, nil
+	case m.Level < r.level, m.Round < r.round:
+		refused.Reason = BelowWatermark
+	case r.signature == nil:
+		refused.Reason = NoSignature
+	case r.digest != d:
+		refused.Reason = OtherBytes
+	default:
+		return r.signature, nil
+	}
+	return nil, refused
+}
+
+// readStanding reads in one transaction what judge must know of m.
+func readStanding(ctx context.Context, tx *sql.Tx, m Mark) (standing, error) {
+	const query = `
+SELECT (SELECT count(*) FROM registrations WHERE key = ?1),
+       EXISTS (SELECT 1 FROM never_used WHERE key = ?1),
+       EXISTS (SELECT 1 FROM registrations WHERE key = ?1 AND chain = ?2),
+       (SELECT from_level FROM registrations WHERE key = ?1 AND chain = ?2)`
+	var s standing
+	found := tx.QueryRowContext(ctx, query, m.Key[:], m.ChainID[:])
+	if err := found.Scan(&s.chains, &s.neverUsed, &s.registered, &s.floor); err != nil {
+		return standing{}, err
+	}
+	const markQuery = "SELECT level, round, digest, signature FROM marks WHERE key = ? AND chain = ? AND kind = ?"
+	r, err := scanRow(tx.QueryRowContext(ctx, markQuery, m.Key[:], m.ChainID[:], m.Kind))
+	if errors.Is(err, sql.ErrNoRows) {
+		return s, nil
+	}
+	s.mark = &r
+	return s, err
+}
+
+// scanRow reads level, round, digest and signature, after any other columns.
+func scanRow(from interface{ Scan(dest ...any) error }, before ...any) (row, error) {
+	var (
+		r         row
+		digest    []byte
+		signature sql.Null[string]
+	)
+	if err := from.Scan(append(before, &r.level, &r.round, &digest, &signature)...); err != nil {
+		return row{}, err
+	}
+	copy(r.digest[:], digest)
+	if signature.Valid {
+		parsed, err := tezos.ParseSignature(signature.V)
+		if err != nil {
+			return row{}, fmt.Errorf("stored %v", err)
+		}
+		r.signature = &parsed
+	}
+	return r, nil
+}
