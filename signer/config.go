@@ -1,0 +1,243 @@
+package signer
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"pawl/policy"
+	"pawl/signer/grep11"
+	"pawl/tezos"
+)
+
+// maxConfigSize bounds keys.json: ten thousand keys take a fourth of it.
+const maxConfigSize = 64 << 20
+
+// Config is a keys.json, parsed. Its paths are absolute or count from the
+// working folder.
+type Config struct {
+	// HSM is the GREP11 server of all keys: url, cert_path, key_path,
+	// cacert_path, server_name, dialect, max_in_flight.
+	HSM grep11.Config
+	// Keys are the entries of keys, in their order.
+	Keys []KeyConfig
+	// AuthorizedKeys are the client keys of Octez authentication; none means
+	// that no client has to prove who it is.
+	AuthorizedKeys []tezos.PublicKey
+	// MaxLevelGap is how far a request may lie above its mark; 0 is the
+	// ratchet's default.
+	MaxLevelGap int32
+
+	findings []Finding // of Parse
+}
+
+// KeyConfig is one entry of keys.
+type KeyConfig struct {
+	PublicKey tezos.PublicKey
+	// Blob is the wrapped private key (secret_key), or nil when it lies in
+	// BlobFile (secret_key_file) or is unreadable.
+	Blob     grep11.Blob
+	BlobFile string
+	// DB is the path of the key's ratchet.
+	DB string
+	// Policy is the key's own, else the global one.
+	Policy policy.Policy
+}
+
+// Load reads and parses the keys.json at path. A file that group or others may
+// write is refused.
+func Load(path string) (*Config, []Finding, error) {
+	file, err := os.Open(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, nil, err
+	}
+	defer file.Close() //nolint:errcheck // only read
+	info, err := file.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(file, maxConfigSize+1))
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case len(data) > maxConfigSize:
+		return nil, nil, fmt.Errorf("%s: larger than %d bytes", path, maxConfigSize)
+	case info.Mode().Perm()&0o022 != 0:
+		return nil, nil, fmt.Errorf("%s: mode %04o lets others write it: chmod 600 %s", path, info.Mode().Perm(), path)
+	}
+	cfg, findings, err := Parse(data, filepath.Dir(path))
+	if info.Mode().Perm()&0o044 != 0 {
+		text := fmt.Sprintf("mode %04o lets others read %s: chmod 600 %[2]s", info.Mode().Perm(), path)
+		findings = append(findings, Finding{Warning, "", text})
+	}
+	if err != nil {
+		return nil, findings, err
+	}
+	cfg.findings = findings
+	return cfg, findings, nil
+}
+
+// Parse reads keys.json and returns every finding; relative paths count from
+// dir. It opens no file. The error is not nil when a finding is Invalid.
+func Parse(data []byte, dir string) (*Config, []Finding, error) {
+	root, err := parseJSON(data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("keys.json: %w", err)
+	}
+	p := parser{report: report{dir: dir}}
+	p.root(root)
+	p.complete()
+	if err := p.worst(Invalid); err != nil {
+		return nil, p.findings, err
+	}
+	p.cfg.findings = p.findings
+	return &p.cfg, p.findings, nil
+}
+
+// parser reads the sections of keys.json into cfg.
+type parser struct {
+	report
+	cfg        Config
+	hasKeys    bool
+	db         string         // the global one
+	policy     *policy.Policy // the global one
+	ownPolicy  []bool         // by key
+	wrappingID map[[16]byte]bool
+}
+
+func (p *parser) root(v value) {
+	hsm := &p.cfg.HSM
+	p.object(v, map[string]func(value){
+		"signer":          p.signerKind,
+		"url":             p.url,
+		"cert_path":       func(v value) { hsm.CertPath = p.file(v) },
+		"key_path":        func(v value) { hsm.KeyPath = p.file(v) },
+		"cacert_path":     func(v value) { hsm.CACertPath = p.file(v) },
+		"server_name":     func(v value) { hsm.ServerName = p.text(v) },
+		"dialect":         p.dialect,
+		"max_in_flight":   func(v value) { hsm.MaxInFlight = int(p.positive(v)) },
+		"db":              func(v value) { p.db = p.file(v) },
+		"chain_ratchet":   p.chainRatchet,
+		"max_level_gap":   func(v value) { p.cfg.MaxLevelGap = p.positive(v) },
+		"keys":            p.keys,
+		"policy":          func(v value) { p.policy = p.readPolicy(v) },
+		"authorized_keys": p.authorizedKeys,
+		"ratchet":         p.ignored, "hsm_username": p.ignored, "hsm_slot": p.ignored, "hsm_lib": p.ignored,
+		"private_handle": p.ignored, "public_handle": p.ignored,
+	})
+}
+
+func (p *parser) signerKind(v value) {
+	if s := p.text(v); s != "" && s != "grep11" {
+		p.invalid(v.path, "%q does not exist: use \"grep11\"; for trying out there is `pawl demo`", s)
+	}
+}
+
+// url takes one address, alone or as a list of one.
+func (p *parser) url(v value) {
+	if !v.array {
+		p.cfg.HSM.Address = p.address(v)
+		return
+	}
+	for _, item := range v.items {
+		p.cfg.HSM.Address = p.address(item)
+	}
+	if len(v.items) != 1 {
+		p.unopenable(v.path, "has %d servers: name one", len(v.items))
+	}
+}
+
+func (p *parser) address(v value) string {
+	s := p.text(v)
+	host, port, err := net.SplitHostPort(s)
+	switch {
+	case s == "":
+	case strings.Contains(s, "://"):
+		p.invalid(v.path, "%q has a scheme: write host:port", s)
+	case err != nil || host == "" || port == "":
+		p.invalid(v.path, "%q is not host:port", s)
+	}
+	return s
+}
+
+func (p *parser) dialect(v value) {
+	dialect, err := grep11.ParseDialect(p.text(v))
+	if err != nil {
+		p.invalid(v.path, "%v", err)
+	}
+	p.cfg.HSM.Dialect = dialect
+}
+
+func (p *parser) chainRatchet(v value) {
+	switch s := p.text(v); s {
+	case "", "sqlitedb":
+	case "mockery":
+		p.warn(v.path, "\"mockery\" is ignored: the real ratchet is always used")
+	default:
+		p.invalid(v.path, "%q does not exist: use \"sqlitedb\"", s)
+	}
+}
+
+func (p *parser) authorizedKeys(v value) {
+	p.eachString(v, func(path, item string) {
+		key, err := tezos.ParsePublicKey(item)
+		switch {
+		case err != nil:
+			p.invalid(path, "%v", err)
+		case key.Kind() == tezos.BLS12381:
+			p.invalid(path, "signatures of tz4 clients cannot be verified: use edpk, sppk or p2pk")
+		default:
+			p.cfg.AuthorizedKeys = append(p.cfg.AuthorizedKeys, key)
+		}
+	})
+	if v.array && len(v.items) == 0 {
+		p.invalid(v.path, "is empty, so that no client could sign: leave it out, or add a key")
+	}
+}
+
+// complete gives keys what they take from the file as a whole, and says what
+// is missing.
+func (p *parser) complete() {
+	hsm := &p.cfg.HSM
+	p.require("url", hsm.Address)
+	p.require("cert_path", hsm.CertPath)
+	p.require("key_path", hsm.KeyPath)
+	p.require("cacert_path", hsm.CACertPath)
+	if !p.hasKeys {
+		p.invalid("keys", "missing")
+	}
+	for i := range p.cfg.Keys {
+		p.completeKey(&p.cfg.Keys[i], p.ownPolicy[i])
+	}
+	if len(p.wrappingID) > 1 {
+		p.warn("keys", "the key blobs are wrapped by %d master keys; one server has one", len(p.wrappingID))
+	}
+	slices.SortStableFunc(p.findings, func(a, b Finding) int { return int(b.Severity) - int(a.Severity) })
+}
+
+func (p *parser) require(name, text string) {
+	if text == "" {
+		p.unopenable(name, "missing: the GREP11 server is reached with mutual TLS")
+	}
+}
+
+func (p *parser) completeKey(key *KeyConfig, ownPolicy bool) {
+	path := "keys." + key.PublicKey.Hash().String()
+	if key.DB == "" {
+		key.DB = p.db
+	}
+	if key.DB == "" {
+		p.unopenable(path, "has no db: name a ratchet here or for all keys, and make it with `pawl ratchet init`")
+	}
+	switch {
+	case ownPolicy:
+	case p.policy != nil:
+		key.Policy = *p.policy
+	default:
+		p.warn(path, "has no policy: every request is refused")
+	}
+}

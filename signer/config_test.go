@@ -1,0 +1,272 @@
+package signer_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"pawl/signer"
+	"pawl/tezos"
+)
+
+// A key of the samples, and the head of its blob: enough to be parsed.
+const (
+	sampleHash   = "tz3gvQDEZfYakYEcqaL3ESQGbbNhwVHXAQmd"
+	samplePublic = "p2pk66EnR4uFKpTmZj9z5Fg9J2J8KmLb7LCwZe5QPySs8JurcTP1PXM"
+	otherHash    = "tz1hjmoX6vQhfboTyTRSaqep4yeGbsb3LN7z"
+	otherPublic  = "edpkvWoG8zRAgfPpQtWhf6VEMifvBsmGriKKRXfmHJv1kBWT6oucKn"
+)
+
+// sampleBlob is a blob with a sound head: wrapping key id, attributes, marker.
+func sampleBlob(wrappingKey string) string {
+	return strings.Repeat("0", 64) + strings.Repeat(wrappingKey, 16) + born + "0000000000000001" + "1234" + strings.Repeat("ab", 14+480+32)
+}
+
+const born = "0000000000400126" // born in the HSM, never extractable
+
+// sample is a complete keys.json; each pair of edits replaces text in it.
+func sample(edits ...string) string {
+	text := `{
+    "signer": "grep11",
+    "url": "grep11.example:9876",
+    "cert_path": "client.pem",
+    "key_path": "client-key.pem",
+    "cacert_path": "/etc/pawl/ca.pem",
+    "db": "ratchet.db",
+    "keys": {
+        "` + sampleHash + `": {
+            "public_key": "` + samplePublic + `",
+            "secret_key": "` + sampleBlob("01") + `"
+        }
+    },
+    "policy": {"baking": true, "operations": []}
+}
+`
+	for i := 0; i+1 < len(edits); i += 2 {
+		text = strings.Replace(text, edits[i], edits[i+1], 1)
+	}
+	return text
+}
+
+func TestParseComplete(t *testing.T) {
+	t.Parallel()
+	cfg, findings, err := signer.Parse([]byte(sample()), "/etc/pawl")
+	if err != nil || len(findings) != 0 {
+		t.Fatalf("Parse: findings %v, error %v; want none", findings, err)
+	}
+	if got, want := cfg.HSM.CertPath, "/etc/pawl/client.pem"; got != want {
+		t.Errorf("cert_path = %q, want %q: relative paths count from the file's folder", got, want)
+	}
+	if got, want := cfg.HSM.CACertPath, "/etc/pawl/ca.pem"; got != want {
+		t.Errorf("cacert_path = %q, want %q", got, want)
+	}
+	if len(cfg.Keys) != 1 || cfg.Keys[0].PublicKey.Hash().String() != sampleHash {
+		t.Fatalf("keys = %v, want one, %s", cfg.Keys, sampleHash)
+	}
+	if got, want := cfg.Keys[0].DB, "/etc/pawl/ratchet.db"; got != want {
+		t.Errorf("db = %q, want %q", got, want)
+	}
+	if !cfg.Keys[0].Policy.Baking {
+		t.Error("the global policy does not reach the key")
+	}
+}
+
+// TestParseSamples reads the files of the Python GREP11 signer.
+func TestParseSamples(t *testing.T) {
+	t.Parallel()
+	for name, wants := range map[string][]string{
+		"keys-article.json": {
+			"chain_ratchet: \"mockery\" is ignored",
+			"keys." + sampleHash + ": has no db",
+			"policy.voting[0]: \"aye\" is read as \"yay\"",
+			"ratchet: ignored",
+			"policy: has no operations",
+		},
+		"keys-toplevel-db.json": {"policy.voting[0]: \"aye\""},
+		"keys-per-key-db.json":  {"keys.tz2Bjvy8z8ackCt2mQns2LrZ6Yc5BKe4dCpk.secret_key: key blob"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			data, err := os.ReadFile(filepath.Join("testdata", name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg, findings, err := signer.Parse(data, ".")
+			if err != nil {
+				t.Fatalf("Parse: %v\n%v", err, findings)
+			}
+			if len(cfg.Keys) == 0 || cfg.Keys[0].PublicKey.Hash().Kind() != tezos.P256 {
+				t.Errorf("keys = %v, want a tz3 key first", cfg.Keys)
+			}
+			for _, want := range wants {
+				if !slices.ContainsFunc(findings, func(f signer.Finding) bool { return strings.HasPrefix(f.String(), want) }) {
+					t.Errorf("no finding %q in %v", want, findings)
+				}
+			}
+		})
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	t.Parallel()
+	hash := "keys." + sampleHash
+	for _, test := range []struct {
+		name  string
+		edits []string
+		want  string // within the error
+	}{
+		{"not JSON", []string{`"signer"`, `signer`}, "line 2"},
+		{"cut short", []string{"\n}\n", "\n"}, "unexpected"},
+		{"trailing text", []string{"\n}\n", "\n} {}"}, "something follows"},
+		{"not an object", []string{sample(), `[]`}, "not a JSON object"},
+		{"nested too deeply", []string{`"grep11"`, strings.Repeat("[", 40) + strings.Repeat("]", 40)}, "nested too deeply"},
+		{"unknown name", []string{`"policy"`, `"polcy"`}, "polcy: unknown name"},
+		{"unknown name in a key", []string{`"secret_key": "`, `"secret": "x", "secret_key": "`}, hash + ".secret: unknown name"},
+		{"unknown name in a policy", []string{`"baking"`, `"bakng"`}, "policy.bakng: unknown name"},
+		{"name twice", []string{`"policy": {`, `"policy": {"baking": false}, "policy": {`}, "policy: occurs twice"},
+		{"name twice in a policy", []string{`"baking": true`, `"baking": false, "baking": true`}, "policy.baking: occurs twice"},
+		{"key twice", []string{`"keys": {`, `"keys": {"` + sampleHash + `": {},`}, hash + ": occurs twice"},
+		{"names that differ in case", []string{`"policy": {`, `"Policy": {}, "policy": {`}, "differs from \"Policy\" only in case"},
+		{"one name in other case", []string{`"policy"`, `"Policy"`}, "Policy: unknown name"},
+		{"other signer", []string{`"grep11",`, `"local",`}, "signer: \"local\" does not exist"},
+		{"other ratchet", []string{`"db"`, `"chain_ratchet": "dynamodb", "db"`}, "chain_ratchet: \"dynamodb\" does not exist"},
+		{"url with a scheme", []string{`grep11.example:9876`, `https://grep11.example:9876`}, "has a scheme"},
+		{"url without a port", []string{`grep11.example:9876`, `grep11.example`}, "not host:port"},
+		{"url a number", []string{`"grep11.example:9876"`, `9876`}, "url: must be a string"},
+		{"unknown dialect", []string{`"db"`, `"dialect": "v3", "db"`}, "dialect"},
+		{"no keys", []string{`"keys"`, `"ratchet"`}, "keys: missing"},
+		{"keys a list", []string{`"keys": {`, `"keys": [], "ratchet": {`}, "keys: must be an object"},
+		{"name no hash", []string{`"` + sampleHash + `"`, `"tz3gvQDEZfYakYEcqaL3ESQGbbNhwVHXAQme"`}, "not a public key hash"},
+		{"name of another key", []string{`"` + sampleHash + `"`, `"` + otherHash + `"`}, "hashes to " + sampleHash},
+		{"no public key", []string{`"public_key": "` + samplePublic + `",`, ``}, hash + ": has no public_key"},
+		{"bad public key", []string{samplePublic, samplePublic[:54] + "N"}, hash + ".public_key"},
+		{"no secret key", []string{`"secret_key"`, `"public_handle"`}, "needs secret_key or secret_key_file"},
+		{"secret key and file", []string{`"secret_key": "`, `"secret_key_file": "x", "secret_key": "`}, "one of them only"},
+		{"baking a word", []string{`true`, `"yes"`}, "policy.baking: must be true or false"},
+		{"baking 2", []string{`true`, `2`}, "policy.baking: must be true or false"},
+		{"unknown ballot", []string{`"baking"`, `"voting": ["yes"], "baking"`}, "policy.voting[0]: \"yes\" is no ballot"},
+		{"voting no list", []string{`"baking"`, `"voting": "yay", "baking"`}, "policy.voting: must be a list"},
+		{"unknown operation", []string{`"operations": []`, `"operations": ["transfer"]`}, "policy.operations[0]"},
+		{"ballot in operations", []string{`"operations": []`, `"operations": ["ballot"]`}, "policy.voting"},
+		{"destination no address", []string{`"baking"`, `"destinations": ["tz1"], "baking"`}, "policy.destinations[0]"},
+		{"chain no chain", []string{`"baking"`, `"chains": ["NetX"], "baking"`}, "policy.chains[0]"},
+		{"no chains", []string{`"baking"`, `"chains": [], "baking"`}, "policy.chains: is empty"},
+		{"level 0", []string{`"baking"`, `"not_after_level": 0, "baking"`}, "policy.not_after_level"},
+		{"level over int32", []string{`"baking"`, `"not_before_level": 2147483648, "baking"`}, "policy.not_before_level"},
+		{"levels crossed", []string{`"baking"`, `"not_before_level": 9, "not_after_level": 8, "baking"`}, "not_after_level is below"},
+		{"unknown liquidity vote", []string{`"baking"`, `"liquidity_baking_vote": "aye", "baking"`}, "policy.liquidity_baking_vote"},
+		{"gap a fraction", []string{`"db"`, `"max_level_gap": 1.5, "db"`}, "max_level_gap"},
+		{"gap negative", []string{`"db"`, `"max_level_gap": -1, "db"`}, "max_level_gap"},
+		{"client key no key", []string{`"db"`, `"authorized_keys": ["edpk"], "db"`}, "authorized_keys[0]"},
+		{"no client keys", []string{`"db"`, `"authorized_keys": [], "db"`}, "authorized_keys: is empty"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			text := sample(test.edits...)
+			if text == sample() {
+				t.Fatal("the edit changes nothing")
+			}
+			cfg, findings, err := signer.Parse([]byte(text), ".")
+			if err == nil || cfg != nil {
+				t.Fatalf("Parse = %v, %v, %v; want an error and nothing else", cfg, findings, err)
+			}
+			all := err.Error()
+			for _, f := range findings {
+				all += "\n" + f.String()
+			}
+			if !strings.Contains(all, test.want) {
+				t.Errorf("Parse: %s\nwant %q in it", all, test.want)
+			}
+			if strings.Contains(err.Error(), "\n") || strings.Contains(all, "abababab") {
+				t.Errorf("error of more than one line, or with a blob in it: %q", all)
+			}
+		})
+	}
+}
+
+func TestParseFindings(t *testing.T) {
+	t.Parallel()
+	hash := "keys." + sampleHash
+	second := `"keys": {"` + otherHash + `": {"public_key": "` + otherPublic + `", "secret_key": "` + sampleBlob("02") + `"},`
+	for _, test := range []struct {
+		name     string
+		edits    []string
+		severity signer.Severity
+		want     string
+	}{
+		{"no url", []string{`"url": "grep11.example:9876",`, ``}, signer.Unopenable, "url: missing"},
+		{"two servers", []string{`"grep11.example:9876"`, `["a:1", "b:1"]`}, signer.Unopenable, "url: has 2 servers"},
+		{"no db", []string{`"db": "ratchet.db",`, ``}, signer.Unopenable, hash + ": has no db"},
+		{"blob too short", []string{sampleBlob("01"), "1234"}, signer.Unopenable, hash + ".secret_key: key blob"},
+		{"blob without marker", []string{"00011234", "00014321"}, signer.Unopenable, hash + ".secret_key: key blob"},
+		{"extractable blob", []string{born, "0000000000400125"}, signer.Warning, hash + ".secret_key: the key is extractable"},
+		{"two master keys", []string{`"keys": {`, second}, signer.Warning, "keys: the key blobs are wrapped by 2 master keys"},
+		{"no policy", []string{`"policy": {"baking": true, "operations": []}`, `"max_in_flight": 4`}, signer.Warning, hash + ": has no policy"},
+		{"old name", []string{`"db"`, `"hsm_slot": 0, "db"`}, signer.Warning, "hsm_slot: ignored"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			cfg, findings, err := signer.Parse([]byte(sample(test.edits...)), ".")
+			if err != nil || cfg == nil {
+				t.Fatalf("Parse: %v, %v; want no error", err, findings)
+			}
+			if !slices.ContainsFunc(findings, func(f signer.Finding) bool {
+				return f.Severity == test.severity && strings.HasPrefix(f.String(), test.want)
+			}) {
+				t.Errorf("findings = %v, want %q of severity %d", findings, test.want, test.severity)
+			}
+		})
+	}
+}
+
+func TestParsePolicies(t *testing.T) {
+	t.Parallel()
+	own := `"public_key": "` + samplePublic + `", "policy": {"voting": ["nay"], "operations": ["reveal"], "baking": 0},`
+	cfg, findings, err := signer.Parse([]byte(sample(`"public_key": "`+samplePublic+`",`, own)), ".")
+	if err != nil {
+		t.Fatalf("Parse: %v, %v", err, findings)
+	}
+	got := cfg.Keys[0].Policy
+	if got.Baking || !slices.Equal(got.Voting, []tezos.Ballot{tezos.Nay}) || !slices.Equal(got.Operations, []tezos.OperationKind{tezos.OpReveal}) {
+		t.Errorf("policy = %+v; want the key's own in place of the global one", got)
+	}
+}
+
+func TestLoadModes(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "keys.json")
+	if err := os.WriteFile(path, []byte(sample()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		mode    os.FileMode
+		refused bool
+		warned  bool
+	}{{0o600, false, false}, {0o640, false, true}, {0o604, false, true}, {0o620, true, false}, {0o602, true, false}, {0o666, true, false}} {
+		if err := os.Chmod(path, test.mode); err != nil {
+			t.Fatal(err)
+		}
+		_, findings, err := signer.Load(path)
+		if (err != nil) != test.refused || (len(findings) != 0) != test.warned {
+			t.Errorf("mode %04o: findings %v, error %v; want refused %v, warned %v", test.mode, findings, err, test.refused, test.warned)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(sample()))
+	for _, name := range []string{"keys-article.json", "keys-toplevel-db.json", "keys-per-key-db.json"} {
+		data, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if cfg, _, err := signer.Parse(data, "."); (cfg == nil) != (err != nil) {
+			t.Errorf("Parse = %v, %v: a configuration and an error", cfg, err)
+		}
+	})
+}

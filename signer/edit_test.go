@@ -1,0 +1,103 @@
+package signer_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pawl/signer"
+	"pawl/signer/grep11"
+	"pawl/tezos"
+)
+
+func writeSample(t *testing.T, edits ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "keys.json")
+	if err := os.WriteFile(path, []byte(sample(edits...)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func otherKey(t *testing.T) (tezos.PublicKey, grep11.Blob) {
+	t.Helper()
+	pk, err := tezos.ParsePublicKey(otherPublic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob, err := grep11.ParseBlob(sampleBlob("01"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pk, blob
+}
+
+func TestAddKey(t *testing.T) {
+	t.Parallel()
+	pk, blob := otherKey(t)
+	for name, edits := range map[string][]string{
+		"behind a key":   nil,
+		"to no keys":     {sample(), strings.Replace(sample(), sample()[strings.Index(sample(), `"`+sampleHash):strings.Index(sample(), "    },\n    \"policy\"")], "", 1)},
+		"to one line":    {sample(), `{"keys":{}}`},
+		"with odd blank": {`"keys": {`, "\"keys\"\t:\n {"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := writeSample(t, edits...)
+			before := readFile(t, path)
+			if err := signer.AddKey(path, pk, blob); err != nil {
+				t.Fatalf("AddKey to %s: %v", before, err)
+			}
+			after := readFile(t, path)
+			cfg, findings, err := signer.Parse([]byte(after), ".")
+			if err != nil {
+				t.Fatalf("after AddKey: %v %v\n%s", err, findings, after)
+			}
+			added := cfg.Keys[len(cfg.Keys)-1]
+			if added.PublicKey != pk || added.Blob.Hex() != blob.Hex() {
+				t.Errorf("added %v", added.PublicKey)
+			}
+			head, _, _ := strings.Cut(after, `"`+otherHash)
+			if !strings.HasPrefix(before, strings.TrimRight(head, ", \n")) {
+				t.Errorf("bytes before the entry changed: %s", cmp.Diff(before, after))
+			}
+			if err := signer.AddKey(path, pk, blob); err == nil || readFile(t, path) != after {
+				t.Errorf("second AddKey: %v; want an error and an unchanged file", err)
+			}
+		})
+	}
+}
+
+func TestSetURL(t *testing.T) {
+	t.Parallel()
+	path := writeSample(t)
+	if err := signer.SetURL(path, "127.0.0.1:1234"); err != nil {
+		t.Fatal(err)
+	}
+	want := sample("grep11.example:9876", "127.0.0.1:1234")
+	if diff := cmp.Diff(want, readFile(t, path)); diff != "" {
+		t.Errorf("file (-want +got):\n%s", diff)
+	}
+	if err := signer.SetURL(path, "https://x"); err == nil {
+		t.Error("a URL with a scheme was written")
+	}
+	if diff := cmp.Diff(want, readFile(t, path)); diff != "" {
+		t.Errorf("file after a refused change (-want +got):\n%s", diff)
+	}
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}

@@ -1,0 +1,163 @@
+package signer
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"path/filepath"
+	"strings"
+)
+
+// Severity is what a Finding does to the start of the daemon.
+type Severity uint8
+
+// The severities. Parse refuses a file with an Invalid finding; Open refuses
+// one with any but warnings.
+const (
+	Warning    Severity = iota + 1 // said at start
+	Unopenable                     // something that keys.json points at, or should point at, is missing or bad
+	Invalid                        // not a keys.json that pawl understands
+)
+
+// Finding is one thing to say of keys.json: where it stands and what to do.
+type Finding struct {
+	Severity Severity
+	Path     string // e.g. keys.tz3….policy.voting[0]; empty for the file as a whole
+	Text     string
+}
+
+// String is the finding on one line.
+func (f Finding) String() string {
+	if f.Path == "" {
+		return f.Text
+	}
+	return f.Path + ": " + f.Text
+}
+
+// report collects findings while keys.json is read.
+type report struct {
+	dir      string // relative paths count from here
+	findings []Finding
+}
+
+func (r *report) warn(path, format string, args ...any) { r.add(Warning, path, format, args) }
+
+func (r *report) unopenable(path, format string, args ...any) { r.add(Unopenable, path, format, args) }
+
+func (r *report) invalid(path, format string, args ...any) { r.add(Invalid, path, format, args) }
+
+func (r *report) add(severity Severity, path, format string, args []any) {
+	r.findings = append(r.findings, Finding{severity, path, fmt.Sprintf(format, args...)})
+}
+
+// worst returns an error with the first finding of at least the severity.
+func (r *report) worst(atLeast Severity) error {
+	var first string
+	more := -1
+	for _, f := range r.findings {
+		if f.Severity < atLeast {
+			continue
+		}
+		if more++; more == 0 {
+			first = f.String()
+		}
+	}
+	switch {
+	case more < 0:
+		return nil
+	case more == 0:
+		return fmt.Errorf("keys.json: %s", first)
+	}
+	return fmt.Errorf("keys.json: %s (and %d more)", first, more)
+}
+
+// object hands each member of an object to the function of its name. A name
+// without one, a name that occurs twice, and two names that differ only in
+// case are invalid.
+func (r *report) object(v value, fields map[string]func(value)) {
+	r.eachMember(v, func(name string, child value) {
+		if read, known := fields[name]; known {
+			read(child)
+			return
+		}
+		r.invalid(child.path, "unknown name")
+	})
+}
+
+// eachMember calls do for the members of an object, whose names must differ in
+// more than case.
+func (r *report) eachMember(v value, do func(name string, child value)) {
+	if !v.object {
+		r.invalid(v.path, "must be an object")
+		return
+	}
+	seen := make(map[string]string, len(v.members))
+	for _, m := range v.members {
+		folded := strings.ToLower(m.name)
+		switch other, double := seen[folded]; {
+		case !double:
+			seen[folded] = m.name
+			do(m.name, m.value)
+		case other == m.name:
+			r.invalid(m.value.path, "occurs twice")
+		default:
+			r.invalid(m.value.path, "differs from %q only in case", other)
+		}
+	}
+}
+
+// eachString calls do for the items of a list of strings.
+func (r *report) eachString(v value, do func(path, item string)) {
+	if !v.array {
+		r.invalid(v.path, "must be a list")
+		return
+	}
+	for _, item := range v.items {
+		if s := r.text(item); s != "" {
+			do(item.path, s)
+		}
+	}
+}
+
+// text returns a string that is not empty, or "" with a finding.
+func (r *report) text(v value) string {
+	s, ok := v.scalar.(string)
+	if !ok || s == "" {
+		r.invalid(v.path, "must be a string that is not empty")
+	}
+	return s
+}
+
+// file returns a path, made absolute or relative to the working folder.
+func (r *report) file(v value) string {
+	s := r.text(v)
+	if s == "" || filepath.IsAbs(s) {
+		return s
+	}
+	return filepath.Join(r.dir, s)
+}
+
+// flag returns true, false, 1 or 0.
+func (r *report) flag(v value) bool {
+	switch v.scalar {
+	case true, json.Number("1"):
+		return true
+	case false, json.Number("0"):
+		return false
+	}
+	r.invalid(v.path, "must be true or false")
+	return false
+}
+
+// positive returns a whole number from 1 to 2^31−1.
+func (r *report) positive(v value) int32 {
+	n, _ := v.scalar.(json.Number)
+	i, err := n.Int64()
+	if err != nil || i < 1 || i > math.MaxInt32 {
+		r.invalid(v.path, "must be a whole number from 1 to %d", math.MaxInt32)
+		return 0
+	}
+	return int32(i)
+}
+
+func (r *report) ignored(v value) { r.warn(v.path, "ignored: it has no meaning here") }

@@ -1,0 +1,94 @@
+package signer
+
+import (
+	"pawl/policy"
+	"pawl/signer/grep11"
+	"pawl/tezos"
+)
+
+func (p *parser) keys(v value) {
+	p.hasKeys = true
+	p.eachMember(v, p.key)
+}
+
+// key reads one entry: its name is the hash of its public key.
+func (p *parser) key(name string, v value) {
+	var key KeyConfig
+	var public string
+	var own *policy.Policy
+	p.object(v, map[string]func(value){
+		"signer":          p.signerKind,
+		"public_key":      func(v value) { public = p.text(v) },
+		"secret_key":      func(v value) { key.Blob = p.blob(v) },
+		"secret_key_file": func(v value) { key.BlobFile = p.file(v) },
+		"db":              func(v value) { key.DB = p.file(v) },
+		"policy":          func(v value) { own = p.readPolicy(v) },
+		"ratchet":         p.ignored, "hsm_username": p.ignored, "hsm_slot": p.ignored, "hsm_lib": p.ignored,
+		"private_handle": p.ignored, "public_handle": p.ignored,
+	})
+	_, inline := v.get("secret_key")
+	if inline == (key.BlobFile != "") {
+		p.invalid(v.path, "needs secret_key or secret_key_file, and one of them only")
+	}
+	var ok bool
+	if key.PublicKey, ok = p.publicKey(v.path, name, public); !ok {
+		return
+	}
+	if own != nil {
+		key.Policy = *own
+	}
+	p.cfg.Keys = append(p.cfg.Keys, key)
+	p.ownPolicy = append(p.ownPolicy, own != nil)
+}
+
+// publicKey checks that the entry's name is the hash of its public key.
+func (p *parser) publicKey(path, name, public string) (tezos.PublicKey, bool) {
+	hash, err := tezos.ParsePublicKeyHash(name)
+	if err != nil {
+		p.invalid(path, "the name is not a public key hash: %v", err)
+		return tezos.PublicKey{}, false
+	}
+	key, err := tezos.ParsePublicKey(public)
+	switch {
+	case public == "":
+		p.invalid(path, "has no public_key")
+	case err != nil:
+		p.invalid(path+".public_key", "%v", err)
+	case key.Hash() != hash:
+		p.invalid(path+".public_key", "hashes to %v, not to the name of its entry", key.Hash())
+	default:
+		if key.Kind() == tezos.BLS12381 {
+			p.unopenable(path, "tz4 keys cannot sign through GREP11 yet")
+		}
+		return key, true
+	}
+	return tezos.PublicKey{}, false
+}
+
+// blob reads the hex of a wrapped private key. One that is unreadable does not
+// make the file invalid: Open refuses it.
+func (p *parser) blob(v value) grep11.Blob {
+	blob, err := grep11.ParseBlob(p.text(v))
+	if err != nil {
+		p.unopenable(v.path, "%v", err)
+		return nil
+	}
+	p.checkBlob(v.path, blob)
+	return blob
+}
+
+// checkBlob says what the clear header of a blob tells against it.
+func (p *parser) checkBlob(path string, blob grep11.Blob) {
+	header, err := blob.Header()
+	if err != nil {
+		p.unopenable(path, "%v", err)
+		return
+	}
+	if header.Extractable {
+		p.warn(path, "the key is extractable: it can leave the HSM")
+	}
+	if p.wrappingID == nil {
+		p.wrappingID = make(map[[16]byte]bool)
+	}
+	p.wrappingID[header.WrappingKeyID] = true
+}

@@ -1,0 +1,266 @@
+package signer_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pawl/ratchet"
+	"pawl/signer"
+	"pawl/signer/grep11"
+	"pawl/tezos"
+)
+
+// folder is what a daemon starts from: a card, one key, a ratchet, keys.json.
+type folder struct {
+	t    *testing.T
+	card *card
+	path string // of keys.json
+	key  tezos.PublicKeyHash
+	made grep11.Generated
+}
+
+func newFolder(t *testing.T) *folder {
+	t.Helper()
+	f := &folder{t: t, card: newCard(t)}
+	dir := string(f.card.dir)
+	f.path = filepath.Join(dir, "keys.json")
+	client := f.card.dial(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var err error
+	if f.made, err = client.Generate(ctx, tezos.P256, false); err != nil {
+		t.Fatal(err)
+	}
+	f.key = f.made.PublicKey.Hash()
+	if err := ratchet.Create(t.Context(), filepath.Join(dir, "ratchet.db")); err != nil {
+		t.Fatal(err)
+	}
+	f.inRatchet(func(db *ratchet.DB) error { return db.RegisterNew(t.Context(), f.key) })
+	f.write(map[string]any{})
+	return f
+}
+
+func (f *folder) inRatchet(do func(*ratchet.DB) error) {
+	t := f.t
+	t.Helper()
+	db, err := ratchet.Open(t.Context(), filepath.Join(string(f.card.dir), "ratchet.db"), ratchet.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(do(db), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// write makes keys.json, with some names changed or, with nil, left out.
+func (f *folder) write(changes map[string]any) {
+	t := f.t
+	t.Helper()
+	content := map[string]any{
+		"url": f.card.address, "cert_path": "client.pem", "key_path": "client-key.pem", "cacert_path": "ca.pem", "db": "ratchet.db",
+		"keys":   map[string]any{f.key.String(): map[string]any{"public_key": f.made.PublicKey.String(), "secret_key": f.made.Blob.Hex()}},
+		"policy": map[string]any{"baking": true, "operations": []string{}},
+	}
+	for name, value := range changes {
+		if content[name] = value; value == nil {
+			delete(content, name)
+		}
+	}
+	data, err := json.Marshal(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(f.path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f *folder) open() (*signer.Signer, []signer.Finding, error) {
+	t := f.t
+	t.Helper()
+	cfg, findings, err := signer.Load(f.path)
+	if err != nil {
+		t.Fatalf("Load: %v %v", err, findings)
+	}
+	return signer.Open(t.Context(), cfg, signer.OpenOptions{})
+}
+
+func closeSigner(t *testing.T, s *signer.Signer) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+func TestOpenSigns(t *testing.T) {
+	t.Parallel()
+	f := newFolder(t)
+	for run := range 2 { // the second run finds what the first one left
+		s, findings, err := f.open()
+		if err != nil || len(findings) != 0 {
+			t.Fatalf("Open: %v %v", err, findings)
+		}
+		res, err := s.Sign(t.Context(), f.key, block(5, 0, 0))
+		if err != nil || res.Stored != (run == 1) {
+			t.Errorf("run %d: stored %v, %v", run, res.Stored, err)
+		}
+		closeSigner(t, s)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		damage func(f *folder)
+		want   string
+	}{
+		"no client certificate": {func(f *folder) { f.remove("client.pem") }, "cert_path"},
+		"no client key":         {func(f *folder) { f.remove("client-key.pem") }, "key_path"},
+		"no CA":                 {func(f *folder) { f.remove("ca.pem") }, "cacert_path"},
+		"CA not PEM":            {func(f *folder) { f.overwrite("ca.pem", "x") }, "no PEM block"},
+		"client key readable by others": {func(f *folder) {
+			if err := os.Chmod(filepath.Join(string(f.card.dir), "client-key.pem"), 0o644); err != nil {
+				f.t.Fatal(err)
+			}
+		}, "chmod 600"},
+		"no ratchet":     {func(f *folder) { f.remove("ratchet.db") }, "pawl ratchet init"},
+		"no db named":    {func(f *folder) { f.write(map[string]any{"db": nil}) }, "has no db"},
+		"no url":         {func(f *folder) { f.write(map[string]any{"url": nil}) }, "url: missing"},
+		"no key file":    {func(f *folder) { f.keyFile("none.sk.hex") }, "secret_key_file"},
+		"bad key file":   {func(f *folder) { f.overwrite("x.sk.hex", "00ff"); f.keyFile("x.sk.hex") }, "secret_key_file"},
+		"not registered": {func(f *folder) { f.freshRatchet() }, "pawl ratchet register"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFolder(t)
+			test.damage(f)
+			s, findings, err := f.open()
+			if err == nil {
+				t.Fatalf("Open accepts it: %v", s.Close())
+			}
+			if all := fmt.Sprint(err, findings); !strings.Contains(all, test.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("Open: %s; want one line with %q", all, test.want)
+			}
+			// What was open is closed again: a good configuration starts.
+			if name == "no url" {
+				f.write(map[string]any{})
+				if s, _, err = f.open(); err != nil {
+					t.Fatalf("Open after a refused one: %v", err)
+				}
+				closeSigner(t, s)
+			}
+		})
+	}
+}
+
+func (f *folder) remove(name string) {
+	t := f.t
+	t.Helper()
+	if err := os.Remove(filepath.Join(string(f.card.dir), name)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f *folder) overwrite(name, text string) {
+	t := f.t
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(string(f.card.dir), name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// keyFile has keys.json name a file for the key blob.
+func (f *folder) keyFile(name string) {
+	f.t.Helper()
+	f.write(map[string]any{"keys": map[string]any{f.key.String(): map[string]any{"public_key": f.made.PublicKey.String(), "secret_key_file": name}}})
+}
+
+func (f *folder) freshRatchet() {
+	t := f.t
+	t.Helper()
+	if err := ratchet.Create(t.Context(), filepath.Join(string(f.card.dir), "fresh.db")); err != nil {
+		t.Fatal(err)
+	}
+	f.write(map[string]any{"db": "fresh.db"})
+}
+
+// TestOpenTwice: the second daemon is refused before it signs anything, on the
+// same ratchet and on the same key with another ratchet.
+func TestOpenTwice(t *testing.T) {
+	t.Parallel()
+	f := newFolder(t)
+	s, _, err := f.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := f.open(); !errors.Is(err, ratchet.ErrKeyHeld) && !errors.Is(err, ratchet.ErrLocked) {
+		t.Errorf("second Open on the same ratchet: %v; want ErrKeyHeld or ErrLocked", err)
+	}
+	f.freshRatchet()
+	if _, _, err := f.open(); !errors.Is(err, ratchet.ErrKeyHeld) {
+		t.Errorf("second Open on the same key: %v; want ErrKeyHeld", err)
+	}
+	closeSigner(t, s)
+	f.write(map[string]any{})
+	if s, _, err = f.open(); err != nil {
+		t.Fatalf("Open after Close: %v", err)
+	}
+	closeSigner(t, s)
+}
+
+func TestOpenKeyFromFile(t *testing.T) {
+	t.Parallel()
+	f := newFolder(t)
+	f.overwrite(f.key.String()+".sk.hex", f.made.Blob.Hex())
+	f.keyFile(f.key.String() + ".sk.hex")
+	s, findings, err := f.open()
+	if err != nil {
+		t.Fatalf("Open: %v %v", err, findings)
+	}
+	defer closeSigner(t, s)
+	if _, err := s.Sign(t.Context(), f.key, block(5, 0, 0)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestReadiness follows a card that goes and comes back, without a restart.
+func TestReadiness(t *testing.T) {
+	t.Parallel()
+	f := newFolder(t)
+	s, _, err := f.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeSigner(t, s)
+	if s.Readiness()[f.key] == nil {
+		t.Error("ready before a signature was seen")
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	watched := make(chan struct{})
+	go func() { s.Watch(ctx); close(watched) }()
+	defer func() { stop(); <-watched }()
+
+	waitFor := func(ready bool) {
+		t.Helper()
+		start := time.Now()
+		for (s.Readiness()[f.key] == nil) != ready {
+			if time.Since(start) > 20*time.Second {
+				t.Fatalf("readiness is still %v", s.Readiness()[f.key])
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		t.Logf("ready %v after %v", ready, time.Since(start).Round(time.Millisecond))
+	}
+	waitFor(true)
+	f.card.stop()
+	waitFor(false)
+	f.card.start(t)
+	waitFor(true)
+}

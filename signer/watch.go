@@ -1,0 +1,129 @@
+package signer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"pawl/signer/grep11"
+	"pawl/tezos"
+)
+
+// A server is asked every watchInterval and has watchTimeout to answer, so
+// that readiness follows a lost and a returned HSM within three seconds.
+const (
+	watchInterval = time.Second
+	watchTimeout  = time.Second
+)
+
+// errNotProbed is the state of a key that has signed nothing yet.
+var errNotProbed = errors.New("no probe signature yet")
+
+// health is whether a key can sign, as its last signature told.
+type health struct {
+	mu     sync.Mutex
+	proven bool
+	fault  error
+}
+
+// set records the outcome of a signature, or the fault of the server.
+func (h *health) set(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.proven, h.fault = err == nil, err
+}
+
+// err is nil after a good signature, else why the key cannot sign.
+func (h *health) err() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.proven && h.fault == nil {
+		return errNotProbed
+	}
+	return h.fault
+}
+
+// Readiness says for each key whether it can sign now: nil, or why not.
+func (s *Signer) Readiness() map[tezos.PublicKeyHash]error {
+	ready := make(map[tezos.PublicKeyHash]error, len(s.keys))
+	failure := s.Err()
+	for hash, key := range s.keys {
+		ready[hash] = failure
+		if failure == nil {
+			ready[hash] = key.health.err()
+		}
+	}
+	return ready
+}
+
+// Watch keeps Readiness true until ctx is done: every second it asks each
+// server, and each key that is not known to be good for a probe signature. The
+// two are apart, for a key that hangs must not hide a server that is gone.
+func (s *Signer) Watch(ctx context.Context) {
+	var loops sync.WaitGroup
+	for _, server := range s.servers {
+		var keys []*key
+		for _, key := range s.keys {
+			if key.Server == server {
+				keys = append(keys, key)
+			}
+		}
+		loops.Go(func() { everySecond(ctx, func() { askServer(ctx, server, keys) }) })
+		loops.Go(func() { everySecond(ctx, func() { probeKeys(ctx, keys) }) })
+	}
+	loops.Wait()
+}
+
+func everySecond(ctx context.Context, do func()) {
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		do()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// askServer marks the keys of a server that does not answer.
+func askServer(ctx context.Context, server *grep11.Client, keys []*key) {
+	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
+	if err := server.Ping(ctx); err != nil {
+		for _, key := range keys {
+			key.health.set(err)
+		}
+	}
+}
+
+// probeKeys asks the keys that are not known to be good for a signature.
+func probeKeys(ctx context.Context, keys []*key) {
+	for _, key := range keys {
+		if ctx.Err() == nil && key.health.err() != nil {
+			key.health.set(key.probe(ctx))
+		}
+	}
+}
+
+// probe signs a random digest, which is that of no payload, and verifies the
+// signature, which goes nowhere.
+func (k *key) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
+	var digest tezos.Digest
+	if _, err := rand.Read(digest[:]); err != nil {
+		return err
+	}
+	sig, err := k.Key.Sign(ctx, digest)
+	if err == nil {
+		err = k.Key.PublicKey().Verify(digest, sig)
+	}
+	if err != nil {
+		return fmt.Errorf("probe signature: %w", err)
+	}
+	return nil
+}
