@@ -1,0 +1,23 @@
+package server
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+)
+
+// AnswerWith returns a handler whose route GET /fault does what fault does,
+// with all that stands before and behind a route of the server.
+func (s *Server) AnswerWith(fault func(ctx context.Context) error) http.Handler {
+	return s.newEcho(route{http.MethodGet, "/fault", func(c echo.Context) error { return fault(c.Request().Context()) }})
+}
+
+// HTTPServer is what Serve serves with.
+func (s *Server) HTTPServer() *http.Server { return s.httpServer(s.Handler(), nil) }
+
+// ErrRequest stands for what is refused before the signer is asked.
+var ErrRequest = errRequest
+
+// MaxConnections is the limit of connections of one listener.
+const MaxConnections = maxConnections

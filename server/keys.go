@@ -1,0 +1,104 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"pawl/tezos"
+)
+
+// keyPath is the route of a key (Octez signer_services.ml).
+const keyPath = "/keys/:pkh"
+
+// authorizedKeys offers Octez client authentication, or {} for none
+// (octez-signer bin_signer/handler.ml).
+func (s *Server) authorizedKeys(c echo.Context) error {
+	if s.authorized == nil {
+		return answer(c, http.StatusOK, struct{}{})
+	}
+	hashes := make([]string, len(s.authorized))
+	for i, key := range s.authorized {
+		hashes[i] = key.Hash().String()
+	}
+	return answer(c, http.StatusOK, struct {
+		AuthorizedKeys []string `json:"authorized_keys"`
+	}{hashes})
+}
+
+func (s *Server) publicKey(c echo.Context) error {
+	hash, err := pathHash(c)
+	if err != nil {
+		return err
+	}
+	key, err := s.signer.PublicKey(hash)
+	if err != nil {
+		return err
+	}
+	return answer(c, http.StatusOK, struct {
+		PublicKey string `json:"public_key"`
+	}{key.String()})
+}
+
+// sign is POST /keys/:pkh. Authentication comes before the signer is asked for
+// anything: a 401 tells nothing of keys, policy or marks.
+func (s *Server) sign(c echo.Context) error {
+	hash, err := pathHash(c)
+	if err != nil {
+		return err
+	}
+	authentication, err := parseQuery(c.Request().URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	payload, err := readPayload(c)
+	if err != nil {
+		return err
+	}
+	if err := s.authenticate(authentication, hash, payload); err != nil {
+		return err
+	}
+	result, err := s.signer.Sign(c.Request().Context(), hash, payload)
+	entryOf(c).result = result
+	if err != nil {
+		return err
+	}
+	return answer(c, http.StatusOK, struct {
+		Signature string `json:"signature"`
+	}{result.Signature.String()})
+}
+
+func refuseListing(echo.Context) error { return errListing }
+
+func refuseProof(echo.Context) error { return errProof }
+
+// pathHash returns the public key hash of the path. A parameter that ends a
+// route takes what follows it too, so that /keys/tz1…/x comes here: it is an
+// unknown path, as /keys/ is.
+func pathHash(c echo.Context) (tezos.PublicKeyHash, error) {
+	text := c.Param("pkh")
+	if text == "" || strings.Contains(text, "/") {
+		return tezos.PublicKeyHash{}, echo.ErrNotFound
+	}
+	hash, err := tezos.ParsePublicKeyHash(text)
+	if err != nil {
+		return tezos.PublicKeyHash{}, errPublicKeyHash
+	}
+	entryOf(c).hash = hash
+	return hash, nil
+}
+
+// answer writes v as JSON and a newline, as octez-signer does. A client that
+// has left cannot be told so: the error of the write is dropped.
+func answer(c echo.Context, status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	c.Response().Header().Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
+	c.Response().WriteHeader(status)
+	_, _ = c.Response().Write(append(body, '\n'))
+	return nil
+}

@@ -1,0 +1,363 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pawl/policy"
+	"pawl/ratchet"
+	"pawl/server"
+	"pawl/signer"
+	"pawl/signer/grep11"
+	"pawl/signer/grep11/softcard"
+	"pawl/tezos"
+)
+
+// setup is what a test wants to differ from the usual.
+type setup struct {
+	kinds        []tezos.KeyKind // of the keys to make; default one tz1
+	policy       *policy.Policy  // default baking, transactions and failing_noop
+	authorized   []tezos.PublicKey
+	unregistered bool
+	wrap         func(signer.Key) signer.Key // what stands before a key of the card
+	extra        []signer.Key                // keys that no card has
+}
+
+// rig is a server with a real signer, ratchet and card, listening on loopback.
+type rig struct {
+	url, admin string
+	keys       []tezos.PublicKey
+	server     *server.Server
+	signer     *signer.Signer
+	db         *ratchet.DB
+	path       string // of the ratchet
+	card       *card
+	log        *buffer
+	metrics    *server.Metrics
+	blobs      []grep11.Blob
+}
+
+// newRig starts all and stops it at the end of the test.
+func newRig(t *testing.T, want setup) *rig {
+	t.Helper()
+	r := &rig{card: startCard(t), log: new(buffer), metrics: server.NewMetrics("test")}
+	r.openRatchet(t)
+	r.openSigner(t, want)
+	r.server = server.New(server.Config{
+		Signer:         r.signer,
+		AuthorizedKeys: want.authorized,
+		Log:            slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: severity})),
+		Metrics:        r.metrics,
+	})
+	r.url = "http://" + serve(t, r.server, r.server.Handler(), nil)
+	r.admin = "http://" + serve(t, r.server, r.server.Admin(), nil)
+	return r
+}
+
+// severity renames slog's own level: see server.Config.Log.
+func severity(_ []string, a slog.Attr) slog.Attr {
+	if _, own := a.Value.Any().(slog.Level); own {
+		a.Key = "severity"
+	}
+	return a
+}
+
+func (r *rig) openRatchet(t *testing.T) {
+	t.Helper()
+	r.path = filepath.Join(t.TempDir(), "ratchet.db")
+	if err := ratchet.Create(t.Context(), r.path); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if r.db, err = ratchet.Open(t.Context(), r.path, ratchet.Options{OnCommit: r.metrics.ObserveCommit}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (r *rig) openSigner(t *testing.T, want setup) {
+	t.Helper()
+	client, err := grep11.Dial(grep11.Config{Address: r.card.addr, Plaintext: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want.kinds == nil {
+		want.kinds = []tezos.KeyKind{tezos.Ed25519}
+	}
+	if want.policy == nil {
+		want.policy = &policy.Policy{Baking: true, Operations: []tezos.OperationKind{"transaction", "failing_noop"}}
+	}
+	var entries []signer.Entry
+	add := func(key signer.Key) {
+		pk := key.PublicKey()
+		if !want.unregistered {
+			if err := r.db.RegisterNew(t.Context(), pk.Hash()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if want.wrap != nil {
+			key = want.wrap(key)
+		}
+		r.keys = append(r.keys, pk)
+		entries = append(entries, signer.Entry{Key: key, Policy: *want.policy, Ratchet: r.db, Server: client})
+	}
+	for _, kind := range want.kinds {
+		made, err := client.Generate(t.Context(), kind, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := client.Key(made.PublicKey, made.Blob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.blobs = append(r.blobs, made.Blob)
+		add(key)
+	}
+	for _, key := range want.extra {
+		add(key)
+	}
+	if r.signer, err = signer.New(entries, signer.Options{OnSign: r.metrics.ObserveSign}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		failed := r.signer.Err() != nil // then a ratchet cannot be closed cleanly
+		if err := r.signer.Close(); err != nil && !failed {
+			t.Errorf("closing the signer: %v", err)
+		}
+	})
+}
+
+// serve serves handler until the end of the test and returns the address.
+func serve(t *testing.T, s *server.Server, handler http.Handler, cfg *tls.Config) string {
+	t.Helper()
+	ln := listen(t, "127.0.0.1:0")
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, ln, handler, cfg) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return ln.Addr().String()
+}
+
+func listen(t *testing.T, addr string) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+// card is a software card that can be stopped and started again.
+type card struct {
+	addr string
+	card *softcard.Card
+	stop func()
+}
+
+func startCard(t *testing.T) *card {
+	t.Helper()
+	made, err := softcard.New(bytes.Repeat([]byte{7}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &card{addr: "127.0.0.1:0", card: made}
+	c.start(t)
+	t.Cleanup(func() { c.stop() })
+	return c
+}
+
+// start serves at the address that the card had before.
+func (c *card) start(t *testing.T) {
+	t.Helper()
+	ln := listen(t, c.addr)
+	c.addr = ln.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := c.card.Serve(ctx, ln, "", true); err != nil {
+			t.Errorf("card: %v", err)
+		}
+	}()
+	c.stop = func() {
+		cancel()
+		<-done
+	}
+}
+
+// buffer is a bytes.Buffer for several goroutines.
+type buffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// line waits for the log line of a request and returns it, raw and decoded.
+func (b *buffer) line(t *testing.T, requestID string) (string, map[string]any) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		for line := range strings.Lines(b.String()) {
+			var fields map[string]any
+			if json.Unmarshal([]byte(line), &fields) == nil && fields["request_id"] == requestID {
+				return line, fields
+			}
+		}
+	}
+	t.Fatalf("no log line of request %s in\n%s", requestID, b)
+	return "", nil
+}
+
+// reply is an HTTP answer, read to its end.
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (r reply) id() string { return r.header.Get("X-Request-Id") }
+
+// refusal returns the msg of the error trace without the request id, after
+// checking all that a refusal must have.
+func (r reply) refusal(t *testing.T) string {
+	t.Helper()
+	var trace []map[string]string
+	if err := json.Unmarshal([]byte(r.body), &trace); err != nil || len(trace) != 1 || len(trace[0]) != 3 {
+		t.Fatalf("body %q is no error trace of one element: %v", r.body, err)
+	}
+	if trace[0]["kind"] != "temporary" || trace[0]["id"] != "failure" || !strings.HasSuffix(r.body, "]\n") {
+		t.Errorf("body %q is not the error trace that octez-client shows", r.body)
+	}
+	if got := r.header.Get("Content-Type"); got != "application/json" {
+		t.Errorf("Content-Type %q, want application/json", got)
+	}
+	msg, ok := strings.CutSuffix(trace[0]["msg"], " (request "+r.id()+")")
+	if !ok || len(r.id()) != 16 {
+		t.Errorf("msg %q does not end with request id %q", trace[0]["msg"], r.id())
+	}
+	return msg
+}
+
+// do sends a request on a connection of its own, as octez-client does, and
+// follows no redirect. On a machine so busy that the time for the head of a
+// request passes before it is read, it tries again.
+func do(t *testing.T, method, url, body string, header ...string) reply {
+	t.Helper()
+	r, err := try(method, url, body, header...)
+	for range 3 {
+		if err == nil {
+			return r
+		}
+		t.Logf("%s %s: %v, trying again", method, url, err)
+		r, err = try(method, url, body, header...)
+	}
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, url, err)
+	}
+	return r
+}
+
+func try(method, url, body string, header ...string) (reply, error) {
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		return reply{}, err
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
+	res, err := transport.RoundTrip(req)
+	if err != nil {
+		return reply{}, err
+	}
+	return read(res)
+}
+
+// read reads an answer to its end and closes it.
+func read(res *http.Response) (reply, error) {
+	text, err := io.ReadAll(res.Body)
+	return reply{res.StatusCode, res.Header, string(text)}, errors.Join(err, res.Body.Close())
+}
+
+// ask calls a handler in process, where no connection limits the time.
+func ask(ctx context.Context, handler http.Handler, method, path, body string) reply {
+	recorder := httptest.NewRecorder()
+	handler.ServeHTTP(recorder, httptest.NewRequestWithContext(ctx, method, path, strings.NewReader(body)))
+	return reply{recorder.Code, recorder.Header(), recorder.Body.String()}
+}
+
+// dial opens a connection until the end of the test.
+func dial(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() }) // the server may have closed it
+	return conn
+}
+
+// post asks the rig to sign payload with its i-th key.
+func (r *rig) post(t *testing.T, i int, payload []byte) reply {
+	t.Helper()
+	return do(t, "POST", r.keyURL(i), quoted(payload))
+}
+
+func (r *rig) keyPath(i int) string { return "/keys/" + r.keys[i].Hash().String() }
+
+func (r *rig) keyURL(i int) string { return r.url + r.keyPath(i) }
+
+// checkSigned fails unless the answer is a signature of payload by pk and
+// nothing else, and returns it.
+func checkSigned(t *testing.T, r reply, pk tezos.PublicKey, payload []byte) string {
+	t.Helper()
+	var answer map[string]string
+	if err := json.Unmarshal([]byte(r.body), &answer); err != nil || r.status != http.StatusOK || len(answer) != 1 {
+		t.Fatalf("status %d body %q, want 200 and one field", r.status, r.body)
+	}
+	sig, err := tezos.ParseSignature(answer["signature"])
+	if err != nil {
+		t.Fatalf("signature %q: %v", answer["signature"], err)
+	}
+	if err := pk.Verify(tezos.DigestOf(payload), sig); err != nil {
+		t.Fatalf("signature %q of %x: %v", answer["signature"], payload, err)
+	}
+	return answer["signature"]
+}
+
+// fakeKey is a key with the behaviour that a test needs.
+type fakeKey struct {
+	signer.Key
+	sign func(ctx context.Context, digest tezos.Digest) (tezos.Signature, error)
+}
+
+func (k fakeKey) Sign(ctx context.Context, digest tezos.Digest) (tezos.Signature, error) {
+	return k.sign(ctx, digest)
+}

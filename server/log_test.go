@@ -1,0 +1,146 @@
+package server_test
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"pawl/policy"
+	"pawl/tezos"
+)
+
+func TestLogOfASignature(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{})
+	payload := attestation(77, 3, 1)
+	want := map[string]any{
+		"severity": "INFO",
+		"level":    float64(77),
+		"msg":      "signed",
+		"method":   "POST",
+		"path":     "/keys/:pkh",
+		"status":   float64(200),
+		"pkh":      rig.keys[0].Hash().String(),
+		"chain_id": "NetXdQprcVkpaWU",
+		"kind":     "attestation",
+		"round":    float64(3),
+		"digest":   tezos.DigestOf(payload).String(),
+	}
+	for _, decision := range []string{"signed", "stored"} {
+		got := rig.post(t, 0, payload)
+		_, fields := rig.log.line(t, got.id())
+		want["decision"] = decision
+		for key, value := range want {
+			if fields[key] != value {
+				t.Errorf("%s: %s is %v, want %v", decision, key, fields[key], value)
+			}
+		}
+		if !strings.HasPrefix(fmt.Sprint(fields["client"]), "127.0.0.1:") {
+			t.Errorf("%s: client %v", decision, fields["client"])
+		}
+		if ms, ok := fields["elapsed"].(float64); !ok || ms <= 0 {
+			t.Errorf("%s: elapsed %v, want milliseconds", decision, fields["elapsed"])
+		}
+		if _, asked := fields["hsm_elapsed"].(float64); asked != (decision == "signed") {
+			t.Errorf("%s: hsm_elapsed %v", decision, fields["hsm_elapsed"])
+		}
+		if n := strings.Count(rig.log.String(), got.id()); n != 1 {
+			t.Errorf("%s: %d log lines, want 1", decision, n)
+		}
+	}
+}
+
+func TestLogOfRefusals(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{})
+	rig.post(t, 0, attestation(5, 0, 1))
+	tests := []struct {
+		name         string
+		got          reply
+		level, want  string
+		method, path string
+	}{
+		{"watermark", rig.post(t, 0, attestation(4, 0, 1)), "WARN", "attestation level 4 below high watermark 5", "POST", "/keys/:pkh"},
+		{"denied", rig.post(t, 0, unhex(t, "05010000000161")), "WARN", "policy.michelson", "POST", "/keys/:pkh"},
+		{"unknown path", do(t, "GET", rig.url+"/made-up", ""), "WARN", "", "GET", ""},
+		{"made-up method", do(t, strings.Repeat("X", 100), rig.keyURL(0), ""), "WARN", "method not allowed", "other", "/keys/:pkh"},
+		{"no hash", do(t, "GET", rig.url+"/keys/made-up", ""), "WARN", "not a public key hash", "GET", "/keys/:pkh"},
+	}
+	for _, tt := range tests {
+		line, fields := rig.log.line(t, tt.got.id())
+		if !strings.Contains(line, `"severity":"`+tt.level+`","msg":"refused"`) || fields["decision"] != "refused" {
+			t.Errorf("%s: log line %s, want %s refused", tt.name, line, tt.level)
+		}
+		if !strings.Contains(fmt.Sprint(fields["reason"]), tt.want) || fields["path"] != tt.path || fields["method"] != tt.method {
+			t.Errorf("%s: log line %s, want reason %q, path %q, method %q", tt.name, line, tt.want, tt.path, tt.method)
+		}
+		if strings.Contains(line, "made-up") || strings.Contains(line, "XXXX") {
+			t.Errorf("%s: log line repeats what the client made up: %s", tt.name, line)
+		}
+	}
+}
+
+func TestReadsAreLoggedForDebugging(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{})
+	for _, url := range []string{rig.keyURL(0), rig.url + "/authorized_keys", rig.admin + "/metrics", rig.admin + "/healthz"} {
+		_, fields := rig.log.line(t, do(t, "GET", url, "").id())
+		if fields["severity"] != "DEBUG" || fields["decision"] != nil {
+			t.Errorf("GET %s: logged %v, want level DEBUG and no decision", url, fields)
+		}
+	}
+}
+
+// Whoever reads the log must be able to sign nothing and learn no payload.
+func TestNoPayloadAndNoBlobInTheLog(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{policy: &policy.Policy{Baking: true, Operations: []tezos.OperationKind{"transaction"}}})
+	transaction := transaction(t, rig.keys[0].Hash())
+	payloads := map[string][]byte{
+		"signed":            attestation(9, 0, 1),
+		"signed operation":  transaction,
+		"same slot":         attestation(9, 0, 2),
+		"below":             attestation(8, 0, 3),
+		"denied":            noop(100),
+		"malformed":         append(attestation(10, 0, 4), 1, 2, 3),
+		"unknown layout":    append(attestation(10, 0, 5)[:37], append([]byte{0x2a}, attestation(10, 0, 5)[38:]...)...),
+		"unknown first one": append([]byte{0x77}, attestation(10, 0, 6)...),
+	}
+	secrets := map[string][]byte{"blob": rig.blobs[0]}
+	maps.Copy(secrets, payloads)
+	for _, name := range slices.Sorted(maps.Keys(payloads)) {
+		got := rig.post(t, 0, payloads[name])
+		rig.log.line(t, got.id())
+		checkAbsent(t, "answer to "+name, got.body, secrets)
+	}
+	rig.card.stop()
+	checkAbsent(t, "failure", rig.post(t, 0, attestation(10, 0, 7)).body, secrets)
+	rig.card.start(t)
+	checkAbsent(t, "log", rig.log.String(), secrets)
+	checkAbsent(t, "metrics", do(t, "GET", rig.admin+"/metrics", "").body, secrets)
+}
+
+// checkAbsent looks for any 12 bytes in a row of the second half of a secret,
+// in the forms that bytes take in logs. (The first half of a payload has the
+// chain id, zeros and levels.)
+func checkAbsent(t *testing.T, where, text string, secrets map[string][]byte) {
+	t.Helper()
+	lower := strings.ToLower(text)
+	for name, secret := range secrets {
+		part := secret[len(secret)-12:]
+		forms := []string{
+			hex.EncodeToString(part),
+			strings.Trim(fmt.Sprintf("%d", part), "[]"),
+			strings.ToLower(base64.StdEncoding.EncodeToString(secret))[:40],
+		}
+		for _, form := range forms {
+			if strings.Contains(lower, form) {
+				t.Errorf("%s has the bytes of %q: %s", where, name, form)
+			}
+		}
+	}
+}

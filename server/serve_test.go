@@ -1,0 +1,323 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pawl/server"
+	"pawl/signer"
+	"pawl/tezos"
+)
+
+func TestHTTPS(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ca, foreign := newAuthority(t, dir, "ca"), newAuthority(t, dir, "foreign")
+	cert, key := ca.leaf(t, "server")
+	client := loadPair(t, ca, "client")
+	stranger := loadPair(t, foreign, "stranger")
+	rig := newRig(t, setup{})
+	listenTLS := func(clientCA string) string {
+		cfg, err := server.TLSConfig(cert, key, clientCA)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "https://" + serve(t, rig.server, rig.server.Handler(), cfg)
+	}
+	open, guarded := listenTLS(""), listenTLS(ca.file("ca"))
+	pool := x509.NewCertPool()
+	root, err := os.ReadFile(ca.file("ca"))
+	if err != nil || !pool.AppendCertsFromPEM(root) {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name, url string
+		cfg       *tls.Config
+		served    bool
+	}{
+		{"no client certificate asked for", open, &tls.Config{}, true},
+		{"TLS 1.2", open, &tls.Config{MaxVersion: tls.VersionTLS12}, true},
+		{"TLS 1.1", open, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, false},
+		{"good client certificate", guarded, &tls.Config{Certificates: []tls.Certificate{client}}, true},
+		{"good client certificate, TLS 1.2", guarded, &tls.Config{Certificates: []tls.Certificate{client}, MaxVersion: tls.VersionTLS12}, true},
+		{"no client certificate", guarded, &tls.Config{}, false},
+		{"certificate of another authority", guarded, &tls.Config{Certificates: []tls.Certificate{stranger}}, false},
+	}
+	payload := attestation(1, 0, 1)
+	for _, tt := range tests {
+		tt.cfg.RootCAs = pool
+		tt.cfg.ClientSessionCache = tls.NewLRUClientSessionCache(1)
+		transport := &http.Transport{TLSClientConfig: tt.cfg, DisableKeepAlives: true, ForceAttemptHTTP2: true}
+		for n := range 2 { // the second time the session is resumed
+			res, err := (&http.Client{Transport: transport}).Post(tt.url+"/keys/"+rig.keys[0].Hash().String(), "", strings.NewReader(quoted(payload)))
+			if !tt.served {
+				if err == nil {
+					t.Errorf("%s: answered with %s", tt.name, res.Status)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s: %v", tt.name, err)
+				continue
+			}
+			got, err := read(res)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkSigned(t, got, rig.keys[0], payload)
+			if resumed := res.TLS.DidResume; resumed != (n == 1) || res.ProtoMajor != 1 {
+				t.Errorf("%s: request %d resumed %v, HTTP/%d, want resumption and HTTP/1.1", tt.name, n, resumed, res.ProtoMajor)
+			}
+		}
+	}
+	if got := do(t, "GET", strings.Replace(open, "https", "http", 1)+"/authorized_keys", ""); got.status != 400 {
+		t.Errorf("HTTP on the HTTPS port: %d %s, want 400", got.status, got.body)
+	}
+}
+
+func loadPair(t *testing.T, ca *authority, name string) tls.Certificate {
+	t.Helper()
+	cert, key := ca.leaf(t, name)
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair
+}
+
+// The bounds that the documentation names; that they work, the next test shows.
+func TestBounds(t *testing.T) {
+	t.Parallel()
+	got := newRig(t, setup{}).server.HTTPServer()
+	want := map[string][2]any{
+		"ReadHeaderTimeout": {got.ReadHeaderTimeout, 2 * time.Second},
+		"ReadTimeout":       {got.ReadTimeout, 5 * time.Second},
+		"WriteTimeout":      {got.WriteTimeout, 10 * time.Second},
+		"IdleTimeout":       {got.IdleTimeout, 90 * time.Second},
+		"MaxHeaderBytes":    {got.MaxHeaderBytes, 8192},
+		"HTTP/1":            {got.Protocols.HTTP1(), true},
+		"HTTP/2":            {got.Protocols.HTTP2(), false},
+	}
+	for name, pair := range want {
+		if pair[0] != pair[1] {
+			t.Errorf("%s is %v, want %v", name, pair[0], pair[1])
+		}
+	}
+}
+
+// What a client may hold up is bounded; the others are served meanwhile.
+func TestSlowAndEndlessRequests(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{})
+	addr := strings.TrimPrefix(rig.url, "http://")
+	post := "POST /keys/" + rig.keys[0].Hash().String() + " HTTP/1.1\r\nHost: x\r\n"
+	tests := []struct {
+		name, begin string
+		repeat      string // sent until the server closes
+		want        string // the status line, "" for none
+		orReset     bool   // the answer may be lost to what is sent after it
+	}{
+		{"no byte", "", "", "", false},
+		{"half a header", "GET /authorized_keys HTTP/1.1\r\nHost:", "", "", false},
+		{"header by drops", "GET /authorized_keys HTTP/1.1\r\n", "X: y\r\n", "", false},
+		{"header flood", "GET /authorized_keys HTTP/1.1\r\n", strings.Repeat("X-Flood: "+strings.Repeat("y", 50)+"\r\n", 20), "HTTP/1.1 431 ", true},
+		{"long request line", "GET /" + strings.Repeat("a", 20000) + " HTTP/1.1\r\nHost: x\r\n\r\n", "", "HTTP/1.1 431 ", true},
+		{"body that never comes", post + "Content-Length: 100\r\n\r\n", "", "HTTP/1.1 400 ", false},
+		{"body that stops", post + "Content-Length: 100\r\n\r\n\"13", "", "HTTP/1.1 400 ", false},
+		{"length over the limit", post + "Content-Length: 10000000000\r\n\r\n\"13", "", "HTTP/1.1 413 ", false},
+		{"chunks without end", post + "Transfer-Encoding: chunked\r\n\r\n", "1000\r\n" + strings.Repeat("0", 0x1000) + "\r\n", "HTTP/1.1 413 ", true},
+		{"chunks by drops", post + "Transfer-Encoding: chunked\r\n\r\n", "1\r\n0\r\n", "HTTP/1.1 400 ", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			start := time.Now()
+			got := abuse(t, addr, tt.begin, tt.repeat)
+			if elapsed := time.Since(start); elapsed > 30*time.Second {
+				t.Errorf("held a connection for %v", elapsed)
+			}
+			if tt.orReset && got == "" {
+				return
+			}
+			if !strings.HasPrefix(got, tt.want) || tt.want == "" && strings.Contains(got, " 200 ") {
+				t.Errorf("got %.100q, want %q", got, tt.want)
+			}
+		})
+	}
+	checkSigned(t, rig.post(t, 0, attestation(1, 0, 1)), rig.keys[0], attestation(1, 0, 1))
+}
+
+// abuse sends begin, then repeat again and again, until the server closes, and
+// returns what it answered.
+func abuse(t *testing.T, addr, begin, repeat string) string {
+	t.Helper()
+	conn := dial(t, addr)
+	if _, err := io.WriteString(conn, begin); err != nil {
+		return ""
+	}
+	answered := make(chan string, 1)
+	go func() {
+		answer, _ := io.ReadAll(conn) // a reset connection is an answer too
+		answered <- string(answer)
+	}()
+	pause := 20 * time.Millisecond
+	if len(repeat) > 100 {
+		pause = 0
+	}
+	for {
+		select {
+		case answer := <-answered:
+			return answer
+		case <-time.After(pause):
+		case <-time.After(time.Minute):
+			t.Fatal("the server waits for ever")
+		}
+		if repeat != "" {
+			if _, err := io.WriteString(conn, repeat); err != nil {
+				return <-answered
+			}
+		}
+	}
+}
+
+// The limit holds connections back until another closes, it does not fail them.
+func TestConnectionsAreLimited(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{})
+	addr := strings.TrimPrefix(rig.url, "http://")
+	var first net.Conn
+	for range server.MaxConnections { // each is answered and then idle
+		first = dial(t, addr)
+		ping(t, first)
+	}
+	waiting := dial(t, addr)
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		ping(t, waiting)
+	}()
+	select {
+	case <-answered:
+		t.Errorf("connection %d was served beside the others", server.MaxConnections+1)
+	case <-time.After(300 * time.Millisecond):
+	}
+	if err := first.Close(); err != nil {
+		t.Error(err)
+	}
+	<-answered
+}
+
+// ping asks for the authorized keys and leaves the connection open.
+func ping(t *testing.T, conn net.Conn) {
+	t.Helper()
+	if _, err := io.WriteString(conn, "GET /authorized_keys HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Error(err)
+	}
+	var answer bytes.Buffer
+	for !strings.HasSuffix(answer.String(), "{}\n") {
+		if _, err := io.CopyN(&answer, conn, 1); err != nil {
+			t.Errorf("after %q: %v", answer.String(), err)
+			return
+		}
+	}
+}
+
+// Under load from fresh connections a stop loses no request that had reached
+// the handler: each is answered in full, and Serve returns no error.
+func TestStopAnswersRequestsInFlight(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{wrap: func(key signer.Key) signer.Key {
+		return fakeKey{key, func(ctx context.Context, d tezos.Digest) (tezos.Signature, error) {
+			time.Sleep(50 * time.Millisecond)
+			return key.Sign(ctx, d)
+		}}
+	}})
+	var accepted, answered, level atomic.Int32
+	handler := rig.server.Handler()
+	counted := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		accepted.Add(1)
+		handler.ServeHTTP(w, r)
+	})
+	ln := listen(t, "127.0.0.1:0")
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- rig.server.Serve(ctx, ln, counted, nil) }()
+
+	url := "http://" + ln.Addr().String() + "/keys/" + rig.keys[0].Hash().String()
+	var clients sync.WaitGroup
+	for range 20 {
+		clients.Go(func() {
+			for {
+				got, err := try("POST", url, quoted(attestation(level.Add(1), 0, 1)))
+				if err != nil && ctx.Err() != nil { // no longer accepted
+					return
+				}
+				if err != nil {
+					continue
+				}
+				answered.Add(1)
+				if got.status != 200 && got.status != 409 && got.status != 503 {
+					t.Errorf("got %d %q", got.status, got.body)
+				}
+				if !strings.HasSuffix(got.body, "\n") {
+					t.Errorf("answer %q is cut short", got.body)
+				}
+			}
+		})
+	}
+	for answered.Load() < 50 {
+		time.Sleep(time.Millisecond)
+	}
+	stop()
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	clients.Wait()
+	t.Logf("%d requests accepted, %d answered", accepted.Load(), answered.Load())
+	if accepted.Load() != answered.Load() {
+		t.Errorf("%d requests reached the handler, %d were answered", accepted.Load(), answered.Load())
+	}
+}
+
+func TestServeFailsOnAClosedListener(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{})
+	ln := listen(t, "127.0.0.1:0")
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err := rig.server.Serve(t.Context(), ln, rig.server.Handler(), nil)
+	if err == nil || !strings.Contains(err.Error(), ln.Addr().String()) {
+		t.Errorf("error %v, want one that names the address", err)
+	}
+}
+
+// Idle keep-alive connections do not hold up a stop.
+func TestStopClosesIdleConnections(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{})
+	ln := listen(t, "127.0.0.1:0")
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- rig.server.Serve(ctx, ln, rig.server.Handler(), nil) }()
+	conn := dial(t, ln.Addr().String())
+	ping(t, conn)
+	stop()
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	if n, err := conn.Read(make([]byte, 1)); err == nil {
+		t.Errorf("the idle connection is still open: read %d bytes", n)
+	}
+}
