@@ -1,0 +1,163 @@
+package kill_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// daemon is a running `pawl serve`.
+type daemon struct {
+	url     string
+	started time.Time
+	cmd     *exec.Cmd
+	client  *http.Client
+	exited  chan struct{}
+	log     *tail
+
+	once     sync.Once
+	killedAt time.Time
+}
+
+// start runs the daemon and waits until it listens.
+func (r *rig) start(t *testing.T) *daemon {
+	t.Helper()
+	d := &daemon{
+		started: time.Now(),
+		cmd:     exec.Command(r.pawl, "serve", "--config", r.config(), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"),
+		client:  &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 8}},
+		exited:  make(chan struct{}),
+		log:     &tail{address: make(chan string, 1)},
+	}
+	stderr, err := d.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(d.exited)
+		d.log.read(stderr)
+		_ = d.cmd.Wait() // it is killed
+	}()
+	t.Cleanup(d.kill)
+	select {
+	case address := <-d.log.address:
+		d.url = "http://" + address
+	case <-d.exited:
+		t.Fatalf("pawl serve ended before it listened:\n%s", d.log)
+	case <-time.After(time.Minute):
+		t.Fatalf("pawl serve does not listen:\n%s", d.log)
+	}
+	return d
+}
+
+// strike sends SIGKILL, the first time it is called.
+func (d *daemon) strike() {
+	d.once.Do(func() {
+		d.killedAt = time.Now()
+		_ = d.cmd.Process.Signal(syscall.SIGKILL) // has ended already: the test sees it
+	})
+}
+
+// kill strikes and waits until nothing is left of the daemon.
+func (d *daemon) kill() {
+	d.strike()
+	<-d.exited
+	d.client.CloseIdleConnections()
+}
+
+// tail keeps the last lines of a log and finds the address in it.
+type tail struct {
+	address chan string
+	mu      sync.Mutex
+	lines   []string
+}
+
+func (l *tail) read(from io.Reader) {
+	for scanner := bufio.NewScanner(from); scanner.Scan(); {
+		var line struct{ Msg, Address string }
+		if json.Unmarshal(scanner.Bytes(), &line) == nil && line.Msg == "listening" {
+			l.address <- line.Address
+		}
+		l.mu.Lock()
+		if l.lines = append(l.lines, scanner.Text()); len(l.lines) > 40 {
+			l.lines = l.lines[1:]
+		}
+		l.mu.Unlock()
+	}
+}
+
+func (l *tail) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return fmt.Sprint(l.lines)
+}
+
+// answer is what became of an ask. Without an answer, err says why.
+type answer struct {
+	ask
+	status    int
+	signature string // of status 200
+	text      string // of any other
+	err       error
+}
+
+func (a answer) String() string {
+	if a.err != nil {
+		return fmt.Sprintf("%v: %v", a.ask, a.err)
+	}
+	return fmt.Sprintf("%v: %d %s%s", a.ask, a.status, a.signature, a.text)
+}
+
+// post asks the daemon and tells the oracle of every signature.
+func (r *rig) post(d *daemon, a ask) answer {
+	body := `"` + hex.EncodeToString(a.payload()) + `"`
+	res, err := d.client.Post(d.url+"/keys/"+a.mark.Key.String(), "application/json", bytes.NewBufferString(body))
+	if err != nil {
+		return answer{ask: a, err: err}
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		return answer{ask: a, err: err}
+	}
+	if res.StatusCode != http.StatusOK {
+		return answer{ask: a, status: res.StatusCode, text: string(text)}
+	}
+	var signed struct{ Signature string }
+	if err := json.Unmarshal(text, &signed); err != nil {
+		return answer{ask: a, err: fmt.Errorf("%q: %v", text, err)}
+	}
+	r.oracle.released(a.mark, a.payload(), signed.Signature)
+	return answer{ask: a, status: res.StatusCode, signature: signed.Signature}
+}
+
+// postAll has a client for each ask, all at the same moment.
+func (r *rig) postAll(d *daemon, asks []ask, each func(answer)) []answer {
+	answers := make([]answer, len(asks))
+	var clients sync.WaitGroup
+	begin := make(chan struct{})
+	for i, a := range asks {
+		clients.Go(func() {
+			<-begin
+			answers[i] = r.post(d, a)
+			if each != nil {
+				each(answers[i])
+			}
+		})
+	}
+	close(begin)
+	clients.Wait()
+	return answers
+}
