@@ -1,0 +1,323 @@
+package main
+
+// sabotages lists what must never pass unnoticed, in the order of the sign path.
+func sabotages() []sabotage {
+	var all []sabotage
+	for _, group := range [][]sabotage{
+		parser(), policies(), watermark(), registration(), flights(), commits(), files(), signing(), secrets(),
+	} {
+		all = append(all, group...)
+	}
+	return all
+}
+
+func parser() []sabotage {
+	return []sabotage{
+		{
+			name: "payload-round-used",
+			file: "tezos/consensus.go",
+			old:  "\t\tRound:           round,",
+			new:  "\t\tRound:           0*round + int32At(p, fitnessAt+len(fitness)+64),",
+			pkg:  "./tezos", test: "TestPayloadRoundIsCarried",
+		},
+		{
+			name: "dal-is-a-kind-of-its-own",
+			file: "tezos/consensus.go",
+			old:  "\t\tKind:    l.kind,",
+			new:  "\t\tKind:    map[bool]Kind{false: l.kind, true: Kind(l.tag)}[l.dal],",
+			pkg:  "./tezos", test: "TestVectors",
+		},
+		{
+			name: "trailing-bytes-accepted",
+			file: "tezos/consensus.go",
+			old:  "\tif len(p) != end {",
+			new:  "\tif len(p) < end {",
+			pkg:  "./tezos", test: "TestExtensionsAreRefused",
+		},
+	}
+}
+
+func policies() []sabotage {
+	return []sabotage{
+		{
+			name: "first-content-only",
+			file: "policy/policy.go",
+			old:  "\tfor _, content := range req.Contents {",
+			new:  "\tfor _, content := range req.Contents[:1] {",
+			pkg:  "./policy", test: "TestCheck",
+		},
+		{
+			name: "baking-open-by-default",
+			file: "policy/policy.go",
+			old:  "\tcase !p.Baking:",
+			new:  "\tcase false:",
+			pkg:  "./policy", test: "TestCheck",
+		},
+		{
+			name: "duplicate-names-accepted",
+			file: "signer/finding.go",
+			old:  "\t\tcase !double:",
+			new:  "\t\tcase !double, other == m.name:",
+			pkg:  "./signer", test: "TestParseRefuses",
+		},
+		{
+			name: "no-client-authentication",
+			file: "server/auth.go",
+			old:  "\tif signature == nil {",
+			new:  "\tif signature == nil && false {",
+			pkg:  "./server", test: "TestAuthenticationByKeysOfAllKinds",
+		},
+	}
+}
+
+func watermark() []sabotage {
+	return []sabotage{
+		{
+			name: "equal-slot-overwritten", // >= in the upsert
+			file: "ratchet/place.go",
+			old:  "   AND (?4, ?5) > (level, round)",
+			new:  "   AND (?4, ?5) >= (level, round)",
+			pkg:  "./ratchet", test: "TestTransactionDecides",
+		},
+		{
+			name: "round-ignored",
+			file: "ratchet/place.go",
+			old:  "   AND (?4, ?5) > (level, round)",
+			new:  "   AND (?4, 0*?5) > (level, 0)",
+			pkg:  "./ratchet", test: "TestTransactionDecides",
+		},
+		{
+			name: "fresh-signature-released", // on an equal digest
+			file: "ratchet/place.go",
+			old:  "\t\treturn outcome{release: Release{Signature: *stored, Stored: true}}, nil",
+			new:  "\t\treturn outcome{release: Release{Signature: p.signature, Stored: true}}, nil",
+			pkg:  "./ratchet", test: "TestEqualDigestDropsFreshSignature",
+		},
+		{
+			name: "other-bytes-get-the-stored",
+			file: "ratchet/standing.go",
+			old:  "\tcase r.digest != d:",
+			new:  "\tcase r.digest != d && false:",
+			pkg:  "./ratchet", test: "TestTransactionDecides",
+		},
+	}
+}
+
+func registration() []sabotage {
+	return []sabotage{
+		{
+			name: "no-registration-check",
+			file: "ratchet/standing.go",
+			old:  "\tcase !s.registered:",
+			new:  "\tcase !s.registered && false:",
+			pkg:  "./ratchet", test: "TestUnregisteredIsRefused",
+		},
+		{
+			name: "unregistered-key-starts",
+			file: "signer/open.go",
+			old:  "e.Policy.Baking && !registered[hash] {",
+			new:  "e.Policy.Baking && !registered[hash] && false {",
+			pkg:  "./signer", test: "TestOpenRefuses",
+		},
+		{
+			name: "no-level-gap",
+			file: "ratchet/standing.go",
+			old:  "\tif known && int64(m.Level)-int64(base) > int64(maxGap) {",
+			new:  "\tif known && m.Level-base > maxGap && false {",
+			pkg:  "./ratchet", test: "TestFloorAndGap",
+		},
+		{
+			name: "no-floor",
+			file: "ratchet/standing.go",
+			old:  "\tcase s.floor.Valid && m.Level < s.floor.V:",
+			new:  "\tcase s.floor.Valid && m.Level < s.floor.V && false:",
+			pkg:  "./ratchet", test: "TestFloorAndGap",
+		},
+		{
+			name: "no-floor-in-transaction",
+			file: "ratchet/place.go",
+			old:  "                  AND ?4 >= ifnull(r.from_level, 0)",
+			new:  "                  AND ?4 >= 0",
+			pkg:  "./ratchet", test: "TestFloorAndGap",
+		},
+		{
+			name: "no-gap-in-transaction",
+			file: "ratchet/place.go",
+			old:  "                  AND ?4 - max(marks.level, ifnull(r.from_level, 0)) <= ?8)`",
+			new:  "                  AND 0*?8 = 0)`",
+			pkg:  "./ratchet", test: "TestFloorAndGap",
+		},
+	}
+}
+
+func flights() []sabotage {
+	return []sabotage{
+		{
+			name: "callers-context-in-flight",
+			file: "ratchet/sign.go",
+			old:  "ctx: context.WithoutCancel(ctx), landed:",
+			new:  "ctx: ctx, landed:",
+			pkg:  "./ratchet", test: "TestCallerWhoLeavesChangesNothing",
+		},
+		{
+			name: "queue-without-end",
+			file: "ratchet/sign.go",
+			old:  "\t\tif len(l.waiting) >= maxWaiting {",
+			new:  "\t\tif len(l.waiting) >= maxWaiting+1 {",
+			pkg:  "./ratchet", test: "TestQueueHoldsEightOtherPayloads",
+		},
+	}
+}
+
+func commits() []sabotage {
+	return []sabotage{
+		{
+			name: "answer-before-commit",
+			file: "ratchet/writer.go",
+			old:  "\tif err := db.commitTx(tx); err != nil {",
+			new:  "\tfor _, j := range batch { j.done <- nil }; if err := db.commitTx(tx); err != nil {",
+			pkg:  "./ratchet", test: "TestNothingLeavesBeforeCommit",
+		},
+		{
+			name: "failed-commit-released",
+			file: "ratchet/writer.go",
+			old:  "\tif err := db.commitTx(tx); err != nil {",
+			new:  "\tif err := db.commitTx(tx); err != nil && !definite(err) {",
+			pkg:  "./ratchet", test: "TestDefiniteNoStaysUp",
+		},
+		{
+			name: "unknown-outcome-goes-on",
+			file: "ratchet/writer.go",
+			old:  "\tif definite(err) && db.rolledBack() {",
+			new:  "\tif definite(err) || db.rolledBack() {",
+			pkg:  "./ratchet", test: "TestUnknownOutcomeEndsAllReleases",
+		},
+		{
+			name: "no-stat-after-commit",
+			file: "ratchet/writer.go",
+			old:  "\tif err := db.inPlace(); err != nil {",
+			new:  "\tif err := db.inPlace(); err != nil && false {",
+			pkg:  "./ratchet", test: "TestFileMovedWhileOpen",
+		},
+	}
+}
+
+func files() []sabotage {
+	return []sabotage{
+		{
+			name: "synchronous-normal",
+			file: "ratchet/sqlite.go",
+			old:  `		"&_synchronous=FULL"+`,
+			new:  `		"&_synchronous=NORMAL"+`,
+			pkg:  "./ratchet", test: "TestSettings",
+		},
+		{
+			name: "journal-mode-in-open",
+			file: "ratchet/sqlite.go",
+			old:  `	return sourceOf(path, "mode=rw"+`,
+			new:  `	return sourceOf(path, "mode=rw&_journal_mode=WAL"+`,
+			pkg:  "./ratchet", test: "TestExclusiveFromTheFirstRead",
+		},
+		{
+			name: "mode-rwc",
+			file: "ratchet/sqlite.go",
+			old:  `	return sourceOf(path, "mode=rw"+`,
+			new:  `	return sourceOf(path, "mode=rwc"+`,
+			pkg:  "./ratchet", test: "TestDataSourceNeverCreates",
+		},
+		{
+			name: "lost-wal-accepted",
+			file: "ratchet/provenance.go",
+			old:  "\tcase wal == nil && !p.clean:",
+			new:  "\tcase wal == nil && !p.clean && false:",
+			pkg:  "./ratchet", test: "TestFileNotAsItWasLeft",
+		},
+		{
+			name: "ratchet-overwritten",
+			file: "ratchet/provenance.go",
+			old:  "\tf, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)",
+			new:  "\tf, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)",
+			pkg:  "./ratchet", test: "TestCreateNeverOverwrites",
+		},
+		{
+			name: "restored-backup-accepted",
+			file: "ratchet/provenance.go",
+			old:  "\tcase !p.database.is(database.identity):",
+			new:  "\tcase !p.database.is(database.identity) && false:",
+			pkg:  "./ratchet", test: "TestFileNotAsItWasLeft",
+		},
+		{
+			name: "damage-accepted",
+			file: "ratchet/open.go",
+			old:  "\tif result != \"ok\" {",
+			new:  "\tif result == \"\" {",
+			pkg:  "./ratchet", test: "TestDamageThatNoReadMeetsIsRefused",
+		},
+		{
+			name: "second-daemon-on-a-file",
+			file: "ratchet/filelock.go",
+			old:  "\terr = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)",
+			new:  "\terr = nil",
+			pkg:  "./ratchet", test: "TestSecondOpenInThisProcess",
+		},
+		{
+			name: "second-daemon-on-a-key",
+			file: "ratchet/keylock.go",
+			old:  "\tif errors.Is(err, syscall.EADDRINUSE) {",
+			new:  "\tif errors.Is(err, syscall.EADDRINUSE) && false {",
+			pkg:  "./ratchet", test: "TestKeyLock",
+		},
+	}
+}
+
+func signing() []sabotage {
+	return []sabotage{
+		{
+			name: "no-verification",
+			file: "signer/hsm.go",
+			old:  "\t\terr = k.Key.PublicKey().Verify(digest, sig)",
+			new:  "\t\t_ = k.Key.PublicKey().Verify(digest, sig)",
+			pkg:  "./signer", test: "TestBadSignatureIsNotReleased",
+		},
+		{
+			name: "no-low-s",
+			file: "signer/grep11/key.go",
+			old:  "\treturn signature.LowS(), nil",
+			new:  "\treturn signature, nil",
+			pkg:  "./signer", test: "TestSignIsLowS",
+		},
+		{
+			name: "high-s-of-tz2-verifies",
+			file: "tezos/verify.go",
+			old:  "\tif s.IsOverHalfOrder() {",
+			new:  "\tif s.IsOverHalfOrder() && false {",
+			pkg:  "./tezos", test: "TestHighS",
+		},
+		{
+			name: "policy-not-asked",
+			file: "signer/signer.go",
+			old:  "\tif err = key.Policy.Check(res.Request); err != nil {",
+			new:  "\tif err = key.Policy.Check(res.Request); err != nil && false {",
+			pkg:  "./signer", test: "TestSignRefuses",
+		},
+	}
+}
+
+func secrets() []sabotage {
+	return []sabotage{
+		{
+			name: "blob-in-the-log",
+			file: "signer/grep11/blob.go",
+			old:  "func (Blob) LogValue() slog.Value { return slog.StringValue(redacted) }",
+			new:  "func (b Blob) LogValue() slog.Value { return slog.StringValue(b.Hex()) }",
+			pkg:  "./signer/grep11", test: "TestBlobIsNeverPrinted",
+		},
+		{
+			name: "blob-in-an-error",
+			file: "signer/grep11/blob.go",
+			old:  "func (Blob) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }",
+			new:  "func (b Blob) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, b.Hex()) }",
+			pkg:  "./signer/grep11", test: "TestBlobIsNeverPrinted",
+		},
+	}
+}
