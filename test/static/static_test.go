@@ -1,0 +1,265 @@
+// Package static_test tries the static binary where it has to work: as the only
+// file of a root folder, under a user of its own, as in a container image made
+// from nothing.
+package static_test
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"pawl/tezos"
+)
+
+// user is the one of the Dockerfile.
+const user = 65532
+
+// buildStatic builds with the command of the Makefile's target, into a new root
+// folder that holds nothing else but data/.
+func buildStatic(t *testing.T) (root string) {
+	t.Helper()
+	root = t.TempDir()
+	cmd := exec.Command("sh", "-c", makeCommand(t, filepath.Join(root, "pawl")))
+	cmd.Dir = "../.."
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, out)
+	}
+	// The linker warns of C code that would look names up with shared libraries.
+	if bytes.Contains(bytes.ToLower(out), []byte("warning")) {
+		t.Errorf("the build warns:\n%s", out)
+	}
+	if err := os.Mkdir(filepath.Join(root, "data"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// makeCommand is what `make static` would run, with another output.
+func makeCommand(t *testing.T, output string) string {
+	t.Helper()
+	cmd := exec.Command("make", "--no-print-directory", "-n", "static")
+	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL=0")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("make -n static: %v", err)
+	}
+	const option = "-o bin/pawl-static"
+	for line := range strings.Lines(string(out)) {
+		if strings.Count(line, option) == 1 {
+			return strings.Replace(line, option, "-o '"+output+"'", 1)
+		}
+	}
+	t.Fatalf("make -n static prints no command with %s:\n%s", option, out)
+	return ""
+}
+
+// TestStaticBinary builds the binary of the container image and does the main
+// job with it where there is nothing but the binary: no shared library, no
+// /etc, no /tmp, no shell, no privilege.
+func TestStaticBinary(t *testing.T) {
+	t.Parallel()
+	root := buildStatic(t)
+	t.Run("needs no interpreter", func(t *testing.T) {
+		file, err := elf.Open(filepath.Join(root, "pawl"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = file.Close() }()
+		for _, program := range file.Progs {
+			if program.Type == elf.PT_INTERP || program.Type == elf.PT_DYNAMIC {
+				t.Errorf("dynamically linked: has %v", program.Type)
+			}
+		}
+	})
+	if os.Geteuid() != 0 {
+		t.Skip("chroot needs root: the rest is not tried")
+	}
+	if err := os.Chmod(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(filepath.Join(root, "data"), user, user); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("version", func(t *testing.T) {
+		out, err := inChroot(root, "version").CombinedOutput()
+		if err != nil || !strings.HasPrefix(string(out), "pawl ") {
+			t.Errorf("%q, %v, want the version", out, err)
+		}
+	})
+	t.Run("signs, and again after a restart", func(t *testing.T) { signsInChroot(t, root) })
+}
+
+// inChroot is pawl with args, alone in root.
+func inChroot(root string, args ...string) *exec.Cmd {
+	return &exec.Cmd{
+		Path: "/pawl",
+		Args: append([]string{"pawl"}, args...),
+		Dir:  "/data",
+		Env:  []string{},
+		SysProcAttr: &syscall.SysProcAttr{
+			Chroot:     root,
+			Credential: &syscall.Credential{Uid: user, Gid: user},
+		},
+	}
+}
+
+// signsInChroot has a new demo sign with each of its keys, stops it, and has the
+// next one give the same signatures.
+func signsInChroot(t *testing.T, root string) {
+	t.Helper()
+	payload := attestation()
+	var signatures [2][]string
+	for i := range signatures {
+		d := startDemo(t, root)
+		if len(d.imports) != 3 {
+			t.Fatalf("%q, want a line for octez-client for each of three keys:\n%s", d.imports, d.out)
+		}
+		for _, url := range d.imports {
+			signatures[i] = append(signatures[i], sign(t, url, payload))
+		}
+		d.stop(t)
+	}
+	if a, b := fmt.Sprint(signatures[0]), fmt.Sprint(signatures[1]); a != b {
+		t.Errorf("after a restart %s, want the signatures of before: %s", b, a)
+	}
+}
+
+// demo is a running `pawl demo`.
+type demo struct {
+	cmd     *exec.Cmd
+	imports []string // the addresses of its keys, as in the lines for octez-client
+	out     *transcript
+}
+
+// startDemo returns when the demo listens.
+func startDemo(t *testing.T, root string) *demo {
+	t.Helper()
+	d := &demo{
+		cmd: inChroot(root, "demo", "--dir", "/data/demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--card", "127.0.0.1:0"),
+		out: &transcript{listening: make(chan struct{})},
+	}
+	d.cmd.Stdout, d.cmd.Stderr = d.out, d.out // one pipe: the order is kept
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = d.cmd.Process.Kill() }) // it has ended, unless the test failed
+	select {
+	case <-d.out.listening:
+	case <-time.After(time.Minute):
+		t.Fatalf("pawl demo does not listen:\n%s", d.out)
+	}
+	for line := range strings.Lines(d.out.String()) {
+		if url, ok := strings.CutPrefix(line, "octez-client import secret key "); ok {
+			d.imports = append(d.imports, strings.Fields(url)[1])
+		}
+	}
+	return d
+}
+
+// stop ends the demo as Ctrl-C does.
+func (d *demo) stop(t *testing.T) {
+	t.Helper()
+	if err := d.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Error(err)
+	}
+	if err := d.cmd.Wait(); err != nil {
+		t.Errorf("pawl demo ends with %v, want exit code 0:\n%s", err, d.out)
+	}
+}
+
+// transcript is what a program has printed so far.
+type transcript struct {
+	listening chan struct{} // closed when the log says so
+
+	mu   sync.Mutex
+	text bytes.Buffer
+	said bool
+}
+
+func (o *transcript) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text.Write(p)
+	if !o.said && bytes.Contains(o.text.Bytes(), []byte(`"msg":"listening"`)) {
+		o.said = true
+		close(o.listening)
+	}
+	return len(p), nil
+}
+
+func (o *transcript) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// sign asks the demo for a signature with the key of url, http://host:port/tz…,
+// and verifies it with the public key that the demo names.
+func sign(t *testing.T, url string, payload []byte) string {
+	t.Helper()
+	slash := strings.LastIndex(url, "/")
+	url = url[:slash] + "/keys" + url[slash:]
+	var key struct {
+		PublicKey string `json:"public_key"`
+	}
+	request(t, http.MethodGet, url, "", &key)
+	pk, err := tezos.ParsePublicKey(key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var signed struct{ Signature string }
+	request(t, http.MethodPost, url, `"`+hex.EncodeToString(payload)+`"`, &signed)
+	sig, err := tezos.ParseSignature(signed.Signature)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pk.Verify(tezos.DigestOf(payload), sig); err != nil {
+		t.Errorf("%s by %s: %v", signed.Signature, key.PublicKey, err)
+	}
+	return signed.Signature
+}
+
+// request wants status 200 and a JSON body.
+func request(t *testing.T, method, url, body string, result any) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("%s %s: %d %s %v, want 200", method, url, res.StatusCode, text, err)
+	}
+	if err := json.Unmarshal(text, result); err != nil {
+		t.Fatalf("%s %s: %s: %v", method, url, text, err)
+	}
+}
+
+// attestation is what a baker of a tz1, tz2 or tz3 key sends: 80 bytes
+// (operation_repr.ml of src/proto_*/lib_protocol), level 1000, round 0, mainnet.
+func attestation() []byte {
+	p := append([]byte{0x13, 0x7a, 0x06, 0xa7, 0x70}, make([]byte, 32)...) // magic byte, chain id, branch
+	p = append(p, 0x15, 0, 7)                                              // tag, slot
+	p = binary.BigEndian.AppendUint32(p, 1000)
+	return append(p, make([]byte, 4+32)...) // round, payload hash
+}
