@@ -1,0 +1,74 @@
+# pawl: `make run` builds and starts a demo, `make test` proves it.
+
+GO       ?= go
+LINT     := $(GO) tool -modfile=tools/go.mod golangci-lint
+FUZZTIME ?= 10s
+# A static binary: the pure-Go resolver and user look-up, SQLite without loadable extensions.
+TAGS     := netgo,osusergo,sqlite_omit_load_extension
+# Not cached: some tests build the command in a process of their own.
+TESTFLAGS := -race -tags $(TAGS) -timeout 15m -count=1
+# The same for all targets, so that SQLite is compiled twice at most: with the race detector and without.
+export GOFLAGS += -trimpath
+
+.PHONY: build run test race fuzz bench lint fmt proto mutants test-clients static clean need-cc
+
+build: need-cc
+	$(GO) build -tags $(TAGS) -o bin/pawl ./cmd/pawl
+
+run: build
+	./bin/pawl demo
+
+# Everything that needs no other language: unit, property, vector and CLI tests,
+# the interoperation witness and the kill campaign, all under the race detector.
+test: need-cc
+	$(GO) test $(TESTFLAGS) ./...
+
+# The packages of the sign path again and again, for races that one run misses.
+race: need-cc
+	$(GO) test $(TESTFLAGS) -count=5 ./ratchet ./signer ./server
+
+# Each fuzz target for FUZZTIME.
+fuzz: need-cc
+	@$(GO) test -tags $(TAGS) -list '^Fuzz' ./... | awk '/^Fuzz/ {t[n++]=$$1} /^ok/ {for (i=0;i<n;i++) print $$2, t[i]; n=0}' | \
+	while read -r package target; do \
+		echo "== $$package $$target"; \
+		$(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
+	done
+
+# What one signature costs over the HSM's own time, one commit and one HTTP exchange.
+bench: need-cc
+	$(GO) test -tags $(TAGS) -run '^$$' -bench . -benchtime 2000x ./test/bench
+
+lint: need-cc
+	$(GO) vet -tags $(TAGS) ./...
+	$(LINT) run --build-tags $(TAGS) ./...
+	$(LINT) fmt --diff ./...
+
+fmt:
+	$(LINT) fmt ./...
+
+# Needs protoc (Debian: protobuf-compiler).
+proto:
+	@command -v protoc >/dev/null || { echo "make proto needs protoc: apt-get install protobuf-compiler" >&2; exit 1; }
+	$(GO) build -modfile=tools/go.mod -o bin/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
+	PATH="$(CURDIR)/bin:$$PATH" protoc --proto_path=. --go_out=. --go_opt=module=pawl --go-grpc_out=. --go-grpc_opt=module=pawl signer/grep11/grep11.proto
+
+# One-line sabotages of the safety rules; each must turn a named test red.
+mutants: need-cc
+	$(GO) run ./test/mutants
+
+# Clients of other languages against a running demo.
+test-clients: build
+	@command -v npm >/dev/null || { echo "make test-clients needs Node.js and npm: apt-get install nodejs npm" >&2; exit 1; }
+	cd test/clients && npm ci --no-audit --no-fund && npm test
+
+# One file without shared libraries, as the Dockerfile builds it.
+static: need-cc
+	CGO_ENABLED=1 $(GO) build -tags $(TAGS) -ldflags '-s -w -linkmode external -extldflags "-static"' -o bin/pawl-static ./cmd/pawl
+
+need-cc:
+	@command -v $(GO) >/dev/null || { echo "pawl needs Go 1.26 or later" >&2; exit 1; }
+	@command -v $${CC:-gcc} >/dev/null || { echo "pawl needs a C compiler for SQLite: apt-get install gcc libc6-dev" >&2; exit 1; }
+
+clean:
+	rm -rf bin
