@@ -25,6 +25,8 @@ type Config struct {
 	HSM grep11.Config
 	// Keys are the entries of keys, in their order.
 	Keys []KeyConfig
+	// DB is the path of the ratchet of the keys without one of their own, or "".
+	DB string
 	// AuthorizedKeys are the client keys of Octez authentication; none means
 	// that no client has to prove who it is.
 	AuthorizedKeys []tezos.PublicKey
@@ -103,7 +105,6 @@ type parser struct {
 	report
 	cfg        Config
 	hasKeys    bool
-	db         string         // the global one
 	policy     *policy.Policy // the global one
 	ownPolicy  []bool         // by key
 	wrappingID map[[16]byte]bool
@@ -120,7 +121,7 @@ func (p *parser) root(v value) {
 		"server_name":     func(v value) { hsm.ServerName = p.text(v) },
 		"dialect":         p.dialect,
 		"max_in_flight":   func(v value) { hsm.MaxInFlight = int(p.positive(v)) },
-		"db":              func(v value) { p.db = p.file(v) },
+		"db":              func(v value) { p.cfg.DB = p.file(v) },
 		"chain_ratchet":   p.chainRatchet,
 		"max_level_gap":   func(v value) { p.cfg.MaxLevelGap = p.positive(v) },
 		"keys":            p.keys,
@@ -228,7 +229,7 @@ func (p *parser) require(name, text string) {
 func (p *parser) completeKey(key *KeyConfig, ownPolicy bool) {
 	path := "keys." + key.PublicKey.Hash().String()
 	if key.DB == "" {
-		key.DB = p.db
+		key.DB = p.cfg.DB
 	}
 	if key.DB == "" {
 		p.unopenable(path, "has no db: name a ratchet here or for all keys, and make it with `pawl ratchet init`")

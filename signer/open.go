@@ -25,8 +25,6 @@ type OpenOptions struct {
 	// OnCommit is told of each commit of a ratchet: how long it took and how
 	// many marks it made durable.
 	OnCommit func(elapsed time.Duration, marks int)
-	// OnCall is told of each call of the HSM.
-	OnCall func(rpc string, elapsed time.Duration, err error)
 }
 
 // Open opens what cfg points at (key blobs, certificates, ratchets), takes the
@@ -127,9 +125,7 @@ func (o *opener) blobFile(key *KeyConfig) {
 
 func (o *opener) open(ctx context.Context) (*Signer, error) {
 	var err error
-	hsm := o.cfg.HSM
-	hsm.OnCall = o.opts.OnCall
-	if o.server, err = grep11.Dial(hsm); err != nil {
+	if o.server, err = grep11.Dial(o.cfg.HSM); err != nil {
 		return nil, err
 	}
 	entries := make([]Entry, 0, len(o.cfg.Keys))
@@ -151,15 +147,15 @@ func (o *opener) open(ctx context.Context) (*Signer, error) {
 }
 
 func (o *opener) entry(ctx context.Context, key KeyConfig) (Entry, error) {
+	db, err := o.ratchet(ctx, key.DB) // first: its lock names the other daemon's pid
+	if err != nil {
+		return Entry{}, err
+	}
 	lock, err := ratchet.LockKey(key.PublicKey.Hash())
 	if err != nil {
 		return Entry{}, err
 	}
 	o.locks = append(o.locks, lock)
-	db, err := o.ratchet(ctx, key.DB)
-	if err != nil {
-		return Entry{}, err
-	}
 	hsmKey, err := o.server.Key(key.PublicKey, key.Blob)
 	return Entry{Key: hsmKey, Policy: key.Policy, Ratchet: db, Server: o.server}, err
 }

@@ -67,10 +67,6 @@ type Config struct {
 	Dialect     Dialect // default Both
 	MaxInFlight int     // calls at once, others wait; 0 means 8
 	Plaintext   bool    // no TLS; only with a loopback Address
-
-	// OnCall, unless nil, is told each call after its end: its duration without the wait
-	// for a turn, and the error that the caller gets. It must be safe for concurrent use.
-	OnCall func(rpc string, elapsed time.Duration, err error)
 }
 
 // Client is one long-lived connection to one server, safe for concurrent use.
@@ -79,7 +75,6 @@ type Client struct {
 	crypto   pb.CryptoClient
 	dialect  Dialect
 	inFlight chan struct{}
-	onCall   func(rpc string, elapsed time.Duration, err error)
 }
 
 // Dial checks cfg, reads the certificates and begins to connect in the background; a
@@ -104,7 +99,6 @@ func Dial(cfg Config) (*Client, error) {
 		crypto:   pb.NewCryptoClient(conn),
 		dialect:  dialect,
 		inFlight: make(chan struct{}, cfg.MaxInFlight),
-		onCall:   cfg.OnCall,
 	}, nil
 }
 
@@ -184,14 +178,9 @@ func call[Request, Response any](
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	start := time.Now()
 	response, err := send(ctx, request)
-	err = callError(rpc, err)
-	if c.onCall != nil {
-		c.onCall(rpc, time.Since(start), err)
-	}
 	if err != nil {
-		return none, err
+		return none, callError(rpc, err)
 	}
 	return response, nil
 }
