@@ -1,0 +1,59 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"pawl/signer"
+)
+
+// defaultConfig is the keys.json of the commands that may do without one.
+const defaultConfig = "./keys.json"
+
+// loadConfig reads keys.json. What makes it no keys.json is the error; what
+// else there is to say of it, signer.Open says.
+func loadConfig(path string) (*signer.Config, error) {
+	cfg, findings, err := signer.Load(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, withHint(fmt.Errorf("%s does not exist", path),
+			"name another with --config, copy keys.json.example, or try `pawl demo`")
+	case err != nil && len(findings) > 0:
+		return nil, fatalFindings(path, findings, signer.Invalid, err)
+	case err != nil: // it may name the file itself
+		text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "keys.json: "), path+": ")
+		return nil, fmt.Errorf("%s: %s", path, text)
+	}
+	return cfg, nil
+}
+
+// fatalFindings returns the findings of at least the severity, else err.
+func fatalFindings(path string, findings []signer.Finding, atLeast signer.Severity, err error) error {
+	fatal := slices.DeleteFunc(slices.Clone(findings), func(f signer.Finding) bool { return f.Severity < atLeast })
+	if len(fatal) == 0 {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return &findingsError{file: filepath.Base(path), findings: fatal}
+}
+
+// ratchetPaths lists each ratchet that the keys.json at path names, once.
+func ratchetPaths(path string) ([]string, error) {
+	cfg, err := loadConfig(path)
+	if err != nil {
+		return nil, err
+	}
+	paths := []string{cfg.DB}
+	for _, key := range cfg.Keys {
+		paths = append(paths, key.DB)
+	}
+	slices.Sort(paths)
+	paths = slices.DeleteFunc(slices.Compact(paths), func(p string) bool { return p == "" })
+	if len(paths) == 0 {
+		return nil, withHint(fmt.Errorf("%s names no ratchet", path), `add a line such as "db": "ratchet.db"`)
+	}
+	return paths, nil
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"pawl/signer/grep11"
+)
+
+const connectionFile = "./credential.yaml"
+
+// connection is the GREP11 server of createtezoskey: that of config when it is
+// named, else that of ./credential.yaml, else that of ./keys.json.
+func connection(config string) (grep11.Config, error) {
+	if config != "" {
+		return connectionOf(config)
+	}
+	data, err := os.ReadFile(connectionFile)
+	switch {
+	case err == nil:
+		return parseCredential(data, filepath.Dir(connectionFile))
+	case !errors.Is(err, fs.ErrNotExist):
+		return grep11.Config{}, err
+	}
+	if _, err := os.Stat(defaultConfig); errors.Is(err, fs.ErrNotExist) {
+		return grep11.Config{}, withHint(errors.New("no GREP11 server is named"),
+			"name one in %s or %s, or use --config", connectionFile, defaultConfig)
+	}
+	return connectionOf(defaultConfig)
+}
+
+// connectionOf is the GREP11 server of a keys.json.
+func connectionOf(path string) (grep11.Config, error) {
+	cfg, err := loadConfig(path)
+	if err != nil {
+		return grep11.Config{}, err
+	}
+	hsm := cfg.HSM
+	if hsm.Address == "" || hsm.CertPath == "" || hsm.KeyPath == "" || hsm.CACertPath == "" {
+		return grep11.Config{}, fmt.Errorf("%s: needs url, cert_path, key_path and cacert_path", path)
+	}
+	return hsm, nil
+}
+
+// parseCredential reads credential.yaml: one `name: value` a line, of the names
+// url, cert_path, key_path and cacert_path, each once. Comments, blank lines
+// and quotes around a value are allowed; any other YAML is an error. Relative
+// paths count from dir.
+func parseCredential(data []byte, dir string) (grep11.Config, error) {
+	var cfg grep11.Config
+	fields := map[string]*string{
+		"url": &cfg.Address, "cert_path": &cfg.CertPath, "key_path": &cfg.KeyPath, "cacert_path": &cfg.CACertPath,
+	}
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	for n := 1; lines.Scan(); n++ {
+		if err := credentialLine(lines.Text(), fields); err != nil {
+			return grep11.Config{}, fmt.Errorf("%s: line %d: %w", connectionFile, n, err)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return grep11.Config{}, fmt.Errorf("%s: %w", connectionFile, err)
+	}
+	for name, field := range fields {
+		if *field == "" {
+			return grep11.Config{}, fmt.Errorf("%s: %s is missing", connectionFile, name)
+		}
+		if name != "url" && !filepath.IsAbs(*field) {
+			*field = filepath.Join(dir, *field)
+		}
+	}
+	return cfg, nil
+}
+
+// credentialLine puts the value of one line into its field.
+func credentialLine(line string, fields map[string]*string) error {
+	if trimmed := strings.TrimSpace(line); trimmed == "" || trimmed == "---" || trimmed[0] == '#' {
+		return nil
+	}
+	name, rest, ok := strings.Cut(line, ":")
+	name = strings.TrimRight(name, " \t")
+	field, known := fields[name]
+	switch {
+	case !ok:
+		return errors.New("is not `name: value`")
+	case !known:
+		return fmt.Errorf("unknown name %q", name)
+	case *field != "":
+		return fmt.Errorf("%s occurs twice", name)
+	case rest != "" && rest[0] != ' ' && rest[0] != '\t':
+		return fmt.Errorf("a blank is missing after %s", name+":")
+	}
+	value, err := yamlScalar(strings.TrimSpace(rest))
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	*field = value
+	return nil
+}
+
+// yamlScalar reads a plain or quoted value and the comment behind it.
+func yamlScalar(s string) (string, error) {
+	value, comment := s, ""
+	if s != "" && (s[0] == '"' || s[0] == '\'') {
+		end := strings.IndexByte(s[1:], s[0])
+		if end < 0 {
+			return "", errors.New("the quote does not end")
+		}
+		value, comment = s[1:1+end], s[2+end:]
+		if comment != "" && comment[0] != ' ' && comment[0] != '\t' {
+			return "", errors.New("something follows the quote")
+		}
+	} else if at := strings.Index(s, " #"); at >= 0 {
+		value, comment = strings.TrimSpace(s[:at]), s[at:]
+	}
+	comment = strings.TrimSpace(comment)
+	switch {
+	case value == "" || value[0] == '#':
+		return "", errors.New("is empty")
+	case comment != "" && comment[0] != '#':
+		return "", errors.New("something follows the value")
+	case strings.ContainsAny(value, "\\\"'"):
+		return "", errors.New("escapes and inner quotes are not read")
+	case strings.ContainsRune("[{&*!|>%@`", rune(value[0])):
+		return "", fmt.Errorf("starts with %q: write host:port or a path", value[0])
+	}
+	return value, nil
+}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"pawl/ratchet"
+	"pawl/signer"
+	"pawl/signer/grep11"
+	"pawl/tezos"
+)
+
+// keyTimeout bounds the HSM calls of createtezoskey, two in all.
+const keyTimeout = 30 * time.Second
+
+type createTezosKeyCmd struct {
+	Kind        string `arg:"" enum:"tz1,tz2,tz3" help:"tz1 (Ed25519), tz2 (secp256k1) or tz3 (P-256)."`
+	Dir         string `default:"." placeholder:"DIR" help:"Folder of the files <hash>.sk.hex and <hash>.der (default: the working folder)."`
+	Config      string `placeholder:"FILE" help:"keys.json that names the GREP11 server (default: ./credential.yaml, else ./keys.json)."`
+	Add         bool   `help:"Add the key to keys.json and register it in the ratchet as never used. A running daemon must be stopped first."`
+	Extractable bool   `help:"Make a key that can leave the HSM. Not advised."`
+}
+
+func (*createTezosKeyCmd) Help() string {
+	return "Prints four lines: the key blob in hex, an empty line, the public key, its hash. The key blob is wrapped by the HSM's " +
+		"master key; back it up, for without it the key is lost."
+}
+
+// Run makes a key. Nothing is printed before the key has signed and lies on disk.
+func (c *createTezosKeyCmd) Run(ctx context.Context, s *streams) (err error) {
+	kind, err := tezos.ParseKeyKind(c.Kind)
+	if err != nil {
+		return &usageError{text: err.Error()}
+	}
+	server, err := connection(c.Config)
+	if err != nil {
+		return err
+	}
+	if err := writable(c.Dir); err != nil {
+		return err
+	}
+	add, err := c.openAddition(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, add.close()) }()
+	key, err := newKey(ctx, server, kind, c.Extractable)
+	if err != nil {
+		return err
+	}
+	if err := writeKeyFiles(c.Dir, key); err != nil {
+		return fmt.Errorf("keeping the key: %w", err)
+	}
+	if c.Extractable {
+		s.notef("warning: this key is extractable: whoever may use the HSM can take it out")
+	}
+	if err := add.do(ctx, key); err != nil {
+		return withHint(err, "the key is kept in %s", c.Dir)
+	}
+	return s.printf("%s\n\n%v\n%v\n", key.Blob.Hex(), key.PublicKey, key.PublicKey.Hash())
+}
+
+// writable is nil when files can be made in dir, so that no key is made in
+// vain.
+func writable(dir string) error {
+	probe, err := os.CreateTemp(dir, ".pawl-*")
+	if err != nil {
+		return fmt.Errorf("--dir: %w", err)
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// newKey makes a key in the HSM and has it sign a random digest.
+func newKey(ctx context.Context, server grep11.Config, kind tezos.KeyKind, extractable bool) (grep11.Generated, error) {
+	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
+	defer cancel()
+	client, err := grep11.Dial(server)
+	if err != nil {
+		return grep11.Generated{}, err
+	}
+	defer client.Close() //nolint:errcheck // nothing is under way
+	key, err := client.Generate(ctx, kind, extractable)
+	if err != nil {
+		return grep11.Generated{}, fmt.Errorf("making a %v key: %w", kind, err)
+	}
+	if err := tryKey(ctx, client, key); err != nil {
+		return grep11.Generated{}, fmt.Errorf("trying the new key %v: %w", key.PublicKey.Hash(), err)
+	}
+	return key, nil
+}
+
+// tryKey has a key sign a random digest, that of no payload, and verifies the
+// signature.
+func tryKey(ctx context.Context, client *grep11.Client, generated grep11.Generated) error {
+	key, err := client.Key(generated.PublicKey, generated.Blob)
+	if err != nil {
+		return err
+	}
+	var digest tezos.Digest
+	if _, err := rand.Read(digest[:]); err != nil {
+		return err
+	}
+	sig, err := key.Sign(ctx, digest)
+	if err != nil {
+		return err
+	}
+	return generated.PublicKey.Verify(digest, sig)
+}
+
+// addition is where --add puts a key: a keys.json and the ratchet it names,
+// held open from before the key is made. The zero addition adds nothing.
+type addition struct {
+	config string
+	db     *ratchet.DB
+}
+
+func (c *createTezosKeyCmd) openAddition(ctx context.Context) (addition, error) {
+	if !c.Add {
+		return addition{}, nil
+	}
+	config := c.Config
+	if config == "" {
+		config = defaultConfig
+	}
+	cfg, err := loadConfig(config)
+	if err != nil {
+		return addition{}, err
+	}
+	if cfg.DB == "" {
+		return addition{}, withHint(fmt.Errorf("%s names no ratchet for all keys", config),
+			`add a line such as "db": "ratchet.db" and run pawl ratchet init`)
+	}
+	db, err := ratchet.Open(ctx, cfg.DB, ratchet.Options{})
+	if err != nil {
+		return addition{}, fmt.Errorf("--add: %w", err)
+	}
+	return addition{config: config, db: db}, nil
+}
+
+// do registers the key first, for a baking key without any registration stops
+// the start of the daemon.
+func (a addition) do(ctx context.Context, key grep11.Generated) error {
+	if a.db == nil {
+		return nil
+	}
+	if err := a.db.RegisterNew(ctx, key.PublicKey.Hash()); err != nil {
+		return fmt.Errorf("registering %v: %w", key.PublicKey.Hash(), err)
+	}
+	if err := signer.AddKey(a.config, key.PublicKey, key.Blob); err != nil {
+		return fmt.Errorf("adding %v: %w", key.PublicKey.Hash(), err)
+	}
+	return nil
+}
+
+func (a addition) close() error {
+	if a.db == nil {
+		return nil
+	}
+	return a.db.Close()
+}

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	"pawl/signer/grep11/pb"
+	"pawl/signer/grep11/softcard"
+	"pawl/tezos"
+)
+
+// faultyCard is a software card behind mutual TLS some of whose answers are
+// changed.
+type faultyCard struct {
+	pb.UnimplementedCryptoServer
+	card     pb.CryptoClient
+	generate func(*pb.GenerateKeyPairResponse) error
+	sign     func(*pb.SignSingleResponse)
+	hold     func(*pb.SignSingleRequest)
+}
+
+func (f *faultyCard) GenerateKeyPair(ctx context.Context, req *pb.GenerateKeyPairRequest) (*pb.GenerateKeyPairResponse, error) {
+	res, err := f.card.GenerateKeyPair(ctx, req)
+	if err == nil && f.generate != nil {
+		err = f.generate(res)
+	}
+	return res, err
+}
+
+func (f *faultyCard) SignSingle(ctx context.Context, req *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+	if f.hold != nil {
+		f.hold(req)
+	}
+	res, err := f.card.SignSingle(ctx, req)
+	if err == nil && f.sign != nil {
+		f.sign(res)
+	}
+	return res, err
+}
+
+// serve runs the card and returns the path of a keys.json that names it.
+func (f *faultyCard) serve(t *testing.T) (config string) {
+	t.Helper()
+	dir := softcard.Dir(t.TempDir())
+	if _, err := dir.Init(); err != nil {
+		t.Fatal(err)
+	}
+	card, err := softcard.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inner, outer := loopbackListener(t), loopbackListener(t)
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	served := make(chan error, 1)
+	go func() { served <- card.Serve(ctx, inner, dir, true) }()
+	conn, err := grpc.NewClient(inner.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.card = pb.NewCryptoClient(conn)
+	server := grpc.NewServer(grpc.Creds(serverCredentials(t, string(dir))))
+	pb.RegisterCryptoServer(server, f)
+	go func() { _ = server.Serve(outer) }()
+	t.Cleanup(func() {
+		server.Stop()
+		_ = conn.Close()
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	config = filepath.Join(string(dir), "keys.json")
+	text, err := json.Marshal(map[string]any{
+		"url": outer.Addr().String(), "cert_path": "client.pem", "key_path": "client-key.pem", "cacert_path": "ca.pem",
+		"keys": map[string]any{},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(config, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+func loopbackListener(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := listen(t.Context(), "test", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ln
+}
+
+func serverCredentials(t *testing.T, dir string) credentials.TransportCredentials {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "server.pem"), filepath.Join(dir, "server-key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	return credentials.NewTLS(&tls.Config{
+		Certificates: []tls.Certificate{pair}, ClientCAs: pool,
+		ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS12,
+	})
+}
+
+// createTezosKey runs the command and returns its exit code.
+func createTezosKey(t *testing.T, config, dir, kind string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	err := run(t.Context(), []string{"pawl", "createtezoskey", kind, "--config", config, "--dir", dir}, &out, &errOut)
+	code = report(&errOut, err)
+	return out.String(), errOut.String(), code
+}
+
+func TestCreateTezosKeyPrintsFourLines(t *testing.T) {
+	t.Parallel()
+	config := (&faultyCard{}).serve(t)
+	for _, kind := range []string{"tz1", "tz2", "tz3"} {
+		dir := t.TempDir()
+		stdout, stderr, code := createTezosKey(t, config, dir, kind)
+		lines := strings.Split(stdout, "\n")
+		if code != 0 || stderr != "" || len(lines) != 5 {
+			t.Fatalf("%s: exit code %d, stdout %q, stderr %q", kind, code, stdout, stderr)
+		}
+		key, err := tezos.ParsePublicKey(lines[2])
+		if err != nil || key.Kind().String() != kind {
+			t.Fatalf("%s: third line %q: %v", kind, lines[2], err)
+		}
+		blob, err := os.ReadFile(filepath.Join(dir, key.Hash().String()+".sk.hex"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf("%s\n\n%v\n%v\n", blob, key, key.Hash()); stdout != want {
+			t.Errorf("%s: stdout %q, want %q", kind, stdout, want)
+		}
+		if strings.ToLower(lines[0]) != lines[0] || len(lines[0]) < 256 {
+			t.Errorf("%s: first line %q is no blob in lower-case hex", kind, lines[0])
+		}
+	}
+}
+
+// Whatever the HSM does wrong: one line, exit code 1, no file and no output.
+func TestCreateTezosKeyKeepsNoBadKey(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		card faultyCard
+		want string
+	}{
+		"refused": {
+			faultyCard{generate: func(*pb.GenerateKeyPairResponse) error { return grep11Error(t, 0x70) }},
+			"CKR_MECHANISM_INVALID",
+		},
+		"not a GREP11 error": {
+			faultyCard{generate: func(*pb.GenerateKeyPairResponse) error { return status.Error(codes.Internal, "two\nlines") }},
+			"Internal: two",
+		},
+		"two different blobs": {
+			faultyCard{generate: func(res *pb.GenerateKeyPairResponse) error {
+				res.PrivKeyBytes = bytes.Clone(res.GetPrivKey().GetKeyBlobs()[0])
+				res.PrivKeyBytes[100] ^= 1
+				return nil
+			}},
+			"private key",
+		},
+		"a key that signs badly": {
+			faultyCard{sign: func(res *pb.SignSingleResponse) { res.Signature[40] ^= 1 }},
+			"signature does not verify",
+		},
+		"a key that signs nothing": {
+			faultyCard{sign: func(res *pb.SignSingleResponse) { res.Signature = nil }},
+			"trying the new key",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config, dir := test.card.serve(t), t.TempDir()
+			stdout, stderr, code := createTezosKey(t, config, dir, "tz3")
+			if code != 1 || stdout != "" || !strings.HasPrefix(stderr, "pawl: error: ") ||
+				strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, test.want) {
+				t.Errorf("exit code %d, stdout %q, stderr %q, want one line with %q", code, stdout, stderr, test.want)
+			}
+			if names := namesIn(t, dir); len(names) != 0 {
+				t.Errorf("the folder holds %v", names)
+			}
+		})
+	}
+}
+
+func grep11Error(t *testing.T, code uint64) error {
+	t.Helper()
+	plain := status.New(codes.InvalidArgument, "refused")
+	detailed, err := plain.WithDetails(&pb.Grep11Error{Code: code, Detail: "no such mechanism"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return detailed.Err()
+}
+
+// A ratchet that --add cannot have is told before the HSM is asked for a key.
+func TestAddOpensTheRatchetBeforeTheKeyIsMade(t *testing.T) {
+	t.Parallel()
+	made := false
+	card := &faultyCard{generate: func(*pb.GenerateKeyPairResponse) error { made = true; return nil }}
+	config := card.serve(t)
+	addKey(t, config)
+	if !made {
+		t.Fatal("with its ratchet no key was made")
+	}
+	made = false
+	if err := os.Remove(filepath.Join(filepath.Dir(config), "ratchet.db")); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"pawl", "createtezoskey", "tz1", "--add", "--config", config, "--dir", t.TempDir()}
+	err := run(t.Context(), args, io.Discard, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "pawl ratchet init") || made {
+		t.Errorf("error %v, key made: %t", err, made)
+	}
+}
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+// The key lies on disk before it is printed, and an output that is lost is an error.
+func TestCreateTezosKeyWritesBeforeItPrints(t *testing.T) {
+	t.Parallel()
+	config, dir := (&faultyCard{}).serve(t), t.TempDir()
+	err := run(t.Context(), []string{"pawl", "createtezoskey", "tz1", "--config", config, "--dir", dir}, fullDisk{}, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "no space left") {
+		t.Errorf("error %v", err)
+	}
+	if names := namesIn(t, dir); len(names) != 2 {
+		t.Errorf("the folder holds %v", names)
+	}
+}

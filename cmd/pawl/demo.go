@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"pawl/signer"
+	"pawl/signer/grep11/softcard"
+	"pawl/tezos"
+)
+
+type demoCmd struct {
+	Dir    string `default:"./pawl-demo" placeholder:"DIR" help:"Folder of the demo; made the first time and used again (default: ${default})."`
+	Listen string `default:"127.0.0.1:6732" placeholder:"ADDR" help:"Address of the signer, on loopback (default: ${default})."`
+	Admin  string `default:"127.0.0.1:9732" placeholder:"ADDR" help:"Address of /healthz, /readyz, /metrics and /ratchet (default: ${default})."`
+	Card   string `default:"127.0.0.1:9876" placeholder:"ADDR" help:"Address of the software card (default: ${default})."`
+}
+
+func (*demoCmd) Help() string {
+	return "Makes a folder with a software card, a tz1, a tz2 and a tz3 key that may bake, and a ratchet, then runs the card and the signer " +
+		"as in production: over mutual TLS. Prints a line for octez-client for each key. Every other command works on the folder too, " +
+		"with --config DIR/keys.json."
+}
+
+// Run makes the folder if it is not there, and serves it until ctx is done.
+func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
+	if err := harden(); err != nil {
+		return err
+	}
+	ln, err := listen(ctx, "--card", c.Card)
+	if err != nil {
+		return startError(ctx, err)
+	}
+	defer ln.Close() //nolint:errcheck // closed by the card, unless it was not reached
+	address := ln.Addr().String()
+	if err := openFolder(ctx, s, c.Dir, address); err != nil {
+		return startError(ctx, err)
+	}
+	dir := softcard.Dir(c.Dir)
+	card, err := softcard.Open(dir)
+	if err != nil {
+		return fmt.Errorf("--dir %s: %w", c.Dir, err)
+	}
+	s.notef(noHSM, filepath.Join(c.Dir, "master.key"))
+
+	// The card outlives the signer, which must answer what is in flight.
+	cardCtx, stopCard := context.WithCancel(context.WithoutCancel(ctx))
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	stopped := make(chan error, 1)
+	go func() {
+		defer stop()
+		stopped <- card.Serve(cardCtx, ln, dir, false)
+	}()
+	err = c.serve(ctx, s, address)
+	stopCard()
+	return errors.Join(err, <-stopped)
+}
+
+// serve runs the signer as `pawl serve` does, with its card at address.
+func (c *demoCmd) serve(ctx context.Context, s *streams, address string) error {
+	config := filepath.Join(c.Dir, demoConfig)
+	d, err := openDaemon(ctx, s.logger(), &serveCmd{Config: config, Listen: c.Listen, Admin: c.Admin, hsm: address})
+	if err != nil {
+		return startError(ctx, err)
+	}
+	// Now the folder is ours: the ratchet is locked.
+	if err := signer.SetURL(config, address); err != nil {
+		return errors.Join(err, d.close())
+	}
+	if err := printImports(s, d.public.Addr().String(), d.signer.Keys()); err != nil {
+		return errors.Join(err, d.close())
+	}
+	return d.run(ctx)
+}
+
+// printImports prints what makes the keys known to octez-client.
+func printImports(s *streams, address string, keys []tezos.PublicKeyHash) error {
+	count := make(map[tezos.KeyKind]int)
+	for _, key := range keys {
+		alias := "demo-" + key.Kind().String()
+		if count[key.Kind()]++; count[key.Kind()] > 1 {
+			alias = fmt.Sprintf("%s-%d", alias, count[key.Kind()])
+		}
+		if err := s.printf("octez-client import secret key %s http://%s/%v\n", alias, address, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}

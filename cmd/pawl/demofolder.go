@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"pawl/ratchet"
+	"pawl/signer/grep11"
+	"pawl/signer/grep11/softcard"
+	"pawl/tezos"
+)
+
+// The files of a demo's folder beside those of its card.
+const (
+	demoConfig  = "keys.json"
+	demoRatchet = "ratchet.db"
+)
+
+// openFolder makes the folder of a demo unless it is there.
+func openFolder(ctx context.Context, s *streams, dir, cardAddress string) error {
+	_, err := os.Stat(filepath.Join(dir, demoConfig))
+	switch {
+	case err == nil:
+		s.notef("using %s", dir)
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("--dir %s: %w", dir, err)
+	}
+	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return withHint(fmt.Errorf("--dir %s: is there, but no folder of a demo: it has no %s", dir, demoConfig),
+			"name a folder that does not exist")
+	}
+	if err := makeFolder(ctx, dir, cardAddress); err != nil {
+		return fmt.Errorf("--dir %s: %w", dir, err)
+	}
+	s.notef("made %s: a software card, a tz1, a tz2 and a tz3 key, and their ratchet", dir)
+	return nil
+}
+
+// makeFolder makes the folder whole or not at all: it is made under another
+// name, of which nothing is ever used, and renamed when it is complete.
+func makeFolder(ctx context.Context, dir, cardAddress string) error {
+	temp := filepath.Clean(dir) + ".new"
+	claim, err := claimFolder(temp)
+	if err != nil {
+		return err
+	}
+	defer claim.Close() //nolint:errcheck // only held
+	if err = fillFolder(ctx, temp, cardAddress); err == nil {
+		err = unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, dir, unix.RENAME_NOREPLACE)
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(temp))
+	}
+	return syncDir(filepath.Dir(filepath.Clean(dir)))
+}
+
+// claimFolder makes an empty folder that is ours as long as the file is open.
+// What an interrupted run left in it goes.
+func claimFolder(path string) (claim *os.File, err error) {
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	claim, err = os.Open(path) //nolint:gosec // beside the folder that the operator named
+	if err != nil {
+		return nil, err
+	}
+	if err = unix.Flock(int(claim.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		err = fmt.Errorf("another pawl demo is making it: %w", err)
+	} else {
+		err = emptyFolder(path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, claim.Close())
+	}
+	return claim, nil
+}
+
+func emptyFolder(path string) error {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if err := os.RemoveAll(filepath.Join(path, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fillFolder makes the card, its keys, their ratchet and keys.json in dir.
+func fillFolder(ctx context.Context, dir, cardAddress string) error {
+	if _, err := softcard.Dir(dir).Init(); err != nil {
+		return err
+	}
+	keys, err := demoKeys(ctx, dir)
+	if err != nil {
+		return err
+	}
+	if err := registerNew(ctx, filepath.Join(dir, demoRatchet), keys); err != nil {
+		return err
+	}
+	config, err := demoKeysJSON(cardAddress, keys)
+	if err != nil {
+		return err
+	}
+	if err := writeNew(filepath.Join(dir, demoConfig), config, 0o600); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// demoKeys runs the card for as long as it takes to have it make the keys.
+func demoKeys(ctx context.Context, dir string) (keys []grep11.Generated, err error) {
+	card, err := softcard.Open(softcard.Dir(dir))
+	if err != nil {
+		return nil, err
+	}
+	ln, err := listen(ctx, "the card while the keys are made:", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	stopped := make(chan error, 1)
+	go func() { stopped <- card.Serve(ctx, ln, softcard.Dir(dir), false) }()
+	defer func() {
+		stop()
+		err = errors.Join(err, <-stopped)
+	}()
+	server := grep11.Config{
+		Address:    ln.Addr().String(),
+		CertPath:   filepath.Join(dir, "client.pem"),
+		KeyPath:    filepath.Join(dir, "client-key.pem"),
+		CACertPath: filepath.Join(dir, "ca.pem"),
+	}
+	for _, kind := range []tezos.KeyKind{tezos.Ed25519, tezos.Secp256k1, tezos.P256} {
+		key, err := newKey(ctx, server, kind, false)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// registerNew makes a ratchet in which keys that were just made may sign on
+// any chain.
+func registerNew(ctx context.Context, path string, keys []grep11.Generated) (err error) {
+	if err := ratchet.Create(ctx, path); err != nil {
+		return err
+	}
+	db, err := ratchet.Open(ctx, path, ratchet.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	for _, key := range keys {
+		if err := db.RegisterNew(ctx, key.PublicKey.Hash()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// demoKeysJSON is the keys.json of a demo. The card's certificate is for
+// loopback names, so one of them is expected whatever its address is.
+func demoKeysJSON(cardAddress string, keys []grep11.Generated) ([]byte, error) {
+	type entry struct {
+		PublicKey string `json:"public_key"`
+		SecretKey string `json:"secret_key"`
+	}
+	entries := make(map[string]entry)
+	for _, key := range keys {
+		entries[key.PublicKey.Hash().String()] = entry{key.PublicKey.String(), key.Blob.Hex()}
+	}
+	type policy struct {
+		Baking     bool     `json:"baking"`
+		Operations []string `json:"operations"`
+	}
+	file, err := json.MarshalIndent(struct {
+		URL        string           `json:"url"`
+		ServerName string           `json:"server_name"`
+		CertPath   string           `json:"cert_path"`
+		KeyPath    string           `json:"key_path"`
+		CACertPath string           `json:"cacert_path"`
+		DB         string           `json:"db"`
+		Policy     policy           `json:"policy"`
+		Keys       map[string]entry `json:"keys"`
+	}{
+		cardAddress, "localhost", "client.pem", "client-key.pem", "ca.pem", demoRatchet,
+		policy{Baking: true, Operations: []string{}},
+		entries,
+	}, "", "    ")
+	return append(file, '\n'), err
+}

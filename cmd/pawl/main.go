@@ -1,0 +1,109 @@
+// Command pawl is a Tezos remote signer whose keys never leave an HSM: it
+// speaks the Octez remote-signer protocol, checks a policy and a durable high
+// watermark, and has the HSM sign through GREP11.
+//
+// This package only ties the others together: it reads the command line, opens
+// what the command needs, and turns errors into one line and an exit code.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+const description = `A Tezos remote signer whose keys never leave the HSM.
+
+Start with "pawl demo": it needs no HSM and no configuration.`
+
+// commands is the command line.
+type commands struct {
+	Serve          serveCmd          `cmd:"" help:"Run the signer."`
+	Demo           demoCmd           `cmd:"" help:"Try it out: a software card, three keys and the signer."`
+	Createtezoskey createTezosKeyCmd `cmd:"" help:"Make a key in the HSM and print it."`
+	Ratchet        ratchetCmd        `cmd:"" help:"The high watermark: what was signed and may not be signed again."`
+	Explain        explainCmd        `cmd:"" help:"Say what a payload is and what would become of it."`
+	Softcard       softcardCmd       `cmd:"" help:"Run a GREP11 server in software. It is no HSM."`
+	Version        versionCmd        `cmd:"" help:"Print the versions and the protocols known."`
+}
+
+// streams is where a command writes: results to out, all else to err.
+type streams struct{ out, err io.Writer }
+
+// printf writes results; one that cannot be written is an error of the command.
+func (s *streams) printf(format string, args ...any) error {
+	_, err := fmt.Fprintf(s.out, format, args...)
+	return err
+}
+
+// notef writes to the person at the terminal.
+func (s *streams) notef(format string, args ...any) { _, _ = fmt.Fprintf(s.err, format+"\n", args...) }
+
+// logger writes JSON lines beside the notes. Their key level is that of a block
+// or vote; slog's own is called severity.
+func (s *streams) logger() *slog.Logger {
+	return slog.New(slog.NewJSONHandler(s.err, &slog.HandlerOptions{ReplaceAttr: renameLevel}))
+}
+
+func renameLevel(_ []string, a slog.Attr) slog.Attr {
+	if _, own := a.Value.Any().(slog.Level); own {
+		a.Key = "severity"
+	}
+	return a
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := report(os.Stderr, run(ctx, os.Args, os.Stdout, os.Stderr))
+	stop() // not earlier: make and timeout signal twice, and the stop is bounded anyway
+	os.Exit(code)
+}
+
+// run does what args say until it is done or ctx is. args[0] is the name of
+// the program, as in os.Args.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var cmds commands
+	var helped bool // Exit is called for --help alone, and the parser goes on after it
+	parser, err := kong.New(&cmds, kong.Name("pawl"), kong.Description(description),
+		kong.Writers(stdout, stderr), kong.Exit(func(int) { helped = true }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&streams{stdout, stderr}))
+	if err != nil {
+		return fmt.Errorf("command line: %w", err)
+	}
+	parsed, err := parser.Parse(arguments(args))
+	switch {
+	case helped:
+		return nil
+	case err != nil:
+		return usage(err, parser)
+	}
+	return parsed.Run()
+}
+
+// arguments adds the command that the program's name stands for: installed as
+// createtezoskey, pawl is that command.
+func arguments(args []string) []string {
+	if filepath.Base(args[0]) == "createtezoskey" {
+		return append([]string{"createtezoskey"}, args[1:]...)
+	}
+	return args[1:]
+}
+
+// usage makes a parser's error a usage error that names the right help.
+func usage(err error, parser *kong.Kong) error {
+	command := parser.Model.Name
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context != nil && parse.Context.Selected() != nil {
+		command = parse.Context.Selected().FullPath()
+	}
+	return &usageError{text: err.Error(), help: command + " --help"}
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"pawl/ratchet"
+	"pawl/tezos"
+)
+
+// ratchetState is what ratchets hold.
+type ratchetState struct {
+	marks         []ratchet.Entry
+	registrations []ratchet.Registration // nil when a daemon was asked, which tells marks only
+	daemon        string                 // address of the admin listener that was asked, or ""
+}
+
+// readRatchets reads the files, or asks the daemon that holds one of them.
+func readRatchets(ctx context.Context, paths []string, admin string) (ratchetState, error) {
+	var state ratchetState
+	for _, path := range paths {
+		err := state.readFile(ctx, path)
+		if errors.Is(err, ratchet.ErrLocked) {
+			return askHolder(ctx, admin, err)
+		}
+		if err != nil {
+			return ratchetState{}, err
+		}
+	}
+	return state, nil
+}
+
+// askHolder asks the daemon for its marks, after a file was found locked.
+func askHolder(ctx context.Context, admin string, locked error) (ratchetState, error) {
+	marks, err := askDaemon(ctx, admin)
+	if err != nil {
+		return ratchetState{}, withHint(locked, "its daemon was asked at %s and did not tell the marks (%v): name its admin listener with --admin", admin, err)
+	}
+	return ratchetState{marks: marks, daemon: admin}, nil
+}
+
+// readFile adds what the file at path holds.
+func (s *ratchetState) readFile(ctx context.Context, path string) (err error) {
+	db, err := ratchet.Open(ctx, path, ratchet.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return s.read(ctx, db)
+}
+
+// read adds what an open ratchet holds.
+func (s *ratchetState) read(ctx context.Context, db *ratchet.DB) error {
+	marks, err := db.Marks(ctx)
+	if err != nil {
+		return err
+	}
+	registrations, err := db.Registrations(ctx)
+	s.marks = append(s.marks, marks...)
+	s.registrations = append(s.registrations, registrations...)
+	return err
+}
+
+// A daemon answers at once; a list of ten thousand marks has 3 MB.
+const (
+	askTimeout    = 5 * time.Second
+	maxAnswerSize = 64 << 20
+)
+
+// markJSON is a mark as the admin listener and `ratchet show --json` write it.
+type markJSON struct {
+	PublicKeyHash string `json:"pkh"`
+	ChainID       string `json:"chain_id"`
+	Kind          string `json:"kind"`
+	Level         int32  `json:"level"`
+	Round         int32  `json:"round"`
+	Digest        string `json:"digest"`
+	Signature     bool   `json:"signature"` // whether there is one to answer a retry with
+}
+
+// askDaemon asks the admin listener of a daemon for its marks.
+func askDaemon(ctx context.Context, admin string) ([]ratchet.Entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/ratchet", nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close() //nolint:errcheck // only read
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("status %d", res.StatusCode)
+	}
+	var list []markJSON
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswerSize)).Decode(&list); err != nil {
+		return nil, fmt.Errorf("its answer: %w", err)
+	}
+	return parseMarks(list)
+}
+
+func parseMarks(list []markJSON) ([]ratchet.Entry, error) {
+	entries := make([]ratchet.Entry, len(list))
+	for i, m := range list {
+		entry, err := m.entry()
+		if err != nil {
+			return nil, fmt.Errorf("its mark %d: %w", i+1, err)
+		}
+		entries[i] = entry
+	}
+	return entries, nil
+}
+
+func (m markJSON) entry() (e ratchet.Entry, err error) {
+	if e.Key, err = tezos.ParsePublicKeyHash(m.PublicKeyHash); err != nil {
+		return e, err
+	}
+	if e.ChainID, err = tezos.ParseChainID(m.ChainID); err != nil {
+		return e, err
+	}
+	for _, kind := range []tezos.Kind{tezos.Block, tezos.Preattestation, tezos.Attestation} {
+		if kind.String() == m.Kind {
+			e.Kind = kind
+		}
+	}
+	digest, err := hex.DecodeString(m.Digest)
+	if err != nil || len(digest) != len(e.Digest) || e.Kind == 0 {
+		return e, errors.New("unknown kind, or a digest that is none")
+	}
+	e.Level, e.Round, e.Digest, e.HasSignature = m.Level, m.Round, tezos.Digest(digest), m.Signature
+	return e, nil
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"pawl/tezos"
+)
+
+// awaitReadyCommand is `await-ready ADMIN`: it waits until /readyz says 200.
+func awaitReadyCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: await-ready ADMIN")
+	}
+	deadline := time.Now().Add(patience)
+	for {
+		res, err := http.Get("http://" + args[0] + "/readyz")
+		if err == nil {
+			_ = res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s is not ready: %v %v", args[0], res, err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// badConfigCommand is `badconfig FILE REGEXP`: serve refuses the keys.json with
+// an error that matches, for each thing that is wrong one line.
+func badConfigCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: badconfig FILE REGEXP")
+	}
+	exitsCommand(ts, false, []string{"1", "pawl", "serve", "--config", args[0], "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"})
+	pattern := "^pawl: error: .*" + args[1]
+	for line := range strings.SplitSeq(ts.ReadFile("stderr"), "\n") {
+		if matches(ts, pattern, line) {
+			return
+		}
+	}
+	ts.Fatalf("%s: no line matches %s:\n%s", args[0], pattern, ts.ReadFile("stderr"))
+}
+
+// expandCommand is `expand FILE…`: it replaces $NAME in files of mode 0600.
+func expandCommand(ts *testscript.TestScript, neg bool, args []string) {
+	for _, name := range args {
+		text := os.Expand(ts.ReadFile(name), ts.Getenv)
+		path := ts.MkAbs(name)
+		ts.Check(errors.Join(os.Remove(path), os.WriteFile(path, []byte(text), 0o600)))
+	}
+}
+
+// filesCommand is `files DIR COUNT`: the folder holds that many, hidden ones too.
+func filesCommand(ts *testscript.TestScript, neg bool, args []string) {
+	entries, err := os.ReadDir(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if strconv.Itoa(len(entries)) != args[1] {
+		ts.Fatalf("%s holds %d files, want %s: %v", args[0], len(entries), args[1], entries)
+	}
+}
+
+// holdsCommand is `holds FILE TEXT`: the file is TEXT, without a newline.
+func holdsCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if got := ts.ReadFile(args[0]); got != args[1] {
+		ts.Fatalf("%s holds %q, want %q", args[0], got, args[1])
+	}
+}
+
+// publicInfoCommand is `publicinfo FILE PUBLICKEY`: the file is DER and has the
+// key in it, by its 32 bytes or its x coordinate.
+func publicInfoCommand(ts *testscript.TestScript, neg bool, args []string) {
+	key, err := tezos.ParsePublicKey(args[1])
+	ts.Check(err)
+	der, err := os.ReadFile(filepath.Clean(ts.MkAbs(args[0])))
+	ts.Check(err)
+	raw := key.Bytes()
+	if len(der) == 0 || der[0] != 0x30 || !bytes.Contains(der, raw[len(raw)-32:]) {
+		ts.Fatalf("%s is no public key info of %s: %s", args[0], args[1], hex.EncodeToString(der))
+	}
+}
+
+// payloadCommand is `payload VAR KIND LEVEL ROUND`: the hex of a payload of
+// mainnet.
+func payloadCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: payload VAR block|preattestation|attestation LEVEL ROUND")
+	}
+	level, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	round, err := strconv.Atoi(args[3])
+	ts.Check(err)
+	for _, kind := range []tezos.Kind{tezos.Block, tezos.Preattestation, tezos.Attestation} {
+		if kind.String() == args[1] {
+			ts.Setenv(args[0], fmt.Sprintf("%x", consensusPayload(kind, int32(level), int32(round))))
+			return
+		}
+	}
+	ts.Fatalf("no kind %s", args[1])
+}
+
+// consensusPayload has the layouts of tz1, tz2 and tz3 keys (Octez,
+// block_header_repr.ml and operation_repr.ml).
+func consensusPayload(kind tezos.Kind, level, round int32) []byte {
+	var b bytes.Buffer
+	int32s := func(values ...int32) {
+		for _, v := range values {
+			b.Write([]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
+		}
+	}
+	b.WriteByte(byte(kind))
+	b.Write([]byte{0x7a, 0x06, 0xa7, 0x70}) // NetXdQprcVkpaWU
+	if kind != tezos.Block {
+		b.Write(make([]byte, 32)) // branch
+		b.WriteByte(byte(kind) + 2)
+		b.Write([]byte{0, 0}) // slot
+		int32s(level, round)
+		b.Write(make([]byte, 32)) // payload hash
+		return b.Bytes()
+	}
+	int32s(level)
+	b.Write(make([]byte, 1+32+8)) // protocol, predecessor, timestamp
+	b.WriteByte(4)                // validation passes
+	b.Write(make([]byte, 32))     // operations hash
+	int32s(33, 1)                 // fitness
+	b.WriteByte(2)
+	int32s(4, level, 0, 4, -1, 4, round)
+	b.Write(make([]byte, 32+32+4+8)) // context, payload hash, payload round, proof of work
+	b.Write([]byte{0, 0})            // no seed nonce, votes
+	return b.Bytes()
+}

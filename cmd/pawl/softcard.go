@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"syscall"
+
+	"pawl/signer/grep11/softcard"
+)
+
+const noHSM = "notice: this is a software card and no HSM: whoever reads %s has the keys. Use it to try things out."
+
+type softcardCmd struct {
+	Dir       string `default:"./softcard" placeholder:"DIR" help:"Folder of the card: its master key, its CA and certificates; made when it is not there (default: ${default})."`
+	Listen    string `default:"127.0.0.1:9876" placeholder:"ADDR" help:"Address to serve GREP11 on (default: ${default})."`
+	Plaintext bool   `help:"Serve without TLS. On loopback addresses only."`
+}
+
+// Run serves the card until it is told to stop.
+func (c *softcardCmd) Run(ctx context.Context, s *streams) error {
+	ln, err := listen(ctx, "--listen", c.Listen)
+	if err != nil {
+		return err
+	}
+	defer ln.Close() //nolint:errcheck // closed by Serve, unless that was not reached
+	if c.Plaintext && !loopback(ln.Addr()) {
+		return &usageError{text: fmt.Sprintf("--plaintext with --listen %s: without TLS a card serves loopback addresses only", c.Listen)}
+	}
+	dir := softcard.Dir(c.Dir)
+	if _, err := dir.Init(); err != nil {
+		return fmt.Errorf("--dir %s: %w", c.Dir, err)
+	}
+	card, err := softcard.Open(dir)
+	if err != nil {
+		return fmt.Errorf("--dir %s: %w", c.Dir, err)
+	}
+	s.notef(noHSM, filepath.Join(c.Dir, "master.key"))
+	s.logger().Info("card listening", "address", ln.Addr().String(), "tls", !c.Plaintext)
+	return card.Serve(ctx, ln, dir, c.Plaintext)
+}
+
+// loopback is whether only this host reaches the address.
+func loopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
+
+// listen opens the address that a flag gave.
+func listen(ctx context.Context, flag, address string) (net.Listener, error) {
+	var config net.ListenConfig
+	ln, err := config.Listen(ctx, "tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, withHint(fmt.Errorf("%s %s: the address is in use", flag, address),
+			"another program listens there: stop it, or choose another address with %s", flag)
+	case err != nil:
+		return nil, fmt.Errorf("%s %s: %w", flag, address, err)
+	}
+	return ln, nil
+}
