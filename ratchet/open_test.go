@@ -226,7 +226,7 @@ func TestForeignFiles(t *testing.T) {
 		"empty":       {text(""), "creation was interrupted"},
 		"text":        {text(strings.Repeat("not a database ", 100)), "no ratchet file"},
 		"other":       {statements("CREATE TABLE t (a); PRAGMA journal_mode = WAL"), "another program"},
-		"Python":      {statements("CREATE TABLE signature (sigtype TEXT PRIMARY KEY, lastblock NUMERIC, lastround NUMERIC)"), "pawl ratchet import python"},
+		"Python":      {statements("CREATE TABLE signature (sigtype TEXT PRIMARY KEY, lastblock NUMERIC, lastround NUMERIC)"), "of the Python signer: set db to a new path"},
 		"newer":       {ours("PRAGMA user_version = 2"), "use the newer pawl"},
 		"older":       {ours("PRAGMA user_version = 0"), "creation"},
 		"not yet WAL": {ours("PRAGMA journal_mode = DELETE"), "creation"},
