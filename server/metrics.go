@@ -135,12 +135,15 @@ type keyCollector struct{ *Metrics }
 var (
 	lastDesc = prometheus.NewDesc("pawl_seconds_since_last_signature",
 		"Seconds since the last new signature; absent before the first of this process.", []string{"pkh", "kind"}, nil)
+	certificateDesc = prometheus.NewDesc("pawl_certificate_seconds_left",
+		"Seconds until a certificate of the HSM connection ends.", []string{"name"}, nil)
 	readyDesc = prometheus.NewDesc("pawl_key_ready", "1 when the key can sign.", []string{"pkh"}, nil)
 )
 
 // Describe tells the registry what Collect sends.
 func (m keyCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- lastDesc
+	ch <- certificateDesc
 	ch <- readyDesc
 }
 
@@ -154,6 +157,9 @@ func (m keyCollector) Collect(ch chan<- prometheus.Metric) {
 	s := m.signer.Load()
 	if s == nil {
 		return
+	}
+	for name, end := range s.CertificateEnds() {
+		ch <- prometheus.MustNewConstMetric(certificateDesc, prometheus.GaugeValue, time.Until(end).Seconds(), name)
 	}
 	for hash, err := range s.Readiness() {
 		ready := 0.0

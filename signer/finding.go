@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -150,11 +151,14 @@ func (r *report) flag(v value) bool {
 }
 
 // positive returns a whole number from 1 to 2^31−1.
-func (r *report) positive(v value) int32 {
+func (r *report) positive(v value) int32 { return r.whole(v, 1) }
+
+// whole returns a whole number from least to 2^31−1.
+func (r *report) whole(v value, least int64) int32 {
 	n, _ := v.scalar.(json.Number)
-	i, err := n.Int64()
-	if err != nil || i < 1 || i > math.MaxInt32 {
-		r.invalid(v.path, "must be a whole number from 1 to %d", math.MaxInt32)
+	i, err := strconv.ParseInt(n.String(), 10, 32)
+	if err != nil || i < least {
+		r.invalid(v.path, "must be a whole number from %d to %d", least, math.MaxInt32)
 		return 0
 	}
 	return int32(i)

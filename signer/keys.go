@@ -48,6 +48,8 @@ type Signer struct {
 	servers []*grep11.Client
 	locks   []*ratchet.KeyLock
 
+	certificates map[string]string // name in keys.json to path
+
 	failed   chan struct{} // closed once failure is set
 	failOnce sync.Once
 	failure  error

@@ -2,8 +2,6 @@ package signer
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -15,9 +13,6 @@ import (
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
-
-// certificateWarning is how long before its end a certificate is warned of.
-const certificateWarning = 30 * 24 * time.Hour
 
 // OpenOptions are what Open needs beside the configuration.
 type OpenOptions struct {
@@ -72,22 +67,12 @@ func (o *opener) certificate(name, path string) {
 	if path == "" {
 		return // Parse has said so
 	}
-	data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
-	if err != nil {
-		o.unopenable(name, "%v", err)
-		return
-	}
-	block, _ := pem.Decode(data)
-	if block == nil {
-		o.unopenable(name, "%s: no PEM block", path)
-		return
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
+	end, err := certificateEnd(path)
 	switch {
 	case err != nil:
-		o.unopenable(name, "%s: %v", path, err)
-	case time.Until(cert.NotAfter) < certificateWarning:
-		o.warn(name, "%s: the certificate ends on %s", path, cert.NotAfter.Format(time.DateOnly))
+		o.unopenable(name, "%v", err)
+	case time.Until(end) < certificateWarning:
+		o.warn(name, "%s: the certificate ends on %s", path, end.Format(time.DateOnly))
 	}
 }
 
@@ -140,10 +125,12 @@ func (o *opener) open(ctx context.Context) (*Signer, error) {
 		return nil, err
 	}
 	s, err := New(entries, o.opts.Options)
-	if err == nil {
-		s.locks = o.locks
+	if err != nil {
+		return nil, err
 	}
-	return s, err
+	s.locks = o.locks
+	s.certificates = map[string]string{"cert_path": o.cfg.HSM.CertPath, "cacert_path": o.cfg.HSM.CACertPath}
+	return s, nil
 }
 
 func (o *opener) entry(ctx context.Context, key KeyConfig) (Entry, error) {

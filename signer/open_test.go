@@ -2,11 +2,18 @@ package signer_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -189,6 +196,54 @@ func (f *folder) freshRatchet() {
 		t.Fatal(err)
 	}
 	f.write(map[string]any{"db": "fresh.db"})
+}
+
+// TestCertificateEnds: one that ends soon is warned of, and each is told.
+func TestCertificateEnds(t *testing.T) {
+	t.Parallel()
+	f := newFolder(t)
+	path := filepath.Join(string(f.card.dir), "ca.pem")
+	soon := time.Now().Add(20 * 24 * time.Hour)
+	f.overwrite("ca.pem", readFile(t, path)+"\n") // still the CA: the file is read anew
+	s, findings, err := f.open()
+	if err != nil || len(findings) != 0 {
+		t.Fatalf("Open: %v %v", err, findings)
+	}
+	ends := s.CertificateEnds()
+	if len(ends) != 2 || ends["cert_path"].Before(soon) || ends["cacert_path"].Before(soon) {
+		t.Errorf("CertificateEnds = %v; want two, ten years from now", ends)
+	}
+	closeSigner(t, s)
+
+	f.overwrite("ca.pem", certificateUntil(t, soon))
+	s, findings, err = f.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeSigner(t, s)
+	if !slices.ContainsFunc(findings, func(f signer.Finding) bool {
+		return f.Severity == signer.Warning && strings.Contains(f.Text, "ends on "+soon.UTC().Format(time.DateOnly))
+	}) {
+		t.Errorf("findings = %v; want a warning of %s", findings, soon.UTC().Format(time.DateOnly))
+	}
+	if left := time.Until(s.CertificateEnds()["cacert_path"]); left > 21*24*time.Hour {
+		t.Errorf("cacert_path ends in %v, want 20 days", left)
+	}
+}
+
+// certificateUntil is a CA certificate in PEM.
+func certificateUntil(t *testing.T, end time.Time) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: end.UTC(), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
 // TestOpenTwice: the second daemon is refused before it signs anything, on the

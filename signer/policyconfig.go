@@ -16,7 +16,7 @@ func (p *parser) readPolicy(v value) *policy.Policy {
 		"michelson":             func(v value) { pol.Michelson = p.flag(v) },
 		"liquidity_baking_vote": func(v value) { pol.LiquidityBaking = p.liquidityBaking(v) },
 		"chains":                func(v value) { pol.Chains = p.chains(v) },
-		"not_before_level":      func(v value) { pol.NotBeforeLevel = p.positive(v) },
+		"not_before_level":      func(v value) { pol.NotBeforeLevel = p.whole(v, 0) },
 		"not_after_level":       func(v value) { pol.NotAfterLevel = p.positive(v) },
 	})
 	if _, named := v.get("operations"); !named && v.object {

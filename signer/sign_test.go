@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -231,50 +230,6 @@ func TestTransientFaultIsTriedAgain(t *testing.T) {
 			t.Errorf("%s: %v; want ErrHSM", name, err)
 		}
 	}
-}
-
-// TestConflictingRequests: of ten thousand different payloads for one slot one
-// gets a signature; every other is refused, or sent away by the full queue.
-func TestConflictingRequests(t *testing.T) {
-	t.Parallel()
-	const requests = 10_000
-	s, key := baker(t, tezos.P256)
-	var winners, refused, busy atomic.Int32
-	var signature sync.Map
-	var all sync.WaitGroup
-	start := make(chan struct{})
-	for i := range uint64(requests) {
-		all.Go(func() {
-			<-start
-			payload := vote(tezos.Attestation, 7, 1, i)
-			res, err := s.Sign(t.Context(), key.PublicKey().Hash(), payload)
-			switch {
-			case err == nil:
-				winners.Add(1)
-				signature.Store(res.Signature, payload)
-			case errors.Is(err, ratchet.ErrRefused):
-				refused.Add(1)
-			case errors.Is(err, ratchet.ErrQueueFull):
-				busy.Add(1)
-			default:
-				t.Errorf("request %d: %v; want a signature, ErrRefused or ErrQueueFull", i, err)
-			}
-		})
-	}
-	close(start)
-	all.Wait()
-	t.Logf("%d requests: %d signed, %d refused, %d sent away", requests, winners.Load(), refused.Load(), busy.Load())
-	if winners.Load() != 1 || winners.Load()+refused.Load()+busy.Load() != requests {
-		t.Errorf("%d signatures for one slot, want 1", winners.Load())
-	}
-	signature.Range(func(sig, payload any) bool {
-		for range 3 {
-			if res, err := s.Sign(t.Context(), key.PublicKey().Hash(), payload.([]byte)); err != nil || res.Signature != sig {
-				t.Errorf("the winner again: %v, %v; want %v", res.Signature, err, sig)
-			}
-		}
-		return true
-	})
 }
 
 // TestFailedRatchetStopsEveryKey: once the outcome of a commit is unknown,
