@@ -14,6 +14,10 @@ import (
 //go:embed schema.sql
 var schema string
 
+// firstGeneration and all that follow take four bytes in SQLite's record format,
+// for the same reason as the length of identity.String.
+const firstGeneration = 1 << 24
+
 // Create makes a new, empty ratchet file. It never overwrites: a file on that
 // path, or one that a former ratchet left beside it, is an error. When it returns
 // nil the file and its name are on disk.
@@ -80,8 +84,8 @@ func writeSchema(ctx context.Context, pool *sql.DB, database identity) error {
 	if _, err := tx.ExecContext(ctx, schema); err != nil {
 		return err
 	}
-	const first = "INSERT INTO provenance (id, generation, clean, database, wal) VALUES (1, 0, 1, ?, '')"
-	if _, err := tx.ExecContext(ctx, first, database.String()); err != nil {
+	const first = "INSERT INTO provenance (id, generation, clean, database, wal) VALUES (1, ?, 1, ?, ?)"
+	if _, err := tx.ExecContext(ctx, first, firstGeneration, database.String(), identity{}.String()); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {

@@ -33,7 +33,8 @@ func TestNothingLeavesBeforeCommit(t *testing.T) {
 	<-committing
 	select {
 	case got := <-pending:
-		t.Errorf("answered before COMMIT returned: %+v", got)
+		close(goOn)
+		t.Fatalf("answered before COMMIT returned: %+v", got)
 	case <-time.After(20 * time.Millisecond):
 	}
 	close(goOn)
@@ -355,5 +356,52 @@ func TestWALStaysSmall(t *testing.T) {
 	st, err := os.Stat(db.Path() + "-wal")
 	if err != nil || st.Size() > 8<<20 {
 		t.Errorf("after 3000 commits the -wal has %d bytes, %v, want at most 8 MiB", st.Size(), err)
+	}
+}
+
+// TestSlowCommitIsTrouble: a disk that hangs is told while it hangs.
+func TestSlowCommitIsTrouble(t *testing.T) {
+	t.Parallel()
+	db := open(t, newFile(t), ratchet.Options{})
+	register(t, db, baker, mainnet, 0)
+	release := make(chan struct{})
+	db.SetCommit(func(tx *sql.Tx) error { <-release; return tx.Commit() })
+	d := bytesNumber(0)
+	flying := ask(t.Context(), db, block(1, 0), d, new(card).sign(d))
+	for start := time.Now(); db.Trouble() == nil; time.Sleep(10 * time.Millisecond) {
+		if time.Since(start) > 20*time.Second {
+			t.Fatal("a commit hangs and there is no trouble")
+		}
+	}
+	close(release)
+	if got := <-flying; got.err != nil || db.Trouble() != nil {
+		t.Errorf("after the commit: %v, trouble %v, want none", got.err, db.Trouble())
+	}
+}
+
+// TestUnknownOutcomeEndsASplitBatch: when the members of a batch are committed
+// singly and one of them has an unknown outcome, the next is not even tried.
+func TestUnknownOutcomeEndsASplitBatch(t *testing.T) {
+	t.Parallel()
+	db := open(t, newFile(t), ratchet.Options{})
+	register(t, db, baker, mainnet, 0)
+	if err := db.Exec("CREATE TRIGGER broken BEFORE INSERT ON marks WHEN NEW.level = 13 BEGIN SELECT RAISE(ROLLBACK, 'broken'); END"); err != nil {
+		t.Fatal(err)
+	}
+	commits := 0
+	db.SetCommit(func(*sql.Tx) error { commits++; return errors.New("disk I/O error") })
+	member := func(kind tezos.Kind, level int32) ratchet.Proposed {
+		m := block(level, 0)
+		m.Kind = kind
+		return ratchet.Proposed{Mark: m, Digest: bytesNumber(int(level)), Signature: signatureOf(t, bytesNumber(int(level)), int(level))}
+	}
+	_, errs := db.PlaceTogether(member(tezos.Block, 1), member(tezos.Attestation, 2), member(tezos.Preattestation, 13))
+	for i, err := range errs {
+		if !errors.Is(err, ratchet.ErrStopped) {
+			t.Errorf("member %d: %v, want %v", i, err, ratchet.ErrStopped)
+		}
+	}
+	if commits != 1 {
+		t.Errorf("%d commits, want the first only", commits)
 	}
 }

@@ -23,15 +23,12 @@ func lockFile(path string, database file) (int, error) {
 	if err == nil {
 		return fd, nil
 	}
+	// The descriptor stays: if this process has the file open, closing it would
+	// drop SQLite's locks.
 	if !errors.Is(err, unix.EWOULDBLOCK) {
-		_ = unix.Close(fd)
 		return -1, fmt.Errorf("locking %s: %v", path, err)
 	}
-	pid := holder("FLOCK", database)
-	if pid != 0 && pid != os.Getpid() {
-		_ = unix.Close(fd)
-	} // else this process has it open: fd stays, or SQLite's locks would go
-	return -1, lockedError(path, pid)
+	return -1, lockedError(path, holder("FLOCK", database))
 }
 
 func lockedError(path string, pid int) error {

@@ -297,7 +297,10 @@ func TestCloseFinishesFlights(t *testing.T) {
 	<-c.called
 	closed := make(chan error, 1)
 	go func() { closed <- db.Close() }()
-	for { // until Close has begun
+	for start := time.Now(); ; { // until Close has begun
+		if time.Since(start) > 20*time.Second {
+			t.Fatal("Close has begun and requests are still taken")
+		}
 		var late card
 		later := block(50, 0)
 		later.Kind = tezos.Attestation

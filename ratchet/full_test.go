@@ -58,8 +58,17 @@ func TestFullDisk(t *testing.T) {
 	if err != nil || len(marks) > 0 && marks[0].Level != level-21 {
 		t.Fatalf("marks on a full disk: %+v, %v, want level %d", marks, err, level-21)
 	}
+	if err := db.Probe(t.Context()); !errors.Is(err, ratchet.ErrCommit) || db.Trouble() == nil {
+		t.Fatalf("Probe on a full disk: %v, trouble %v, want %v and the trouble", err, db.Trouble(), ratchet.ErrCommit)
+	}
+	if _, err := db.Marks(t.Context()); err != nil || db.Trouble() == nil {
+		t.Fatalf("after a read on a full disk: %v, trouble %v, want the trouble to stay", err, db.Trouble())
+	}
 	if err := os.Remove(path + ".filler"); err != nil {
 		t.Fatal(err)
+	}
+	if err := db.Probe(t.Context()); err != nil || db.Trouble() != nil {
+		t.Fatalf("Probe when there is room again: %v, trouble %v, want none", err, db.Trouble())
 	}
 	mustSign(t, db, block(level, 0), bytesNumber(int(level)))
 	abandon(t, db)

@@ -33,7 +33,7 @@ func checkHeader(ctx context.Context, fd int, path string) error {
 		return fmt.Errorf("reading %s: %v", path, err)
 	}
 	if n < headerSize || string(header[:len(headerMagic)]) != headerMagic {
-		return fmt.Errorf("%s is no ratchet file, or its creation was interrupted: remove it and run pawl ratchet init", path)
+		return fmt.Errorf("%s is no ratchet file, or its creation was interrupted: remove it with the files beside it (-wal, -journal) and run pawl ratchet init", path)
 	}
 	if binary.BigEndian.Uint32(header[applicationIDOffset:]) != applicationID {
 		return foreignFile(ctx, path)
@@ -43,7 +43,7 @@ func checkHeader(ctx context.Context, fd int, path string) error {
 	case version > schemaVersion:
 		return fmt.Errorf("%s has schema version %d, this pawl knows %d: use the newer pawl", path, version, schemaVersion)
 	case version < schemaVersion, header[writeVersionOffset] != 2:
-		return fmt.Errorf("the creation of %s was interrupted: remove it and run pawl ratchet init", path)
+		return fmt.Errorf("the creation of %s was interrupted: remove it with the files beside it (-wal, -journal) and run pawl ratchet init", path)
 	}
 	return nil
 }

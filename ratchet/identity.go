@@ -16,14 +16,13 @@ type identity struct {
 	birth int64 // nanoseconds since 1970; 0 where the file system keeps none
 }
 
-// String gives the form that the provenance row holds.
-func (i identity) String() string { return fmt.Sprintf("%d/%d", i.inode, i.birth) }
+// String gives the form that the provenance row holds. All have one length, so
+// that the row never moves within its page: a power cut while the page is written
+// then leaves the old row or the new one, and no torn one.
+func (i identity) String() string { return fmt.Sprintf("%020d/%020d", i.inode, i.birth) }
 
 func parseIdentity(s string) (identity, error) {
 	var i identity
-	if s == "" {
-		return i, nil // no -wal yet
-	}
 	if n, err := fmt.Sscanf(s, "%d/%d", &i.inode, &i.birth); n != 2 || err != nil || i.String() != s {
 		return identity{}, fmt.Errorf("recorded file %q: want inode/birth", s)
 	}

@@ -23,6 +23,7 @@ type DB struct {
 	commitTx func(*sql.Tx) error // (*sql.Tx).Commit; tests make it fail
 
 	memory  memory
+	trouble trouble
 	dropped atomic.Uint64
 
 	jobs    chan *job

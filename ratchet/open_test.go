@@ -158,7 +158,7 @@ func TestEachOpenIsAGeneration(t *testing.T) {
 	for want := range 4 {
 		db := open(t, path, ratchet.Options{})
 		got, err := db.QueryString("SELECT generation || ' ' || clean FROM provenance")
-		if err != nil || got != fmt.Sprintf("%d 0", want+1) {
+		if err != nil || got != fmt.Sprintf("%d 0", 1<<24+want+1) {
 			t.Fatalf("opening %d: generation and clean are %s, %v", want+1, got, err)
 		}
 		closeDB(t, db)

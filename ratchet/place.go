@@ -62,7 +62,7 @@ type proposal struct {
 func (db *DB) place(m Mark, d tezos.Digest, fresh tezos.Signature) (Release, error) {
 	p := proposal{Mark: m, digest: d, signature: fresh, text: fresh.String(), maxGap: db.opts.MaxLevelGap}
 	var got outcome
-	if err := db.submit(p.job(&got)); err != nil {
+	if err := db.submit(context.Background(), p.job(&got)); err != nil {
 		return Release{}, err
 	}
 	if got.refused != nil {

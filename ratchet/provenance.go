@@ -24,10 +24,9 @@ const (
 
 // provenance is the row that says how the file was left.
 type provenance struct {
-	generation int64 // openings so far
-	clean      bool  // closed, not killed
-	database   identity
-	wal        identity // the -wal of the last opening
+	clean    bool // closed, not killed
+	database identity
+	wal      identity // the -wal of the last opening
 }
 
 // readProvenance reads the row as it stands in the database file alone. The -wal
@@ -41,8 +40,8 @@ func readProvenance(ctx context.Context, path string) (provenance, error) {
 	}
 	defer func() { _ = pool.Close() }()
 	var database, wal string
-	row := pool.QueryRowContext(ctx, "SELECT generation, clean, database, wal FROM provenance")
-	if err := row.Scan(&p.generation, &p.clean, &database, &wal); err != nil {
+	row := pool.QueryRowContext(ctx, "SELECT clean, database, wal FROM provenance")
+	if err := row.Scan(&p.clean, &database, &wal); err != nil {
 		return p, fmt.Errorf("%w: reading the provenance of %s: %v: %s", ErrSuspect, path, err, wayOut)
 	}
 	if p.database, err = parseIdentity(database); err != nil {

@@ -91,7 +91,7 @@ func (e *RefusedError) Error() string {
 	case NotRegistered:
 		return fmt.Sprintf("key %s is not registered for chain %s: pawl ratchet register %s --chain %s --from-level N", m.Key, m.ChainID, m.Key, m.ChainID)
 	case LevelGap:
-		return fmt.Sprintf("%s level %d too far above %d: if it is right, pawl ratchet register %s --chain %s --from-level %d", m.Kind, m.Level, e.Level, m.Key, m.ChainID, m.Level)
+		return fmt.Sprintf("%s level %d too far above %d: if it is right, pawl ratchet register %s --chain %s --from-level N", m.Kind, m.Level, e.Level, m.Key, m.ChainID)
 	case BelowFloor:
 		return fmt.Sprintf("%s level %d below the level %d from which the key is registered", m.Kind, m.Level, e.Level)
 	case TooManyChains:

@@ -8,12 +8,13 @@ import (
 	"pawl/tezos"
 )
 
-// maxChains is how many chains one key may be registered for: a stray chain id in
-// a request to a key that was never used must not fill the file.
+// maxChains is how many chains the requests to a key that was never used may
+// register: stray chain ids must not fill the file. An operator may register as
+// many, whatever requests did.
 const maxChains = 8
 
 // Register allows a key to sign on a chain from a level on, or raises that level.
-// It never lowers it. A ninth chain of a key is a [*RefusedError].
+// It never lowers it. A ninth chain is a [*RefusedError].
 func (db *DB) Register(ctx context.Context, key tezos.PublicKeyHash, chain tezos.ChainID, fromLevel int32) error {
 	if fromLevel < 0 {
 		return fmt.Errorf("from level %d: want a level, 0 or higher", fromLevel)
@@ -34,10 +35,16 @@ func (db *DB) Register(ctx context.Context, key tezos.PublicKeyHash, chain tezos
 
 func registerIn(ctx context.Context, tx *sql.Tx, key tezos.PublicKeyHash, chain tezos.ChainID, fromLevel int32) (refused, err error) {
 	s, err := readStanding(ctx, tx, Mark{Key: key, ChainID: chain})
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case !s.registered && s.chains >= maxChains:
+	}
+	const floors = "SELECT count(*) FROM registrations WHERE key = ? AND from_level IS NOT NULL"
+	var registered int
+	if err := tx.QueryRowContext(ctx, floors, key[:]).Scan(&registered); err != nil {
+		return nil, err
+	}
+	switch {
+	case !s.registered && registered >= maxChains:
 		return &RefusedError{Reason: TooManyChains, Mark: Mark{Key: key, ChainID: chain}}, nil
 	case s.floor.Valid && fromLevel < s.floor.V:
 		return fmt.Errorf("key %s is registered for chain %s from level %d, which only rises: %d is lower", key, chain, s.floor.V, fromLevel), nil

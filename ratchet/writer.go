@@ -26,13 +26,15 @@ func (db *DB) do(ctx context.Context, run func(ctx context.Context, tx *sql.Tx) 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return db.submit(&job{run: run, done: make(chan error, 1)})
+	return db.submit(ctx, &job{run: run, done: make(chan error, 1)})
 }
 
-func (db *DB) submit(j *job) error {
+func (db *DB) submit(ctx context.Context, j *job) error {
 	select {
 	case db.jobs <- j:
 		return <-j.done
+	case <-ctx.Done():
+		return ctx.Err()
 	case <-db.failed:
 		return db.stopped()
 	case <-db.quit:
@@ -89,6 +91,8 @@ func (db *DB) transact(batch []*job) (single bool, err error) {
 	if db.Err() != nil {
 		return false, db.stopped()
 	}
+	db.trouble.begin()
+	defer func() { db.trouble.end(err, marksIn(batch) > 0) }()
 	ctx := context.Background()
 	start := time.Now()
 	tx, err := db.conn.BeginTx(ctx, nil)
@@ -115,15 +119,19 @@ func (db *DB) transact(batch []*job) (single bool, err error) {
 }
 
 func (db *DB) report(elapsed time.Duration, batch []*job) {
-	marks := 0
+	if marks := marksIn(batch); marks > 0 && db.opts.OnCommit != nil {
+		db.opts.OnCommit(elapsed, marks)
+	}
+}
+
+// marksIn counts the jobs of a batch that stored a mark.
+func marksIn(batch []*job) (marks int) {
 	for _, j := range batch {
 		if j.stores {
 			marks++
 		}
 	}
-	if marks > 0 && db.opts.OnCommit != nil {
-		db.opts.OnCommit(elapsed, marks)
-	}
+	return marks
 }
 
 // verdict tells the two bad outcomes of a transaction apart: a definite no, after
