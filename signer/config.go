@@ -34,7 +34,8 @@ type Config struct {
 	// ratchet's default.
 	MaxLevelGap int32
 
-	findings []Finding // of Parse
+	findings   []Finding // of Parse
+	wrappingID map[[16]byte]bool
 }
 
 // KeyConfig is one entry of keys.
@@ -96,18 +97,17 @@ func Parse(data []byte, dir string) (*Config, []Finding, error) {
 	if err := p.worst(Invalid); err != nil {
 		return nil, p.findings, err
 	}
-	p.cfg.findings = p.findings
+	p.cfg.findings, p.cfg.wrappingID = p.findings, p.wrappingID
 	return &p.cfg, p.findings, nil
 }
 
 // parser reads the sections of keys.json into cfg.
 type parser struct {
 	report
-	cfg        Config
-	hasKeys    bool
-	policy     *policy.Policy // the global one
-	ownPolicy  []bool         // by key
-	wrappingID map[[16]byte]bool
+	cfg       Config
+	hasKeys   bool
+	policy    *policy.Policy // the global one
+	ownPolicy []bool         // by key
 }
 
 func (p *parser) root(v value) {
@@ -214,9 +214,7 @@ func (p *parser) complete() {
 	for i := range p.cfg.Keys {
 		p.completeKey(&p.cfg.Keys[i], p.ownPolicy[i])
 	}
-	if len(p.wrappingID) > 1 {
-		p.warn("keys", "the key blobs are wrapped by %d master keys; one server has one", len(p.wrappingID))
-	}
+	p.checkWrappingKeys()
 	slices.SortStableFunc(p.findings, func(a, b Finding) int { return int(b.Severity) - int(a.Severity) })
 }
 

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -89,8 +91,17 @@ func edit(path string, change func(data []byte, root value) ([]byte, error)) err
 	return replaceFile(path, changed)
 }
 
-// replaceFile writes data beside path, syncs it, and renames it over path.
+// replaceFile writes data beside the file that path leads to, syncs it, and
+// renames it over that file. Owner and mode stay, or nothing is done: the daemon
+// may run as another user than the operator.
 func replaceFile(path string, data []byte) (err error) {
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		return err
+	}
+	var old unix.Stat_t
+	if err := unix.Stat(path, &old); err != nil {
+		return err
+	}
 	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // mode 0600
 	if err != nil {
 		return err
@@ -101,6 +112,7 @@ func replaceFile(path string, data []byte) (err error) {
 		}
 	}()
 	_, err = temp.Write(data)
+	err = errors.Join(err, temp.Chown(int(old.Uid), int(old.Gid)), temp.Chmod(os.FileMode(old.Mode).Perm()))
 	if err = errors.Join(err, temp.Sync(), temp.Close()); err != nil {
 		return err
 	}

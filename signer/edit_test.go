@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -99,5 +100,38 @@ func TestSetURL(t *testing.T) {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil || len(entries) != 1 {
 		t.Errorf("left behind: %v, %v", entries, err)
+	}
+}
+
+// TestEditKeepsOwnerAndMode: the daemon may run as another user than the operator
+// who edits, and keys.json may be a link to a file that is managed elsewhere.
+func TestEditKeepsOwnerAndMode(t *testing.T) {
+	t.Parallel()
+	target := writeSample(t)
+	if err := os.Chmod(target, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	root := os.Getuid() == 0
+	if root {
+		if err := os.Chown(target, 12345, 12346); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := filepath.Join(t.TempDir(), "keys.json")
+	if err := os.Symlink(target, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := signer.SetURL(link, "127.0.0.1:1234"); err != nil {
+		t.Fatal(err)
+	}
+	var at syscall.Stat_t
+	if err := syscall.Lstat(target, &at); err != nil {
+		t.Fatal(err)
+	}
+	if at.Mode&0o7777 != 0o640 || root && (at.Uid != 12345 || at.Gid != 12346) {
+		t.Errorf("mode %04o, owner %d:%d; want them as they were", at.Mode&0o7777, at.Uid, at.Gid)
+	}
+	if to, err := os.Readlink(link); err != nil || to != target || !strings.Contains(readFile(t, target), "127.0.0.1:1234") {
+		t.Errorf("the link leads to %q, %v; want the edited %s", to, err, target)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"pawl/signer/grep11"
 )
 
 // Severity is what a Finding does to the start of the daemon.
@@ -37,8 +39,9 @@ func (f Finding) String() string {
 
 // report collects findings while keys.json is read.
 type report struct {
-	dir      string // relative paths count from here
-	findings []Finding
+	dir        string // relative paths count from here
+	findings   []Finding
+	wrappingID map[[16]byte]bool // of the key blobs
 }
 
 func (r *report) warn(path, format string, args ...any) { r.add(Warning, path, format, args) }
@@ -165,3 +168,26 @@ func (r *report) whole(v value, least int64) int32 {
 }
 
 func (r *report) ignored(v value) { r.warn(v.path, "ignored: it has no meaning here") }
+
+// checkBlob says what the clear header of a key blob tells against it.
+func (r *report) checkBlob(path string, blob grep11.Blob) {
+	header, err := blob.Header()
+	if err != nil {
+		r.unopenable(path, "%v", err)
+		return
+	}
+	if header.Extractable {
+		r.warn(path, "the key is extractable: it can leave the HSM")
+	}
+	if r.wrappingID == nil {
+		r.wrappingID = make(map[[16]byte]bool)
+	}
+	r.wrappingID[header.WrappingKeyID] = true
+}
+
+// checkWrappingKeys warns of blobs that no one server can use.
+func (r *report) checkWrappingKeys() {
+	if len(r.wrappingID) > 1 {
+		r.warn("keys", "the key blobs are wrapped by %d master keys; one server has one", len(r.wrappingID))
+	}
+}

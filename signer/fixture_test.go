@@ -98,6 +98,11 @@ func (c *card) newKey(t *testing.T, client *grep11.Client, kind tezos.KeyKind) *
 func newRatchet(t *testing.T, keys ...signer.Key) (*ratchet.DB, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ratchet.db")
+	return createRatchet(t, path, keys...), path
+}
+
+func createRatchet(t *testing.T, path string, keys ...signer.Key) *ratchet.DB {
+	t.Helper()
 	if err := ratchet.Create(t.Context(), path); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +116,7 @@ func newRatchet(t *testing.T, keys ...signer.Key) (*ratchet.DB, string) {
 			t.Fatal(err)
 		}
 	}
-	return db, path
+	return db
 }
 
 func newSigner(t *testing.T, entries ...signer.Entry) *signer.Signer {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"pawl/ratchet"
@@ -19,10 +20,48 @@ const (
 	operationTimeout = 5 * time.Second
 )
 
+// maxOperations is how many operations of a key may be in hand: one signs, the
+// others wait, as in the ratchet's queue of a slot key.
+const maxOperations = 1 + 8
+
+// queue lets one operation of a key at a time to the HSM, so that a flood of them
+// leaves it free for blocks and votes.
+type queue struct{ places, turn chan struct{} }
+
+func newQueue() queue {
+	return queue{places: make(chan struct{}, maxOperations), turn: make(chan struct{}, 1)}
+}
+
+// enter waits for the turn, which leave gives back. It fails with
+// ratchet.ErrQueueFull, or with ctx's error.
+func (q queue) enter(ctx context.Context) error {
+	select {
+	case q.places <- struct{}{}:
+	default:
+		return ratchet.ErrQueueFull
+	}
+	select {
+	case q.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		<-q.places
+		return ctx.Err()
+	}
+}
+
+func (q queue) leave() {
+	<-q.turn
+	<-q.places
+}
+
 // signOperation signs what has no level.
 func (k *key) signOperation(ctx context.Context, digest tezos.Digest) (ratchet.Release, error) {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
+	if err := k.operations.enter(ctx); err != nil {
+		return ratchet.Release{}, err
+	}
+	defer k.operations.leave()
 	start := time.Now()
 	sig, err := k.signVerified(ctx, digest)
 	return ratchet.Release{Signature: sig, SignTime: time.Since(start)}, err
@@ -30,34 +69,49 @@ func (k *key) signOperation(ctx context.Context, digest tezos.Digest) (ratchet.R
 
 // signVerified returns a signature of digest that verifies with the key's
 // public key. A transient fault of the HSM and a signature that does not
-// verify get one more try, with the same digest. Its errors are ErrHSM.
+// verify get one more try, with the same digest. Its errors are ErrHSM, or that
+// of a ctx that was canceled: a caller who left says nothing of the HSM.
 func (k *key) signVerified(ctx context.Context, digest tezos.Digest) (tezos.Signature, error) {
 	sig, err := k.try(ctx, digest)
 	if err != nil && ctx.Err() == nil && (grep11.Transient(err) || errors.Is(err, tezos.ErrBadSignature)) {
 		sig, err = k.try(ctx, digest)
 	}
-	if !errors.Is(ctx.Err(), context.Canceled) { // a caller that left says nothing of the HSM
-		k.health.set(err)
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+		return tezos.Signature{}, ctx.Err()
 	}
+	k.health.set(err)
 	if err != nil {
 		return tezos.Signature{}, fmt.Errorf("%w: %w", ErrHSM, err)
 	}
 	return sig, nil
 }
 
-// try has one HSM call at a verified signature.
-func (k *key) try(ctx context.Context, digest tezos.Digest) (sig tezos.Signature, err error) {
+// try has one HSM call at a verified signature, and tells who watches.
+func (k *key) try(ctx context.Context, digest tezos.Digest) (tezos.Signature, error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	start := time.Now()
-	if sig, err = k.Key.Sign(ctx, digest); err == nil {
-		err = k.Key.PublicKey().Verify(digest, sig)
-	}
-	if k.options.OnSign != nil {
+	sig, err := k.callHSM(ctx, digest)
+	if k.options.OnSign != nil && !errors.Is(ctx.Err(), context.Canceled) {
 		k.options.OnSign(k.hash, time.Since(start), err)
 	}
 	if errors.Is(err, tezos.ErrBadSignature) {
 		k.options.Log.Error("bad signature from HSM", "pkh", k.hash.String(), "digest", digest.String(), "err", err)
 	}
 	return sig, err
+}
+
+// callHSM gets a signature that verifies. A panic is an error of this request: it
+// runs on a flight's goroutine, where it would end the daemon for every key.
+func (k *key) callHSM(ctx context.Context, digest tezos.Digest) (sig tezos.Signature, err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			k.options.Log.Error("panic while signing", "pkh", k.hash.String(), "panic", fmt.Sprint(value), "stack", string(debug.Stack()))
+			sig, err = tezos.Signature{}, errors.New("panic while signing: see the log")
+		}
+	}()
+	if sig, err = k.Key.Sign(ctx, digest); err != nil {
+		return tezos.Signature{}, err
+	}
+	return sig, k.Key.PublicKey().Verify(digest, sig)
 }

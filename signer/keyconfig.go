@@ -76,19 +76,3 @@ func (p *parser) blob(v value) grep11.Blob {
 	p.checkBlob(v.path, blob)
 	return blob
 }
-
-// checkBlob says what the clear header of a blob tells against it.
-func (p *parser) checkBlob(path string, blob grep11.Blob) {
-	header, err := blob.Header()
-	if err != nil {
-		p.unopenable(path, "%v", err)
-		return
-	}
-	if header.Extractable {
-		p.warn(path, "the key is extractable: it can leave the HSM")
-	}
-	if p.wrappingID == nil {
-		p.wrappingID = make(map[[16]byte]bool)
-	}
-	p.wrappingID[header.WrappingKeyID] = true
-}

@@ -50,9 +50,8 @@ type Signer struct {
 
 	certificates map[string]string // name in keys.json to path
 
-	failed   chan struct{} // closed once failure is set
+	failed   chan struct{} // closed when a ratchet has failed
 	failOnce sync.Once
-	failure  error
 	closed   chan struct{}
 	close    sync.Once
 }
@@ -60,9 +59,10 @@ type Signer struct {
 // key is an Entry with what the signer knows of it.
 type key struct {
 	Entry
-	hash    tezos.PublicKeyHash
-	options Options
-	health  health
+	hash       tezos.PublicKeyHash
+	options    Options
+	health     health
+	operations queue
 }
 
 // New returns a signer for entries and takes over what they hold: Close ends it.
@@ -80,7 +80,7 @@ func New(entries []Entry, options Options) (*Signer, error) {
 		if _, double := s.keys[hash]; double {
 			return nil, fmt.Errorf("key %v is configured twice", hash)
 		}
-		s.keys[hash] = &key{Entry: e, hash: hash, options: options}
+		s.keys[hash] = &key{Entry: e, hash: hash, options: options, operations: newQueue()}
 		s.dbs = appendNew(s.dbs, e.Ratchet)
 		s.servers = appendNew(s.servers, e.Server)
 	}
@@ -103,10 +103,7 @@ func appendNew[T any](list []*T, p *T) []*T {
 func (s *Signer) relayFailure(db *ratchet.DB) {
 	select {
 	case <-db.Failed():
-		s.failOnce.Do(func() {
-			s.failure = db.Err()
-			close(s.failed)
-		})
+		s.failOnce.Do(func() { close(s.failed) })
 	case <-s.closed:
 	}
 }
@@ -117,25 +114,33 @@ func (s *Signer) Failed() <-chan struct{} { return s.failed }
 
 // Err returns why the signer has failed, or nil.
 func (s *Signer) Err() error {
-	select {
-	case <-s.failed:
-		return s.failure
-	default:
-		return nil
+	for _, db := range s.dbs {
+		if err := db.Err(); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
-// Close ends the HSM connections, the ratchets (cleanly) and the key locks, in
-// this order. No Sign may be running.
+// stopped is ratchet.ErrStopped, with the reason, once a ratchet has failed.
+func (s *Signer) stopped() error {
+	if err := s.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ratchet.ErrStopped, err)
+	}
+	return nil
+}
+
+// Close ends the ratchets (cleanly, after what is in flight), the HSM connections
+// and the key locks. Sign is not to be called any more.
 func (s *Signer) Close() error {
 	var errs []error
 	s.close.Do(func() {
 		close(s.closed)
-		for _, server := range s.servers {
-			errs = append(errs, server.Close())
-		}
 		for _, db := range s.dbs {
 			errs = append(errs, db.Close())
+		}
+		for _, server := range s.servers {
+			errs = append(errs, server.Close())
 		}
 		for _, lock := range s.locks {
 			errs = append(errs, lock.Close())
@@ -146,8 +151,8 @@ func (s *Signer) Close() error {
 
 // key returns the key that hashes to hash, as long as anything may be released.
 func (s *Signer) key(hash tezos.PublicKeyHash) (*key, error) {
-	if err := s.Err(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ratchet.ErrStopped, err)
+	if err := s.stopped(); err != nil {
+		return nil, err
 	}
 	key, ok := s.keys[hash]
 	if !ok {
@@ -168,6 +173,15 @@ func (s *Signer) PublicKey(hash tezos.PublicKeyHash) (tezos.PublicKey, error) {
 // Keys returns the hashes of all keys in the order of their bytes.
 func (s *Signer) Keys() []tezos.PublicKeyHash {
 	return slices.SortedFunc(maps.Keys(s.keys), func(a, b tezos.PublicKeyHash) int { return slices.Compare(a[:], b[:]) })
+}
+
+// Dropped is how many signatures the HSM made and nobody got: the ratchet had
+// one of the same bytes, or refused, or failed.
+func (s *Signer) Dropped() (n uint64) {
+	for _, db := range s.dbs {
+		n += db.Dropped()
+	}
+	return n
 }
 
 // Marks returns the high watermarks of all ratchets in use.

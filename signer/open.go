@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -30,7 +31,11 @@ type OpenOptions struct {
 func Open(ctx context.Context, cfg *Config, opts OpenOptions) (*Signer, []Finding, error) {
 	o := opener{report: report{findings: slices.Clone(cfg.findings)}, cfg: *cfg, opts: opts}
 	o.cfg.Keys = slices.Clone(cfg.Keys)
+	o.wrappingID = maps.Clone(cfg.wrappingID)
 	o.files()
+	if len(o.wrappingID) != len(cfg.wrappingID) { // Parse has not seen those in files
+		o.checkWrappingKeys()
+	}
 	if err := o.worst(Unopenable); err != nil {
 		return nil, o.findings, err
 	}
@@ -103,9 +108,7 @@ func (o *opener) blobFile(key *KeyConfig) {
 		o.unopenable(path, "%v", err)
 		return
 	}
-	if header, err := key.Blob.Header(); err == nil && header.Extractable {
-		o.warn(path, "the key is extractable: it can leave the HSM")
-	}
+	o.checkBlob(path, key.Blob)
 }
 
 func (o *opener) open(ctx context.Context) (*Signer, error) {
@@ -172,19 +175,23 @@ func sameFile(a, b string) bool {
 // checkRegistrations refuses keys that may bake and could not: each of their
 // requests would be refused, and the operator is not there to see it.
 func (o *opener) checkRegistrations(ctx context.Context, entries []Entry) error {
-	registered := make(map[tezos.PublicKeyHash]bool)
+	type place struct {
+		db  *ratchet.DB
+		key tezos.PublicKeyHash
+	}
+	registered := make(map[place]bool)
 	for _, db := range o.dbs {
 		rows, err := db.Registrations(ctx)
 		if err != nil {
 			return err
 		}
 		for _, row := range rows {
-			registered[row.Key] = true
+			registered[place{db, row.Key}] = true
 		}
 	}
 	var missing []string
 	for _, e := range entries {
-		if hash := e.Key.PublicKey().Hash(); e.Policy.Baking && !registered[hash] {
+		if hash := e.Key.PublicKey().Hash(); e.Policy.Baking && !registered[place{e.Ratchet, hash}] {
 			missing = append(missing, hash.String())
 		}
 	}

@@ -143,6 +143,22 @@ func TestOpenRefuses(t *testing.T) {
 		"no key file":    {func(f *folder) { f.keyFile("none.sk.hex") }, "secret_key_file"},
 		"bad key file":   {func(f *folder) { f.overwrite("x.sk.hex", "00ff"); f.keyFile("x.sk.hex") }, "secret_key_file"},
 		"not registered": {func(f *folder) { f.freshRatchet() }, "pawl ratchet register"},
+		"registered in another ratchet": {func(f *folder) {
+			f.freshRatchet() // of the key alone; that of all others has the registration
+			client := f.card.dial(f.t)
+			second, err := client.Generate(f.t.Context(), tezos.Ed25519, false)
+			if err != nil {
+				f.t.Fatal(err)
+			}
+			f.inRatchet(func(db *ratchet.DB) error { return db.RegisterNew(f.t.Context(), second.PublicKey.Hash()) })
+			entry := func(made grep11.Generated, db string) map[string]any {
+				return map[string]any{"public_key": made.PublicKey.String(), "secret_key": made.Blob.Hex(), "db": db}
+			}
+			f.write(map[string]any{"keys": map[string]any{
+				f.key.String():                   entry(f.made, "fresh.db"),
+				second.PublicKey.Hash().String(): entry(second, "ratchet.db"),
+			}})
+		}, "pawl ratchet register"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -297,22 +313,7 @@ func TestReadiness(t *testing.T) {
 	if s.Readiness()[f.key] == nil {
 		t.Error("ready before a signature was seen")
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	watched := make(chan struct{})
-	go func() { s.Watch(ctx); close(watched) }()
-	defer func() { stop(); <-watched }()
-
-	waitFor := func(ready bool) {
-		t.Helper()
-		start := time.Now()
-		for (s.Readiness()[f.key] == nil) != ready {
-			if time.Since(start) > 20*time.Second {
-				t.Fatalf("readiness is still %v", s.Readiness()[f.key])
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-		t.Logf("ready %v after %v", ready, time.Since(start).Round(time.Millisecond))
-	}
+	waitFor := watch(t, s, f.key)
 	waitFor(true)
 	f.card.stop()
 	waitFor(false)

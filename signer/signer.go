@@ -51,5 +51,8 @@ func (s *Signer) Sign(ctx context.Context, hash tezos.PublicKeyHash, payload []b
 	case tezos.Operation, tezos.Michelson: // no level, nothing to ratchet
 		res.Release, err = key.signOperation(ctx, res.Digest)
 	}
+	if stopped := s.stopped(); stopped != nil { // meanwhile, by another key
+		res.Release, err = ratchet.Release{}, stopped
+	}
 	return res, err
 }

@@ -1,6 +1,7 @@
 package signer
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"pawl/ratchet"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -46,24 +48,26 @@ func (h *health) err() error {
 	return h.fault
 }
 
-// Readiness says for each key whether it can sign now: nil, or why not.
+// Readiness says for each key whether it can sign now: nil, or why not. A key
+// needs an HSM that signs and a ratchet that takes marks.
 func (s *Signer) Readiness() map[tezos.PublicKeyHash]error {
 	ready := make(map[tezos.PublicKeyHash]error, len(s.keys))
 	failure := s.Err()
 	for hash, key := range s.keys {
-		ready[hash] = failure
-		if failure == nil {
-			ready[hash] = key.health.err()
-		}
+		ready[hash] = cmp.Or(failure, key.Ratchet.Trouble(), key.health.err())
 	}
 	return ready
 }
 
 // Watch keeps Readiness true until ctx is done: every second it asks each
-// server, and each key that is not known to be good for a probe signature. The
-// two are apart, for a key that hangs must not hide a server that is gone.
+// server, each key that is not known to be good for a probe signature, and each
+// ratchet in trouble for a probe write. They are apart, for one that hangs must
+// not hide another.
 func (s *Signer) Watch(ctx context.Context) {
 	var loops sync.WaitGroup
+	for _, db := range s.dbs {
+		loops.Go(func() { everySecond(ctx, func() { probeRatchet(ctx, db) }) })
+	}
 	for _, server := range s.servers {
 		var keys []*key
 		for _, key := range s.keys {
@@ -100,12 +104,32 @@ func askServer(ctx context.Context, server *grep11.Client, keys []*key) {
 	}
 }
 
+// probeRatchet tries whether a ratchet that could not commit can again. What
+// comes of it is Trouble's to say.
+func probeRatchet(ctx context.Context, db *ratchet.DB) {
+	if db.Err() == nil && db.Trouble() != nil {
+		_ = db.Probe(ctx)
+	}
+}
+
+// maxProbes is how many keys are probed at once: half of what a server takes by
+// default, so that signatures find a place.
+const maxProbes = 4
+
 // probeKeys asks the keys that are not known to be good for a signature.
 func probeKeys(ctx context.Context, keys []*key) {
+	var probes sync.WaitGroup
+	defer probes.Wait()
+	places := make(chan struct{}, maxProbes)
 	for _, key := range keys {
-		if ctx.Err() == nil && key.health.err() != nil {
-			key.health.set(key.probe(ctx))
+		if key.health.err() == nil {
+			continue
 		}
+		places <- struct{}{}
+		probes.Go(func() {
+			key.health.set(key.probe(ctx))
+			<-places
+		})
 	}
 }
 
@@ -118,11 +142,7 @@ func (k *key) probe(ctx context.Context) error {
 	if _, err := rand.Read(digest[:]); err != nil {
 		return err
 	}
-	sig, err := k.Key.Sign(ctx, digest)
-	if err == nil {
-		err = k.Key.PublicKey().Verify(digest, sig)
-	}
-	if err != nil {
+	if _, err := k.callHSM(ctx, digest); err != nil {
 		return fmt.Errorf("probe signature: %w", err)
 	}
 	return nil

@@ -152,7 +152,7 @@ func hostOf(address string) (string, error) {
 
 // Ping asks for the mechanism list: nil when the server and its card answer.
 func (c *Client) Ping(ctx context.Context) error {
-	_, err := call(ctx, c, "GetMechanismList", c.crypto.GetMechanismList, &pb.GetMechanismListRequest{})
+	_, err := callNow(ctx, "GetMechanismList", c.crypto.GetMechanismList, &pb.GetMechanismListRequest{})
 	return err
 }
 
@@ -164,22 +164,31 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// call makes one RPC: it waits for its turn within ctx, then has callTimeout.
+// call makes one RPC: it waits for its turn within ctx, then callNow.
 func call[Request, Response any](
 	ctx context.Context, c *Client, rpc string,
 	send func(context.Context, Request, ...grpc.CallOption) (Response, error), request Request,
 ) (Response, error) {
-	var none Response
 	select {
 	case c.inFlight <- struct{}{}:
 		defer func() { <-c.inFlight }()
 	case <-ctx.Done():
+		var none Response
 		return none, &transportError{rpc, status.FromContextError(ctx.Err())}
 	}
+	return callNow(ctx, rpc, send, request)
+}
+
+// callNow makes one RPC without waiting for a turn. It has callTimeout.
+func callNow[Request, Response any](
+	ctx context.Context, rpc string,
+	send func(context.Context, Request, ...grpc.CallOption) (Response, error), request Request,
+) (Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	response, err := send(ctx, request)
 	if err != nil {
+		var none Response
 		return none, callError(rpc, err)
 	}
 	return response, nil
