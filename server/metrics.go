@@ -137,6 +137,8 @@ var (
 		"Seconds since the last new signature; absent before the first of this process.", []string{"pkh", "kind"}, nil)
 	certificateDesc = prometheus.NewDesc("pawl_certificate_seconds_left",
 		"Seconds until a certificate of the HSM connection ends.", []string{"name"}, nil)
+	droppedDesc = prometheus.NewDesc("pawl_dropped_signatures_total",
+		"Signatures that the HSM made and nobody got: the ratchet had one of the same bytes, refused, or failed.", nil, nil)
 	readyDesc = prometheus.NewDesc("pawl_key_ready", "1 when the key can sign.", []string{"pkh"}, nil)
 )
 
@@ -144,6 +146,7 @@ var (
 func (m keyCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- lastDesc
 	ch <- certificateDesc
+	ch <- droppedDesc
 	ch <- readyDesc
 }
 
@@ -158,6 +161,7 @@ func (m keyCollector) Collect(ch chan<- prometheus.Metric) {
 	if s == nil {
 		return
 	}
+	ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.CounterValue, float64(s.Dropped()))
 	for name, end := range s.CertificateEnds() {
 		ch <- prometheus.MustNewConstMetric(certificateDesc, prometheus.GaugeValue, time.Until(end).Seconds(), name)
 	}
