@@ -4,7 +4,7 @@ package main
 func sabotages() []sabotage {
 	var all []sabotage
 	for _, group := range [][]sabotage{
-		parser(), policies(), watermark(), registration(), flights(), commits(), files(), signing(), secrets(),
+		parser(), policies(), watermark(), registration(), flights(), commits(), files(), signing(), faults(), secrets(),
 	} {
 		all = append(all, group...)
 	}
@@ -115,8 +115,8 @@ func registration() []sabotage {
 		{
 			name: "unregistered-key-starts",
 			file: "signer/open.go",
-			old:  "e.Policy.Baking && !registered[hash] {",
-			new:  "e.Policy.Baking && !registered[hash] && false {",
+			old:  "\t\t\tregistered[place{db, row.Key}] = true",
+			new:  "\t\t\tfor _, any := range o.dbs {\n\t\t\t\tregistered[place{any, row.Key}] = true\n\t\t\t}",
 			pkg:  "./signer", test: "TestOpenRefuses",
 		},
 		{
@@ -275,8 +275,8 @@ func signing() []sabotage {
 		{
 			name: "no-verification",
 			file: "signer/hsm.go",
-			old:  "\t\terr = k.Key.PublicKey().Verify(digest, sig)",
-			new:  "\t\t_ = k.Key.PublicKey().Verify(digest, sig)",
+			old:  "\treturn sig, k.Key.PublicKey().Verify(digest, sig)",
+			new:  "\treturn sig, nil",
 			pkg:  "./signer", test: "TestBadSignatureIsNotReleased",
 		},
 		{
@@ -303,8 +303,76 @@ func signing() []sabotage {
 	}
 }
 
+func faults() []sabotage {
+	return []sabotage{
+		{
+			name: "released-after-a-failure",
+			file: "signer/signer.go",
+			old:  "stopped := s.stopped(); stopped != nil {",
+			new:  "stopped := error(nil); stopped != nil {",
+			pkg:  "./signer", test: "TestNothingLeavesAfterAFailure",
+		},
+		{
+			name: "leaving-is-a-fault",
+			file: "signer/hsm.go",
+			old:  "\tif err != nil && errors.Is(ctx.Err(), context.Canceled) {",
+			new:  "\tif err != nil && false {",
+			pkg:  "./signer", test: "TestLeavingIsNoFault",
+		},
+		{
+			name: "a-try-without-end",
+			file: "signer/hsm.go",
+			old:  "\ttryTimeout       = 2 * time.Second",
+			new:  "\ttryTimeout       = 20 * time.Second",
+			pkg:  "./signer", test: "TestTryHasTwoSeconds",
+		},
+		{
+			name: "operations-all-at-once",
+			file: "signer/hsm.go",
+			old:  "turn: make(chan struct{}, 1)",
+			new:  "turn: make(chan struct{}, 100)",
+			pkg:  "./signer", test: "TestOperationsWaitInTurn",
+		},
+		{
+			name: "ready-on-a-full-disk",
+			file: "signer/watch.go",
+			old:  "key.Ratchet.Trouble(), ",
+			new:  "",
+			pkg:  "./signer", test: "TestFullDiskIsNotReady",
+		},
+		{
+			name: "unready-for-ever",
+			file: "signer/watch.go",
+			old:  "_ = db.Probe(ctx)",
+			new:  "_ = ctx",
+			pkg:  "./signer", test: "TestFullDiskIsNotReady",
+		},
+		{
+			name: "probe-not-verified",
+			file: "signer/watch.go",
+			old:  "\tif _, err := k.callHSM(ctx, digest); err != nil {",
+			new:  "\tif _, err := k.Key.Sign(ctx, digest); err != nil {",
+			pkg:  "./signer", test: "TestBadProbeIsNotReady",
+		},
+		{
+			name: "owner-of-keys-json-changes",
+			file: "signer/edit.go",
+			old:  "temp.Chown(int(old.Uid), int(old.Gid)), ",
+			new:  "",
+			pkg:  "./signer", test: "TestEditKeepsOwnerAndMode",
+		},
+	}
+}
+
 func secrets() []sabotage {
 	return []sabotage{
+		{
+			name: "payload-in-the-log",
+			file: "server/keys.go",
+			old:  "\tentryOf(c).result = result",
+			new:  "\tentryOf(c).result = result\n\ts.log.Debug(\"asked\", \"payload\", payload)",
+			pkg:  "./server", test: "TestNoPayloadAndNoBlobInTheLog",
+		},
 		{
 			name: "blob-in-the-log",
 			file: "signer/grep11/blob.go",
