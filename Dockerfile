@@ -4,15 +4,16 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN make static
+RUN make static && install -d -m 0700 /data
 
 FROM scratch
 COPY --from=build /src/bin/pawl-static /pawl
-# Files that the daemon reads (keys.json, certificates) and writes (the ratchet)
-# are a volume that belongs to this user.
+# keys.json, certificates and the ratchet: a local volume that belongs to this user.
+COPY --from=build --chown=65532:65532 /data /data
 USER 65532:65532
 WORKDIR /data
 VOLUME /data
-EXPOSE 6732
 ENTRYPOINT ["/pawl"]
-CMD ["serve", "--config", "/data/keys.json"]
+# Serves 127.0.0.1 of the container. For others name an address and a guard:
+#   serve --listen 0.0.0.0:6732 --tls-cert … --tls-key … --tls-client-ca …
+CMD ["serve"]

@@ -48,7 +48,7 @@ type DeniedError struct {
 	Reason string
 }
 
-// Error names the policy line first, so that the remedy is in the text.
+// Error names the policy line, so that the remedy is in the text.
 func (e *DeniedError) Error() string {
 	return fmt.Sprintf("%v: %s (policy.%s)", ErrDenied, e.Reason, e.Line)
 }

@@ -32,8 +32,11 @@ func checkHeader(ctx context.Context, fd int, path string) error {
 	if err != nil {
 		return fmt.Errorf("reading %s: %v", path, err)
 	}
-	if n < headerSize || string(header[:len(headerMagic)]) != headerMagic {
-		return fmt.Errorf("%s is no ratchet file, or its creation was interrupted: remove it with the files beside it (-wal, -journal) and run pawl ratchet init", path)
+	switch {
+	case n == 0:
+		return interrupted(path)
+	case n < headerSize || string(header[:len(headerMagic)]) != headerMagic:
+		return fmt.Errorf("%s is no ratchet file: set db to another path and run pawl ratchet init", path)
 	}
 	if binary.BigEndian.Uint32(header[applicationIDOffset:]) != applicationID {
 		return foreignFile(ctx, path)
@@ -43,9 +46,14 @@ func checkHeader(ctx context.Context, fd int, path string) error {
 	case version > schemaVersion:
 		return fmt.Errorf("%s has schema version %d, this pawl knows %d: use the newer pawl", path, version, schemaVersion)
 	case version < schemaVersion, header[writeVersionOffset] != 2:
-		return fmt.Errorf("the creation of %s was interrupted: remove it with the files beside it (-wal, -journal) and run pawl ratchet init", path)
+		return interrupted(path)
 	}
 	return nil
+}
+
+// interrupted is told of a file that is ours and never was a ratchet.
+func interrupted(path string) error {
+	return fmt.Errorf("the creation of %s was interrupted: remove it with the files beside it (-wal, -journal) and run pawl ratchet init", path)
 }
 
 // foreignFile says what to do with a database that is not ours. The Python

@@ -223,7 +223,7 @@ func TestForeignFiles(t *testing.T) {
 		write func(*testing.T, string)
 		want  string
 	}{
-		"empty":       {text(""), "creation was interrupted"},
+		"empty":       {text(""), "was interrupted: remove it"},
 		"text":        {text(strings.Repeat("not a database ", 100)), "no ratchet file"},
 		"other":       {statements("CREATE TABLE t (a); PRAGMA journal_mode = WAL"), "another program"},
 		"Python":      {statements("CREATE TABLE signature (sigtype TEXT PRIMARY KEY, lastblock NUMERIC, lastround NUMERIC)"), "of the Python signer: set db to a new path"},

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -20,7 +21,7 @@ func (s *Server) Admin() http.Handler {
 	} {
 		routes = append(routes, route{http.MethodGet, path, handle}, route{http.MethodHead, path, handle})
 	}
-	return s.newEcho(routes...)
+	return s.newEcho(slog.LevelDebug, routes...) // asked every few seconds
 }
 
 // healthz is 200 as long as restarting the process would mend nothing.

@@ -31,6 +31,7 @@ var (
 	errNoPayload          = fmt.Errorf("%w: payload is empty", errRequest)
 
 	errTooLarge = fmt.Errorf("body over %d bytes", maxBody)
+	errPath     = errors.New("unknown path")
 	errMethod   = errors.New("method not allowed")
 	errBrowser  = errors.New("requests of browsers (with an Origin header) are refused")
 
@@ -69,13 +70,14 @@ var refusals = []refusal{
 	{errBrowser, http.StatusForbidden, "denied", "", slog.LevelWarn},
 	{policy.ErrDenied, http.StatusForbidden, "denied", "", slog.LevelWarn},
 	{signer.ErrUnknownKey, http.StatusNotFound, "unknown_key", "", slog.LevelWarn},
-	{echo.ErrNotFound, http.StatusNotFound, "malformed", "unknown path", slog.LevelWarn},
+	{errPath, http.StatusNotFound, "malformed", "", slog.LevelWarn},
+	{echo.ErrNotFound, http.StatusNotFound, "malformed", errPath.Error(), slog.LevelWarn},
 	{errMethod, http.StatusMethodNotAllowed, "malformed", "", slog.LevelWarn},
 	{echo.ErrMethodNotAllowed, http.StatusMethodNotAllowed, "malformed", errMethod.Error(), slog.LevelWarn},
 	{errTooLarge, http.StatusRequestEntityTooLarge, "malformed", "", slog.LevelWarn},
 	{ratchet.ErrRefused, http.StatusConflict, "watermark", "", slog.LevelWarn},
 	{ratchet.ErrQueueFull, http.StatusServiceUnavailable, "busy", "too many requests wait for this key and kind", slog.LevelWarn},
-	{ratchet.ErrStopped, http.StatusServiceUnavailable, "stopped", "signer is stopping", slog.LevelWarn},
+	{ratchet.ErrStopped, http.StatusServiceUnavailable, "stopped", "signer is stopping, or its ratchet has failed", slog.LevelWarn},
 	{ratchet.ErrCommit, http.StatusInternalServerError, "failed", "ratchet failed: nothing was signed", slog.LevelError},
 	{signer.ErrHSM, http.StatusInternalServerError, "failed", "HSM failed: nothing was signed", slog.LevelError},
 	{errListing, http.StatusInternalServerError, "malformed", "", slog.LevelWarn},

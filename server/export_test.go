@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -10,7 +11,7 @@ import (
 // AnswerWith returns a handler whose route GET /fault does what fault does,
 // with all that stands before and behind a route of the server.
 func (s *Server) AnswerWith(fault func(ctx context.Context) error) http.Handler {
-	return s.newEcho(route{http.MethodGet, "/fault", func(c echo.Context) error { return fault(c.Request().Context()) }})
+	return s.newEcho(slog.LevelInfo, route{http.MethodGet, "/fault", func(c echo.Context) error { return fault(c.Request().Context()) }})
 }
 
 // HTTPServer is what Serve serves with.

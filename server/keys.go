@@ -80,7 +80,7 @@ func refuseProof(echo.Context) error { return errProof }
 func pathHash(c echo.Context) (tezos.PublicKeyHash, error) {
 	text := c.Param("pkh")
 	if text == "" || strings.Contains(text, "/") {
-		return tezos.PublicKeyHash{}, echo.ErrNotFound
+		return tezos.PublicKeyHash{}, errPath
 	}
 	hash, err := tezos.ParsePublicKeyHash(text)
 	if err != nil {

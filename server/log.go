@@ -40,24 +40,28 @@ func entryOf(c echo.Context) *entry {
 }
 
 // observe answers the request, then logs and counts it.
-func (s *Server) observe(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		start := time.Now()
-		e := entryOf(c)
-		c.Response().Header().Set(echo.HeaderXRequestID, e.id)
-		err := next(c)
-		if err != nil {
-			c.Error(err)
+func (s *Server) observe(quiet slog.Level) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			start := time.Now()
+			e := entryOf(c)
+			c.Response().Header().Set(echo.HeaderXRequestID, e.id)
+			err := next(c)
+			if err != nil {
+				c.Error(err)
+			}
+			if c.Path() == keyPath && c.Request().Method == http.MethodPost {
+				s.metrics.countSign(e, err)
+			}
+			s.logRequest(c, e, err, time.Since(start), quiet)
+			return nil
 		}
-		if c.Path() == keyPath && c.Request().Method == http.MethodPost {
-			s.metrics.countSign(e, err)
-		}
-		s.logRequest(c, e, err, time.Since(start))
-		return nil
 	}
 }
 
-func (s *Server) logRequest(c echo.Context, e *entry, err error, elapsed time.Duration) {
+// logRequest writes the one line of a request. quiet is the level of one that was
+// answered without a signature.
+func (s *Server) logRequest(c echo.Context, e *entry, err error, elapsed time.Duration, quiet slog.Level) {
 	attrs := []slog.Attr{
 		slog.String("request_id", e.id),
 		slog.String("client", c.Request().RemoteAddr),
@@ -91,7 +95,7 @@ func (s *Server) logRequest(c echo.Context, e *entry, err error, elapsed time.Du
 	case e.result.Request != nil:
 		s.log.LogAttrs(ctx, slog.LevelInfo, "signed", attrs...)
 	default:
-		s.log.LogAttrs(ctx, slog.LevelDebug, "answered", attrs...)
+		s.log.LogAttrs(ctx, quiet, "answered", attrs...)
 	}
 }
 

@@ -84,13 +84,18 @@ func TestLogOfRefusals(t *testing.T) {
 	}
 }
 
-func TestReadsAreLoggedForDebugging(t *testing.T) {
+// Each request of a client is logged; what polls the admin listener is not, but
+// for debugging.
+func TestReadsAreLogged(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
-	for _, url := range []string{rig.keyURL(0), rig.url + "/authorized_keys", rig.admin + "/metrics", rig.admin + "/healthz"} {
+	for url, want := range map[string]string{
+		rig.keyURL(0): "INFO", rig.url + "/authorized_keys": "INFO",
+		rig.admin + "/metrics": "DEBUG", rig.admin + "/healthz": "DEBUG",
+	} {
 		_, fields := rig.log.line(t, do(t, "GET", url, "").id())
-		if fields["severity"] != "DEBUG" || fields["decision"] != nil {
-			t.Errorf("GET %s: logged %v, want level DEBUG and no decision", url, fields)
+		if fields["severity"] != want || fields["decision"] != nil {
+			t.Errorf("GET %s: logged %v, want level %s and no decision", url, fields, want)
 		}
 	}
 }

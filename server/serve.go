@@ -76,7 +76,8 @@ func (s *Server) httpServer(handler http.Handler, tlsConfig *tls.Config) *http.S
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		// Broken handshakes and the like: whoever can connect can cause them.
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		// Broken handshakes and the like: a client with the wrong certificate is
+		// told of nowhere else.
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
 }

@@ -83,8 +83,9 @@ type route struct {
 }
 
 // newEcho returns a handler for the routes with the middleware that all
-// requests pass, matched or not.
-func (s *Server) newEcho(routes ...route) *echo.Echo {
+// requests pass, matched or not. quiet is the log level of what is answered without
+// a signature.
+func (s *Server) newEcho(quiet slog.Level, routes ...route) *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.Logger.SetOutput(io.Discard) // requests are logged through slog, by observe
@@ -94,7 +95,7 @@ func (s *Server) newEcho(routes ...route) *echo.Echo {
 		e.Add(r.method, r.path, r.handle)
 		allowed[r.path] = append(allowed[r.path], r.method)
 	}
-	e.Use(s.observe, recovered, refuseBrowsers, onlyAllowed(allowed), withTimeout)
+	e.Use(s.observe(quiet), recovered, refuseBrowsers, onlyAllowed(allowed), withTimeout)
 	return e
 }
 
@@ -146,7 +147,7 @@ func withTimeout(next echo.HandlerFunc) echo.HandlerFunc {
 
 // Handler returns the routes of the Octez remote-signer protocol.
 func (s *Server) Handler() http.Handler {
-	return s.newEcho(
+	return s.newEcho(slog.LevelInfo,
 		route{http.MethodGet, "/authorized_keys", s.authorizedKeys},
 		route{http.MethodGet, keyPath, s.publicKey},
 		route{http.MethodPost, keyPath, s.sign},

@@ -32,7 +32,7 @@ func TestEachErrorHasItsStatus(t *testing.T) {
 		{fmt.Errorf("%w tz1…", signer.ErrUnknownKey), 404, ""},
 		{&ratchet.RefusedError{Reason: ratchet.BelowWatermark, Mark: ratchet.Mark{Kind: tezos.Block}}, 409, ""},
 		{fmt.Errorf("%w: %s", ratchet.ErrQueueFull, secret), 503, "too many requests wait for this key and kind"},
-		{fmt.Errorf("%w: %s", ratchet.ErrStopped, secret), 503, "signer is stopping"},
+		{fmt.Errorf("%w: %s", ratchet.ErrStopped, secret), 503, "signer is stopping, or its ratchet has failed"},
 		{fmt.Errorf("%w: %s", ratchet.ErrCommit, secret), 500, "ratchet failed: nothing was signed"},
 		{fmt.Errorf("%w: %s", signer.ErrHSM, secret), 500, "HSM failed: nothing was signed"},
 		{fmt.Errorf("%s: %w", secret, context.DeadlineExceeded), 500, "no signature in time"},
@@ -184,7 +184,7 @@ func TestStoppedRatchetIs503(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := rig.post(t, 0, attestation(1, 0, 1))
-	if msg := got.refusal(t); got.status != 503 || msg != "signer is stopping" {
+	if msg := got.refusal(t); got.status != 503 || msg != "signer is stopping, or its ratchet has failed" {
 		t.Errorf("got %d %q, want 503", got.status, msg)
 	}
 }

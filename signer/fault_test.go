@@ -311,3 +311,24 @@ func TestFullDiskIsNotReady(t *testing.T) {
 		t.Errorf("a full disk has ended the signer: %v", s.Err())
 	}
 }
+
+// TestRestartedCardLosesNoSlot: a baker asks once, so a request that meets a card
+// in mid-restart waits for it.
+func TestRestartedCardLosesNoSlot(t *testing.T) {
+	t.Parallel()
+	c := newCard(t)
+	client := c.dial(t)
+	key := c.newKey(t, client, tezos.P256)
+	db, _ := newRatchet(t, key)
+	s := newSigner(t, signer.Entry{Key: key, Policy: allowAll, Ratchet: db, Server: client})
+	c.stop()
+	for _, payload := range [][]byte{block(1, 0, 0), michelson(1)} {
+		flying := ask(t.Context(), s, key, payload)
+		time.Sleep(200 * time.Millisecond) // the first try has failed meanwhile
+		c.start(t)
+		if got := <-flying; got.err != nil {
+			t.Errorf("payload %x while the card restarts: %v; want a signature", payload, got.err)
+		}
+		c.stop()
+	}
+}

@@ -20,6 +20,10 @@ const (
 	operationTimeout = 5 * time.Second
 )
 
+// retryPause lies between the two tries after a transient fault: both together fit
+// in the time of a flight, and a server that was restarted is connected again.
+const retryPause = time.Second
+
 // maxOperations is how many operations of a key may be in hand: one signs, the
 // others wait, as in the ratchet's queue of a slot key.
 const maxOperations = 1 + 8
@@ -73,7 +77,10 @@ func (k *key) signOperation(ctx context.Context, digest tezos.Digest) (ratchet.R
 // of a ctx that was canceled: a caller who left says nothing of the HSM.
 func (k *key) signVerified(ctx context.Context, digest tezos.Digest) (tezos.Signature, error) {
 	sig, err := k.try(ctx, digest)
-	if err != nil && ctx.Err() == nil && (grep11.Transient(err) || errors.Is(err, tezos.ErrBadSignature)) {
+	switch {
+	case errors.Is(err, tezos.ErrBadSignature):
+		sig, err = k.try(ctx, digest)
+	case err != nil && grep11.Transient(err) && pause(ctx, retryPause):
 		sig, err = k.try(ctx, digest)
 	}
 	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
@@ -84,6 +91,18 @@ func (k *key) signVerified(ctx context.Context, digest tezos.Digest) (tezos.Sign
 		return tezos.Signature{}, fmt.Errorf("%w: %w", ErrHSM, err)
 	}
 	return sig, nil
+}
+
+// pause waits, and says whether ctx lets go on.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // try has one HSM call at a verified signature, and tells who watches.

@@ -1,7 +1,7 @@
 package tezos
 
 import (
-	"errors"
+	"fmt"
 	"slices"
 )
 
@@ -56,7 +56,7 @@ func ParseOperationKind(s string) (OperationKind, error) {
 	if kind := OperationKind(s); slices.Contains(OperationKinds(), kind) {
 		return kind, nil
 	}
-	return "", errors.New("unknown operation kind: want Octez's name of one, such as delegation")
+	return "", fmt.Errorf("unknown operation kind %.40q: want Octez's name of one, such as delegation", s)
 }
 
 // refusedTags says why a content that Octez knows is not signed under magic

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -37,7 +36,7 @@ func fatalFindings(path string, findings []signer.Finding, atLeast signer.Severi
 	if len(fatal) == 0 {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	return &findingsError{file: filepath.Base(path), findings: fatal}
+	return &findingsError{file: path, findings: fatal}
 }
 
 // ratchetPaths lists each ratchet that the keys.json at path names, once.

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -30,11 +31,24 @@ func (*createTezosKeyCmd) Help() string {
 		"master key; back it up, for without it the key is lost."
 }
 
-// Run makes a key. Nothing is printed before the key has signed and lies on disk.
-func (c *createTezosKeyCmd) Run(ctx context.Context, s *streams) (err error) {
+// Run makes a key. Scripts rely on one line on stderr when it fails: a hint goes
+// into that line.
+func (c *createTezosKeyCmd) Run(ctx context.Context, s *streams) error {
+	err := c.run(ctx, s)
+	if hinted, ok := errors.AsType[*hintedError](err); ok {
+		return fmt.Errorf("%v: %s", err, hinted.hint)
+	}
+	return err
+}
+
+// run prints nothing before the key has signed and lies on disk.
+func (c *createTezosKeyCmd) run(ctx context.Context, s *streams) (err error) {
 	kind, err := tezos.ParseKeyKind(c.Kind)
 	if err != nil {
 		return &usageError{text: err.Error()}
+	}
+	if c.Add && c.Config == "" {
+		c.Config = defaultConfig // the server of the file that the key is added to
 	}
 	server, err := connection(c.Config)
 	if err != nil {
@@ -68,8 +82,11 @@ func (c *createTezosKeyCmd) Run(ctx context.Context, s *streams) (err error) {
 // vain.
 func writable(dir string) error {
 	probe, err := os.CreateTemp(dir, ".pawl-*")
+	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
+		return fmt.Errorf("--dir %s: %w", dir, pathError.Err)
+	}
 	if err != nil {
-		return fmt.Errorf("--dir: %w", err)
+		return fmt.Errorf("--dir %s: %w", dir, err)
 	}
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
@@ -122,23 +139,19 @@ func (c *createTezosKeyCmd) openAddition(ctx context.Context) (addition, error) 
 	if !c.Add {
 		return addition{}, nil
 	}
-	config := c.Config
-	if config == "" {
-		config = defaultConfig
-	}
-	cfg, err := loadConfig(config)
+	cfg, err := loadConfig(c.Config)
 	if err != nil {
 		return addition{}, err
 	}
 	if cfg.DB == "" {
-		return addition{}, withHint(fmt.Errorf("%s names no ratchet for all keys", config),
+		return addition{}, withHint(fmt.Errorf("%s names no ratchet for all keys", c.Config),
 			`add a line such as "db": "ratchet.db" and run pawl ratchet init`)
 	}
 	db, err := ratchet.Open(ctx, cfg.DB, ratchet.Options{})
 	if err != nil {
 		return addition{}, fmt.Errorf("--add: %w", err)
 	}
-	return addition{config: config, db: db}, nil
+	return addition{config: c.Config, db: db}, nil
 }
 
 // do registers the key first, for a baking key without any registration stops

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"pawl/server"
 	"pawl/signer"
 	"pawl/signer/grep11/softcard"
 	"pawl/tezos"
@@ -28,6 +29,11 @@ func (*demoCmd) Help() string {
 func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 	if err := harden(); err != nil {
 		return err
+	}
+	for _, addr := range []string{c.Listen, c.Admin} {
+		if err := server.CheckListen(addr, false, false); err != nil {
+			return &usageError{text: fmt.Sprintf("%v: a demo serves loopback only", err)}
+		}
 	}
 	ln, err := listen(ctx, "--card", c.Card)
 	if err != nil {

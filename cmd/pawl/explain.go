@@ -18,7 +18,7 @@ type explainCmd struct {
 }
 
 func (*explainCmd) Help() string {
-	return "Signs nothing and changes nothing. With --config the policy line that decides and the mark that would decide are said too."
+	return "Signs nothing and changes no mark. With --config the policy line that decides and the mark that would decide are said too."
 }
 
 // Run prints what the payload is.

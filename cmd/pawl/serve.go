@@ -97,10 +97,10 @@ func openDaemon(ctx context.Context, log *slog.Logger, c *serveCmd) (opened *dae
 // listen opens both addresses, if they may be opened with these flags.
 func (d *daemon) listen(ctx context.Context, c *serveCmd, authenticated bool) (err error) {
 	if err := server.CheckListen(c.Listen, authenticated || c.TLSClientCA != "", c.BehindTunnel); err != nil {
-		return &usageError{text: err.Error()}
+		return &usageError{text: fmt.Sprintf("%v: give --tls-client-ca, authorized_keys in %s, or --behind-tunnel", err, c.Config)}
 	}
 	if err := server.CheckListen(c.Admin, false, c.BehindTunnel); err != nil {
-		return &usageError{text: err.Error()}
+		return &usageError{text: fmt.Sprintf("--admin: %v: give --behind-tunnel", err)}
 	}
 	if d.tls, err = server.TLSConfig(c.TLSCert, c.TLSKey, c.TLSClientCA); err != nil {
 		return err
@@ -144,7 +144,10 @@ func (d *daemon) run(ctx context.Context) error {
 	d.log.Info("listening", "address", d.public.Addr().String(), "admin", d.admin.Addr().String(),
 		"tls", d.tls != nil, "keys", len(d.signer.Keys()))
 	tasks.Wait()
-	err := errors.Join(failed, served, adminServed, d.close())
+	err := errors.Join(served, adminServed, d.close())
+	if failed != nil {
+		err = failed // which is also why nothing was closed
+	}
 	d.log.Info("stopped", "clean", err == nil)
 	return err
 }
@@ -155,7 +158,7 @@ func (d *daemon) failure(ctx context.Context) error {
 	select {
 	case <-d.signer.Failed():
 		d.log.Error("ratchet failed: nothing more is signed, start again", "err", d.signer.Err())
-		return fmt.Errorf("ratchet failed: %w", d.signer.Err())
+		return withHint(fmt.Errorf("ratchet failed: %w", d.signer.Err()), "start pawl again: only that can tell what is durable")
 	case <-ctx.Done():
 		return nil
 	}

@@ -19,24 +19,21 @@ func (versionCmd) Run(s *streams) error {
 	return s.printf("pawl       %s\ngo         %s\nsqlite     %s\nprotocols  %s\n", version, goVersion, sqlite, protocols)
 }
 
-// buildVersion is the module's version with the commit it was built from, and
-// the version of Go.
+// buildVersion is the module's version, or the commit it was built from, and the
+// version of Go.
 func buildVersion() (version, goVersion string) {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown", "unknown"
 	}
-	version = info.Main.Version
+	version = info.Main.Version // holds the commit, unless that was left out of the build
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" && (version == "" || version == "(devel)") {
+			version = setting.Value
+		}
+	}
 	if version == "" {
 		version = "(devel)"
-	}
-	for _, setting := range info.Settings {
-		switch {
-		case setting.Key == "vcs.revision":
-			version += " " + setting.Value
-		case setting.Key == "vcs.modified" && setting.Value == "true":
-			version += " modified"
-		}
 	}
 	return version, info.GoVersion
 }

@@ -17,6 +17,3 @@
 // CKR_FUNCTION_NOT_SUPPORTED. Only what the transport itself refuses, such as a
 // message over gRPC's 4 MiB, comes without a Grep11Error.
 package softcard
-
-// Notice is the one line to print when a card starts.
-const Notice = "this is a software card, not an HSM: its keys are as safe as its master.key, use it for tests and demonstrations only"
