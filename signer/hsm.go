@@ -7,69 +7,17 @@ import (
 	"runtime/debug"
 	"time"
 
-	"pawl/ratchet"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
 
-// A signature may take tryTimeout a try and operationTimeout in all, tries and
-// waiting together. A Tezos round lasts 6 s and more: later is too late. For
-// consensus requests the ratchet's flight sets the same bound.
+// A signature has two tries of tryTimeout, with retryPause between them after a
+// transient fault, in which a server that was restarted is connected again. All
+// fit in the five seconds of a flight; a Tezos round lasts six and more.
 const (
-	tryTimeout       = 2 * time.Second
-	operationTimeout = 5 * time.Second
+	tryTimeout = 2 * time.Second
+	retryPause = time.Second
 )
-
-// retryPause lies between the two tries after a transient fault: both together fit
-// in the time of a flight, and a server that was restarted is connected again.
-const retryPause = time.Second
-
-// maxOperations is how many operations of a key may be in hand: one signs, the
-// others wait, as in the ratchet's queue of a slot key.
-const maxOperations = 1 + 8
-
-// queue lets one operation of a key at a time to the HSM, so that a flood of them
-// leaves it free for blocks and votes.
-type queue struct{ places, turn chan struct{} }
-
-func newQueue() queue {
-	return queue{places: make(chan struct{}, maxOperations), turn: make(chan struct{}, 1)}
-}
-
-// enter waits for the turn, which leave gives back. It fails with
-// ratchet.ErrQueueFull, or with ctx's error.
-func (q queue) enter(ctx context.Context) error {
-	select {
-	case q.places <- struct{}{}:
-	default:
-		return ratchet.ErrQueueFull
-	}
-	select {
-	case q.turn <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		<-q.places
-		return ctx.Err()
-	}
-}
-
-func (q queue) leave() {
-	<-q.turn
-	<-q.places
-}
-
-// signOperation signs what has no level.
-func (k *key) signOperation(ctx context.Context, digest tezos.Digest) (ratchet.Release, error) {
-	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
-	defer cancel()
-	if err := k.operations.enter(ctx); err != nil {
-		return ratchet.Release{}, err
-	}
-	defer k.operations.leave()
-	start := time.Now()
-	sig, err := k.signVerified(ctx, digest)
-	return ratchet.Release{Signature: sig, SignTime: time.Since(start)}, err
-}
 
 // signVerified returns a signature of digest that verifies with the key's
 // public key. A transient fault of the HSM and a signature that does not

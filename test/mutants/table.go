@@ -322,13 +322,13 @@ func faults() []sabotage {
 		{
 			name: "a-try-without-end",
 			file: "signer/hsm.go",
-			old:  "\ttryTimeout       = 2 * time.Second",
-			new:  "\ttryTimeout       = 20 * time.Second",
+			old:  "\ttryTimeout = 2 * time.Second",
+			new:  "\ttryTimeout = 20 * time.Second",
 			pkg:  "./signer", test: "TestTryHasTwoSeconds",
 		},
 		{
 			name: "operations-all-at-once",
-			file: "signer/hsm.go",
+			file: "signer/operation.go",
 			old:  "turn: make(chan struct{}, 1)",
 			new:  "turn: make(chan struct{}, 100)",
 			pkg:  "./signer", test: "TestOperationsWaitInTurn",
