@@ -46,6 +46,17 @@ func newHeld(t *testing.T, c *card, client *grep11.Client) *held {
 	return &held{Key: c.newKey(t, client, tezos.Ed25519), called: make(chan context.Context, 1000), letGo: make(chan struct{})}
 }
 
+// heldSigner is a signer with a held key that may sign everything.
+func heldSigner(t *testing.T) (*signer.Signer, *held) {
+	t.Helper()
+	c := newCard(t)
+	client := c.dial(t)
+	key := newHeld(t, c, client)
+	db, _ := newRatchet(t, key)
+	s := newSigner(t, signer.Entry{Key: key, Policy: allowAll, Ratchet: db, Server: client})
+	return s, key
+}
+
 // answer is what Sign gives to one caller.
 type answer struct {
 	res signer.Result
@@ -96,11 +107,7 @@ func TestNothingLeavesAfterAFailure(t *testing.T) {
 // the next is sent away, and blocks do not wait behind them.
 func TestOperationsWaitInTurn(t *testing.T) {
 	t.Parallel()
-	c := newCard(t)
-	client := c.dial(t)
-	key := newHeld(t, c, client)
-	db, _ := newRatchet(t, key)
-	s := newSigner(t, signer.Entry{Key: key, Policy: allowAll, Ratchet: db, Server: client})
+	s, key := heldSigner(t)
 
 	flying := []<-chan answer{ask(t.Context(), s, key, michelson(0))}
 	<-key.called
@@ -179,11 +186,7 @@ func TestLeavingIsNoFault(t *testing.T) {
 // TestTryHasTwoSeconds: a try has two seconds, and a flight or an operation five.
 func TestTryHasTwoSeconds(t *testing.T) {
 	t.Parallel()
-	c := newCard(t)
-	client := c.dial(t)
-	key := newHeld(t, c, client)
-	db, _ := newRatchet(t, key)
-	s := newSigner(t, signer.Entry{Key: key, Policy: allowAll, Ratchet: db, Server: client})
+	s, key := heldSigner(t)
 	start := time.Now()
 	for _, payload := range [][]byte{block(1, 0, 0), michelson(1)} {
 		got := ask(t.Context(), s, key, payload)
