@@ -321,3 +321,16 @@ func TestCloseFinishesFlights(t *testing.T) {
 		t.Errorf("after Close and Open: got %+v, want the stored %s", again, got.Signature)
 	}
 }
+
+// TestLandedFlightIsNotJoined: a caller who asks again at once meets the stored
+// signature, not the flight that made it.
+func TestLandedFlightIsNotJoined(t *testing.T) {
+	t.Parallel()
+	db := openRegistered(t, ratchet.Options{})
+	for level := range int32(500) {
+		fresh := mustSign(t, db, block(level, 0), bytesNumber(0))
+		if again := mustSign(t, db, block(level, 0), bytesNumber(0)); !again.Stored || again.Signature != fresh.Signature {
+			t.Fatalf("level %d again: got %+v, want the stored %s", level, again, fresh.Signature)
+		}
+	}
+}

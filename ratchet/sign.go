@@ -98,14 +98,17 @@ func (l *line) find(m Mark, d tezos.Digest) *flight {
 	return nil
 }
 
-// fly takes the flights of a slot key one after another.
+// fly takes the flights of a slot key one after another. One that is over is out of
+// the line before its callers know: whoever asks then meets the row, not the flight.
 func (db *DB) fly(key slot) {
 	db.mu.Lock()
 	l := db.lines[key]
 	db.mu.Unlock()
-	for f := l.flying; f != nil; f = db.next(key, l) {
-		f.release, f.err = db.complete(f)
-		close(f.landed)
+	for f := l.flying; f != nil; {
+		over := f
+		over.release, over.err = db.complete(over)
+		f = db.next(key, l)
+		close(over.landed)
 	}
 }
 
