@@ -49,7 +49,7 @@ func signatureFrom(d tezos.Digest, try int) tezos.Signature {
 	raw := append(r[:], d[:]...)
 	s, err := tezos.NewSignature(tezos.P256, raw)
 	if err != nil {
-		panic(err)
+		panic(err) // 64 bytes are always one; there is no testing.TB on a card's goroutine
 	}
 	return s
 }

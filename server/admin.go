@@ -5,8 +5,6 @@ import (
 	"net/http"
 
 	"github.com/labstack/echo/v4"
-
-	"pawl/ratchet"
 )
 
 // Admin returns the routes for the operator: /healthz, /readyz, /metrics and
@@ -60,39 +58,15 @@ func (s *Server) readyz(c echo.Context) error {
 	return answer(c, http.StatusOK, state)
 }
 
-// mark is one element of the answer of /ratchet.
-type mark struct {
-	PublicKeyHash string `json:"pkh"`
-	ChainID       string `json:"chain_id"`
-	Kind          string `json:"kind"`
-	Level         int32  `json:"level"`
-	Round         int32  `json:"round"`
-	Digest        string `json:"digest"`
-	// Signature is whether the mark has a signature to answer a retry with.
-	Signature bool `json:"signature"`
-}
-
 // marks lists the high watermarks.
 func (s *Server) marks(c echo.Context) error {
 	entries, err := s.signer.Marks(c.Request().Context())
 	if err != nil {
 		return err
 	}
-	list := make([]mark, len(entries)) // not nil: [] and never null
+	list := make([]Mark, len(entries)) // not nil: [] and never null
 	for i, e := range entries {
-		list[i] = newMark(e)
+		list[i] = NewMark(e)
 	}
 	return answer(c, http.StatusOK, list)
-}
-
-func newMark(e ratchet.Entry) mark {
-	return mark{
-		PublicKeyHash: e.Key.String(),
-		ChainID:       e.ChainID.String(),
-		Kind:          e.Kind.String(),
-		Level:         e.Level,
-		Round:         e.Round,
-		Digest:        e.Digest.String(),
-		Signature:     e.HasSignature,
-	}
 }

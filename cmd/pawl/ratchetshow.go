@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"pawl/ratchet"
+	"pawl/server"
 )
 
 type ratchetShowCmd struct {
@@ -80,11 +81,11 @@ type registrationJSON struct {
 // not known.
 func showJSON(s *streams, state ratchetState) error {
 	show := struct {
-		Marks         []markJSON         `json:"marks"`
+		Marks         []server.Mark      `json:"marks"`
 		Registrations []registrationJSON `json:"registrations"`
-	}{Marks: make([]markJSON, len(state.marks))}
+	}{Marks: make([]server.Mark, len(state.marks))}
 	for i, m := range state.marks {
-		show.Marks[i] = markJSON{m.Key.String(), m.ChainID.String(), m.Kind.String(), m.Level, m.Round, m.Digest.String(), m.HasSignature}
+		show.Marks[i] = server.NewMark(m)
 	}
 	if state.daemon == "" {
 		show.Registrations = make([]registrationJSON, len(state.registrations))

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +10,7 @@ import (
 	"time"
 
 	"pawl/ratchet"
-	"pawl/tezos"
+	"pawl/server"
 )
 
 // ratchetState is what ratchets hold.
@@ -73,17 +72,6 @@ const (
 	maxAnswerSize = 64 << 20
 )
 
-// markJSON is a mark as the admin listener and `ratchet show --json` write it.
-type markJSON struct {
-	PublicKeyHash string `json:"pkh"`
-	ChainID       string `json:"chain_id"`
-	Kind          string `json:"kind"`
-	Level         int32  `json:"level"`
-	Round         int32  `json:"round"`
-	Digest        string `json:"digest"`
-	Signature     bool   `json:"signature"` // whether there is one to answer a retry with
-}
-
 // askDaemon asks the admin listener of a daemon for its marks.
 func askDaemon(ctx context.Context, admin string) ([]ratchet.Entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
@@ -100,41 +88,21 @@ func askDaemon(ctx context.Context, admin string) ([]ratchet.Entry, error) {
 	if res.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("status %d", res.StatusCode)
 	}
-	var list []markJSON
+	var list []server.Mark
 	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswerSize)).Decode(&list); err != nil {
 		return nil, fmt.Errorf("its answer: %w", err)
 	}
 	return parseMarks(list)
 }
 
-func parseMarks(list []markJSON) ([]ratchet.Entry, error) {
+func parseMarks(list []server.Mark) ([]ratchet.Entry, error) {
 	entries := make([]ratchet.Entry, len(list))
 	for i, m := range list {
-		entry, err := m.entry()
+		entry, err := m.Entry()
 		if err != nil {
 			return nil, fmt.Errorf("its mark %d: %w", i+1, err)
 		}
 		entries[i] = entry
 	}
 	return entries, nil
-}
-
-func (m markJSON) entry() (e ratchet.Entry, err error) {
-	if e.Key, err = tezos.ParsePublicKeyHash(m.PublicKeyHash); err != nil {
-		return e, err
-	}
-	if e.ChainID, err = tezos.ParseChainID(m.ChainID); err != nil {
-		return e, err
-	}
-	for _, kind := range []tezos.Kind{tezos.Block, tezos.Preattestation, tezos.Attestation} {
-		if kind.String() == m.Kind {
-			e.Kind = kind
-		}
-	}
-	digest, err := hex.DecodeString(m.Digest)
-	if err != nil || len(digest) != len(e.Digest) || e.Kind == 0 {
-		return e, errors.New("unknown kind, or a digest that is none")
-	}
-	e.Level, e.Round, e.Digest, e.HasSignature = m.Level, m.Round, tezos.Digest(digest), m.Signature
-	return e, nil
 }

@@ -16,7 +16,6 @@ const (
 
 // What a mechanism can do (CKF_… of GetMechanismInfo), PKCS #11 v2.40 section 3.5.
 const (
-	CanHW              uint64 = 0x1       // CKF_HW
 	CanSign            uint64 = 0x800     // CKF_SIGN
 	CanVerify          uint64 = 0x2000    // CKF_VERIFY
 	CanGenerateKeyPair uint64 = 0x10000   // CKF_GENERATE_KEY_PAIR
@@ -61,7 +60,6 @@ const (
 const (
 	ClassPublicKey  int64 = 2 // CKO_PUBLIC_KEY
 	ClassPrivateKey int64 = 3 // CKO_PRIVATE_KEY
-	ClassSecretKey  int64 = 4 // CKO_SECRET_KEY
 	KeyTypeEC       int64 = 3 // CKK_EC
 )
 
@@ -93,8 +91,5 @@ const (
 	BlobVerify           uint64 = 0x8000
 	BlobVerifyRecover    uint64 = 0x10000
 	BlobTrusted          uint64 = 0x20000
-	BlobWrapWithTrusted  uint64 = 0x40000
-	BlobRetained         uint64 = 0x80000
-	BlobProtKey          uint64 = 0x200000 // PROTKEY_EXTRACTABLE
 	BlobNeverProtKey     uint64 = 0x400000 // PROTKEY_NEVER_EXTRACTABLE
 )
