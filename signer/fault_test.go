@@ -335,3 +335,25 @@ func TestRestartedCardLosesNoSlot(t *testing.T) {
 		c.stop()
 	}
 }
+
+// TestOperationHasFiveSeconds: waiting for the turn counts. Behind two operations
+// that hang for two seconds each, the third has one left.
+func TestOperationHasFiveSeconds(t *testing.T) {
+	t.Parallel()
+	s, key := heldSigner(t)
+	var flying []<-chan answer
+	for n := range byte(3) {
+		flying = append(flying, ask(t.Context(), s, key, michelson(n)))
+	}
+	<-key.called
+	<-key.called
+	ctx := <-key.called
+	if deadline, bounded := ctx.Deadline(); !bounded || time.Until(deadline) > 1500*time.Millisecond {
+		t.Errorf("the third operation has %v, bounded %v; want what is left of five seconds", time.Until(deadline), bounded)
+	}
+	for _, f := range flying {
+		if got := <-f; got.err == nil {
+			t.Error("an operation that hangs was signed")
+		}
+	}
+}

@@ -374,3 +374,13 @@ func TestKeyHoldsItsOwnBlob(t *testing.T) {
 		t.Errorf("blob changed, %v", err)
 	}
 }
+
+// TestKeepaliveIsWhatServersAllow: a gRPC server that was told nothing else answers
+// more frequent pings with GOAWAY (keepalive.EnforcementPolicy, MinTime), and a
+// dead peer shall be noticed no later than needed.
+func TestKeepaliveIsWhatServersAllow(t *testing.T) {
+	t.Parallel()
+	if grep11.KeepaliveTime != 5*time.Minute {
+		t.Errorf("keepalive every %v, want 5 minutes", grep11.KeepaliveTime)
+	}
+}

@@ -16,3 +16,6 @@ func Codes() map[Code]string {
 
 // Explain is explainedConn for the tests.
 func Explain(conn net.Conn) net.Conn { return explainedConn{conn} }
+
+// KeepaliveTime is how often an idle connection is pinged.
+const KeepaliveTime = keepaliveTime

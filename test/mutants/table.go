@@ -327,6 +327,13 @@ func faults() []sabotage {
 			pkg:  "./signer", test: "TestTryHasTwoSeconds",
 		},
 		{
+			name: "an-operation-without-end",
+			file: "signer/operation.go",
+			old:  "const operationTimeout = 5 * time.Second",
+			new:  "const operationTimeout = 50 * time.Second",
+			pkg:  "./signer", test: "TestOperationHasFiveSeconds",
+		},
+		{
 			name: "operations-all-at-once",
 			file: "signer/operation.go",
 			old:  "turn: make(chan struct{}, 1)",
