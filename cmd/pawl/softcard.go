@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"pawl/signer/grep11/softcard"
 )
@@ -14,9 +15,18 @@ import (
 const noHSM = "notice: this is a software card and no HSM: whoever reads %s has the keys. Use it to try things out."
 
 type softcardCmd struct {
-	Dir       string `default:"./softcard" placeholder:"DIR" help:"Folder of the card: its master key, its CA and certificates; made when it is not there (default: ${default})."`
-	Listen    string `default:"127.0.0.1:9876" placeholder:"ADDR" help:"Address to serve GREP11 on (default: ${default})."`
-	Plaintext bool   `help:"Serve without TLS. On loopback addresses only."`
+	Dir       string        `default:"./softcard" placeholder:"DIR" help:"Folder of the card: its master key, its CA and certificates; made when it is not there (default: ${default})."`
+	Listen    string        `default:"127.0.0.1:9876" placeholder:"ADDR" help:"Address to serve GREP11 on (default: ${default})."`
+	Delay     time.Duration `placeholder:"TIME" help:"Take so much longer for each call, 25ms for one, as a distant HSM does."`
+	Plaintext bool          `help:"Serve without TLS. On loopback addresses only."`
+}
+
+// Validate finds a delay that is none.
+func (c *softcardCmd) Validate() error {
+	if c.Delay < 0 {
+		return fmt.Errorf("--delay %v is negative", c.Delay)
+	}
+	return nil
 }
 
 // Run serves the card until it is told to stop.
@@ -37,6 +47,7 @@ func (c *softcardCmd) Run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return fmt.Errorf("--dir %s: %w", c.Dir, err)
 	}
+	card.Delay = c.Delay
 	s.notef(noHSM, filepath.Join(c.Dir, "master.key"))
 	s.logger().Info("card listening", "address", ln.Addr().String(), "tls", !c.Plaintext)
 	return card.Serve(ctx, ln, dir, c.Plaintext)

@@ -1,12 +1,14 @@
 package softcard
 
 import (
+	"context"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"time"
 
 	"pawl/signer/grep11"
 )
@@ -24,6 +26,10 @@ type Card struct {
 	// sent: the bytes signed (the digest, for a mechanism that hashes) and the
 	// signature, both its own to keep. It is called from many goroutines at once.
 	OnSign func(data, signature []byte)
+
+	// Delay, when set before Serve, is how much longer each call takes, so that the
+	// card is as slow as an HSM in another building.
+	Delay time.Duration
 
 	wkid      [wkidSize]byte // names the master key: the first bytes of its SHA-256
 	blobs     cipher.AEAD    // wraps private keys
@@ -89,6 +95,21 @@ func (c *Card) checkWKID(wkid []byte) error {
 		return refuse(grep11.CodeIBMWKIDMismatch, "the key is wrapped under the master key %x, this card has %x", wkid, c.wkid)
 	}
 	return nil
+}
+
+// linger waits for Delay. It fails when the caller leaves before.
+func (c *Card) linger(ctx context.Context) error {
+	if c.Delay <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(c.Delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // signed tells OnSign of a signature that was made.

@@ -77,6 +77,23 @@ func ping(t *testing.T, address string, creds credentials.TransportCredentials) 
 	return err
 }
 
+// TestDelay: each call takes so much longer, and a caller who leaves is let go.
+func TestDelay(t *testing.T) {
+	t.Parallel()
+	card := newCard(t, 1)
+	card.Delay = 100 * time.Millisecond
+	crypto := pb.NewCryptoClient(serve(t, card))
+	start := time.Now()
+	if _, err := crypto.GetMechanismList(t.Context(), &pb.GetMechanismListRequest{}); err != nil || time.Since(start) < card.Delay {
+		t.Errorf("a call: %v after %v, want an answer after %v", err, time.Since(start), card.Delay)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), card.Delay/10)
+	defer cancel()
+	if _, err := crypto.GetMechanismList(ctx, &pb.GetMechanismListRequest{}); status.Code(err) != codes.DeadlineExceeded {
+		t.Errorf("a caller who leaves: %v, want %v", err, codes.DeadlineExceeded)
+	}
+}
+
 func TestOnlyClientsOfTheCardsAuthorityAreServed(t *testing.T) {
 	t.Parallel()
 	d, other := initDir(t), initDir(t)

@@ -35,14 +35,14 @@ func newServer(card *Card, options ...grpc.ServerOption) *grpc.Server {
 	described := pb.Crypto_ServiceDesc
 	described.Methods = slices.Clone(described.Methods)
 	for i, method := range described.Methods {
-		described.Methods[i].Handler = handler(method.Handler)
+		described.Methods[i].Handler = handler(card, method.Handler)
 	}
 	server.RegisterService(&described, &service{card: card})
 	return server
 }
 
 // handler wraps one call of the service.
-func handler(next grpc.MethodHandler) grpc.MethodHandler {
+func handler(card *Card, next grpc.MethodHandler) grpc.MethodHandler {
 	return func(srv any, ctx context.Context, receive func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 		read := func(request any) error {
 			var raw []byte
@@ -54,6 +54,9 @@ func handler(next grpc.MethodHandler) grpc.MethodHandler {
 				return refuse(codeCannotUnmarshal, "the request is not a readable message")
 			}
 			return nil
+		}
+		if err := card.linger(ctx); err != nil {
+			return nil, err
 		}
 		response, err := next(srv, ctx, read, interceptor)
 		return response, answered(err)
