@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -86,19 +87,24 @@ func pathHash(c echo.Context) (tezos.PublicKeyHash, error) {
 	if err != nil {
 		return tezos.PublicKeyHash{}, errPublicKeyHash
 	}
-	entryOf(c).hash = hash
+	e := entryOf(c)
+	e.hash, e.pkh = hash, text
 	return hash, nil
 }
 
-// answer writes v as JSON and a newline, as octez-signer does. A client that
-// has left cannot be told so: the error of the write is dropped.
+// answer sends v as JSON and a newline, as octez-signer does, at once: the client
+// does not wait for the log and the metrics. One that has left cannot be told so:
+// the error of the write is dropped.
 func answer(c echo.Context, status int, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
+	body = append(body, '\n')
 	c.Response().Header().Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
+	c.Response().Header().Set(echo.HeaderContentLength, strconv.Itoa(len(body)))
 	c.Response().WriteHeader(status)
-	_, _ = c.Response().Write(append(body, '\n'))
+	_, _ = c.Response().Write(body)
+	c.Response().Flush()
 	return nil
 }

@@ -214,6 +214,12 @@ func (b *buffer) Write(p []byte) (int, error) {
 	return b.buf.Write(p)
 }
 
+// block stops all writes until release is called.
+func (b *buffer) block() (release func()) {
+	b.mu.Lock()
+	return sync.OnceFunc(b.mu.Unlock)
+}
+
 func (b *buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

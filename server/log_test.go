@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pawl/policy"
 	"pawl/tezos"
@@ -52,6 +53,20 @@ func TestLogOfASignature(t *testing.T) {
 			t.Errorf("%s: %d log lines, want 1", decision, n)
 		}
 	}
+}
+
+// TestLogDoesNotDelayTheAnswer: a log that hangs costs no signature its round.
+func TestLogDoesNotDelayTheAnswer(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{})
+	payload := attestation(77, 0, 1)
+	release := rig.log.block()
+	released := time.AfterFunc(20*time.Second, release)
+	checkSigned(t, rig.post(t, 0, payload), rig.keys[0], payload)
+	if !released.Stop() {
+		t.Error("the answer came after the log line")
+	}
+	release()
 }
 
 func TestLogOfRefusals(t *testing.T) {
