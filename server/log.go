@@ -21,6 +21,7 @@ import (
 type entry struct {
 	id     string
 	hash   tezos.PublicKeyHash // zero until the path is parsed
+	pkh    string              // its text
 	result signer.Result
 }
 
@@ -59,18 +60,22 @@ func (s *Server) observe(quiet slog.Level) echo.MiddlewareFunc {
 	}
 }
 
+// maxAttrs is how many attributes a log line has.
+const maxAttrs = 16
+
 // logRequest writes the one line of a request. quiet is the level of one that was
 // answered without a signature.
 func (s *Server) logRequest(c echo.Context, e *entry, err error, elapsed time.Duration, quiet slog.Level) {
-	attrs := []slog.Attr{
+	attrs := make([]slog.Attr, 0, maxAttrs)
+	attrs = append(attrs,
 		slog.String("request_id", e.id),
 		slog.String("client", c.Request().RemoteAddr),
 		slog.String("method", shortened(c.Request().Method)),
 		slog.String("path", c.Path()), // the route: what the client wrote is not repeated
 		slog.Int("status", c.Response().Status),
-	}
-	if e.hash != (tezos.PublicKeyHash{}) {
-		attrs = append(attrs, slog.String("pkh", e.hash.String()))
+	)
+	if e.pkh != "" {
+		attrs = append(attrs, slog.String("pkh", e.pkh))
 	}
 	attrs = append(attrs, e.requestAttrs()...)
 	if decision := e.decision(err); decision != "" {

@@ -104,7 +104,7 @@ func (m *Metrics) ObserveCommit(elapsed time.Duration, marks int) {
 // countSign records a sign request that was answered, err being why it was
 // refused.
 func (m *Metrics) countSign(e *entry, err error) {
-	pkh := m.label(e.hash)
+	pkh := m.label(e)
 	decision := e.decision(err)
 	if err != nil {
 		decision = refusalOf(err).decision
@@ -117,12 +117,12 @@ func (m *Metrics) countSign(e *entry, err error) {
 	}
 }
 
-// label is the pkh label of a hash.
-func (m *Metrics) label(hash tezos.PublicKeyHash) string {
-	if _, err := m.signer.Load().PublicKey(hash); err != nil {
+// label is the pkh label of a request.
+func (m *Metrics) label(e *entry) string {
+	if _, err := m.signer.Load().PublicKey(e.hash); err != nil {
 		return unknownKey
 	}
-	return hash.String()
+	return e.pkh
 }
 
 func (m *Metrics) handler() http.Handler {

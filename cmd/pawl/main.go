@@ -54,7 +54,7 @@ func (s *streams) logger() *slog.Logger {
 }
 
 func renameLevel(_ []string, a slog.Attr) slog.Attr {
-	if _, own := a.Value.Any().(slog.Level); own {
+	if a.Key == slog.LevelKey && a.Value.Kind() == slog.KindAny { // a block's is an integer
 		a.Key = "severity"
 	}
 	return a
