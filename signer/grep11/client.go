@@ -28,6 +28,10 @@ const (
 	// (keepalive.EnforcementPolicy.MinTime); below it they answer with GOAWAY.
 	keepaliveTime = 5 * time.Minute
 
+	// window is what HTTP/2 begins with (RFC 9113 section 6.9.2); an answer of a card
+	// has at most 9216 bytes.
+	window = 1<<16 - 1
+
 	// connectTimeout and maxBackoff together are below three seconds, jitter included:
 	// a server that is back is used again by then, even when its host was off.
 	connectTimeout = 1500 * time.Millisecond
@@ -119,6 +123,8 @@ func connect(cfg Config) (*grpc.ClientConn, error) {
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(), // the caller decides what is asked again, and where
 		grpc.WithIdleTimeout(0),
+		// Windows that gRPC fits to the line cost a ping for each answer.
+		grpc.WithStaticStreamWindowSize(window),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{
 				BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxBackoff,

@@ -23,6 +23,7 @@ const (
 	pingTime         = 30 * time.Second // as in the configuration of IBM's server
 	pingTimeout      = 5 * time.Second
 	minPingTime      = 10 * time.Second // what a client's keepalive may do
+	window           = 1<<16 - 1        // of HTTP/2's flow control: what it begins with
 )
 
 // Serve serves the card on ln until ctx is done, then lets calls in flight end
@@ -39,6 +40,7 @@ func (c *Card) Serve(ctx context.Context, ln net.Listener, d Dir, plaintext bool
 	server := newServer(c,
 		grpc.Creds(creds),
 		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.StaticStreamWindowSize(window), // else gRPC pings for each request to measure the line
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingTime, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingTime, PermitWithoutStream: true}),
 	)

@@ -1,0 +1,107 @@
+package softcard_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/net/http2"
+
+	"pawl/signer/grep11"
+	"pawl/tezos"
+)
+
+// frames counts the frames of one type on the connections through it, both ways.
+type frames struct {
+	to    string
+	kind  http2.FrameType
+	count atomic.Int64
+}
+
+// proxy passes one connection on, and looks at it.
+func (f *frames) proxy(t *testing.T) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var passing sync.WaitGroup
+	t.Cleanup(func() {
+		_ = listener.Close()
+		passing.Wait()
+	})
+	passing.Go(func() {
+		client, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", f.to)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		passing.Go(func() { f.pass(t, server, client, len(http2.ClientPreface)) })
+		passing.Go(func() { f.pass(t, client, server, 0) })
+	})
+	return listener.Addr().String()
+}
+
+// pass copies from one connection to the other and reads the frames behind the head.
+func (f *frames) pass(t *testing.T, to, from net.Conn, head int) {
+	t.Helper()
+	defer func() { _, _ = to.Close(), from.Close() }()
+	copied := io.TeeReader(from, to)
+	if _, err := io.ReadFull(copied, make([]byte, head)); err != nil {
+		return
+	}
+	framer := http2.NewFramer(io.Discard, copied)
+	for {
+		frame, err := framer.ReadFrame()
+		switch {
+		case err == nil && frame.Header().Type == f.kind:
+			f.count.Add(1)
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+			return
+		case err != nil && !strings.Contains(err.Error(), "reset by peer"):
+			t.Errorf("reading frames: %v", err)
+			return
+		case err != nil:
+			return
+		}
+	}
+}
+
+// TestNoPings: neither the card nor our client asks the other, for each message, how
+// far away it is; gRPC does so unless told otherwise.
+func TestNoPings(t *testing.T) {
+	t.Parallel()
+	card, ln := newCard(t, 1), listen(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- card.Serve(ctx, ln, "", true) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	f := &frames{to: ln.Addr().String(), kind: http2.FramePing}
+	client, err := grep11.Dial(grep11.Config{Address: f.proxy(t), Plaintext: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = client.Close() }()
+	for range 20 {
+		if _, err := client.Generate(t.Context(), tezos.Ed25519, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if pings := f.count.Load(); pings > 0 {
+		t.Errorf("%d PING frames in 20 calls, want none", pings)
+	}
+}
