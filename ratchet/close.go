@@ -23,8 +23,7 @@ func (db *DB) Close() error {
 		return nil
 	}
 	db.flights.Wait()
-	close(db.quit)
-	db.writing.Wait()
+	db.writer.close()
 	if db.Err() == nil {
 		if err := db.inPlace(); err != nil {
 			_ = db.fail(err) // said below

@@ -23,12 +23,21 @@ func (db *DB) Place(m Mark, d tezos.Digest, fresh tezos.Signature) (Release, err
 	return db.place(m, d, fresh)
 }
 
-// SetCommit replaces COMMIT.
-func (db *DB) SetCommit(commit func(*sql.Tx) error) { db.commitTx = commit }
+// SetCommit replaces COMMIT; commit and rollback are what it may do. The nil function
+// takes the replacement back.
+func (db *DB) SetCommit(replacement func(commit, rollback func() error) error) {
+	if replacement == nil {
+		db.commit = db.execCommit
+		return
+	}
+	db.commit = func(ctx context.Context) error {
+		return replacement(func() error { return db.execCommit(ctx) }, func() error { return db.exec(ctx, "ROLLBACK") })
+	}
+}
 
 // Exec has the writer run statements in a transaction of their own.
 func (db *DB) Exec(query string, args ...any) error {
-	return db.do(context.Background(), func(ctx context.Context, tx *sql.Tx) error {
+	return db.do(context.Background(), func(ctx context.Context, tx *sql.Conn) error {
 		_, err := tx.ExecContext(ctx, query, args...)
 		return err
 	})
@@ -36,7 +45,7 @@ func (db *DB) Exec(query string, args ...any) error {
 
 // QueryString reads one value.
 func (db *DB) QueryString(query string, args ...any) (value string, err error) {
-	err = db.do(context.Background(), func(ctx context.Context, tx *sql.Tx) error {
+	err = db.do(context.Background(), func(ctx context.Context, tx *sql.Conn) error {
 		return tx.QueryRowContext(ctx, query, args...).Scan(&value)
 	})
 	return value, err
@@ -77,8 +86,7 @@ func (db *DB) Abandon() error {
 	db.mu.Unlock()
 	if !again {
 		db.flights.Wait()
-		close(db.quit)
-		db.writing.Wait()
+		db.writer.close()
 	}
 	return errors.Join(db.closeSQLite(), db.unlock())
 }
@@ -92,9 +100,12 @@ func (db *DB) Lines() int {
 
 // Board is the first half of Sign; wait is the second, for a caller who stays.
 func (db *DB) Board(ctx context.Context, m Mark, d tezos.Digest, sign SignFunc) (wait func() (Release, error), err error) {
-	f, err := db.board(ctx, m, d, sign)
+	f, first, err := db.board(ctx, m, d, sign)
 	if err != nil {
 		return nil, err
+	}
+	if first {
+		go db.fly(f)
 	}
 	return func() (Release, error) {
 		<-f.landed

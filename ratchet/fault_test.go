@@ -1,7 +1,7 @@
 package ratchet_test
 
 import (
-	"database/sql"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -21,10 +21,10 @@ func TestNothingLeavesBeforeCommit(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, ratchet.Options{})
 	committing, goOn := make(chan struct{}), make(chan struct{})
-	db.SetCommit(func(tx *sql.Tx) error {
+	db.SetCommit(func(commit, rollback func() error) error {
 		close(committing)
 		<-goOn
-		_ = tx.Rollback()
+		_ = rollback()
 		return sqlite3.Error{Code: sqlite3.ErrFull}
 	})
 	var c card
@@ -46,7 +46,7 @@ func TestNothingLeavesBeforeCommit(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Error("no answer after COMMIT")
 	}
-	db.SetCommit((*sql.Tx).Commit)
+	db.SetCommit(nil)
 }
 
 // wantDead checks that nothing is released any more, for any key, and that Close
@@ -95,14 +95,14 @@ func TestUnknownOutcomeEndsAllReleases(t *testing.T) {
 	errIO := sqlite3.Error{Code: sqlite3.ErrIoErr, ExtendedCode: sqlite3.ErrIoErrFsync}
 	for name, fault := range map[string]struct {
 		stored bool
-		commit func(*sql.Tx) error
+		commit func(commit, rollback func() error) error
 	}{
-		"committed but reported failed":  {true, func(tx *sql.Tx) error { return errors.Join(tx.Commit(), errIO) }},
-		"not committed and an I/O error": {false, func(tx *sql.Tx) error { return errors.Join(tx.Rollback(), errIO) }},
-		"not committed, file moved away": {false, func(tx *sql.Tx) error {
-			return errors.Join(tx.Rollback(), sqlite3.Error{Code: sqlite3.ErrReadonly, ExtendedCode: sqlite3.ErrReadonlyDbMoved})
+		"committed but reported failed":  {true, func(commit, rollback func() error) error { return errors.Join(commit(), errIO) }},
+		"not committed and an I/O error": {false, func(commit, rollback func() error) error { return errors.Join(rollback(), errIO) }},
+		"not committed, file moved away": {false, func(commit, rollback func() error) error {
+			return errors.Join(rollback(), sqlite3.Error{Code: sqlite3.ErrReadonly, ExtendedCode: sqlite3.ErrReadonlyDbMoved})
 		}},
-		"not committed, error not SQLite": {false, func(tx *sql.Tx) error { return errors.Join(tx.Rollback(), errors.New("lost")) }},
+		"not committed, error not SQLite": {false, func(commit, rollback func() error) error { return errors.Join(rollback(), errors.New("lost")) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -133,7 +133,7 @@ func TestUnknownOutcomeEndsAllReleases(t *testing.T) {
 func TestDefiniteNoNeedsARollback(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, ratchet.Options{})
-	db.SetCommit(func(*sql.Tx) error { return sqlite3.Error{Code: sqlite3.ErrFull} })
+	db.SetCommit(func(commit, rollback func() error) error { return sqlite3.Error{Code: sqlite3.ErrFull} })
 	_, err := db.Place(block(1, 0), bytesNumber(0), signatureOf(t, bytesNumber(0), 0))
 	if !errors.Is(err, ratchet.ErrStopped) {
 		t.Errorf("got %v, want %v", err, ratchet.ErrStopped)
@@ -167,7 +167,7 @@ func TestDefiniteNoStaysUp(t *testing.T) {
 		t.Run(code.Error(), func(t *testing.T) {
 			t.Parallel()
 			db := openRegistered(t, ratchet.Options{})
-			db.SetCommit(func(tx *sql.Tx) error { return errors.Join(tx.Rollback(), sqlite3.Error{Code: code}) })
+			db.SetCommit(func(commit, rollback func() error) error { return errors.Join(rollback(), sqlite3.Error{Code: code}) })
 			var c card
 			release, err := db.Sign(t.Context(), block(1, 0), bytesNumber(0), c.sign(bytesNumber(0)))
 			if !errors.Is(err, ratchet.ErrCommit) || release != (ratchet.Release{}) {
@@ -176,7 +176,7 @@ func TestDefiniteNoStaysUp(t *testing.T) {
 			if db.Err() != nil || db.Dropped() != 1 {
 				t.Errorf("Err %v and %d dropped, want nil and 1", db.Err(), db.Dropped())
 			}
-			db.SetCommit((*sql.Tx).Commit)
+			db.SetCommit(nil)
 			if got := mustSign(t, db, block(1, 0), bytesNumber(1)); got.Stored {
 				t.Errorf("other bytes after a definite no: got %+v, want them signed", got)
 			}
@@ -365,7 +365,7 @@ func TestSlowCommitIsTrouble(t *testing.T) {
 	db := open(t, newFile(t), ratchet.Options{})
 	register(t, db, baker, mainnet, 0)
 	release := make(chan struct{})
-	db.SetCommit(func(tx *sql.Tx) error { <-release; return tx.Commit() })
+	db.SetCommit(func(commit, rollback func() error) error { <-release; return commit() })
 	d := bytesNumber(0)
 	flying := ask(t.Context(), db, block(1, 0), d, new(card).sign(d))
 	for start := time.Now(); db.Trouble() == nil; time.Sleep(10 * time.Millisecond) {
@@ -379,6 +379,34 @@ func TestSlowCommitIsTrouble(t *testing.T) {
 	}
 }
 
+// TestPanicIsAFailure: where a panic comes from nobody knows what was written, and
+// who asked may catch it.
+func TestPanicIsAFailure(t *testing.T) {
+	t.Parallel()
+	d := bytesNumber(0)
+	for name, where := range map[string]func(*ratchet.DB) ratchet.SignFunc{
+		"sign": func(*ratchet.DB) ratchet.SignFunc {
+			return func(context.Context) (tezos.Signature, error) { panic("broken") }
+		},
+		"commit": func(db *ratchet.DB) ratchet.SignFunc {
+			db.SetCommit(func(_, _ func() error) error { panic("broken") })
+			return new(card).sign(d)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := open(t, newFile(t), ratchet.Options{})
+			register(t, db, baker, mainnet, 0)
+			register(t, db, keyNumber(2), mainnet, 0)
+			release, err := db.Sign(t.Context(), block(1, 0), d, where(db))
+			if !errors.Is(err, ratchet.ErrStopped) || release != (ratchet.Release{}) {
+				t.Errorf("got %+v, %v, want %v", release, err, ratchet.ErrStopped)
+			}
+			wantDead(t, db, db.Path())
+		})
+	}
+}
+
 // TestUnknownOutcomeEndsASplitBatch: when the members of a batch are committed
 // singly and one of them has an unknown outcome, the next is not even tried.
 func TestUnknownOutcomeEndsASplitBatch(t *testing.T) {
@@ -389,7 +417,7 @@ func TestUnknownOutcomeEndsASplitBatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	commits := 0
-	db.SetCommit(func(*sql.Tx) error { commits++; return errors.New("disk I/O error") })
+	db.SetCommit(func(commit, rollback func() error) error { commits++; return errors.New("disk I/O error") })
 	member := func(kind tezos.Kind, level int32) ratchet.Proposed {
 		m := block(level, 0)
 		m.Kind = kind

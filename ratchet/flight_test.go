@@ -222,8 +222,8 @@ func TestQueueHoldsEightOtherPayloads(t *testing.T) {
 	}
 }
 
-// TestCallerWhoLeavesChangesNothing: the flight goes on, the signature is stored,
-// and those who joined get it.
+// TestCallerWhoLeavesChangesNothing: who joined a flight is free at once; who flies
+// it brings it to its end, the signature is stored, and those who joined get it.
 func TestCallerWhoLeavesChangesNothing(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, ratchet.Options{})
@@ -233,15 +233,19 @@ func TestCallerWhoLeavesChangesNothing(t *testing.T) {
 	first := ask(ctx, db, m, d, c.sign(d))
 	<-c.called
 	joined := board(t, db, m, d, c.sign(d))
+	leaving := ask(ctx, db, m, d, c.sign(d))
 	other := board(t, db, m, bytesNumber(1), c.sign(bytesNumber(1)))
 	leave()
-	if got := <-first; !errors.Is(got.err, context.Canceled) || got.Signature != (tezos.Signature{}) {
-		t.Errorf("the caller that left got %+v, want %v", got, context.Canceled)
+	if got := <-leaving; !errors.Is(got.err, context.Canceled) || got.Signature != (tezos.Signature{}) {
+		t.Errorf("the caller that joined and left got %+v, want %v", got, context.Canceled)
 	}
 	c.answer <- nil
 	got := <-joined
 	if got.err != nil || c.calls.Load() != 1 {
 		t.Fatalf("the caller that joined got %v after %d sign calls, want a signature after 1", got.err, c.calls.Load())
+	}
+	if flew := <-first; flew.err != nil || flew.Signature != got.Signature {
+		t.Errorf("the caller that left in flight got %+v, want %s", flew, got.Signature)
 	}
 	wantRefused(t, (<-other).err, ratchet.OtherBytes, "block level 100 and round 0 already signed with different data")
 	if again := mustSign(t, db, m, d); !again.Stored || again.Signature != got.Signature {

@@ -11,7 +11,7 @@ import (
 // Marks lists every stored mark, by key, chain and kind.
 func (db *DB) Marks(ctx context.Context) ([]Entry, error) {
 	var marks []slotRow
-	err := db.do(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err := db.do(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
 		marks, err = readMarks(ctx, tx)
 		return err
 	})
@@ -29,7 +29,7 @@ func (db *DB) Marks(ctx context.Context) ([]Entry, error) {
 // Registrations lists on which chains each key may sign, by key and chain.
 func (db *DB) Registrations(ctx context.Context) ([]Registration, error) {
 	var found []registration
-	err := db.do(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err := db.do(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
 		found, err = readRegistrations(ctx, tx)
 		return err
 	})
@@ -48,7 +48,7 @@ type slotRow struct {
 	row
 }
 
-func readMarks(ctx context.Context, tx *sql.Tx) ([]slotRow, error) {
+func readMarks(ctx context.Context, tx *sql.Conn) ([]slotRow, error) {
 	rows, err := tx.QueryContext(ctx, "SELECT key, chain, kind, level, round, digest, signature FROM marks ORDER BY key, chain, kind")
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ type registration struct {
 	floor sql.Null[int32]
 }
 
-func readRegistrations(ctx context.Context, tx *sql.Tx) ([]registration, error) {
+func readRegistrations(ctx context.Context, tx *sql.Conn) ([]registration, error) {
 	const query = `
 SELECT key, NULL, NULL FROM never_used
 UNION ALL

@@ -95,12 +95,7 @@ func (m *memory) chain(key tezos.PublicKeyHash, chain tezos.ChainID) *chainMemor
 
 // load fills the memory from the tables, once, before the writer starts.
 func (db *DB) load(ctx context.Context) error {
-	tx, err := db.conn.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }()
-	registrations, err := readRegistrations(ctx, tx)
+	registrations, err := readRegistrations(ctx, db.conn)
 	if err != nil {
 		return err
 	}
@@ -111,7 +106,7 @@ func (db *DB) load(ctx context.Context) error {
 			db.memory.putFloor(r.Key, r.ChainID, r.floor)
 		}
 	}
-	marks, err := readMarks(ctx, tx)
+	marks, err := readMarks(ctx, db.conn)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package ratchet_test
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"testing"
 
@@ -140,11 +139,11 @@ func (r *modelRun) commitFails(rt *rapid.T, stored bool, want error) {
 	if errors.Is(want, ratchet.ErrCommit) {
 		fault.Code = sqlite3.ErrFull
 	}
-	r.db.SetCommit(func(tx *sql.Tx) error {
+	r.db.SetCommit(func(commit, rollback func() error) error {
 		if stored {
-			return errors.Join(tx.Commit(), fault)
+			return errors.Join(commit(), fault)
 		}
-		return errors.Join(tx.Rollback(), fault)
+		return errors.Join(rollback(), fault)
 	})
 	got, err := r.db.Place(m, d, fresh)
 	if !errors.Is(err, want) || got != (ratchet.Release{}) {
@@ -153,7 +152,7 @@ func (r *modelRun) commitFails(rt *rapid.T, stored bool, want error) {
 	if stored {
 		r.want.sign(m, d, fresh) // it is in the row, though it did not leave
 	}
-	r.db.SetCommit((*sql.Tx).Commit)
+	r.db.SetCommit(nil)
 	if errors.Is(want, ratchet.ErrStopped) {
 		if err := errors.Join(r.db.Abandon()); err != nil {
 			rt.Fatal(err)

@@ -19,16 +19,13 @@ type DB struct {
 	database file // as it was when it was opened
 	wal      file
 	pool     *sql.DB
-	conn     *sql.Conn           // the only connection
-	commitTx func(*sql.Tx) error // (*sql.Tx).Commit; tests make it fail
+	conn     *sql.Conn                   // the only connection
+	commit   func(context.Context) error // execCommit; tests make it fail
 
+	writer  writer
 	memory  memory
 	trouble trouble
 	dropped atomic.Uint64
-
-	jobs    chan *job
-	quit    chan struct{} // closed when the writer shall end
-	writing sync.WaitGroup
 
 	failed   chan struct{}
 	failOnce sync.Once
@@ -62,21 +59,19 @@ func Open(ctx context.Context, path string, opts Options) (*DB, error) {
 		_ = db.unlock()
 		return nil, err
 	}
-	db.writing.Go(db.write)
 	return db, nil
 }
 
 func newDB(path string, opts Options) *DB {
-	return &DB{
-		path:     path,
-		opts:     opts,
-		lock:     -1,
-		commitTx: (*sql.Tx).Commit,
-		jobs:     make(chan *job),
-		quit:     make(chan struct{}),
-		failed:   make(chan struct{}),
-		lines:    make(map[slot]*line),
+	db := &DB{
+		path:   path,
+		opts:   opts,
+		lock:   -1,
+		failed: make(chan struct{}),
+		lines:  make(map[slot]*line),
 	}
+	db.commit = db.execCommit
+	return db
 }
 
 // open is a straight line: nothing is written before the file is known to be

@@ -62,7 +62,7 @@ type proposal struct {
 func (db *DB) place(m Mark, d tezos.Digest, fresh tezos.Signature) (Release, error) {
 	p := proposal{Mark: m, digest: d, signature: fresh, text: fresh.String(), maxGap: db.opts.MaxLevelGap}
 	var got outcome
-	if err := db.submit(context.Background(), p.job(&got)); err != nil {
+	if err := db.submit(p.job(&got)); err != nil {
 		return Release{}, err
 	}
 	if got.refused != nil {
@@ -73,8 +73,8 @@ func (db *DB) place(m Mark, d tezos.Digest, fresh tezos.Signature) (Release, err
 }
 
 func (p proposal) job(got *outcome) *job {
-	j := &job{done: make(chan error, 1)}
-	j.run = func(ctx context.Context, tx *sql.Tx) (err error) {
+	j := newJob()
+	j.run = func(ctx context.Context, tx *sql.Conn) (err error) {
 		*got, err = p.place(ctx, tx)
 		j.stores = got.refused == nil && !got.release.Stored
 		return err
@@ -83,7 +83,7 @@ func (p proposal) job(got *outcome) *job {
 }
 
 // place looks at nothing but rows affected when the mark is good.
-func (p proposal) place(ctx context.Context, tx *sql.Tx) (outcome, error) {
+func (p proposal) place(ctx context.Context, tx *sql.Conn) (outcome, error) {
 	if placed, err := p.upsert(ctx, tx); placed || err != nil {
 		return outcome{release: Release{Signature: p.signature}}, err
 	}
@@ -109,7 +109,7 @@ func (p proposal) place(ctx context.Context, tx *sql.Tx) (outcome, error) {
 	return outcome{release: Release{Signature: p.signature}}, err
 }
 
-func (p proposal) upsert(ctx context.Context, tx *sql.Tx) (placed bool, err error) {
+func (p proposal) upsert(ctx context.Context, tx *sql.Conn) (placed bool, err error) {
 	for _, statement := range []string{raise, first} {
 		result, err := tx.ExecContext(ctx, statement,
 			p.Key[:], p.ChainID[:], p.Kind, p.Level, p.Round, p.digest[:], p.text, p.maxGap)

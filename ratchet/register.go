@@ -20,7 +20,7 @@ func (db *DB) Register(ctx context.Context, key tezos.PublicKeyHash, chain tezos
 		return fmt.Errorf("from level %d: want a level, 0 or higher", fromLevel)
 	}
 	var refused error
-	err := db.do(ctx, func(ctx context.Context, tx *sql.Tx) (err error) {
+	err := db.do(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
 		refused, err = registerIn(ctx, tx, key, chain, fromLevel)
 		return err
 	})
@@ -33,7 +33,7 @@ func (db *DB) Register(ctx context.Context, key tezos.PublicKeyHash, chain tezos
 	return refused
 }
 
-func registerIn(ctx context.Context, tx *sql.Tx, key tezos.PublicKeyHash, chain tezos.ChainID, fromLevel int32) (refused, err error) {
+func registerIn(ctx context.Context, tx *sql.Conn, key tezos.PublicKeyHash, chain tezos.ChainID, fromLevel int32) (refused, err error) {
 	s, err := readStanding(ctx, tx, Mark{Key: key, ChainID: chain})
 	if err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ INSERT INTO never_used (key) SELECT ?1
    AND NOT EXISTS (SELECT 1 FROM marks WHERE key = ?1)
 ON CONFLICT DO NOTHING`
 	var added int64
-	err := db.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := db.do(ctx, func(ctx context.Context, tx *sql.Conn) error {
 		result, err := tx.ExecContext(ctx, insert, key[:])
 		if err != nil {
 			return err

@@ -38,7 +38,8 @@ type flight struct {
 //
 // Per key, chain and kind one payload flies at a time and at most eight others
 // wait, then it is [ErrQueueFull]; callers with the same mark and digest share a
-// flight. A caller that leaves gets its context's error and changes nothing.
+// flight. A caller that leaves changes nothing: who waits for a flight gets its
+// context's error, who flies it stays until the outcome is known.
 //
 // A mark that may not be signed is a [*RefusedError] and, as far as is known
 // before, costs no call of sign. An error of sign is returned as it is, and
@@ -51,9 +52,13 @@ func (db *DB) Sign(ctx context.Context, m Mark, d tezos.Digest, sign SignFunc) (
 	if err := ctx.Err(); err != nil {
 		return Release{}, err
 	}
-	f, err := db.board(ctx, m, d, sign)
+	f, first, err := db.board(ctx, m, d, sign)
 	if err != nil {
 		return Release{}, err
+	}
+	if first {
+		db.fly(f)
+		return f.release, f.err
 	}
 	select {
 	case <-f.landed:
@@ -63,30 +68,31 @@ func (db *DB) Sign(ctx context.Context, m Mark, d tezos.Digest, sign SignFunc) (
 	}
 }
 
-// board finds the flight of the same bytes, or starts or queues one.
-func (db *DB) board(ctx context.Context, m Mark, d tezos.Digest, sign SignFunc) (*flight, error) {
+// board finds the flight of the same bytes, or makes one: it waits behind another,
+// or is the first, which the caller must fly.
+func (db *DB) board(ctx context.Context, m Mark, d tezos.Digest, sign SignFunc) (f *flight, first bool, err error) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	if db.closed {
-		return nil, ErrStopped
+		return nil, false, ErrStopped
 	}
 	l, busy := db.lines[m.slot()]
 	if busy {
 		if f := l.find(m, d); f != nil {
-			return f, nil
+			return f, false, nil
 		}
 		if len(l.waiting) >= maxWaiting {
-			return nil, ErrQueueFull
+			return nil, false, ErrQueueFull
 		}
 	}
-	f := &flight{mark: m, digest: d, sign: sign, ctx: context.WithoutCancel(ctx), landed: make(chan struct{})}
+	f = &flight{mark: m, digest: d, sign: sign, ctx: context.WithoutCancel(ctx), landed: make(chan struct{})}
 	if busy {
 		l.waiting = append(l.waiting, f)
-		return f, nil
+		return f, false, nil
 	}
 	db.lines[m.slot()] = &line{flying: f}
-	db.flights.Go(func() { db.fly(m.slot()) })
-	return f, nil
+	db.flights.Add(1)
+	return f, true, nil
 }
 
 func (l *line) find(m Mark, d tezos.Digest) *flight {
@@ -98,24 +104,24 @@ func (l *line) find(m Mark, d tezos.Digest) *flight {
 	return nil
 }
 
-// fly takes the flights of a slot key one after another. One that is over is out of
-// the line before its callers know: whoever asks then meets the row, not the flight.
-func (db *DB) fly(key slot) {
-	db.mu.Lock()
-	l := db.lines[key]
-	db.mu.Unlock()
-	for f := l.flying; f != nil; {
-		over := f
-		over.release, over.err = db.complete(over)
-		f = db.next(key, l)
-		close(over.landed)
+// fly brings a flight to its end. It is out of the line before its callers know:
+// whoever asks then meets the row, not the flight. The next one does not keep the
+// caller of this one.
+func (db *DB) fly(f *flight) {
+	defer db.flights.Done()
+	f.release, f.err = db.complete(f)
+	if next := db.next(f.mark.slot()); next != nil {
+		db.flights.Add(1)
+		go db.fly(next)
 	}
+	close(f.landed)
 }
 
 // next frees the slot key, or gives it to the flight that waited longest.
-func (db *DB) next(key slot, l *line) *flight {
+func (db *DB) next(key slot) *flight {
 	db.mu.Lock()
 	defer db.mu.Unlock()
+	l := db.lines[key]
 	if len(l.waiting) == 0 {
 		delete(db.lines, key)
 		return nil
@@ -134,10 +140,11 @@ func (db *DB) complete(f *flight) (Release, error) {
 	return release, err
 }
 
-func (db *DB) lookSignCommit(f *flight) (Release, error) {
+func (db *DB) lookSignCommit(f *flight) (_ Release, err error) {
 	if db.Err() != nil {
 		return Release{}, db.stopped()
 	}
+	defer db.recovered(&err)
 	stored, err := db.memory.standing(f.mark).judge(f.mark, f.digest, db.opts.MaxLevelGap)
 	if err != nil {
 		return Release{}, err

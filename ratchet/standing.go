@@ -84,7 +84,7 @@ func (r row) judge(m Mark, d tezos.Digest) (*tezos.Signature, error) {
 }
 
 // readStanding reads in one transaction what judge must know of m.
-func readStanding(ctx context.Context, tx *sql.Tx, m Mark) (standing, error) {
+func readStanding(ctx context.Context, tx *sql.Conn, m Mark) (standing, error) {
 	const query = `
 SELECT (SELECT count(*) FROM registrations WHERE key = ?1),
        EXISTS (SELECT 1 FROM never_used WHERE key = ?1),

@@ -51,7 +51,7 @@ func (db *DB) Trouble() error {
 // Probe commits a write that changes no mark, so that Trouble ends when its cause
 // does, even while nobody asks for a signature.
 func (db *DB) Probe(ctx context.Context) error {
-	err := db.do(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := db.do(ctx, func(ctx context.Context, tx *sql.Conn) error {
 		_, err := tx.ExecContext(ctx, "UPDATE provenance SET generation = generation + 1")
 		return err
 	})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"runtime/debug"
+	"sync"
 	"time"
 )
 
@@ -11,62 +13,107 @@ import (
 // waits for its last: 256 upserts take a few milliseconds.
 const maxBatch = 256
 
-// job is work on the database: its statements, run by the only writer, and its
+// job is work on the database: its statements, run in some transaction, and its
 // answer, which is sent after COMMIT and never before.
 type job struct {
-	run    func(ctx context.Context, tx *sql.Tx) error // may be run twice
-	stores bool                                        // a mark; set by run
-	done   chan error                                  // has room for the answer
+	run    func(ctx context.Context, tx *sql.Conn) error // inside a transaction; may be run twice
+	stores bool                                          // a mark; set by run
+	lead   chan struct{}                                 // closed when the job shall lead the next batch
+	done   chan error                                    // has room for the answer
+}
+
+func newJob() *job { return &job{lead: make(chan struct{}), done: make(chan error, 1)} }
+
+// writer is who may write: of those who have a job one leads, and takes all jobs that
+// wait into its transaction. With one request in flight nothing changes goroutine.
+type writer struct {
+	mu      sync.Mutex
+	closed  bool
+	busy    bool   // somebody leads
+	waiting []*job // the first leads next
+	idle    sync.WaitGroup
 }
 
 // do has statements run and committed, alone or in the company of others, and
-// returns nil when they are durable. run must set its results anew in each call.
-// Once begun the outcome does not depend on ctx.
-func (db *DB) do(ctx context.Context, run func(ctx context.Context, tx *sql.Tx) error) error {
+// returns nil when they are durable. run must set its results anew in each call; they
+// are good only without an error. A caller that leaves changes nothing.
+func (db *DB) do(ctx context.Context, run func(ctx context.Context, tx *sql.Conn) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return db.submit(ctx, &job{run: run, done: make(chan error, 1)})
-}
-
-func (db *DB) submit(ctx context.Context, j *job) error {
+	j := newJob()
+	j.run = run
+	answer := make(chan error, 1)
+	go func() { answer <- db.submit(j) }()
 	select {
-	case db.jobs <- j:
-		return <-j.done
+	case err := <-answer:
+		return err
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-db.failed:
-		return db.stopped()
-	case <-db.quit:
-		return ErrStopped
 	}
 }
 
-// write is the only writer: it takes all jobs that wait into one transaction.
-func (db *DB) write() {
-	for {
+// submit waits for a job to be committed, and commits it when it is its turn.
+func (db *DB) submit(j *job) error {
+	lead, err := db.writer.enter(j)
+	if err != nil {
+		return err
+	}
+	if !lead {
 		select {
-		case j := <-db.jobs:
-			db.settle(db.gather(j))
-		case <-db.failed:
-			return
-		case <-db.quit:
-			return
+		case err := <-j.done:
+			return err
+		case <-j.lead:
 		}
 	}
+	db.settle(db.writer.batch())
+	db.writer.leave()
+	return <-j.done
 }
 
-func (db *DB) gather(first *job) []*job {
-	batch := []*job{first}
-	for len(batch) < maxBatch {
-		select {
-		case j := <-db.jobs:
-			batch = append(batch, j)
-		default:
-			return batch
-		}
+// enter puts a job in the queue, and says whether it leads.
+func (w *writer) enter(j *job) (lead bool, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return false, ErrStopped
 	}
+	lead = !w.busy
+	if lead {
+		w.idle.Add(1)
+	}
+	w.busy, w.waiting = true, append(w.waiting, j)
+	return lead, nil
+}
+
+// batch takes what waits, that of the leader first.
+func (w *writer) batch() []*job {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := min(len(w.waiting), maxBatch)
+	batch := w.waiting[:n:n]
+	w.waiting = w.waiting[n:]
 	return batch
+}
+
+// leave makes the one that waited longest the next leader.
+func (w *writer) leave() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.waiting) > 0 {
+		close(w.waiting[0].lead)
+		return
+	}
+	w.busy, w.waiting = false, nil
+	w.idle.Done()
+}
+
+// close lets no more in and waits until all who are in are answered.
+func (w *writer) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.idle.Wait()
 }
 
 // settle answers each job of a batch once. When a statement failed the batch is
@@ -91,24 +138,24 @@ func (db *DB) transact(batch []*job) (single bool, err error) {
 	if db.Err() != nil {
 		return false, db.stopped()
 	}
+	defer db.recovered(&err)
 	db.trouble.begin()
 	defer func() { db.trouble.end(err, marksIn(batch) > 0) }()
 	ctx := context.Background()
 	start := time.Now()
-	tx, err := db.conn.BeginTx(ctx, nil)
-	if err != nil {
+	if err := db.begin(ctx); err != nil {
 		return false, db.verdict(err)
 	}
 	for _, j := range batch {
-		if err := j.run(ctx, tx); err != nil {
-			_ = tx.Rollback() // verdict, or the next BEGIN, finds out
+		if err := j.run(ctx, db.conn); err != nil {
+			db.rollback(ctx)
 			if len(batch) > 1 {
 				return true, nil
 			}
 			return false, db.verdict(err)
 		}
 	}
-	if err := db.commitTx(tx); err != nil {
+	if err := db.commit(ctx); err != nil {
 		return false, db.verdict(err)
 	}
 	if err := db.inPlace(); err != nil {
@@ -116,6 +163,27 @@ func (db *DB) transact(batch []*job) (single bool, err error) {
 	}
 	db.report(time.Since(start), batch)
 	return false, nil
+}
+
+// begin, execCommit and rollback are a transaction. database/sql's own would start a
+// goroutine for each.
+func (db *DB) begin(ctx context.Context) error { return db.exec(ctx, "BEGIN IMMEDIATE") }
+
+func (db *DB) execCommit(ctx context.Context) error {
+	err := db.exec(ctx, "COMMIT")
+	if err != nil {
+		db.rollback(ctx)
+	}
+	return err
+}
+
+// rollback ends a transaction that may be open still. Whether it did, verdict finds
+// out.
+func (db *DB) rollback(ctx context.Context) { _ = db.exec(ctx, "ROLLBACK") }
+
+func (db *DB) exec(ctx context.Context, statement string) error {
+	_, err := db.conn.ExecContext(ctx, statement)
+	return err
 }
 
 func (db *DB) report(elapsed time.Duration, batch []*job) {
@@ -132,6 +200,14 @@ func marksIn(batch []*job) (marks int) {
 		}
 	}
 	return marks
+}
+
+// recovered makes a panic an unknown outcome. Those who sign may be handlers of a
+// server that would catch it and go on.
+func (db *DB) recovered(err *error) {
+	if value := recover(); value != nil {
+		*err = db.fail(fmt.Errorf("panic: %v\n%s", value, debug.Stack()))
+	}
 }
 
 // verdict tells the two bad outcomes of a transaction apart: a definite no, after

@@ -4,7 +4,7 @@ package main
 func sabotages() []sabotage {
 	var all []sabotage
 	for _, group := range [][]sabotage{
-		parser(), policies(), watermark(), registration(), flights(), commits(), files(), signing(), faults(), secrets(),
+		parser(), policies(), watermark(), registration(), flights(), commits(), files(), signing(), faults(), delays(), secrets(),
 	} {
 		all = append(all, group...)
 	}
@@ -174,15 +174,15 @@ func commits() []sabotage {
 		{
 			name: "answer-before-commit",
 			file: "ratchet/writer.go",
-			old:  "\tif err := db.commitTx(tx); err != nil {",
-			new:  "\tfor _, j := range batch { j.done <- nil }; if err := db.commitTx(tx); err != nil {",
+			old:  "\tdb.settle(db.writer.batch())",
+			new:  "\tgo func() { db.settle(db.writer.batch()); db.writer.leave() }()\n\tif true { return nil }",
 			pkg:  "./ratchet", test: "TestNothingLeavesBeforeCommit",
 		},
 		{
 			name: "failed-commit-released",
 			file: "ratchet/writer.go",
-			old:  "\tif err := db.commitTx(tx); err != nil {",
-			new:  "\tif err := db.commitTx(tx); err != nil && !definite(err) {",
+			old:  "\tif err := db.commit(ctx); err != nil {",
+			new:  "\tif err := db.commit(ctx); err != nil && !definite(err) {",
 			pkg:  "./ratchet", test: "TestDefiniteNoStaysUp",
 		},
 		{
@@ -191,6 +191,13 @@ func commits() []sabotage {
 			old:  "\tif definite(err) && db.rolledBack() {",
 			new:  "\tif definite(err) || db.rolledBack() {",
 			pkg:  "./ratchet", test: "TestUnknownOutcomeEndsAllReleases",
+		},
+		{
+			name: "panic-forgotten",
+			file: "ratchet/writer.go",
+			old:  "\t\t*err = db.fail(fmt.Errorf(\"panic: %v\\n%s\", value, debug.Stack()))",
+			new:  "\t\t*err = fmt.Errorf(\"panic: %v\\n%s\", value, debug.Stack())",
+			pkg:  "./ratchet", test: "TestPanicIsAFailure",
 		},
 		{
 			name: "no-stat-after-commit",
@@ -367,6 +374,26 @@ func faults() []sabotage {
 			old:  "temp.Chown(int(old.Uid), int(old.Gid)), ",
 			new:  "",
 			pkg:  "./signer", test: "TestEditKeepsOwnerAndMode",
+		},
+	}
+}
+
+// delays are what must not stand in the way of a signature.
+func delays() []sabotage {
+	return []sabotage{
+		{
+			name: "log-before-answer",
+			file: "server/keys.go",
+			old:  "\tc.Response().Flush()",
+			new:  "",
+			pkg:  "./server", test: "TestLogDoesNotDelayTheAnswer",
+		},
+		{
+			name: "pings-for-each-call",
+			file: "signer/grep11/client.go",
+			old:  "\t\tgrpc.WithStaticStreamWindowSize(window),",
+			new:  "",
+			pkg:  "./signer/grep11/softcard", test: "TestNoPings",
 		},
 	}
 }
