@@ -26,6 +26,7 @@ var children = map[string]func(path string) error{
 	"limited": signLimited,
 	"load":    signUnderLoad,
 	"loop":    signAndReopen,
+	"rest":    signAndRest,
 	"shell":   readAsShell,
 	"sign":    signOnce,
 	"three":   signThree,
@@ -96,13 +97,33 @@ func signOnce(path string) error {
 	return db.Close()
 }
 
-// signThree signs three levels.
+// signThree says when it is open and then signs three levels, the last after a rest.
 func signThree(path string) error {
 	db, err := ratchet.Open(context.Background(), path, ratchet.Options{})
 	if err != nil {
 		return err
 	}
-	for range 3 {
+	fmt.Println("open")
+	for n := range 3 {
+		if n == 2 {
+			db.Rest()
+			fmt.Println("rested")
+		}
+		if err := signNext(db); err != nil {
+			return err
+		}
+	}
+	return db.Close()
+}
+
+// signAndRest rests before each of two signatures.
+func signAndRest(path string) error {
+	db, err := ratchet.Open(context.Background(), path, ratchet.Options{})
+	if err != nil {
+		return err
+	}
+	for range 2 {
+		db.Rest()
 		if err := signNext(db); err != nil {
 			return err
 		}

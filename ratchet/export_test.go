@@ -91,6 +91,12 @@ func (db *DB) Abandon() error {
 	return errors.Join(db.closeSQLite(), db.unlock())
 }
 
+// Rest empties the -wal now.
+func (db *DB) Rest() { db.rest() }
+
+// RestMarks is how many marks make a ratchet rest.
+const RestMarks = restMarks
+
 // Lines is how many slot keys have a flight.
 func (db *DB) Lines() int {
 	db.mu.Lock()

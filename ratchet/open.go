@@ -23,6 +23,7 @@ type DB struct {
 	commit   func(context.Context) error // execCommit; tests make it fail
 
 	writer  writer
+	tired   tiredness
 	memory  memory
 	trouble trouble
 	dropped atomic.Uint64
@@ -99,11 +100,14 @@ func (db *DB) open(ctx context.Context) error {
 	if err := db.quickCheck(ctx); err != nil {
 		return err
 	}
-	if err := db.checkpoint(ctx); err != nil {
+	if err := db.checkpoint(ctx, "TRUNCATE"); err != nil {
 		return err
 	}
 	if err := db.record(ctx, false); err != nil {
 		return err
+	}
+	if err := touch(ctx, db.conn); err != nil {
+		return fmt.Errorf("writing to %s: %v", db.path, err)
 	}
 	if err := db.inPlace(); err != nil {
 		return err
@@ -148,12 +152,13 @@ func (db *DB) quickCheck(ctx context.Context) error {
 	return nil
 }
 
-// checkpoint copies the -wal into the database file, both synced, and empties it.
-func (db *DB) checkpoint(ctx context.Context) error {
+// checkpoint copies the -wal into the database file, both synced, so that it is begun
+// anew; TRUNCATE makes it empty, PASSIVE leaves its length.
+func (db *DB) checkpoint(ctx context.Context, mode string) error {
 	var busy, frames, copied int
-	row := db.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	row := db.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")")
 	if err := row.Scan(&busy, &frames, &copied); err != nil {
-		return fmt.Errorf("checkpoint of %s: %v", db.path, err)
+		return fmt.Errorf("checkpoint of %s: %w", db.path, err)
 	}
 	if busy != 0 {
 		return fmt.Errorf("checkpoint of %s: another connection is busy", db.path)
@@ -164,23 +169,19 @@ func (db *DB) checkpoint(ctx context.Context) error {
 // record writes the provenance row, commits and checkpoints it: the database file
 // alone must tell the next opening which -wal belongs to it.
 func (db *DB) record(ctx context.Context, clean bool) error {
-	const update = "UPDATE provenance SET generation = generation + ?, clean = ?, database = ?, wal = ?"
-	opened := 1
-	if clean {
-		opened = 0
-	}
+	const update = "UPDATE provenance SET clean = ?, database = ?, wal = ?"
 	tx, err := db.conn.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("writing to %s: %v", db.path, err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	if _, err := tx.ExecContext(ctx, update, opened, clean, db.database.String(), db.wal.String()); err != nil {
+	if _, err := tx.ExecContext(ctx, update, clean, db.database.String(), db.wal.String()); err != nil {
 		return fmt.Errorf("writing to %s: %v", db.path, err)
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("writing to %s: %v", db.path, err)
 	}
-	return db.checkpoint(ctx)
+	return db.checkpoint(ctx, "TRUNCATE")
 }
 
 // inPlace says whether the names of the database and its -wal still mean the

@@ -97,11 +97,11 @@ func changesFiles(regs *syscall.PtraceRegs) bool {
 	return false
 }
 
-// TestKillAtEveryWrite kills a process that opens, signs once and closes, before
-// each system call that changes a file; once beginning with a file that was
-// closed, once with one whose last process was killed, and once so that the
-// process after it is killed at the same place. The next opening must succeed and
-// have every mark.
+// TestKillAtEveryWrite kills a process that opens, signs and closes, before each
+// system call that changes a file; one that signs once, and one that rests in
+// between; once beginning with a file that was closed, once with one whose last
+// process was killed, and once so that the process after it is killed at the same
+// place. The next opening must succeed and have every mark.
 func TestKillAtEveryWrite(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range map[string]func(*testing.T, *released, string){
@@ -109,17 +109,18 @@ func TestKillAtEveryWrite(t *testing.T) {
 		"killed": func(t *testing.T, r *released, path string) { t.Helper(); r.read(t, runChild(t, "killed", path)+"\n") },
 	} {
 		for _, twice := range []bool{false, true} {
+			child := "sign"
 			if twice {
-				name += ", twice"
+				name, child = name+", twice", "rest"
 			}
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				r, path := newReleased(t)
 				for point := 1; ; point++ {
 					prepare(t, r, path)
-					killed := killAt(t, r, path, point)
+					killed := killAt(t, r, child, path, point)
 					if twice && killed {
-						killAt(t, r, path, point)
+						killAt(t, r, child, path, point)
 					}
 					r.check(t, path)
 					if !killed {
@@ -135,10 +136,10 @@ func TestKillAtEveryWrite(t *testing.T) {
 	}
 }
 
-func killAt(t *testing.T, r *released, path string, point int) bool {
+func killAt(t *testing.T, r *released, child, path string, point int) bool {
 	t.Helper()
 	count := 0
-	out, killed := trace(t, childCommand(t.Context(), "sign", path), func(regs *syscall.PtraceRegs) bool {
+	out, killed := trace(t, childCommand(t.Context(), child, path), func(regs *syscall.PtraceRegs) bool {
 		if changesFiles(regs) {
 			count++
 		}
@@ -148,26 +149,24 @@ func killAt(t *testing.T, r *released, path string, point int) bool {
 	return killed
 }
 
-// TestOneSyncPerSignature: with one request in flight COMMIT syncs once, and at
-// least once before the signature leaves.
+// TestOneSyncPerSignature: with one request in flight COMMIT syncs once, from the
+// first signature on.
 func TestOneSyncPerSignature(t *testing.T) {
 	t.Parallel()
 	_, path := newReleased(t)
-	var syncs, answers int
-	var between []int
+	var syncs int
+	var before []int // each line of the child
 	out, _ := trace(t, childCommand(t.Context(), "three", path), func(regs *syscall.PtraceRegs) bool {
 		switch {
 		case regs.Orig_rax == unix.SYS_FSYNC || regs.Orig_rax == unix.SYS_FDATASYNC:
 			syncs++
 		case regs.Orig_rax == unix.SYS_WRITE && regs.Rdi == 1:
-			if answers++; answers > 1 {
-				between = append(between, syncs)
-			}
+			before = append(before, syncs)
 			syncs = 0
 		}
 		return false
 	})
-	if len(between) != 2 || between[0] != 1 || between[1] != 1 {
-		t.Errorf("syncs before the second and third signature: %v, want 1 and 1; the child said %q", between, out)
+	if len(before) != 5 || before[1] != 1 || before[2] != 1 || before[4] != 1 {
+		t.Errorf("syncs before open, two signatures, the end of a rest and a signature: %v, want one for each signature; the child said %q", before, out)
 	}
 }

@@ -2,8 +2,8 @@
 PRAGMA application_id = 0x7061776c;
 PRAGMA user_version = 1;
 
--- One row: how often the file was opened or probed (from 2^24 on), whether it was closed cleanly, and
--- which files (inode/birth time) it and its -wal were when it was last open.
+-- One row: how often the file was opened, probed or at rest (from 2^24 on), whether it was closed
+-- cleanly, and which files (inode/birth time) it and its -wal were when it was last open.
 CREATE TABLE provenance (
   id         INTEGER PRIMARY KEY CHECK (id = 1),
   generation INTEGER NOT NULL,

@@ -11,8 +11,9 @@ import (
 )
 
 // walPages is how many pages the -wal may reach before SQLite copies them into
-// the database file and begins the -wal anew: 4 MiB and one batch at most.
-const walPages = "1000"
+// the database file and begins the -wal anew, if no rest came before: 16 MiB and one
+// batch at most.
+const walPages = "4096"
 
 // settings are what the driver was asked for and must then say itself.
 var settings = []struct{ pragma, want string }{

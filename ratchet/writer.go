@@ -78,12 +78,25 @@ func (w *writer) enter(j *job) (lead bool, err error) {
 	if w.closed {
 		return false, ErrStopped
 	}
-	lead = !w.busy
-	if lead {
-		w.idle.Add(1)
+	w.waiting = append(w.waiting, j)
+	return w.leadLocked(), nil
+}
+
+// leadLocked gives the lead to who asks, if nobody has it.
+func (w *writer) leadLocked() bool {
+	if w.busy {
+		return false
 	}
-	w.busy, w.waiting = true, append(w.waiting, j)
-	return lead, nil
+	w.busy = true
+	w.idle.Add(1)
+	return true
+}
+
+// enterIdle takes the lead for somebody who has no job, if nobody has it.
+func (w *writer) enterIdle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.closed && w.leadLocked()
 }
 
 // batch takes what waits, that of the leader first.
@@ -161,7 +174,8 @@ func (db *DB) transact(batch []*job) (single bool, err error) {
 	if err := db.inPlace(); err != nil {
 		return false, db.fail(err)
 	}
-	db.report(time.Since(start), batch)
+	db.report(time.Since(start), marksIn(batch))
+	db.tire(marksIn(batch))
 	return false, nil
 }
 
@@ -186,8 +200,8 @@ func (db *DB) exec(ctx context.Context, statement string) error {
 	return err
 }
 
-func (db *DB) report(elapsed time.Duration, batch []*job) {
-	if marks := marksIn(batch); marks > 0 && db.opts.OnCommit != nil {
+func (db *DB) report(elapsed time.Duration, marks int) {
+	if marks > 0 && db.opts.OnCommit != nil {
 		db.opts.OnCommit(elapsed, marks)
 	}
 }

@@ -200,6 +200,13 @@ func commits() []sabotage {
 			pkg:  "./ratchet", test: "TestPanicIsAFailure",
 		},
 		{
+			name: "failed-rest-forgotten",
+			file: "ratchet/rest.go",
+			old:  "\t\terr = db.verdict(err)",
+			new:  "\t\t_ = db.verdict",
+			pkg:  "./ratchet", test: "TestRestEndsWithAFailure",
+		},
+		{
 			name: "no-stat-after-commit",
 			file: "ratchet/writer.go",
 			old:  "\tif err := db.inPlace(); err != nil {",
@@ -381,6 +388,20 @@ func faults() []sabotage {
 // delays are what must not stand in the way of a signature.
 func delays() []sabotage {
 	return []sabotage{
+		{
+			name: "never-at-rest",
+			file: "ratchet/rest.go",
+			old:  "\tcase marks == 0 || t.marks < restMarks:",
+			new:  "\tcase true:",
+			pkg:  "./ratchet", test: "TestRest",
+		},
+		{
+			name: "first-mark-syncs-twice",
+			file: "ratchet/open.go",
+			old:  "\tif err := touch(ctx, db.conn); err != nil {",
+			new:  "\tif err := error(nil); err != nil {",
+			pkg:  "./ratchet", test: "TestOneSyncPerSignature",
+		},
 		{
 			name: "log-before-answer",
 			file: "server/keys.go",
