@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"pawl/ratchet"
+	"pawl/signer/grep11"
+	"pawl/tezos"
+)
+
+// folder holds what one pawl serves: keys.json and its ratchet.
+type folder string
+
+func (f folder) config() string  { return filepath.Join(string(f), "keys.json") }
+func (f folder) ratchet() string { return filepath.Join(string(f), "ratchet.db") }
+
+// makeFolder has a card make n keys, of tz1, tz2 and tz3 in turn, and registers
+// them as new.
+func makeFolder(ctx context.Context, path string, hsm grep11.Config, n int) ([]signingKey, error) {
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return nil, err
+	}
+	client, err := grep11.Dial(hsm)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = client.Close() }()
+	keys := make([]signingKey, n)
+	err = forEach(n, func(i int) (err error) {
+		kind := []tezos.KeyKind{tezos.Ed25519, tezos.Secp256k1, tezos.P256}[i%3]
+		keys[i].made, err = client.Generate(ctx, kind, false)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	f := folder(path)
+	return keys, errors.Join(f.register(ctx, keys), f.writeConfig(hsm, keys))
+}
+
+// signingKey is a key that a card made.
+type signingKey struct{ made grep11.Generated }
+
+func (k signingKey) public() tezos.PublicKey { return k.made.PublicKey }
+
+func (f folder) register(ctx context.Context, keys []signingKey) (err error) {
+	if err := ratchet.Create(ctx, f.ratchet()); err != nil {
+		return err
+	}
+	db, err := ratchet.Open(ctx, f.ratchet(), ratchet.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return forEach(len(keys), func(i int) error { return db.RegisterNew(ctx, keys[i].public().Hash()) })
+}
+
+func (f folder) writeConfig(hsm grep11.Config, keys []signingKey) error {
+	entries := make(map[string]any, len(keys))
+	for _, key := range keys {
+		entries[key.public().Hash().String()] = map[string]string{
+			"public_key": key.public().String(), "secret_key": key.made.Blob.Hex(),
+		}
+	}
+	config, err := json.Marshal(map[string]any{
+		"url": hsm.Address, "cert_path": hsm.CertPath, "key_path": hsm.KeyPath, "cacert_path": hsm.CACertPath,
+		"max_in_flight": hsm.MaxInFlight, "db": "ratchet.db", "policy": map[string]any{"baking": true, "operations": []string{}}, "keys": entries,
+	})
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(f.config(), config, 0o600)
+}
+
+// forEach calls do for 0 to n-1, sixteen at a time.
+func forEach(n int, do func(i int) error) error {
+	var (
+		workers sync.WaitGroup
+		mu      sync.Mutex
+		errs    []error
+	)
+	next := make(chan int)
+	for range 16 {
+		workers.Go(func() {
+			for i := range next {
+				if err := do(i); err != nil {
+					mu.Lock()
+					errs = append(errs, err)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	workers.Wait()
+	return errors.Join(errs...)
+}

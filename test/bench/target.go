@@ -1,0 +1,127 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+)
+
+// target is what a figure of this run may be at most, against others of the same run.
+type target struct {
+	Name  string  `json:"name"`
+	Got   float64 `json:"got"`
+	Limit float64 `json:"limit"`
+	Held  bool    `json:"held"`
+}
+
+func atMostTarget(got, limit float64, format string, args ...any) target {
+	return target{fmt.Sprintf(format, args...), got, limit, got <= limit}
+}
+
+func atLeastTarget(got, limit float64, format string, args ...any) target {
+	return target{fmt.Sprintf(format, args...), got, limit, got >= limit}
+}
+
+// What pawl may add, in microseconds.
+const (
+	ownP50     = 150
+	ownP99     = 1000
+	waveExtra  = 2000
+	waveOwnP99 = 1000
+)
+
+// targets judges a report, as far as its cells go.
+func (r report) targets() []target {
+	cells := make(map[string]result)
+	for _, c := range r.Cells {
+		cells[c.Cell] = c
+	}
+	var list []target
+	for _, c := range r.Cells {
+		if len(c.Ceilings) == len(all) {
+			list = append(list, oneSignature(c)...)
+		}
+	}
+	list = append(list, parallel(cells)...)
+	list = append(list, manyKeys(cells)...)
+	list = append(list, slowTargets(cells)...)
+	return append(list, r.atRest(cells)...)
+}
+
+// oneSignature: the ceilings and what pawl may add to them.
+func oneSignature(c result) []target {
+	var p50, p99 float64
+	for _, name := range ofSignature {
+		p50, p99 = p50+c.Ceilings[name].P50, p99+c.Ceilings[name].P99
+	}
+	return []target{
+		atMostTarget(c.Took.P50, p50+ownP50, "%s: p50 µs, ceilings + %d", c.Cell, ownP50),
+		atMostTarget(c.Took.P99, p99+ownP99, "%s: p99 µs, ceilings + %d", c.Cell, ownP99),
+		atMostTarget(c.Syncs, 1.002, "%s: fsyncs a signature", c.Cell), // the rest is of checkpoints
+	}
+}
+
+// parallel: sixteen connections fill the machine, or bring three times what one does.
+func parallel(cells map[string]result) []target {
+	many, ok := cells["10 keys, 16 connections"]
+	var one float64
+	for _, name := range []string{"tz1, 1 connection", "tz2, 1 connection", "tz3, 1 connection"} {
+		one += cells[name].Rate / 3
+		ok = ok && cells[name].Rate > 0
+	}
+	if !ok {
+		return nil
+	}
+	t := atLeastTarget(many.Rate/one, 3, "%s: rate, as often as of one connection", many.Cell)
+	full := many.Busy > .95*float64(runtime.NumCPU())
+	t.Held = t.Held || full && many.Pawl/(many.Pawl+many.Card+many.Load) < .4
+	return []target{t}
+}
+
+// manyKeys: a signature costs no more for there being more keys.
+func manyKeys(cells map[string]result) []target {
+	few, ok := cells["10 keys, 64 connections"]
+	if !ok {
+		return nil
+	}
+	var list []target
+	for _, name := range []string{"1000 keys, 64 connections", "10000 keys, 64 connections"} {
+		if many, ok := cells[name]; ok {
+			list = append(list,
+				atLeastTarget(many.Rate/few.Rate, 1, "%s: rate, as often as of 10 keys", name),
+				atMostTarget(many.Took.P99/few.Took.P99, 1.5, "%s: p99, as often as of 10 keys", name))
+		}
+	}
+	return list
+}
+
+// slowTargets: what others take long for is waited for once.
+func slowTargets(cells map[string]result) []target {
+	var list []target
+	if c, ok := cells["HSM 25 ms, 64 at once"]; ok {
+		commit, hsm := c.Ceilings[ceilingCommit], c.Ceilings[ceilingHSM]
+		list = append(list,
+			atMostTarget(c.Took.Max, 25_000+2*commit.P50+waveExtra, "%s: slowest µs", c.Cell),
+			atMostTarget(c.Took.P99-hsm.P99-commit.P99, waveOwnP99, "%s: p99 µs over HSM and commit", c.Cell))
+	}
+	if c, ok := cells["10 keys, 64 connections, fsync +5 ms"]; ok {
+		list = append(list, atLeastTarget(1/c.Syncs, 8, "%s: signatures an fsync", c.Cell))
+	}
+	return list
+}
+
+// atRest: what pawl takes up and does when nothing is signed.
+func (r report) atRest(cells map[string]result) []target {
+	var list []target
+	for _, s := range r.Startups {
+		if s.Stand == restarted {
+			list = append(list,
+				atMostTarget(s.Resident, 30, "10 keys at rest: MiB"),
+				atMostTarget(s.Ready.P50, 50_000, "10 keys: ready after µs"))
+		}
+	}
+	if c, ok := cells["GET /keys, 16 connections"]; ok {
+		list = append(list, atMostTarget(c.Syncs+c.Commits, 0, "%s: fsyncs and commits", c.Cell),
+			atMostTarget(c.Card, 1, "%s: µs of the HSM", c.Cell)) // which is asked every second whether it is there
+	}
+	return list
+}
