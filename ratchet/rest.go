@@ -12,7 +12,7 @@ import (
 // sign walPages marks without one.
 const (
 	restAfter = 500 * time.Millisecond
-	restMarks = 256
+	restMarks = 16
 )
 
 // tiredness is when to rest. Only who leads touches it.

@@ -29,8 +29,9 @@ import (
 	"pawl/tezos"
 )
 
-// requestTimeout bounds the handling of one request. It is longer than the 5 s
-// that a signature may take and shorter than WriteTimeout.
+// requestTimeout bounds how long a request waits for others. It is longer than the
+// 5 s that the HSM has for a signature and shorter than WriteTimeout. A disk that
+// hangs has no deadline: who commits on it is answered when the outcome is known.
 const requestTimeout = 6 * time.Second
 
 // Config is what a Server needs. It is read once, by New.

@@ -18,7 +18,8 @@ type cell struct {
 	kind    tezos.KeyKind // this kind
 	fresh   bool          // a connection for each request
 	resume  bool          // TLS sessions
-	waves   bool          // all workers at the same moment, else each as soon as it is answered
+	waves   bool          // all workers at once, else each as soon as it is answered
+	spread  time.Duration // how long "at once" lasts
 	rested  bool          // begins when the ratchet has nothing left to do from before
 	slowed  time.Duration // what each fsync takes longer
 
@@ -89,5 +90,6 @@ func slowHSM() []cell {
 		{name: "HSM 5 ms, 64 at once", stand: "HSM 5 ms", load: signing, workers: 64, waves: true, ceilings: []string{ceilingCommit, ceilingHSM}},
 		{name: "HSM 25 ms, 1 connection", stand: "HSM 25 ms", load: signing, workers: 1, ceilings: []string{ceilingCommit, ceilingHSM}},
 		{name: "HSM 25 ms, 64 at once", stand: "HSM 25 ms", load: signing, workers: 64, waves: true, ceilings: []string{ceilingCommit, ceilingHSM}},
+		{name: "HSM 25 ms, 64 within 200 ms", stand: "HSM 25 ms", load: signing, workers: 64, waves: true, spread: 200 * time.Millisecond, ceilings: []string{ceilingCommit, ceilingHSM}},
 	}
 }

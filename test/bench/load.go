@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -76,12 +77,17 @@ func closedLoop(workers []worker, more func() bool) ([]time.Duration, error) {
 	})
 }
 
-// waves has all workers ask at the same moment, and again when all are answered and
-// a pause is over, as bakers do when a level begins.
-func waves(workers []worker, pause time.Duration, more func() bool) (took []time.Duration, err error) {
+// waves has all workers ask at the same moment, or each at some moment of spread, and
+// again when all are answered and a pause is over, as bakers do when a level begins.
+func waves(workers []worker, spread, pause time.Duration, more func() bool) (took []time.Duration, err error) {
 	for err == nil && more() {
 		var wave []time.Duration
-		wave, err = together(workers, func(w worker) ([]time.Duration, error) { return w.once(nil) })
+		wave, err = together(workers, func(w worker) ([]time.Duration, error) {
+			if spread > 0 {
+				time.Sleep(rand.N(spread))
+			}
+			return w.once(nil)
+		})
 		took = append(took, wave...)
 		time.Sleep(pause)
 	}

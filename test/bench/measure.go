@@ -138,9 +138,9 @@ func (r *running) turn(workers []worker, end time.Time) (times, error) {
 	few := len(r.ceilings) > 0
 	switch {
 	case r.cell.waves && few:
-		return waves(workers, wavePause, atMost(1))
+		return waves(workers, r.cell.spread, wavePause, atMost(1))
 	case r.cell.waves:
-		return waves(workers, wavePause, until(end))
+		return waves(workers, r.cell.spread, wavePause, until(end))
 	case few:
 		return closedLoop(workers, atMost(inTurns*len(workers)))
 	}
