@@ -2,6 +2,7 @@ package ratchet
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -57,8 +58,15 @@ func (db *DB) closeCleanly() error {
 	return nil
 }
 
+// closeSQLite closes the statements first: SQLite keeps a connection with an open one,
+// and its locks.
 func (db *DB) closeSQLite() error {
 	var errs []error
+	for _, stmt := range []*sql.Stmt{db.beginStmt, db.commitStmt} {
+		if stmt != nil {
+			errs = append(errs, stmt.Close())
+		}
+	}
 	if db.conn != nil {
 		errs = append(errs, db.conn.Close())
 	}

@@ -22,6 +22,8 @@ type DB struct {
 	conn     *sql.Conn                   // the only connection
 	commit   func(context.Context) error // execCommit; tests make it fail
 
+	beginStmt, commitStmt *sql.Stmt // on conn
+
 	writer  writer
 	tired   tiredness
 	memory  memory

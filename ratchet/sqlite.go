@@ -75,7 +75,20 @@ func (db *DB) connect(ctx context.Context) error {
 	if _, err := db.conn.ExecContext(ctx, "PRAGMA wal_autocheckpoint = "+walPages); err != nil {
 		return err
 	}
+	if err := db.prepare(ctx); err != nil {
+		return err
+	}
 	return db.checkSettings(ctx)
+}
+
+// prepare has SQLite read the statements of a transaction once. Those with arguments it
+// keeps by itself (_stmt_cache_size).
+func (db *DB) prepare(ctx context.Context) (err error) {
+	if db.beginStmt, err = db.conn.PrepareContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	db.commitStmt, err = db.conn.PrepareContext(ctx, "COMMIT")
+	return err
 }
 
 // connectError names the other program, a database shell for one, that has the

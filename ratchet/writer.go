@@ -181,10 +181,13 @@ func (db *DB) transact(batch []*job) (single bool, err error) {
 
 // begin, execCommit and rollback are a transaction. database/sql's own would start a
 // goroutine for each.
-func (db *DB) begin(ctx context.Context) error { return db.exec(ctx, "BEGIN IMMEDIATE") }
+func (db *DB) begin(ctx context.Context) error {
+	_, err := db.beginStmt.ExecContext(ctx)
+	return err
+}
 
 func (db *DB) execCommit(ctx context.Context) error {
-	err := db.exec(ctx, "COMMIT")
+	_, err := db.commitStmt.ExecContext(ctx)
 	if err != nil {
 		db.rollback(ctx)
 	}

@@ -30,7 +30,7 @@ func (s *Server) authorizedKeys(c echo.Context) error {
 }
 
 func (s *Server) publicKey(c echo.Context) error {
-	hash, err := pathHash(c)
+	hash, err := s.pathHash(c)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (s *Server) publicKey(c echo.Context) error {
 // sign is POST /keys/:pkh. Authentication comes before the signer is asked for
 // anything: a 401 tells nothing of keys, policy or marks.
 func (s *Server) sign(c echo.Context) error {
-	hash, err := pathHash(c)
+	hash, err := s.pathHash(c)
 	if err != nil {
 		return err
 	}
@@ -78,14 +78,16 @@ func refuseProof(echo.Context) error { return errProof }
 // pathHash returns the public key hash of the path. A parameter that ends a
 // route takes what follows it too, so that /keys/tz1…/x comes here: it is an
 // unknown path, as /keys/ is.
-func pathHash(c echo.Context) (tezos.PublicKeyHash, error) {
+func (s *Server) pathHash(c echo.Context) (hash tezos.PublicKeyHash, err error) {
 	text := c.Param("pkh")
 	if text == "" || strings.Contains(text, "/") {
-		return tezos.PublicKeyHash{}, errPath
+		return hash, errPath
 	}
-	hash, err := tezos.ParsePublicKeyHash(text)
-	if err != nil {
-		return tezos.PublicKeyHash{}, errPublicKeyHash
+	hash, known := s.hashes[text]
+	if !known { // to be refused, in the right words
+		if hash, err = tezos.ParsePublicKeyHash(text); err != nil {
+			return hash, errPublicKeyHash
+		}
 	}
 	e := entryOf(c)
 	e.hash, e.pkh = hash, text

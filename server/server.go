@@ -54,6 +54,7 @@ type Config struct {
 // Server answers HTTP requests for a signer. It is safe for concurrent use.
 type Server struct {
 	signer     *signer.Signer
+	hashes     map[string]tezos.PublicKeyHash // of its keys, by their text
 	authorized []tezos.PublicKey
 	log        *slog.Logger
 	metrics    *Metrics
@@ -63,6 +64,7 @@ type Server struct {
 func New(cfg Config) *Server {
 	s := &Server{
 		signer:     cfg.Signer,
+		hashes:     make(map[string]tezos.PublicKeyHash),
 		authorized: slices.Clone(cfg.AuthorizedKeys), // of nil: nil
 		log:        cfg.Log,
 		metrics:    cfg.Metrics,
@@ -72,6 +74,9 @@ func New(cfg Config) *Server {
 	}
 	if s.metrics == nil {
 		s.metrics = NewMetrics("unknown")
+	}
+	for _, hash := range cfg.Signer.Keys() {
+		s.hashes[hash.String()] = hash
 	}
 	s.metrics.signer.Store(cfg.Signer)
 	return s
