@@ -83,15 +83,15 @@ func (s *Server) pathHash(c echo.Context) (hash tezos.PublicKeyHash, err error) 
 	if text == "" || strings.Contains(text, "/") {
 		return hash, errPath
 	}
-	hash, known := s.hashes[text]
+	key, known := s.keys[text]
 	if !known { // to be refused, in the right words
 		if hash, err = tezos.ParsePublicKeyHash(text); err != nil {
 			return hash, errPublicKeyHash
 		}
+		key = namedKey{hash, strings.Clone(text)}
 	}
-	e := entryOf(c)
-	e.hash, e.pkh = hash, text
-	return hash, nil
+	entryOf(c).key = key
+	return key.hash, nil
 }
 
 // answer sends v as JSON and a newline, as octez-signer does, at once: the client

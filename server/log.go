@@ -20,8 +20,7 @@ import (
 // the payload.
 type entry struct {
 	id     string
-	hash   tezos.PublicKeyHash // zero until the path is parsed
-	pkh    string              // its text
+	key    namedKey // zero until the path is parsed
 	result signer.Result
 }
 
@@ -74,8 +73,8 @@ func (s *Server) logRequest(c echo.Context, e *entry, err error, elapsed time.Du
 		slog.String("path", c.Path()), // the route: what the client wrote is not repeated
 		slog.Int("status", c.Response().Status),
 	)
-	if e.pkh != "" {
-		attrs = append(attrs, slog.String("pkh", e.pkh))
+	if e.key.text != "" {
+		attrs = append(attrs, slog.String("pkh", e.key.text))
 	}
 	attrs = append(attrs, e.requestAttrs()...)
 	if decision := e.decision(err); decision != "" {

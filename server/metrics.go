@@ -119,10 +119,10 @@ func (m *Metrics) countSign(e *entry, err error) {
 
 // label is the pkh label of a request.
 func (m *Metrics) label(e *entry) string {
-	if _, err := m.signer.Load().PublicKey(e.hash); err != nil {
+	if _, err := m.signer.Load().PublicKey(e.key.hash); err != nil {
 		return unknownKey
 	}
-	return e.pkh
+	return e.key.text
 }
 
 func (m *Metrics) handler() http.Handler {

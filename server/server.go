@@ -54,17 +54,23 @@ type Config struct {
 // Server answers HTTP requests for a signer. It is safe for concurrent use.
 type Server struct {
 	signer     *signer.Signer
-	hashes     map[string]tezos.PublicKeyHash // of its keys, by their text
+	keys       map[string]namedKey // of signer
 	authorized []tezos.PublicKey
 	log        *slog.Logger
 	metrics    *Metrics
+}
+
+// namedKey is a key hash with its text, for the text of a request does not outlive it.
+type namedKey struct {
+	hash tezos.PublicKeyHash
+	text string
 }
 
 // New returns a server for cfg. It does not listen: see Serve.
 func New(cfg Config) *Server {
 	s := &Server{
 		signer:     cfg.Signer,
-		hashes:     make(map[string]tezos.PublicKeyHash),
+		keys:       make(map[string]namedKey),
 		authorized: slices.Clone(cfg.AuthorizedKeys), // of nil: nil
 		log:        cfg.Log,
 		metrics:    cfg.Metrics,
@@ -76,7 +82,7 @@ func New(cfg Config) *Server {
 		s.metrics = NewMetrics("unknown")
 	}
 	for _, hash := range cfg.Signer.Keys() {
-		s.hashes[hash.String()] = hash
+		s.keys[hash.String()] = namedKey{hash, hash.String()}
 	}
 	s.metrics.signer.Store(cfg.Signer)
 	return s

@@ -68,7 +68,9 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 // serve runs the signer as `pawl serve` does, with its card at address.
 func (c *demoCmd) serve(ctx context.Context, s *streams, address string) error {
 	config := filepath.Join(c.Dir, demoConfig)
-	d, err := openDaemon(ctx, s.logger(), &serveCmd{Config: config, Listen: c.Listen, Admin: c.Admin, hsm: address})
+	log, flush := s.logger()
+	defer flush()
+	d, err := openDaemon(ctx, log, &serveCmd{Config: config, Listen: c.Listen, Admin: c.Admin, hsm: address})
 	if err != nil {
 		return startError(ctx, err)
 	}

@@ -47,10 +47,10 @@ func (s *streams) printf(format string, args ...any) error {
 // notef writes to the person at the terminal.
 func (s *streams) notef(format string, args ...any) { _, _ = fmt.Fprintf(s.err, format+"\n", args...) }
 
-// logger writes JSON lines beside the notes. Their key level is that of a block
-// or vote; slog's own is called severity.
-func (s *streams) logger() *slog.Logger {
-	return slog.New(slog.NewJSONHandler(s.err, &slog.HandlerOptions{ReplaceAttr: renameLevel}))
+// logger writes JSON lines beside the notes, a little later; flush writes those that
+// wait. Their key level is that of a block or vote; slog's own is called severity.
+func (s *streams) logger() (log *slog.Logger, flush func()) {
+	return newLateLog(s.err, &slog.HandlerOptions{ReplaceAttr: renameLevel})
 }
 
 func renameLevel(_ []string, a slog.Attr) slog.Attr {

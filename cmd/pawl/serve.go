@@ -39,7 +39,9 @@ func (c *serveCmd) Run(ctx context.Context, s *streams) error {
 	if err := harden(); err != nil {
 		return err
 	}
-	d, err := openDaemon(ctx, s.logger(), c)
+	log, flush := s.logger()
+	defer flush()
+	d, err := openDaemon(ctx, log, c)
 	if err != nil {
 		return startError(ctx, err)
 	}

@@ -49,7 +49,9 @@ func (c *softcardCmd) Run(ctx context.Context, s *streams) error {
 	}
 	card.Delay = c.Delay
 	s.notef(noHSM, filepath.Join(c.Dir, "master.key"))
-	s.logger().Info("card listening", "address", ln.Addr().String(), "tls", !c.Plaintext)
+	log, flush := s.logger()
+	defer flush()
+	log.Info("card listening", "address", ln.Addr().String(), "tls", !c.Plaintext)
 	return card.Serve(ctx, ln, dir, c.Plaintext)
 }
 

@@ -410,6 +410,20 @@ func delays() []sabotage {
 			pkg:  "./server", test: "TestLogDoesNotDelayTheAnswer",
 		},
 		{
+			name: "late-errors",
+			file: "cmd/pawl/latelog.go",
+			old:  "\tcase line.record.Level >= slog.LevelError, waiting >= lateLines:",
+			new:  "\tcase waiting >= lateLines:",
+			pkg:  "./cmd/pawl", test: "TestErrorIsNotLate",
+		},
+		{
+			name: "log-without-end",
+			file: "cmd/pawl/latelog.go",
+			old:  "\tcase line.record.Level >= slog.LevelError, waiting >= lateLines:",
+			new:  "\tcase line.record.Level >= slog.LevelError:",
+			pkg:  "./cmd/pawl", test: "TestBlockedLogKeepsALimit",
+		},
+		{
 			name: "pings-for-each-call",
 			file: "signer/grep11/client.go",
 			old:  "\t\tgrpc.WithStaticStreamWindowSize(window),",

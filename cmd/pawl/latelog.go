@@ -1,0 +1,91 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+const (
+	// lateTime is how long a line of the log may wait for others.
+	lateTime = 10 * time.Millisecond
+	// lateLines is how many may wait: ten thousand signatures a second fill a tenth.
+	lateLines = 1024
+)
+
+// lateLog is a log whose lines are made and written together, a little later: a
+// request that has been answered leaves the processor to those that have not. An
+// error is written at once, with all lines before it. Nothing is dropped: when too
+// many lines wait, who logs waits. A kill takes the lines of the last lateTime.
+type lateLog struct {
+	mu    sync.Mutex // of lines
+	lines []lateLine
+
+	writing sync.Mutex
+	out     *bufio.Writer
+}
+
+// lateLine is a record and who makes a line of it.
+type lateLine struct {
+	maker  slog.Handler
+	record slog.Record
+}
+
+// newLateLog gives a logger that writes JSON lines to out, and what writes those that
+// wait.
+func newLateLog(out io.Writer, options *slog.HandlerOptions) (log *slog.Logger, flush func()) {
+	l := &lateLog{out: bufio.NewWriter(out)}
+	return slog.New(lateHandler{l, slog.NewJSONHandler(l.out, options)}), l.flush
+}
+
+func (l *lateLog) add(line lateLine) {
+	l.mu.Lock()
+	l.lines = append(l.lines, line)
+	waiting := len(l.lines)
+	l.mu.Unlock()
+	switch {
+	case line.record.Level >= slog.LevelError, waiting >= lateLines:
+		l.flush()
+	case waiting == 1:
+		time.AfterFunc(lateTime, l.flush)
+	}
+}
+
+// flush writes what waits. Errors of a log have nowhere to go.
+func (l *lateLog) flush() {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.mu.Lock()
+	lines := l.lines
+	l.lines = nil
+	l.mu.Unlock()
+	for _, line := range lines {
+		_ = line.maker.Handle(context.Background(), line.record)
+	}
+	_ = l.out.Flush()
+}
+
+// lateHandler is a lateLog's slog.Handler.
+type lateHandler struct {
+	log *lateLog
+	slog.Handler
+}
+
+// Handle keeps the record for later.
+func (h lateHandler) Handle(_ context.Context, r slog.Record) error {
+	h.log.add(lateLine{h.Handler, r.Clone()})
+	return nil
+}
+
+// WithAttrs keeps the line late.
+func (h lateHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return lateHandler{h.log, h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup keeps the line late.
+func (h lateHandler) WithGroup(name string) slog.Handler {
+	return lateHandler{h.log, h.Handler.WithGroup(name)}
+}
