@@ -347,15 +347,15 @@ func TestCloseOfMovedFile(t *testing.T) {
 func TestWALStaysSmall(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, ratchet.Options{})
-	for level := range int32(9000) {
+	for level := range int32(3000) {
 		d := bytesNumber(int(level))
 		if _, err := db.Place(block(level, 0), d, signatureOf(t, d, 0)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	st, err := os.Stat(db.Path() + "-wal")
-	if err != nil || st.Size() > 18<<20 {
-		t.Errorf("after 9000 commits the -wal has %d bytes, %v, want at most 18 MiB", st.Size(), err)
+	if err != nil || st.Size() > 8<<20 {
+		t.Errorf("after 3000 commits the -wal has %d bytes, %v, want at most 8 MiB", st.Size(), err)
 	}
 }
 

@@ -26,15 +26,20 @@ type cell struct {
 	ceilings []string // measured in turns with the cell
 }
 
+// mixed are the kinds that pawl signs with.
+var mixed = []tezos.KeyKind{tezos.Ed25519, tezos.Secp256k1, tezos.P256}
+
 // plans lists the stands: what serves, and from where.
 func plans() []plan {
 	return []plan{
-		{name: "10 keys", keys: 10, inFlight: 8},
-		{name: "10 keys HTTPS", keys: 10, inFlight: 8, tls: true},
-		{name: "1000 keys", keys: 1000, inFlight: 8},
-		{name: "10000 keys", keys: 10_000, inFlight: 8},
-		{name: "HSM 5 ms", keys: 64, inFlight: 64, delay: 5 * time.Millisecond},
-		{name: "HSM 25 ms", keys: 64, inFlight: 64, delay: 25 * time.Millisecond},
+		{name: "10 keys", keys: 10, kinds: mixed, inFlight: 8},
+		{name: "10 keys HTTPS", keys: 10, kinds: mixed, inFlight: 8, tls: true},
+		// Of one kind, for the number of keys shall be all that differs.
+		{name: "10 tz1 keys", keys: 10, kinds: mixed[:1], inFlight: 8},
+		{name: "1000 tz1 keys", keys: 1000, kinds: mixed[:1], inFlight: 8},
+		{name: "10000 tz1 keys", keys: 10_000, kinds: mixed[:1], inFlight: 8},
+		{name: "HSM 5 ms", keys: 64, kinds: mixed, inFlight: 64, delay: 5 * time.Millisecond},
+		{name: "HSM 25 ms", keys: 64, kinds: mixed, inFlight: 64, delay: 25 * time.Millisecond},
 	}
 }
 
@@ -68,10 +73,10 @@ func manyConnections() []cell {
 		{name: "10 keys, 16 connections", stand: "10 keys", load: signing, workers: 16},
 		{name: "10 keys, 16 times 2 fresh", stand: "10 keys", load: asOctez, workers: 16, fresh: true},
 		{name: "10 keys, HTTPS, 16 connections", stand: "10 keys HTTPS", load: signing, workers: 16},
-		{name: "10 keys, 64 connections", stand: "10 keys", load: signing, workers: 64},
-		{name: "1000 keys, 64 connections", stand: "1000 keys", load: signing, workers: 64},
-		{name: "10000 keys, 64 connections", stand: "10000 keys", load: signing, workers: 64},
-		{name: "10 keys, 64 connections, fsync +5 ms", stand: "10 keys", load: signing, workers: 64, slowed: 5 * time.Millisecond},
+		{name: "10 keys, 64 connections", stand: "10 tz1 keys", load: signing, workers: 64},
+		{name: "1000 keys, 64 connections", stand: "1000 tz1 keys", load: signing, workers: 64},
+		{name: "10000 keys, 64 connections", stand: "10000 tz1 keys", load: signing, workers: 64},
+		{name: "10 keys, 64 connections, fsync +5 ms", stand: "10 tz1 keys", load: signing, workers: 64, slowed: 5 * time.Millisecond},
 	}
 }
 

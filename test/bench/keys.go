@@ -19,9 +19,8 @@ type folder string
 func (f folder) config() string  { return filepath.Join(string(f), "keys.json") }
 func (f folder) ratchet() string { return filepath.Join(string(f), "ratchet.db") }
 
-// makeFolder has a card make n keys, of tz1, tz2 and tz3 in turn, and registers
-// them as new.
-func makeFolder(ctx context.Context, path string, hsm grep11.Config, n int) ([]signingKey, error) {
+// makeFolder has a card make n keys, of the kinds in turn, and registers them as new.
+func makeFolder(ctx context.Context, path string, hsm grep11.Config, n int, kinds []tezos.KeyKind) ([]signingKey, error) {
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return nil, err
 	}
@@ -32,8 +31,7 @@ func makeFolder(ctx context.Context, path string, hsm grep11.Config, n int) ([]s
 	defer func() { _ = client.Close() }()
 	keys := make([]signingKey, n)
 	err = forEach(n, func(i int) (err error) {
-		kind := []tezos.KeyKind{tezos.Ed25519, tezos.Secp256k1, tezos.P256}[i%3]
-		keys[i].made, err = client.Generate(ctx, kind, false)
+		keys[i].made, err = client.Generate(ctx, kinds[i%len(kinds)], false)
 		return err
 	})
 	if err != nil {

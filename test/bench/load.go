@@ -84,7 +84,7 @@ func waves(workers []worker, spread, pause time.Duration, more func() bool) (too
 		var wave []time.Duration
 		wave, err = together(workers, func(w worker) ([]time.Duration, error) {
 			if spread > 0 {
-				time.Sleep(rand.N(spread))
+				time.Sleep(rand.N(spread)) //nolint:gosec // when to ask is no secret
 			}
 			return w.once(nil)
 		})

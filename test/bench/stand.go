@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"pawl/signer/grep11"
+	"pawl/tezos"
 )
 
 // plan is what a stand is made of.
 type plan struct {
 	name     string
 	keys     int
+	kinds    []tezos.KeyKind // of the keys, in turn
 	tls      bool
 	delay    time.Duration // of the card
 	inFlight int           // calls to the card at once
@@ -46,7 +48,10 @@ func (b *bench) stand(ctx context.Context, p plan) (*stand, error) {
 	if err := s.prepare(ctx, b); err != nil {
 		return nil, err
 	}
-	return s, s.run(ctx, b)
+	if err := s.run(ctx, b); err != nil {
+		return nil, err
+	}
+	return s, s.wearIn()
 }
 
 // prepare makes all that the stand needs to run.
@@ -83,7 +88,7 @@ func (b *bench) makeKeys(ctx context.Context, p plan, hsm grep11.Config) ([]sign
 	}
 	slow := hsm.Address
 	hsm.Address = quick.Address
-	keys, err := makeFolder(ctx, b.path(p.name), hsm, p.keys)
+	keys, err := makeFolder(ctx, b.path(p.name), hsm, p.keys, p.kinds)
 	if err != nil || slow == hsm.Address {
 		return keys, err
 	}
@@ -110,6 +115,29 @@ func (s *stand) run(ctx context.Context, b *bench) (err error) {
 		return err
 	}
 	s.dialer, err = b.dialer(s.pawl.Address, s.tls)
+	return err
+}
+
+// wearIn makes the ratchet one that has been in use: each key has its marks, and the
+// -wal does not grow any more but is written over.
+func (s *stand) wearIn() error {
+	shares, err := share(s.lanes, 16)
+	if err != nil {
+		return err
+	}
+	var workers []worker
+	for _, lanes := range shares {
+		w, err := signing.worker(&conn{dialer: s.dialer}, lanes)
+		if err != nil {
+			return err
+		}
+		workers = append(workers, w)
+	}
+	marks := len(s.keys) * len(kinds)
+	_, err = closedLoop(workers, atMost(max(marks, 2*walFrames))) // about one page each
+	for _, w := range workers {
+		err = errors.Join(err, w.end())
+	}
 	return err
 }
 

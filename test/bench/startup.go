@@ -22,7 +22,7 @@ const settle = time.Second
 
 // startups starts a pawl n times on a file system that has its files in memory.
 func (b *bench) startups(ctx context.Context, keys, n int) (startup, error) {
-	s := &stand{plan: plan{name: restarted, keys: keys, inFlight: 8}}
+	s := &stand{plan: plan{name: restarted, keys: keys, kinds: mixed, inFlight: 8}}
 	if err := s.prepare(ctx, b); err != nil {
 		return startup{}, err
 	}
