@@ -93,7 +93,9 @@ func slowHSM() []cell {
 	return []cell{
 		{name: "HSM 5 ms, 1 connection", stand: "HSM 5 ms", load: signing, workers: 1, ceilings: []string{ceilingCommit, ceilingHSM}},
 		{name: "HSM 5 ms, 64 at once", stand: "HSM 5 ms", load: signing, workers: 64, waves: true, ceilings: []string{ceilingCommit, ceilingHSM}},
+		{name: "HSM 5 ms, 64 connections", stand: "HSM 5 ms", load: signing, workers: 64},
 		{name: "HSM 25 ms, 1 connection", stand: "HSM 25 ms", load: signing, workers: 1, ceilings: []string{ceilingCommit, ceilingHSM}},
+		{name: "HSM 25 ms, 64 connections", stand: "HSM 25 ms", load: signing, workers: 64},
 		{name: "HSM 25 ms, 64 at once", stand: "HSM 25 ms", load: signing, workers: 64, waves: true, ceilings: []string{ceilingCommit, ceilingHSM}},
 		{name: "HSM 25 ms, 64 within 200 ms", stand: "HSM 25 ms", load: signing, workers: 64, waves: true, spread: 200 * time.Millisecond, ceilings: []string{ceilingCommit, ceilingHSM}},
 	}

@@ -56,7 +56,8 @@ func oneSignature(c result) []target {
 	return []target{
 		atMostTarget(c.Took.P50, p50+ownP50, "%s: p50 µs, ceilings + %d", c.Cell, ownP50),
 		atMostTarget(c.Took.P99, p99+ownP99, "%s: p99 µs, ceilings + %d", c.Cell, ownP99),
-		atMostTarget(c.Syncs, 1.002, "%s: fsyncs a signature", c.Cell), // the rest is of checkpoints
+		// A load without rests begins the -wal anew every walFrames, with a few more.
+		atMostTarget(c.Syncs, 1.01, "%s: fsyncs a signature", c.Cell),
 	}
 }
 

@@ -180,21 +180,21 @@ func commits() []sabotage {
 		},
 		{
 			name: "failed-commit-released",
-			file: "ratchet/writer.go",
+			file: "ratchet/transact.go",
 			old:  "\tif err := db.commit(ctx); err != nil {",
 			new:  "\tif err := db.commit(ctx); err != nil && !definite(err) {",
 			pkg:  "./ratchet", test: "TestDefiniteNoStaysUp",
 		},
 		{
 			name: "unknown-outcome-goes-on",
-			file: "ratchet/writer.go",
+			file: "ratchet/transact.go",
 			old:  "\tif definite(err) && db.rolledBack() {",
 			new:  "\tif definite(err) || db.rolledBack() {",
 			pkg:  "./ratchet", test: "TestUnknownOutcomeEndsAllReleases",
 		},
 		{
 			name: "panic-forgotten",
-			file: "ratchet/writer.go",
+			file: "ratchet/transact.go",
 			old:  "\t\t*err = db.fail(fmt.Errorf(\"panic: %v\\n%s\", value, debug.Stack()))",
 			new:  "\t\t*err = fmt.Errorf(\"panic: %v\\n%s\", value, debug.Stack())",
 			pkg:  "./ratchet", test: "TestPanicIsAFailure",
@@ -208,7 +208,7 @@ func commits() []sabotage {
 		},
 		{
 			name: "no-stat-after-commit",
-			file: "ratchet/writer.go",
+			file: "ratchet/transact.go",
 			old:  "\tif err := db.inPlace(); err != nil {",
 			new:  "\tif err := db.inPlace(); err != nil && false {",
 			pkg:  "./ratchet", test: "TestFileMovedWhileOpen",

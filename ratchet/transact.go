@@ -1,0 +1,141 @@
+package ratchet
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+// settle answers each job of a batch once. When a statement failed the batch is
+// rolled back and its members are committed singly.
+func (db *DB) settle(batch []*job) {
+	single, err := db.transact(batch)
+	if single {
+		for _, j := range batch {
+			db.settle([]*job{j})
+		}
+		return
+	}
+	for _, j := range batch {
+		j.done <- err
+	}
+}
+
+// transact runs a batch in one transaction. It returns nil only after COMMIT has
+// returned nil and both files were found in their place. The transaction has a
+// context of its own: the driver would interrupt it when a caller leaves.
+func (db *DB) transact(batch []*job) (single bool, err error) {
+	if db.Err() != nil {
+		return false, db.stopped()
+	}
+	defer db.recovered(&err)
+	db.trouble.begin()
+	defer func() { db.trouble.end(err, marksIn(batch) > 0) }()
+	ctx := context.Background()
+	start := time.Now()
+	if err := db.begin(ctx); err != nil {
+		return false, db.verdict(err)
+	}
+	for _, j := range batch {
+		if err := j.run(ctx, db.conn); err != nil {
+			db.rollback(ctx)
+			if len(batch) > 1 {
+				return true, nil
+			}
+			return false, db.verdict(err)
+		}
+	}
+	if err := db.commit(ctx); err != nil {
+		return false, db.verdict(err)
+	}
+	if err := db.inPlace(); err != nil {
+		return false, db.fail(err)
+	}
+	db.report(time.Since(start), marksIn(batch))
+	db.tire(marksIn(batch))
+	return false, nil
+}
+
+// begin, execCommit and rollback are a transaction. database/sql's own would start a
+// goroutine for each.
+func (db *DB) begin(ctx context.Context) error {
+	_, err := db.beginStmt.ExecContext(ctx)
+	return err
+}
+
+func (db *DB) execCommit(ctx context.Context) error {
+	_, err := db.commitStmt.ExecContext(ctx)
+	if err != nil {
+		db.rollback(ctx)
+	}
+	return err
+}
+
+// rollback ends a transaction that may be open still. Whether it did, verdict finds
+// out.
+func (db *DB) rollback(ctx context.Context) { _ = db.exec(ctx, "ROLLBACK") }
+
+func (db *DB) exec(ctx context.Context, statement string) error {
+	_, err := db.conn.ExecContext(ctx, statement)
+	return err
+}
+
+func (db *DB) report(elapsed time.Duration, marks int) {
+	if marks > 0 && db.opts.OnCommit != nil {
+		db.opts.OnCommit(elapsed, marks)
+	}
+}
+
+// marksIn counts the jobs of a batch that stored a mark.
+func marksIn(batch []*job) (marks int) {
+	for _, j := range batch {
+		if j.stores {
+			marks++
+		}
+	}
+	return marks
+}
+
+// recovered makes a panic an unknown outcome. Those who sign may be handlers of a
+// server that would catch it and go on.
+func (db *DB) recovered(err *error) {
+	if value := recover(); value != nil {
+		*err = db.fail(fmt.Errorf("panic: %v\n%s", value, debug.Stack()))
+	}
+}
+
+// verdict tells the two bad outcomes of a transaction apart: a definite no, after
+// which pawl goes on, and any other, after which nothing is released any more:
+// after an I/O error this process may read back the old mark and the next
+// process the new one.
+func (db *DB) verdict(err error) error {
+	if definite(err) && db.rolledBack() {
+		return fmt.Errorf("%w, nothing was stored: %v", ErrCommit, err)
+	}
+	return db.fail(err)
+}
+
+// fail ends all releases, for every key. The first cause counts.
+func (db *DB) fail(cause error) error {
+	db.failOnce.Do(func() {
+		db.failure = cause
+		close(db.failed)
+	})
+	return db.stopped()
+}
+
+func (db *DB) stopped() error { return fmt.Errorf("%w: %v", ErrStopped, db.failure) }
+
+// Failed is closed when nothing more may be released: the process must exit.
+func (db *DB) Failed() <-chan struct{} { return db.failed }
+
+// Err says why [DB.Failed] was closed, and nil before that.
+func (db *DB) Err() error {
+	select {
+	case <-db.failed:
+		return db.failure
+	default:
+		return nil
+	}
+}
