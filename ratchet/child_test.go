@@ -23,6 +23,7 @@ const childVariable = "RATCHET_TEST_CHILD"
 var children = map[string]func(path string) error{
 	"hold":    holdOpen,
 	"killed":  signAndDie,
+	"grow":    signManyAndRest,
 	"limited": signLimited,
 	"load":    signUnderLoad,
 	"loop":    signAndReopen,
@@ -126,6 +127,34 @@ func signAndRest(path string) error {
 		db.Rest()
 		if err := signNext(db); err != nil {
 			return err
+		}
+	}
+	return db.Close()
+}
+
+// signManyAndRest signs with many new keys, so that the database grows when the -wal is
+// copied into it, once at a rest and once at the end.
+func signManyAndRest(path string) error {
+	db, err := ratchet.Open(context.Background(), path, ratchet.Options{})
+	if err != nil {
+		return err
+	}
+	registered, err := db.Registrations(context.Background())
+	if err != nil {
+		return err
+	}
+	for n := range 80 {
+		key := keyNumber(len(registered) + n + 1)
+		if err := db.Register(context.Background(), key, mainnet, 0); err != nil {
+			return err
+		}
+		m, d := block(1, 0), bytesNumber(n)
+		m.Key = key
+		if _, err := db.Place(m, d, signatureFrom(d, 0)); err != nil {
+			return err
+		}
+		if n == 40 {
+			db.Rest()
 		}
 	}
 	return db.Close()

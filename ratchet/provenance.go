@@ -34,16 +34,11 @@ type provenance struct {
 // refused file stays what it is, and is refused again.
 func readProvenance(ctx context.Context, path string) (provenance, error) {
 	var p provenance
-	pool, err := sql.Open("sqlite3", sourceOf(path, "mode=ro&immutable=1"))
+	clean, database, wal, err := provenanceRow(ctx, path)
 	if err != nil {
-		return p, err
-	}
-	defer func() { _ = pool.Close() }()
-	var database, wal string
-	row := pool.QueryRowContext(ctx, "SELECT clean, database, wal FROM provenance")
-	if err := row.Scan(&p.clean, &database, &wal); err != nil {
 		return p, fmt.Errorf("%w: reading the provenance of %s: %v: %s", ErrSuspect, path, err, wayOut)
 	}
+	p.clean = clean
 	if p.database, err = parseIdentity(database); err != nil {
 		return p, fmt.Errorf("%w: %s: %v: %s", ErrSuspect, path, err, wayOut)
 	}
@@ -51,6 +46,28 @@ func readProvenance(ctx context.Context, path string) (provenance, error) {
 		return p, fmt.Errorf("%w: %s: %v: %s", ErrSuspect, path, err, wayOut)
 	}
 	return p, nil
+}
+
+// provenanceRow reads a file that may be shorter than its head says: a checkpoint copies
+// the head first, and one that was killed then leaves the rest in the -wal. SQLite
+// takes that for damage unless the schema is writable, which a connection can ask for
+// only before it opens the file: so the file is attached to another database.
+func provenanceRow(ctx context.Context, path string) (clean bool, database, wal string, err error) {
+	pool, err := sql.Open("sqlite3", ":memory:")
+	if err != nil {
+		return false, "", "", err
+	}
+	defer func() { _ = pool.Close() }()
+	pool.SetMaxOpenConns(1) // the statements are of one connection
+	if _, err := pool.ExecContext(ctx, "PRAGMA writable_schema = ON"); err != nil {
+		return false, "", "", err
+	}
+	if _, err := pool.ExecContext(ctx, "ATTACH ? AS ratchet", sourceOf(path, "mode=ro&immutable=1")); err != nil {
+		return false, "", "", err
+	}
+	row := pool.QueryRowContext(ctx, "SELECT clean, database, wal FROM ratchet.provenance")
+	err = row.Scan(&clean, &database, &wal)
+	return clean, database, wal, err
 }
 
 // check compares the row with the files that are there now; wal is nil when none

@@ -3,6 +3,7 @@ package ratchet_test
 import (
 	"errors"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"runtime"
@@ -10,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"pawl/ratchet"
 )
 
 // trace runs a child and shows each of its system calls to visit as it enters
@@ -147,6 +150,43 @@ func killAt(t *testing.T, r *released, child, path string, point int) bool {
 	})
 	r.read(t, out)
 	return killed
+}
+
+// TestKillAmidGrowth kills a process before some of the writes with which a rest or the
+// end makes the database longer: SQLite copies its head first, which then says more
+// than is there. The next opening must succeed; all is in the -wal.
+func TestKillAmidGrowth(t *testing.T) {
+	t.Parallel()
+	_, path := newReleased(t)
+	writes := 0
+	if _, killed := trace(t, childCommand(t.Context(), "grow", path), func(regs *syscall.PtraceRegs) bool {
+		if changesFiles(regs) {
+			writes++
+		}
+		return false
+	}); killed {
+		t.Fatal("killed by nobody")
+	}
+	points := rand.Perm(writes)[:8]
+	for last := range 10 {
+		points = append(points, writes-last) // of the checkpoint at the end
+	}
+	for _, point := range points {
+		_, path := newReleased(t)
+		count := 0
+		trace(t, childCommand(t.Context(), "grow", path), func(regs *syscall.PtraceRegs) bool {
+			if changesFiles(regs) {
+				count++
+			}
+			return count == point
+		})
+		db, err := ratchet.Open(t.Context(), path, ratchet.Options{})
+		if err != nil {
+			t.Errorf("killed before write %d of %d: %v", point, writes, err)
+			continue
+		}
+		closeDB(t, db)
+	}
 }
 
 // TestOneSyncPerSignature: with one request in flight COMMIT syncs once, from the

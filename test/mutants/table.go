@@ -4,7 +4,7 @@ package main
 func sabotages() []sabotage {
 	var all []sabotage
 	for _, group := range [][]sabotage{
-		parser(), policies(), watermark(), registration(), flights(), commits(), files(), signing(), faults(), delays(), secrets(),
+		parser(), policies(), watermark(), registration(), flights(), commits(), files(), locks(), signing(), faults(), delays(), secrets(),
 	} {
 		all = append(all, group...)
 	}
@@ -261,12 +261,24 @@ func files() []sabotage {
 			pkg:  "./ratchet", test: "TestFileNotAsItWasLeft",
 		},
 		{
+			name: "killed-amid-growth-refused",
+			file: "ratchet/provenance.go",
+			old:  "\tif _, err := pool.ExecContext(ctx, \"PRAGMA writable_schema = ON\"); err != nil {",
+			new:  "\tif _, err := pool.ExecContext(ctx, \"PRAGMA writable_schema = OFF\"); err != nil {",
+			pkg:  "./ratchet", test: "TestKillAmidGrowth",
+		},
+		{
 			name: "damage-accepted",
 			file: "ratchet/open.go",
 			old:  "\tif result != \"ok\" {",
 			new:  "\tif result == \"\" {",
 			pkg:  "./ratchet", test: "TestDamageThatNoReadMeetsIsRefused",
 		},
+	}
+}
+
+func locks() []sabotage {
+	return []sabotage{
 		{
 			name: "second-daemon-on-a-file",
 			file: "ratchet/filelock.go",
@@ -391,7 +403,7 @@ func delays() []sabotage {
 		{
 			name: "never-at-rest",
 			file: "ratchet/rest.go",
-			old:  "\tcase marks == 0 || t.marks < restMarks:",
+			old:  "\tcase t.marks < restMarks:",
 			new:  "\tcase true:",
 			pkg:  "./ratchet", test: "TestRest",
 		},
