@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -18,14 +18,16 @@ const (
 
 // lateLog is a log whose lines are made and written together, a little later: a
 // request that has been answered leaves the processor to those that have not. An
-// error is written at once, with all lines before it. Nothing is dropped: when too
-// many lines wait, who logs waits. A kill takes the lines of the last lateTime.
+// error is written at once, with all lines before it. When too many lines wait, who
+// logs waits. A process that is killed or crashes takes the lines of the last lateTime
+// with it.
 type lateLog struct {
 	mu    sync.Mutex // of lines
 	lines []lateLine
 
-	writing sync.Mutex
-	out     *bufio.Writer
+	writing sync.Mutex // of made and out
+	made    bytes.Buffer
+	out     io.Writer
 }
 
 // lateLine is a record and who makes a line of it.
@@ -37,8 +39,8 @@ type lateLine struct {
 // newLateLog gives a logger that writes JSON lines to out, and what writes those that
 // wait.
 func newLateLog(out io.Writer, options *slog.HandlerOptions) (log *slog.Logger, flush func()) {
-	l := &lateLog{out: bufio.NewWriter(out)}
-	return slog.New(lateHandler{l, slog.NewJSONHandler(l.out, options)}), l.flush
+	l := &lateLog{out: out}
+	return slog.New(lateHandler{l, slog.NewJSONHandler(&l.made, options)}), l.flush
 }
 
 func (l *lateLog) add(line lateLine) {
@@ -54,7 +56,8 @@ func (l *lateLog) add(line lateLine) {
 	}
 }
 
-// flush writes what waits. Errors of a log have nowhere to go.
+// flush writes what waits, whole lines in one write. One that fails takes its lines with
+// it: errors of a log have nowhere to go.
 func (l *lateLog) flush() {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -65,7 +68,10 @@ func (l *lateLog) flush() {
 	for _, line := range lines {
 		_ = line.maker.Handle(context.Background(), line.record)
 	}
-	_ = l.out.Flush()
+	if l.made.Len() > 0 {
+		_, _ = l.out.Write(l.made.Bytes())
+		l.made.Reset()
+	}
 }
 
 // lateHandler is a lateLog's slog.Handler.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -10,17 +11,25 @@ import (
 	"time"
 )
 
-// sink is a writer that can be blocked, and counts its writes.
+// sink is a writer that can be blocked or fail, and counts its writes.
 type sink struct {
-	mu     sync.Mutex
-	buf    bytes.Buffer
-	writes int
+	failure error
+
+	mu             sync.Mutex
+	buf            bytes.Buffer
+	writes, broken int // broken ones end amid a line
 }
 
 func (s *sink) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.failure != nil {
+		return 0, s.failure
+	}
 	s.writes++
+	if !bytes.HasSuffix(p, []byte("\n")) {
+		s.broken++
+	}
 	return s.buf.Write(p)
 }
 
@@ -44,9 +53,12 @@ func TestLateLog(t *testing.T) {
 	t.Parallel()
 	var out sink
 	log, _ := newLateLog(&out, nil)
+	late := log.Handler().(lateHandler).log //nolint:forcetypeassert // newLateLog's own
+	late.writing.Lock()                     // so that no pause of the machine parts them
 	for _, msg := range []string{"a", "b", "c"} {
 		log.Info(msg) //nolint:sloglint // messages of a test
 	}
+	late.writing.Unlock()
 	for start := time.Now(); ; time.Sleep(time.Millisecond) {
 		lines, writes := out.lines(t)
 		if len(lines) > 0 {
@@ -58,6 +70,35 @@ func TestLateLog(t *testing.T) {
 		if time.Since(start) > 20*time.Second {
 			t.Fatal("nothing is written")
 		}
+	}
+}
+
+// TestFullLogDisk: lines that could not be written are lost, the next ones are not.
+func TestFullLogDisk(t *testing.T) {
+	t.Parallel()
+	out := sink{failure: errors.New("no space left on device")}
+	log, flush := newLateLog(&out, nil)
+	log.Info("lost")
+	flush()
+	out.failure = nil
+	log.Info("after")
+	flush()
+	if lines, _ := out.lines(t); strings.Join(lines, " ") != "after" {
+		t.Errorf("%q, want the line after the failure", lines)
+	}
+}
+
+// TestWholeLines: a write never ends amid a line, however many there are.
+func TestWholeLines(t *testing.T) {
+	t.Parallel()
+	var out sink
+	log, flush := newLateLog(&out, nil)
+	for range lateLines / 2 {
+		log.Info("line", "text", strings.Repeat("x", 500))
+	}
+	flush()
+	if lines, _ := out.lines(t); len(lines) != lateLines/2 || out.broken > 0 {
+		t.Errorf("%d lines, %d writes that end amid one, want %d and none", len(lines), out.broken, lateLines/2)
 	}
 }
 
