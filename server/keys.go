@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -66,9 +67,24 @@ func (s *Server) sign(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return answer(c, http.StatusOK, struct {
+	return s.release(c, result.Signature)
+}
+
+// release sends a signature at once: the client does not wait for the log and the
+// metrics. One that a disk held for so long that the time to answer is over gets it
+// all the same.
+func (s *Server) release(c echo.Context, signature tezos.Signature) error {
+	if time.Since(entryOf(c).start) > requestTimeout {
+		deadline := time.Now().Add(lateAnswerTimeout)
+		if err := http.NewResponseController(c.Response().Writer).SetWriteDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	err := answer(c, http.StatusOK, struct {
 		Signature string `json:"signature"`
-	}{result.Signature.String()})
+	}{signature.String()})
+	c.Response().Flush()
+	return err
 }
 
 func refuseListing(echo.Context) error { return errListing }
@@ -94,9 +110,8 @@ func (s *Server) pathHash(c echo.Context) (hash tezos.PublicKeyHash, err error) 
 	return key.hash, nil
 }
 
-// answer sends v as JSON and a newline, as octez-signer does, at once: the client
-// does not wait for the log and the metrics. One that has left cannot be told so:
-// the error of the write is dropped.
+// answer writes v as JSON and a newline, as octez-signer does. A client that
+// has left cannot be told so: the error of the write is dropped.
 func answer(c echo.Context, status int, v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -107,6 +122,5 @@ func answer(c echo.Context, status int, v any) error {
 	c.Response().Header().Set(echo.HeaderContentLength, strconv.Itoa(len(body)))
 	c.Response().WriteHeader(status)
 	_, _ = c.Response().Write(body)
-	c.Response().Flush()
 	return nil
 }

@@ -32,6 +32,7 @@ type setup struct {
 	policy       *policy.Policy  // default baking, transactions and failing_noop
 	authorized   []tezos.PublicKey
 	unregistered bool
+	slowDisk     time.Duration               // what each commit takes longer
 	wrap         func(signer.Key) signer.Key // what stands before a key of the card
 	extra        []signer.Key                // keys that no card has
 }
@@ -54,7 +55,7 @@ type rig struct {
 func newRig(t *testing.T, want setup) *rig {
 	t.Helper()
 	r := &rig{card: startCard(t), log: new(buffer), metrics: server.NewMetrics("test")}
-	r.openRatchet(t)
+	r.openRatchet(t, want.slowDisk)
 	r.openSigner(t, want)
 	r.server = server.New(server.Config{
 		Signer:         r.signer,
@@ -75,14 +76,18 @@ func severity(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-func (r *rig) openRatchet(t *testing.T) {
+func (r *rig) openRatchet(t *testing.T, slow time.Duration) {
 	t.Helper()
 	r.path = filepath.Join(t.TempDir(), "ratchet.db")
 	if err := ratchet.Create(t.Context(), r.path); err != nil {
 		t.Fatal(err)
 	}
+	committed := func(elapsed time.Duration, marks int) {
+		time.Sleep(slow) // the next transaction and the caller wait for it
+		r.metrics.ObserveCommit(elapsed, marks)
+	}
 	var err error
-	if r.db, err = ratchet.Open(t.Context(), r.path, ratchet.Options{OnCommit: r.metrics.ObserveCommit}); err != nil {
+	if r.db, err = ratchet.Open(t.Context(), r.path, ratchet.Options{OnCommit: committed}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -20,6 +20,7 @@ import (
 // the payload.
 type entry struct {
 	id     string
+	start  time.Time
 	key    namedKey // zero until the path is parsed
 	result signer.Result
 }
@@ -34,7 +35,7 @@ func entryOf(c echo.Context) *entry {
 	}
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // crypto/rand never fails
-	e := &entry{id: hex.EncodeToString(id[:])}
+	e := &entry{id: hex.EncodeToString(id[:]), start: time.Now()}
 	c.Set(entryKey, e)
 	return e
 }
@@ -43,7 +44,6 @@ func entryOf(c echo.Context) *entry {
 func (s *Server) observe(quiet slog.Level) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			start := time.Now()
 			e := entryOf(c)
 			c.Response().Header().Set(echo.HeaderXRequestID, e.id)
 			err := next(c)
@@ -53,7 +53,7 @@ func (s *Server) observe(quiet slog.Level) echo.MiddlewareFunc {
 			if c.Path() == keyPath && c.Request().Method == http.MethodPost {
 				s.metrics.countSign(e, err)
 			}
-			s.logRequest(c, e, err, time.Since(start), quiet)
+			s.logRequest(c, e, err, time.Since(e.start), quiet)
 			return nil
 		}
 	}

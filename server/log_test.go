@@ -69,6 +69,23 @@ func TestLogDoesNotDelayTheAnswer(t *testing.T) {
 	release()
 }
 
+// TestRefusalIsLoggedAtOnce: also when the body that it did not read does not come.
+func TestRefusalIsLoggedAtOnce(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{})
+	conn := dial(t, strings.TrimPrefix(rig.url, "http://"))
+	start := time.Now()
+	if _, err := fmt.Fprint(conn, "POST /keys/tz1 HTTP/1.1\r\nHost: signer\r\nOrigin: web\r\nContent-Length: 100\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	for !strings.Contains(rig.log.String(), "browsers") {
+		if time.Since(start) > 4*time.Second {
+			t.Fatal("the refusal is not in the log while the client holds its body back")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
 func TestLogOfRefusals(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})

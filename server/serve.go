@@ -15,7 +15,8 @@ import (
 
 // Bounds of a connection. Go sets none by itself. They follow each other: the
 // head and the body of a request, then requestTimeout, are all over before
-// writeTimeout, which runs from the end of the head.
+// writeTimeout, which runs from the end of the head. Only a signature that the
+// disk held for longer may still be sent after it.
 const (
 	readHeaderTimeout = 2 * time.Second // of a TLS handshake too
 	readTimeout       = 5 * time.Second

@@ -20,6 +20,18 @@ import (
 	"pawl/tezos"
 )
 
+// TestSignatureThatADiskHeld is answered after all other deadlines of a request.
+func TestSignatureThatADiskHeld(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{slowDisk: 11 * time.Second})
+	payload := attestation(77, 0, 1)
+	got := rig.post(t, 0, payload)
+	checkSigned(t, got, rig.keys[0], payload)
+	if _, fields := rig.log.line(t, got.id()); fields["elapsed"].(float64) < 11_000 {
+		t.Errorf("elapsed %v ms, want that of the disk", fields["elapsed"])
+	}
+}
+
 func TestHTTPS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -31,8 +31,12 @@ import (
 
 // requestTimeout bounds how long a request waits for others. It is longer than the
 // 5 s that the HSM has for a signature and shorter than WriteTimeout. A disk that
-// hangs has no deadline: who commits on it is answered when the outcome is known.
-const requestTimeout = 6 * time.Second
+// hangs has no deadline: who commits on it is answered when the outcome is known, and
+// then has lateAnswerTimeout to take the answer.
+const (
+	requestTimeout    = 6 * time.Second
+	lateAnswerTimeout = 5 * time.Second
+)
 
 // Config is what a Server needs. It is read once, by New.
 type Config struct {
@@ -60,7 +64,8 @@ type Server struct {
 	metrics    *Metrics
 }
 
-// namedKey is a key hash with its text, for the text of a request does not outlive it.
+// namedKey is a key hash with its text: a text cut out of a request would keep all of
+// the request in memory for as long as a metric has it.
 type namedKey struct {
 	hash tezos.PublicKeyHash
 	text string
