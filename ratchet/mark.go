@@ -51,7 +51,8 @@ type Options struct {
 
 	// OnCommit is called after each COMMIT that returned nil and stored at least
 	// one mark, with the time of the transaction and the number of marks in it.
-	// It runs on the only writer, which waits for it. It may be nil.
+	// It runs where the transaction did, often on the goroutine of a request, and the
+	// next transaction waits for it. It may be nil.
 	OnCommit func(elapsed time.Duration, marks int)
 }
 

@@ -11,7 +11,7 @@ import (
 // Marks lists every stored mark, by key, chain and kind.
 func (db *DB) Marks(ctx context.Context) ([]Entry, error) {
 	var marks []slotRow
-	err := db.do(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
+	err := db.ask(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
 		marks, err = readMarks(ctx, tx)
 		return err
 	})
@@ -29,7 +29,7 @@ func (db *DB) Marks(ctx context.Context) ([]Entry, error) {
 // Registrations lists on which chains each key may sign, by key and chain.
 func (db *DB) Registrations(ctx context.Context) ([]Registration, error) {
 	var found []registration
-	err := db.do(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
+	err := db.ask(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
 		found, err = readRegistrations(ctx, tx)
 		return err
 	})

@@ -93,7 +93,7 @@ func (m *memory) chain(key tezos.PublicKeyHash, chain tezos.ChainID) *chainMemor
 	return c
 }
 
-// load fills the memory from the tables, once, before the writer starts.
+// load fills the memory from the tables, once, before anybody has the ratchet.
 func (db *DB) load(ctx context.Context) error {
 	registrations, err := readRegistrations(ctx, db.conn)
 	if err != nil {

@@ -7,10 +7,46 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pawl/ratchet"
 	"pawl/tezos"
 )
+
+// TestRegisterIsNotLeft: what was begun is brought to its end and told, whatever becomes
+// of the caller's time, or the ratchet would know a key of which nobody else does.
+func TestRegisterIsNotLeft(t *testing.T) {
+	t.Parallel()
+	db := open(t, newFile(t), ratchet.Options{})
+	ctx, leave := context.WithCancel(t.Context())
+	db.SetCommit(func(commit, _ func() error) error {
+		leave()
+		time.Sleep(50 * time.Millisecond)
+		return commit()
+	})
+	if err := db.Register(ctx, baker, mainnet, 0); err != nil {
+		t.Errorf("Register: %v, want it done", err)
+	}
+	db.SetCommit(nil)
+	mustSign(t, db, block(1, 0), bytesNumber(1))
+	if err := db.Register(ctx, baker, ghostnet, 0); !errors.Is(err, context.Canceled) {
+		t.Errorf("Register by one who has left: %v, want %v", err, context.Canceled)
+	}
+}
+
+// TestMarksMayBeLeft: who only reads does not wait for a disk that hangs.
+func TestMarksMayBeLeft(t *testing.T) {
+	t.Parallel()
+	db := openRegistered(t, ratchet.Options{})
+	release := make(chan struct{})
+	db.SetCommit(func(commit, _ func() error) error { <-release; return commit() })
+	ctx, leave := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer leave()
+	if _, err := db.Marks(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Marks on a disk that hangs: %v, want %v", err, context.DeadlineExceeded)
+	}
+	close(release)
+}
 
 // TestUnregisteredIsRefused by the look and by the transaction, each by itself.
 func TestUnregisteredIsRefused(t *testing.T) {

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// When no mark was committed for restAfter, and restMarks or more since the last rest,
-// the -wal is copied into the database and begun anew. A level of six seconds leaves
-// such a rest, and SQLite does the same in the middle of a commit only for those who
-// sign walPages marks without one.
+// When nothing was committed for restAfter, and restMarks or more marks since the last
+// rest, the -wal is copied into the database and begun anew. A level of six seconds
+// leaves such a rest; SQLite does the same in the middle of a commit for those who
+// fill walPages pages without one.
 const (
 	restAfter = 500 * time.Millisecond
 	restMarks = 16
@@ -21,13 +21,13 @@ type tiredness struct {
 	timer *time.Timer // nil until there were enough
 }
 
-// tire notes marks that were committed, and has the ratchet rest when no more come. A
-// timer that fires after Close finds the writer closed.
+// tire notes a commit and the marks in it, and has the ratchet rest when no more come.
+// A timer that fires after Close finds the writer closed.
 func (db *DB) tire(marks int) {
 	t := &db.tired
 	t.marks += marks
 	switch {
-	case marks == 0 || t.marks < restMarks:
+	case t.marks < restMarks:
 	case t.timer == nil:
 		t.timer = time.AfterFunc(restAfter, db.rest)
 	default:

@@ -49,15 +49,7 @@ func TestRest(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, ratchet.Options{})
 	placeLevels(t, db, 1, ratchet.RestMarks)
-	last := []byte(signatureOf(t, bytesNumber(ratchet.RestMarks), 0).String())
-	if bytes.Contains(content(t, db.Path()), last) {
-		t.Fatal("the last signature is in the database before there was a rest")
-	}
-	for start := time.Now(); !bytes.Contains(content(t, db.Path()), last); time.Sleep(20 * time.Millisecond) {
-		if time.Since(start) > 20*time.Second {
-			t.Fatal("the ratchet does not rest")
-		}
-	}
+	awaitRest(t, db, ratchet.RestMarks)
 	before := size(t, db.Path()+"-wal")
 	placeLevels(t, db, ratchet.RestMarks+1, ratchet.RestMarks/2)
 	if after := size(t, db.Path()+"-wal"); after != before {
@@ -68,6 +60,34 @@ func TestRest(t *testing.T) {
 	if again := mustSign(t, open(t, db.Path(), ratchet.Options{}), block(int32(level), 0), bytesNumber(level)); !again.Stored {
 		t.Errorf("level %d is lost", level)
 	}
+}
+
+// awaitRest waits until the signature of a level stands in the database file.
+func awaitRest(t *testing.T, db *ratchet.DB, level int) {
+	t.Helper()
+	signature := []byte(signatureOf(t, bytesNumber(level), 0).String())
+	for start := time.Now(); !bytes.Contains(content(t, db.Path()), signature); time.Sleep(20 * time.Millisecond) {
+		if time.Since(start) > 20*time.Second {
+			t.Fatal("the ratchet does not rest")
+		}
+	}
+}
+
+// TestRestIsMadeUpFor: when it is time and somebody writes, be it no mark, the rest
+// comes after that.
+func TestRestIsMadeUpFor(t *testing.T) {
+	t.Parallel()
+	db := openRegistered(t, ratchet.Options{})
+	placeLevels(t, db, 1, ratchet.RestMarks)
+	db.SetCommit(func(commit, _ func() error) error {
+		time.Sleep(time.Second) // over the time of the rest
+		return commit()
+	})
+	if err := db.Exec("UPDATE provenance SET generation = generation + 1"); err != nil {
+		t.Fatal(err)
+	}
+	db.SetCommit(nil)
+	awaitRest(t, db, ratchet.RestMarks)
 }
 
 // TestNoRestAmidMarks: a few marks are not worth one.

@@ -29,9 +29,9 @@ func (db *DB) transact(batch []*job) (single bool, err error) {
 	if db.Err() != nil {
 		return false, db.stopped()
 	}
-	defer db.recovered(&err)
 	db.trouble.begin()
 	defer func() { db.trouble.end(err, marksIn(batch) > 0) }()
+	defer db.recovered(&err)
 	ctx := context.Background()
 	start := time.Now()
 	if err := db.begin(ctx); err != nil {

@@ -50,7 +50,7 @@ func (db *DB) Trouble() error {
 // Probe commits a write that changes no mark, so that Trouble ends when its cause
 // does, even while nobody asks for a signature.
 func (db *DB) Probe(ctx context.Context) error {
-	err := db.do(ctx, touch)
+	err := db.ask(ctx, touch)
 	if err == nil {
 		db.trouble.end(nil, true)
 	}

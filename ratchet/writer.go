@@ -32,16 +32,22 @@ type writer struct {
 }
 
 // do has statements run and committed, alone or in the company of others, and
-// returns nil when they are durable. run must set its results anew in each call; they
-// are good only without an error. A caller that leaves changes nothing.
+// returns nil when they are durable. run must set its results anew in each call.
+// Once begun the outcome does not depend on ctx.
 func (db *DB) do(ctx context.Context, run func(ctx context.Context, tx *sql.Conn) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	j := newJob()
 	j.run = run
+	return db.submit(j)
+}
+
+// ask is do for who wants no more than an answer, and may leave before it comes: what
+// run has set is good only without an error.
+func (db *DB) ask(ctx context.Context, run func(ctx context.Context, tx *sql.Conn) error) error {
 	answer := make(chan error, 1)
-	go func() { answer <- db.submit(j) }()
+	go func() { answer <- db.do(ctx, run) }()
 	select {
 	case err := <-answer:
 		return err
