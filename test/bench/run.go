@@ -14,8 +14,8 @@ import (
 type runCmd struct {
 	Pawl   string         `default:"bin/pawl" placeholder:"FILE" help:"Program to measure (default: ${default})."`
 	Dir    string         `default:"bin/bench" placeholder:"DIR" help:"Folder on the disk to measure; the results stay there (default: ${default})."`
-	Rounds int            `default:"4" help:"How often each cell has its turn, so that a slow minute of the machine meets all (default: ${default})."`
-	Time   time.Duration  `default:"1500ms" help:"Time of a cell in a round (default: ${default})."`
+	Rounds int            `default:"12" help:"How often each cell has its turn, so that a slow minute of the machine meets all (default: ${default})."`
+	Time   time.Duration  `default:"500ms" help:"Time of a cell in a round (default: ${default})."`
 	Starts int            `default:"10" help:"How often pawl is started to measure that (default: ${default})."`
 	Only   *regexp.Regexp `placeholder:"REGEXP" help:"Only the cells whose name matches."`
 
