@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"pawl/tezos"
 )
@@ -24,8 +25,12 @@ func (db *DB) Place(m Mark, d tezos.Digest, fresh tezos.Signature) (Release, err
 }
 
 // SetCommit replaces COMMIT; commit and rollback are what it may do. The nil function
-// takes the replacement back.
+// takes the replacement back. It waits until nobody writes, be it a rest.
 func (db *DB) SetCommit(replacement func(commit, rollback func() error) error) {
+	for !db.writer.enterIdle() {
+		time.Sleep(time.Millisecond)
+	}
+	defer db.writer.leave()
 	if replacement == nil {
 		db.commit = db.execCommit
 		return

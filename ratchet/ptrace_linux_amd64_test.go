@@ -27,7 +27,7 @@ func trace(t *testing.T, cmd *exec.Cmd, visit func(*syscall.PtraceRegs) (kill bo
 		t.Fatal(err)
 	}
 	cmd.Stdout = writer
-	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true, Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Skipf("ptrace: %v", err)
 	}
@@ -43,6 +43,8 @@ func trace(t *testing.T, cmd *exec.Cmd, visit func(*syscall.PtraceRegs) (kill bo
 	return <-read, killed
 }
 
+// follow waits for the child's threads by its process group: this thread may have
+// other children, which another test waits for.
 func follow(t *testing.T, pid int, visit func(*syscall.PtraceRegs) bool) (killed bool) {
 	t.Helper()
 	var status unix.WaitStatus
@@ -54,7 +56,7 @@ func follow(t *testing.T, pid int, visit func(*syscall.PtraceRegs) bool) (killed
 		t.Fatalf("ptrace: %v", err)
 	}
 	for {
-		tid, err := unix.Wait4(-1, &status, unix.WALL|unix.WNOTHREAD, nil)
+		tid, err := unix.Wait4(-pid, &status, unix.WALL|unix.WNOTHREAD, nil)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
