@@ -78,7 +78,7 @@ func TestTargets(t *testing.T) {
 	good := func() report {
 		one := func(name string) result {
 			return result{
-				Cell: name, Rate: 700, Syncs: 1, Took: quantiles{P50: 1140, P99: 4000}, Own: quantiles{P50: 140},
+				Cell: name, Rate: 700, Syncs: 1, Took: quantiles{Count: 3000, P50: 1140, P99: 4000}, Own: quantiles{P50: 140},
 				Ceilings: map[string]quantiles{
 					ceilingEcho: {P50: 200, P99: 800}, ceilingHSM: {P50: 450, P99: 900}, ceilingCommit: {P50: 250, P99: 900},
 					ceilingVerify: {P50: 100, P99: 500}, ceilingSync: {P50: 150, P99: 500},
@@ -114,7 +114,7 @@ func TestTargets(t *testing.T) {
 		"tz1, 1 connection: p50 µs, ceilings + 150":                    func(r *report) { r.Cells[0].Took.P50 = 1151 },
 		"tz3, 1 connection: p50 µs over the ceilings of the same turn": func(r *report) { r.Cells[2].Own.P50 = 151 },
 		"tz2, 1 connection: p99 µs, ceilings + 1000":                   func(r *report) { r.Cells[1].Took.P99 = 4101 },
-		"tz3, 1 connection: fsyncs a signature":                        func(r *report) { r.Cells[2].Syncs = 2 },
+		"tz3, 1 connection: fsyncs a signature":                        func(r *report) { r.Cells[2].Syncs = 1.012 },
 		"10 keys, 16 connections: rate, as often as of one connection": func(r *report) { r.Cells[3].Rate = 2000 },
 		"1000 keys, 64 connections: rate, as often as of 10 keys":      func(r *report) { r.rounds["1000 keys, 64 connections"][0].Rate = 2400 },
 		"10000 keys, 64 connections: p99, as often as of 10 keys":      func(r *report) { r.Cells[6].Took.P99 = 61_000 },
