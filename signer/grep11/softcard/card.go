@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"pawl/signer/grep11"
@@ -36,6 +37,9 @@ type Card struct {
 	blobMAC   []byte
 	publicMAC []byte
 	states    cipher.AEAD // seals operations between two calls
+
+	faults atomic.Pointer[[]*Fault] // nil, or those of SetFaults
+	lines  lines
 }
 
 // New gives the card of a master key of 32 random bytes. Two cards of the same
@@ -97,12 +101,12 @@ func (c *Card) checkWKID(wkid []byte) error {
 	return nil
 }
 
-// linger waits for Delay. It fails when the caller leaves before.
-func (c *Card) linger(ctx context.Context) error {
-	if c.Delay <= 0 {
+// linger waits. It fails when the caller leaves before.
+func linger(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
 		return nil
 	}
-	timer := time.NewTimer(c.Delay)
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

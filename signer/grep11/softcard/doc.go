@@ -12,6 +12,8 @@
 // curve arithmetic of secp256k1 is not constant in time, and the process holds
 // private keys in clear memory while it signs.
 //
+// Tests can have it fail: see Fault. Nothing else sets a fault.
+//
 // It makes key pairs on Ed25519, secp256k1 and P-256, signs, verifies and gives
 // random bytes. Every other call of the service is answered
 // CKR_FUNCTION_NOT_SUPPORTED. Only what the transport itself refuses, such as a
