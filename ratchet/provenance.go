@@ -19,7 +19,7 @@ const (
 	walSuffix     = "-wal"
 	journalSuffix = "-journal"
 	shmSuffix     = "-shm"
-	openingSuffix = "-opening" // names the empty -wal that an opening is about to fill
+	openingSuffix = "-opening" // names the -wal that an opening is about to empty and fill
 )
 
 // provenance is the row that says how the file was left.
@@ -72,13 +72,16 @@ func provenanceRow(ctx context.Context, path string) (clean bool, database, wal 
 
 // check compares the row with the files that are there now; wal is nil when none
 // is. A clean stop leaves no -wal, but one that was killed on the way leaves the
-// recorded one, and a killed opening one that is empty or was named beforehand.
+// recorded one, and a killed opening one that is empty or was named beforehand. An
+// opening alone leaves an empty -wal without a clean stop, and its note beside it.
 func (p provenance) check(path string, database file, wal *file) error {
 	switch {
 	case !p.database.is(database.identity):
 		return fmt.Errorf("%w: %s is another file than the one last used, a copy or a restored backup: %s", ErrSuspect, path, wayOut)
 	case wal == nil && !p.clean:
 		return fmt.Errorf("%w: %s was not closed and its -wal is gone: %s", ErrSuspect, path, wayOut)
+	case wal != nil && !p.clean && wal.size == 0 && !readOpening(path).is(wal.identity):
+		return fmt.Errorf("%w: %s was not closed and its -wal was emptied: %s", ErrSuspect, path, wayOut)
 	case wal == nil || p.wal.is(wal.identity):
 		return nil
 	case !p.clean:
@@ -107,11 +110,9 @@ func lookupWAL(path string) (*file, error) {
 
 // prepareWAL sees to it that SQLite will fill a -wal whose identity is on disk
 // before the first byte is in it: that of the row, or that of the -opening note.
-// Without it a kill during the opening transaction would look like a stray -wal.
+// Without it a kill during the opening transaction would look like a stray -wal, and
+// one after the checkpoint that empties the -wal like a loss.
 func prepareWAL(path string, wal *file) (file, error) {
-	if wal != nil && wal.size > 0 {
-		return *wal, nil
-	}
 	if wal == nil {
 		if err := createEmpty(path + walSuffix); err != nil {
 			return file{}, err

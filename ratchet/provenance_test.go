@@ -78,6 +78,12 @@ func TestFileNotAsItWasLeft(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
+		"killed, -wal emptied": {killed, func(t *testing.T, path string) {
+			t.Helper()
+			if err := os.Truncate(path+"-wal", 0); err != nil {
+				t.Fatal(err)
+			}
+		}},
 		"killed, -wal is a link": {killed, func(t *testing.T, path string) {
 			t.Helper()
 			if err := errors.Join(os.Rename(path+"-wal", path+"-real"), os.Symlink(path+"-real", path+"-wal")); err != nil {
