@@ -49,7 +49,7 @@ type cuts struct {
 
 func newCuts(t *testing.T) *cuts {
 	t.Helper()
-	c := &cuts{rig: newRig(t), random: partPowerCut.random(), wanted: 1500, outcomes: make(map[cutOutcome]int)}
+	c := &cuts{rig: newRig(t), random: partPowerCut.random(), wanted: 400, outcomes: make(map[cutOutcome]int)}
 	if *campaignTime > 0 {
 		c.wanted = 20_000
 	}
