@@ -20,6 +20,8 @@ const (
 	journalSuffix = "-journal"
 	shmSuffix     = "-shm"
 	openingSuffix = "-opening" // names the -wal that an opening is about to empty and fill
+	keptSuffix    = "-kept"    // a second name of the -wal while SQLite connects
+	lastSuffix    = "-last"    // the last mark
 )
 
 // provenance is the row that says how the file was left.
@@ -123,13 +125,42 @@ func prepareWAL(path string, wal *file) (file, error) {
 		return file{}, err
 	}
 	note := path + openingSuffix
-	if err := os.WriteFile(note, []byte(made.String()), 0o600); err != nil {
-		return file{}, err
+	if !readOpening(path).is(made.identity) { // else it must not be gone while it is written again
+		if err := os.WriteFile(note, []byte(made.String()), 0o600); err != nil {
+			return file{}, err
+		}
 	}
 	if err := syncPath(note); err != nil {
 		return file{}, err
 	}
 	return made, syncPath(filepath.Dir(path))
+}
+
+// holdWAL gives the -wal a second name. A connection that fails before keepWAL copies the
+// -wal into the database as it closes, and removes it: all marks would be there, and yet
+// the next opening would be refused. Where there are no hard links it is as it is.
+func holdWAL(path string) { _ = os.Link(path+walSuffix, path+keptSuffix) }
+
+// freeWAL takes the second name away again; where it is the only one left, it becomes the
+// first. What it must say is for the provenance to check.
+func freeWAL(path string) error {
+	kept, err := lookup(path + keptSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	wal, err := lookup(path + walSuffix)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return os.Rename(path+keptSuffix, path+walSuffix)
+	case err != nil:
+		return err
+	case wal.device != kept.device || wal.inode != kept.inode:
+		return fmt.Errorf("%w: %s and %s are two files: %s", ErrSuspect, path+walSuffix, path+keptSuffix, wayOut)
+	}
+	return os.Remove(path + keptSuffix)
 }
 
 // readOpening reads the note of an opening that was interrupted. One that is
