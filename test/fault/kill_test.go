@@ -29,7 +29,7 @@ type campaign struct {
 // The windows in which a kill can fall. Each kill is counted in those of which
 // it left a witness: a signature in the card's log that nobody had got.
 const (
-	betweenSignatureAndCommit = "a signature was made and nobody got it: signed anew"         // the next life did not know it
+	betweenSignatureAndCommit = "a signature was made and nobody got it: signed anew"      // the next life did not know it
 	betweenCommitAndReply     = "a signature was stored and nobody got it: the stored one" // the next life released it without asking the card
 )
 

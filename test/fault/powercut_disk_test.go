@@ -19,6 +19,7 @@ type stepKind uint8
 
 const (
 	stepCreate     stepKind = iota // a new file under a name
+	stepLink                       // one more name of a file
 	stepUnlink                     // a name is taken away
 	stepWrite                      // into a file
 	stepTruncate                   // a file gets a size
@@ -30,7 +31,7 @@ const (
 )
 
 func (k stepKind) String() string {
-	return [...]string{"create", "unlink", "write", "truncate", "sync", "sync of the folder", "ratchet made", "key registered", "answer"}[k]
+	return [...]string{"create", "link", "unlink", "write", "truncate", "sync", "sync of the folder", "ratchet made", "key registered", "answer"}[k]
 }
 
 // diskStep is one step of a recording. Files go by number: the second file of a name is
@@ -38,7 +39,7 @@ func (k stepKind) String() string {
 type diskStep struct {
 	kind   stepKind
 	file   int
-	name   string              // of stepCreate and stepUnlink
+	name   string              // of stepCreate, stepLink and stepUnlink
 	offset int64               // of stepWrite; the size of stepTruncate
 	data   []byte              // of stepWrite
 	key    tezos.PublicKeyHash // of stepRegistered
@@ -74,6 +75,8 @@ func (d *cutDisk) do(o diskStep) {
 	switch o.kind {
 	case stepCreate:
 		d.files = append(d.files, cutContent{})
+		d.changes = append(d.changes, nameChange{name: o.name, file: o.file})
+	case stepLink:
 		d.changes = append(d.changes, nameChange{name: o.name, file: o.file})
 	case stepUnlink:
 		d.changes = append(d.changes, nameChange{name: o.name, file: noFile})

@@ -79,7 +79,7 @@ func (p *promises) with(o diskStep) *promises {
 		if old, ok := p.marks[slotOf(s.mark)]; !ok || isAbove(s.mark, old.mark) {
 			next.marks = withEntry(p.marks, slotOf(s.mark), s)
 		}
-	case stepCreate, stepUnlink, stepWrite, stepTruncate, stepSync, stepSyncNames:
+	case stepCreate, stepLink, stepUnlink, stepWrite, stepTruncate, stepSync, stepSyncNames:
 	}
 	return &next
 }

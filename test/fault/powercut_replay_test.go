@@ -23,6 +23,7 @@ type replay struct {
 	*recording
 	random  *rand.Rand
 	wanted  int // states that are chosen at random
+	thin    int // of the places one in so many is cut at
 	scratch string
 	ever    map[ratchet.Mark]toldSignature
 
@@ -50,7 +51,7 @@ type cutState struct {
 }
 
 func newReplay(r *recording, random *rand.Rand, wanted int, scratch string) *replay {
-	return &replay{recording: r, random: random, wanted: wanted, scratch: scratch, ever: r.everTold(), outcomes: make(map[cutOutcome]int)}
+	return &replay{recording: r, random: random, wanted: wanted, thin: 1, scratch: scratch, ever: r.everTold(), outcomes: make(map[cutOutcome]int)}
 }
 
 // run judges all states, on all processors.
@@ -101,10 +102,10 @@ func (r *replay) cutEverywhere(strict bool, states chan<- cutState) {
 
 // cutAt cuts in all ways at one place. In strict mode that is only of interest while a
 // name is not durable. A long -wal takes long to read: of its many alike steps every
-// tenth will do.
+// tenth will do, and of all places one in thin.
 func (r *replay) cutAt(disk *cutDisk, s cutState, synced, changed bool, each float64, states chan<- cutState) {
 	const long = 1 << 20
-	if disk.strict && len(disk.changes) == 0 || disk.size() > long && r.random.IntN(10) > 0 {
+	if disk.strict && len(disk.changes) == 0 || disk.size() > long && r.random.IntN(10) > 0 || r.random.IntN(r.thin) > 0 {
 		return
 	}
 	cut := func(f cutFate) {

@@ -8,9 +8,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"pawl/ratchet"
@@ -21,6 +23,7 @@ import (
 const (
 	ratchetName = "ratchet.db"
 	walName     = ratchetName + "-wal"
+	keptName    = ratchetName + "-kept" // of the -wal, for a moment
 )
 
 // lay makes the files of a snapshot in an empty folder. They are new ones, and the
@@ -28,26 +31,29 @@ const (
 // those of the new ones, in all places, and the checksums of a -wal are made good
 // where they were good.
 func (s snapshot) lay(folder string, identities []string) error {
-	for name := range s {
-		if err := os.WriteFile(filepath.Join(folder, name), nil, 0o600); err != nil {
-			return err
-		}
-	}
 	var rename []string
-	for _, name := range []string{ratchetName, walName} {
-		file, ok := s[name]
-		if !ok {
+	made := make(map[int]string) // by file
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		path := filepath.Join(folder, name)
+		if first, there := made[s[name].file]; there {
+			if err := os.Link(first, path); err != nil {
+				return err
+			}
 			continue
 		}
-		now, err := identityOf(filepath.Join(folder, name))
+		made[s[name].file] = path
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			return err
+		}
+		now, err := identityOf(path)
 		if err != nil {
 			return err
 		}
-		rename = append(rename, identities[file.file], now)
+		rename = append(rename, identities[s[name].file], now)
 	}
 	for name, file := range s {
 		data := renamed(file.data, rename)
-		if name == walName {
+		if name == walName || name == keptName {
 			data = renamedWAL(file.data, rename)
 		}
 		if err := os.WriteFile(filepath.Join(folder, name), data, 0o600); err != nil {

@@ -49,7 +49,7 @@ type cuts struct {
 
 func newCuts(t *testing.T) *cuts {
 	t.Helper()
-	c := &cuts{rig: newRig(t), random: partPowerCut.random(), wanted: 400, outcomes: make(map[cutOutcome]int)}
+	c := &cuts{rig: newRig(t), random: partPowerCut.random(), wanted: 1200, outcomes: make(map[cutOutcome]int)}
 	if *campaignTime > 0 {
 		c.wanted = 20_000
 	}
@@ -131,6 +131,9 @@ func (c *cuts) judge(t *testing.T, rec *recording) {
 		return
 	}
 	r := newReplay(rec, c.random, c.wanted, c.scratch)
+	if *campaignTime == 0 {
+		r.thin = 4
+	}
 	if err := r.run(); err != nil {
 		t.Fatal(err)
 	}

@@ -176,6 +176,8 @@ func (r *recorder) enter(thread int, regs *syscall.PtraceRegs) enteredCall {
 		return r.opening(r.path(thread, regs.Rdi), unix.O_CREAT|unix.O_TRUNC)
 	case unix.SYS_CLOSE:
 		delete(r.open, int(regs.Rdi)) // now: another thread may get the number before this one returns
+	case unix.SYS_LINKAT:
+		return r.linking(r.path(thread, regs.Rsi), r.path(thread, regs.R10))
 	case unix.SYS_UNLINK:
 		return r.unlinking(r.path(thread, regs.Rdi))
 	case unix.SYS_UNLINKAT:
@@ -236,7 +238,7 @@ func (r *recorder) strangeWith(regs *syscall.PtraceRegs) {
 // strange finds calls that may change the folder by other ways.
 func (r *recorder) strange(thread int, regs *syscall.PtraceRegs) {
 	switch regs.Orig_rax {
-	case unix.SYS_RENAME, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2, unix.SYS_LINK, unix.SYS_LINKAT, unix.SYS_SYMLINK, unix.SYS_SYMLINKAT,
+	case unix.SYS_RENAME, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2, unix.SYS_LINK, unix.SYS_SYMLINK, unix.SYS_SYMLINKAT,
 		unix.SYS_TRUNCATE, unix.SYS_MKNODAT, unix.SYS_OPENAT2:
 		for _, pointer := range []uint64{regs.Rdi, regs.Rsi, regs.Rdx, regs.R10} {
 			if _, ok := r.inFolder(r.path(thread, pointer)); ok {
@@ -284,6 +286,9 @@ func (r *recorder) opening(path string, flags int) enteredCall {
 	if path == "" {
 		r.fail(errors.New("the name of a file that is opened cannot be read"))
 	}
+	if path == r.folder && flags&unix.O_TMPFILE == unix.O_TMPFILE {
+		return enteredCall{} // a file without a name, of which nothing is left
+	}
 	if path == r.folder {
 		return enteredCall{func(fd int64) { r.open[int(fd)] = &tracedFile{file: theFolder} }, -1}
 	}
@@ -321,6 +326,24 @@ func (r *recorder) make(name string) (file int) {
 	r.names[name] = file
 	r.note(diskStep{kind: stepCreate, file: file, name: name})
 	return file
+}
+
+// linking: a name that was there already is none of these calls.
+func (r *recorder) linking(from, to string) enteredCall {
+	name, ok := r.inFolder(to)
+	if !ok {
+		return enteredCall{}
+	}
+	return enteredCall{func(int64) {
+		was, _ := r.inFolder(from)
+		file, there := r.names[was]
+		if !there {
+			r.fail(fmt.Errorf("%s is a second name of a file of another folder", name))
+			return
+		}
+		r.names[name] = file
+		r.note(diskStep{kind: stepLink, file: file, name: name})
+	}, 0}
 }
 
 func (r *recorder) unlinking(path string) enteredCall {
@@ -477,7 +500,13 @@ func (r *recorder) begin(must *promises, ever map[ratchet.Mark]toldSignature) er
 		if err != nil {
 			return err
 		}
-		file := r.make(e.Name())
+		file, there := r.known(e.Name())
+		if there {
+			r.names[e.Name()] = file
+			r.note(diskStep{kind: stepLink, file: file, name: e.Name()})
+			continue
+		}
+		file = r.make(e.Name())
 		r.note(diskStep{kind: stepWrite, file: file, data: data})
 		r.note(diskStep{kind: stepSync, file: file})
 	}
@@ -487,6 +516,14 @@ func (r *recorder) begin(must *promises, ever map[ratchet.Mark]toldSignature) er
 	}
 	r.seen.from, r.seen.before = len(r.seen.ops), ever
 	return r.broken
+}
+
+// known says whether a name is one more of a file that has one.
+func (r *recorder) known(name string) (file int, there bool) {
+	identity, err := identityOf(filepath.Join(r.folder, name))
+	r.fail(err)
+	file = slices.Index(r.seen.identities, identity)
+	return file, file >= 0
 }
 
 // length is how many steps there are.
