@@ -32,25 +32,37 @@ func (s *Server) healthz(c echo.Context) error {
 
 // readiness is the answer of /readyz.
 type readiness struct {
-	Ready bool                    `json:"ready"`
-	Keys  map[string]keyReadiness `json:"keys"`
+	Ready   bool                    `json:"ready"`
+	Keys    map[string]oneReadiness `json:"keys"`
+	Servers map[string]oneReadiness `json:"servers"`
 }
 
-type keyReadiness struct {
+// oneReadiness is that of a key, or of an HSM server: whether all keys can sign there.
+type oneReadiness struct {
 	Ready  bool   `json:"ready"`
 	Reason string `json:"reason,omitempty"`
 }
 
-// readyz is 200 when every key can sign, else 503.
+func readinessOf(err error) oneReadiness {
+	if err != nil {
+		return oneReadiness{Reason: err.Error()}
+	}
+	return oneReadiness{Ready: true}
+}
+
+// readyz is 200 when every key can sign, else 503. A server that is left out is
+// named, and no reason for a 503 as long as another has the keys.
 func (s *Server) readyz(c echo.Context) error {
-	state := readiness{Ready: s.signer.Err() == nil, Keys: make(map[string]keyReadiness)}
+	state := readiness{
+		Ready: s.signer.Err() == nil,
+		Keys:  make(map[string]oneReadiness), Servers: make(map[string]oneReadiness),
+	}
 	for hash, err := range s.signer.Readiness() {
-		key := keyReadiness{Ready: err == nil}
-		if err != nil {
-			key.Reason = err.Error()
-			state.Ready = false
-		}
-		state.Keys[hash.String()] = key
+		state.Ready = state.Ready && err == nil
+		state.Keys[hash.String()] = readinessOf(err)
+	}
+	for _, server := range s.signer.Servers() {
+		state.Servers[server.Address] = readinessOf(server.Err)
 	}
 	if !state.Ready {
 		return answer(c, http.StatusServiceUnavailable, state)

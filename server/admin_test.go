@@ -147,6 +147,71 @@ func TestReadinessFollowsTheCard(t *testing.T) {
 	t.Logf("ready %v after the card came back", rig.await(t, 200))
 }
 
+// TestServersAreNamed: with one of two HSM servers every key is ready, and the one that
+// is left out is named, with the reason.
+func TestServersAreNamed(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{twin: true})
+	ctx, cancel := context.WithCancel(t.Context())
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		rig.signer.Watch(ctx)
+	}()
+	defer func() {
+		cancel()
+		<-watched
+	}()
+	type one struct {
+		Ready  bool
+		Reason string
+	}
+	servers := func() (status int, servers map[string]one) {
+		got := do(t, "GET", rig.admin+"/readyz", "")
+		var state struct{ Servers map[string]one }
+		if err := json.Unmarshal([]byte(got.body), &state); err != nil {
+			t.Fatalf("readyz %q: %v", got.body, err)
+		}
+		return got.status, state.Servers
+	}
+	var before bool
+	for _, down := range []bool{false, true, false} {
+		switch {
+		case down:
+			rig.twin.stop()
+		case before:
+			rig.twin.start(t)
+		}
+		before = down
+		for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+			status, now := servers()
+			if len(now) != 2 {
+				t.Fatalf("servers %v, want two", now)
+			}
+			if status == 200 && now[rig.card.addr] == (one{Ready: true}) && now[rig.twin.addr].Ready != down {
+				if down != (now[rig.twin.addr].Reason != "") {
+					t.Errorf("down %v: %+v", down, now[rig.twin.addr])
+				}
+				break
+			}
+			if time.Since(start) > 20*time.Second {
+				t.Fatalf("down %v: %d %v; want 200 and the server's state", down, status, now)
+			}
+		}
+		metrics := do(t, "GET", rig.admin+"/metrics", "").body
+		for _, want := range []string{
+			`pawl_hsm_server_ready{server="` + rig.card.addr + `"} 1`,
+			`pawl_hsm_server_ready{server="` + rig.twin.addr + `"} ` + map[bool]string{true: "0", false: "1"}[down],
+			`pawl_hsm_server_tries_total{result="ok",server="` + rig.twin.addr + `"} 0`,
+			`pawl_hsm_server_tries_total{result="error",server="` + rig.twin.addr + `"} 0`,
+		} {
+			if !strings.Contains(metrics, "\n"+want+"\n") {
+				t.Errorf("down %v: metrics lack %s", down, want)
+			}
+		}
+	}
+}
+
 func TestFailedRatchetIsUnhealthy(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})

@@ -35,6 +35,7 @@ type setup struct {
 	slowDisk     time.Duration               // what each commit takes longer
 	wrap         func(signer.Key) signer.Key // what stands before a key of the card
 	extra        []signer.Key                // keys that no card has
+	twin         bool                        // a second HSM server has the keys of the card too
 }
 
 // rig is a server with a real signer, ratchet and card, listening on loopback.
@@ -45,7 +46,7 @@ type rig struct {
 	signer     *signer.Signer
 	db         *ratchet.DB
 	path       string // of the ratchet
-	card       *card
+	card, twin *card
 	log        *buffer
 	metrics    *server.Metrics
 	blobs      []grep11.Blob
@@ -104,6 +105,13 @@ func (r *rig) openSigner(t *testing.T, want setup) {
 	if want.policy == nil {
 		want.policy = &policy.Policy{Baking: true, Operations: []tezos.OperationKind{"transaction", "failing_noop"}}
 	}
+	var second *grep11.Client
+	if want.twin {
+		r.twin = startCard(t)
+		if second, err = grep11.Dial(grep11.Config{Address: r.twin.addr, Plaintext: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var entries []signer.Entry
 	add := func(key signer.Key) {
 		pk := key.PublicKey()
@@ -129,6 +137,13 @@ func (r *rig) openSigner(t *testing.T, want setup) {
 		}
 		r.blobs = append(r.blobs, made.Blob)
 		add(key)
+		if second != nil {
+			again, err := second.Key(made.PublicKey, made.Blob)
+			if err != nil {
+				t.Fatal(err)
+			}
+			entries[len(entries)-1].Others = []signer.Place{{Key: again, Server: second}}
+		}
 	}
 	for _, key := range want.extra {
 		add(key)

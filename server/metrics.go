@@ -139,6 +139,10 @@ var (
 		"Seconds until a certificate of the HSM connection ends.", []string{"name"}, nil)
 	droppedDesc = prometheus.NewDesc("pawl_dropped_signatures_total",
 		"Signatures that the HSM made and nobody got: the ratchet had one of the same bytes, refused, or failed.", nil, nil)
+	serverReadyDesc = prometheus.NewDesc("pawl_hsm_server_ready",
+		"1 when every key can sign at the HSM server.", []string{"server"}, nil)
+	triesDesc = prometheus.NewDesc("pawl_hsm_server_tries_total",
+		"Tries of signatures at the HSM server by result, ok or error.", []string{"server", "result"}, nil)
 	readyDesc = prometheus.NewDesc("pawl_key_ready", "1 when the key can sign.", []string{"pkh"}, nil)
 )
 
@@ -148,6 +152,8 @@ func (m keyCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- certificateDesc
 	ch <- droppedDesc
 	ch <- readyDesc
+	ch <- serverReadyDesc
+	ch <- triesDesc
 }
 
 // Collect sends the state of the keys as it is now.
@@ -166,10 +172,19 @@ func (m keyCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(certificateDesc, prometheus.GaugeValue, time.Until(end).Seconds(), name)
 	}
 	for hash, err := range s.Readiness() {
-		ready := 0.0
-		if err == nil {
-			ready = 1
-		}
-		ch <- prometheus.MustNewConstMetric(readyDesc, prometheus.GaugeValue, ready, hash.String())
+		ch <- prometheus.MustNewConstMetric(readyDesc, prometheus.GaugeValue, oneIfNil(err), hash.String())
 	}
+	for _, server := range s.Servers() {
+		ch <- prometheus.MustNewConstMetric(serverReadyDesc, prometheus.GaugeValue, oneIfNil(server.Err), server.Address)
+		ch <- prometheus.MustNewConstMetric(triesDesc, prometheus.CounterValue, float64(server.Signed), server.Address, "ok")
+		ch <- prometheus.MustNewConstMetric(triesDesc, prometheus.CounterValue, float64(server.Failed), server.Address, "error")
+	}
+}
+
+// oneIfNil is the value of a gauge that tells whether all is well.
+func oneIfNil(err error) float64 {
+	if err != nil {
+		return 0
+	}
+	return 1
 }

@@ -20,9 +20,12 @@ const maxConfigSize = 64 << 20
 // Config is a keys.json, parsed. Its paths are absolute or count from the
 // working folder.
 type Config struct {
-	// HSM is the GREP11 server of all keys: url, cert_path, key_path,
-	// cacert_path, server_name, dialect, max_in_flight.
+	// HSM is the GREP11 server of all keys, the first of url: url, cert_path,
+	// key_path, cacert_path, server_name, dialect, max_in_flight.
 	HSM grep11.Config
+	// OtherServers are the addresses of the further servers of url, which are
+	// reached like the first and hold the same keys.
+	OtherServers []string
 	// Keys are the entries of keys, in their order.
 	Keys []KeyConfig
 	// DB is the path of the ratchet of the keys without one of their own, or "".
@@ -138,18 +141,42 @@ func (p *parser) signerKind(v value) {
 	}
 }
 
-// url takes one address, alone or as a list of one.
+// maxServers bounds url: each server is asked every second.
+const maxServers = 16
+
+// url takes one address or a list of them.
 func (p *parser) url(v value) {
 	if !v.array {
 		p.cfg.HSM.Address = p.address(v)
 		return
 	}
+	var all []string
 	for _, item := range v.items {
-		p.cfg.HSM.Address = p.address(item)
+		address := p.address(item)
+		if address != "" && slices.Contains(all, address) {
+			p.invalid(item.path, "%q occurs twice", address)
+		}
+		all = append(all, address)
 	}
-	if len(v.items) != 1 {
-		p.unopenable(v.path, "has %d servers: name one", len(v.items))
+	switch n := len(all); {
+	case n == 0:
+		p.unopenable(v.path, "is an empty list: name a GREP11 server")
+	case n > maxServers:
+		p.invalid(v.path, "has %d servers: name at most %d", n, maxServers)
+	default:
+		p.cfg.HSM.Address, p.cfg.OtherServers = all[0], all[1:]
 	}
+}
+
+// Servers says how to reach each server of url, in its order.
+func (c *Config) Servers() []grep11.Config {
+	all := []grep11.Config{c.HSM}
+	for _, address := range c.OtherServers {
+		other := c.HSM
+		other.Address = address
+		all = append(all, other)
+	}
+	return all
 }
 
 func (p *parser) address(v value) string {
@@ -219,7 +246,7 @@ func (p *parser) complete() {
 }
 
 func (p *parser) require(name, text string) {
-	if text == "" {
+	if text == "" && !p.said(name) {
 		p.unopenable(name, "missing: the GREP11 server is reached with mutual TLS")
 	}
 }

@@ -1,6 +1,7 @@
 package signer_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -132,6 +133,9 @@ func TestParseRefuses(t *testing.T) {
 		{"one name in other case", []string{`"policy"`, `"Policy"`}, "Policy: unknown name"},
 		{"other signer", []string{`"grep11",`, `"local",`}, "signer: \"local\" does not exist"},
 		{"other ratchet", []string{`"db"`, `"chain_ratchet": "dynamodb", "db"`}, "chain_ratchet: \"dynamodb\" does not exist"},
+		{"server twice", []string{`"grep11.example:9876"`, `["a:1", "b:1", "a:1"]`}, `url[2]: "a:1" occurs twice`},
+		{"too many servers", []string{`"grep11.example:9876"`, `["a:1"` + manyServers() + `]`}, "url: has 17 servers: name at most 16"},
+		{"bad address in a list", []string{`"grep11.example:9876"`, `["a:1", "b"]`}, `url[1]: "b" is not host:port`},
 		{"url with a scheme", []string{`grep11.example:9876`, `https://grep11.example:9876`}, "has a scheme"},
 		{"url without a port", []string{`grep11.example:9876`, `grep11.example`}, "not host:port"},
 		{"url a number", []string{`"grep11.example:9876"`, `9876`}, "url: must be a string"},
@@ -198,7 +202,7 @@ func TestParseFindings(t *testing.T) {
 		want     string
 	}{
 		{"no url", []string{`"url": "grep11.example:9876",`, ``}, signer.Unopenable, "url: missing"},
-		{"two servers", []string{`"grep11.example:9876"`, `["a:1", "b:1"]`}, signer.Unopenable, "url: has 2 servers"},
+		{"no servers", []string{`"grep11.example:9876"`, `[]`}, signer.Unopenable, "url: is an empty list"},
 		{"no db", []string{`"db": "ratchet.db",`, ``}, signer.Unopenable, hash + ": has no db"},
 		{"blob too short", []string{sampleBlob("01"), "1234"}, signer.Unopenable, hash + ".secret_key: key blob"},
 		{"blob without marker", []string{"00011234", "00014321"}, signer.Unopenable, hash + ".secret_key: key blob"},
@@ -270,4 +274,37 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("Parse = %v, %v: a configuration and an error", cfg, err)
 		}
 	})
+}
+
+// manyServers are 16 items of a list.
+func manyServers() (list string) {
+	for port := range 16 {
+		list += fmt.Sprintf(`, "b:%d"`, port+1)
+	}
+	return list
+}
+
+func TestServersOfURL(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][]string{
+		`"a:1"`:                  {"a:1"},
+		`["a:1"]`:                {"a:1"},
+		`["a:1", "b:1", "b:2"]`:  {"a:1", "b:1", "b:2"},
+		`["10.0.0.1:9", "b:90"]`: {"10.0.0.1:9", "b:90"},
+	} {
+		cfg, findings, err := signer.Parse([]byte(sample(`"grep11.example:9876"`, text, `"signer"`, `"server_name": "hsm", "max_in_flight": 3, "signer"`)), ".")
+		if err != nil || len(findings) != 0 {
+			t.Fatalf("url %s: %v %v", text, err, findings)
+		}
+		var got []string
+		for _, server := range cfg.Servers() {
+			got = append(got, server.Address)
+			if server.CertPath != "client.pem" || server.ServerName != "hsm" || server.MaxInFlight != 3 {
+				t.Errorf("url %s: server %+v has not what the file says of all", text, server)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("url %s: servers %v, want %v", text, got, want)
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,6 +53,11 @@ func (r *report) invalid(path, format string, args ...any) { r.add(Invalid, path
 
 func (r *report) add(severity Severity, path, format string, args []any) {
 	r.findings = append(r.findings, Finding{severity, path, fmt.Sprintf(format, args...)})
+}
+
+// said is whether there is a finding of path already.
+func (r *report) said(path string) bool {
+	return slices.ContainsFunc(r.findings, func(f Finding) bool { return f.Path == path })
 }
 
 // worst returns an error with the first finding of at least the severity.

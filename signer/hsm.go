@@ -11,34 +11,70 @@ import (
 	"pawl/tezos"
 )
 
-// A signature has two tries of tryTimeout, with retryPause between them after a
-// transient fault, in which a server that was restarted is connected again. All
-// fit in the five seconds of a flight; a Tezos round lasts six and more.
+// A signature has two tries of tryTimeout. After a transient fault of the only server
+// that could sign there is retryPause between them, in which one that was restarted
+// is connected again. All fit in the five seconds of a flight; a Tezos round lasts six and more.
 const (
 	tryTimeout = 2 * time.Second
 	retryPause = time.Second
+	// leastTry is what a caller's deadline must leave for a second try: one that it cuts
+	// off would only make a good server look bad.
+	leastTry = 20 * time.Millisecond
 )
 
 // signVerified returns a signature of digest that verifies with the key's
-// public key. A transient fault of the HSM and a signature that does not
-// verify get one more try, with the same digest. Its errors are ErrHSM, or that
-// of a ctx that was canceled: a caller who left says nothing of the HSM.
+// public key. A transient fault of an HSM server and a signature that does not
+// verify get one more try, with the same digest and at another server if there is
+// one. Its errors are ErrHSM, or that of a ctx that was canceled: a caller who
+// left says nothing of the HSM.
 func (k *key) signVerified(ctx context.Context, digest tezos.Digest) (tezos.Signature, error) {
-	sig, err := k.try(ctx, digest)
-	switch {
-	case errors.Is(err, tezos.ErrBadSignature):
-		sig, err = k.try(ctx, digest)
-	case err != nil && grep11.Transient(err) && pause(ctx, retryPause):
-		sig, err = k.try(ctx, digest)
+	first := k.choose(nil)
+	sig, err := k.try(ctx, first, digest)
+	if err != nil {
+		if other := k.again(ctx, first, err); other != nil {
+			sig, err = k.try(ctx, other, digest)
+		}
 	}
 	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
 		return tezos.Signature{}, ctx.Err()
 	}
-	k.health.set(err)
 	if err != nil {
 		return tezos.Signature{}, fmt.Errorf("%w: %w", ErrHSM, err)
 	}
 	return sig, nil
+}
+
+// again is where the try that failed at first with err is made once more, or nil. A
+// refusal that is fatal to the key is final. One that only tells that the first
+// server is not one for the key is not, if the key has signed at another.
+func (k *key) again(ctx context.Context, first *place, err error) *place {
+	other := k.choose(first)
+	switch {
+	case !timeFor(ctx, leastTry):
+		return nil
+	case errors.Is(err, tezos.ErrBadSignature):
+		return other
+	case grep11.Unfit(err):
+		if other != first && other.standing() <= full {
+			return other
+		}
+		return nil
+	case !grep11.Transient(err):
+		return nil
+	case other != first && other.standing() <= doubtful:
+		return other
+	}
+	k.wake()
+	if !pause(ctx, retryPause) {
+		return nil
+	}
+	return k.choose(first)
+}
+
+// timeFor says whether ctx leaves so much time.
+func timeFor(ctx context.Context, d time.Duration) bool {
+	end, bounded := ctx.Deadline()
+	return ctx.Err() == nil && (!bounded || time.Until(end) > d)
 }
 
 // pause waits, and says whether ctx lets go on.
@@ -53,31 +89,35 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// try has one HSM call at a verified signature, and tells who watches.
-func (k *key) try(ctx context.Context, digest tezos.Digest) (tezos.Signature, error) {
+// try has one HSM call at a verified signature, and tells who watches. A caller who
+// left says nothing of the HSM.
+func (k *key) try(ctx context.Context, at *place, digest tezos.Digest) (tezos.Signature, error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	start := time.Now()
-	sig, err := k.callHSM(ctx, digest)
-	if k.options.OnSign != nil && !errors.Is(ctx.Err(), context.Canceled) {
-		k.options.OnSign(k.hash, time.Since(start), err)
+	sig, err := k.callHSM(ctx, at.Key, digest)
+	if !errors.Is(ctx.Err(), context.Canceled) {
+		at.tried(err)
+		if k.options.OnSign != nil {
+			k.options.OnSign(k.hash, time.Since(start), err)
+		}
 	}
 	if errors.Is(err, tezos.ErrBadSignature) {
-		k.options.Log.Error("bad signature from HSM", "pkh", k.hash.String(), "digest", digest.String(), "err", err)
+		k.options.Log.Error("bad signature from HSM", "pkh", k.hash.String(), "server", at.server.address(), "digest", digest.String(), "err", err)
 	}
 	return sig, err
 }
 
 // callHSM gets a signature that verifies. A panic is an error of this request: it
 // runs on a flight's goroutine, where it would end the daemon for every key.
-func (k *key) callHSM(ctx context.Context, digest tezos.Digest) (sig tezos.Signature, err error) {
+func (k *key) callHSM(ctx context.Context, at Key, digest tezos.Digest) (sig tezos.Signature, err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			k.options.Log.Error("panic while signing", "pkh", k.hash.String(), "panic", fmt.Sprint(value), "stack", string(debug.Stack()))
 			sig, err = tezos.Signature{}, errors.New("panic while signing: see the log")
 		}
 	}()
-	if sig, err = k.Key.Sign(ctx, digest); err != nil {
+	if sig, err = at.Sign(ctx, digest); err != nil {
 		return tezos.Signature{}, err
 	}
 	return sig, k.Key.PublicKey().Verify(digest, sig)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"pawl/policy"
@@ -31,11 +32,24 @@ type Entry struct {
 	Ratchet *ratchet.DB
 	// Server is the HSM server behind Key, watched for readiness.
 	Server *grep11.Client
+	// Others are the same key at further servers. A try goes to one of all of
+	// them in turn, and to a good one if there is any.
+	Others []Place
+	// WrappingKey names the master key that wraps the key's blob: a server that
+	// has another one is left out for all keys of it at once. Zero is unknown.
+	WrappingKey [16]byte
+}
+
+// Place is a key at one HSM server.
+type Place struct {
+	Key    Key
+	Server *grep11.Client
 }
 
 // Options say who is told what. Both may be left out.
 type Options struct {
-	// Log gets an error for each bad signature of the HSM.
+	// Log gets an error for each bad signature of the HSM, and a line when a
+	// server is left out or in use again.
 	Log *slog.Logger
 	// OnSign is told of each try of an HSM signature. It must be quick.
 	OnSign func(key tezos.PublicKeyHash, elapsed time.Duration, err error)
@@ -45,8 +59,10 @@ type Options struct {
 type Signer struct {
 	keys    map[tezos.PublicKeyHash]*key
 	dbs     []*ratchet.DB
-	servers []*grep11.Client
+	servers []*server
+	turn    atomic.Uint64 // of the servers, for the next try
 	locks   []*ratchet.KeyLock
+	log     *slog.Logger
 
 	certificates map[string]string // name in keys.json to path
 
@@ -61,7 +77,8 @@ type key struct {
 	Entry
 	hash       tezos.PublicKeyHash
 	options    Options
-	health     health
+	places     []*place
+	turn       *atomic.Uint64 // the signer's
 	operations queue
 }
 
@@ -71,6 +88,7 @@ func New(entries []Entry, options Options) (*Signer, error) {
 		options.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Signer{
+		log:    options.Log,
 		keys:   make(map[tezos.PublicKeyHash]*key, len(entries)),
 		failed: make(chan struct{}),
 		closed: make(chan struct{}),
@@ -80,9 +98,12 @@ func New(entries []Entry, options Options) (*Signer, error) {
 		if _, double := s.keys[hash]; double {
 			return nil, fmt.Errorf("key %v is configured twice", hash)
 		}
-		s.keys[hash] = &key{Entry: e, hash: hash, options: options, operations: newQueue()}
+		k := &key{Entry: e, hash: hash, options: options, turn: &s.turn, operations: newQueue()}
+		for _, p := range append([]Place{{e.Key, e.Server}}, e.Others...) {
+			s.settle(k, p)
+		}
+		s.keys[hash] = k
 		s.dbs = appendNew(s.dbs, e.Ratchet)
-		s.servers = appendNew(s.servers, e.Server)
 	}
 	for _, db := range s.dbs {
 		go s.relayFailure(db)
@@ -140,7 +161,7 @@ func (s *Signer) Close() error {
 			errs = append(errs, db.Close())
 		}
 		for _, server := range s.servers {
-			errs = append(errs, server.Close())
+			errs = append(errs, server.client.Close())
 		}
 		for _, lock := range s.locks {
 			errs = append(errs, lock.Close())

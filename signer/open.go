@@ -24,7 +24,7 @@ type OpenOptions struct {
 }
 
 // Open opens what cfg points at (key blobs, certificates, ratchets), takes the
-// key locks of this host, and connects to the HSM in the background. The
+// key locks of this host, and connects to the HSM servers in the background. The
 // findings are those of Parse and one for each missing file and bad blob; the
 // error is nil unless one of them refuses the start. A key that may bake and is registered
 // for no chain refuses it too.
@@ -49,12 +49,12 @@ func Open(ctx context.Context, cfg *Config, opts OpenOptions) (*Signer, []Findin
 // opener holds what is open so far.
 type opener struct {
 	report
-	cfg    Config
-	opts   OpenOptions
-	paths  []string // of dbs
-	dbs    []*ratchet.DB
-	locks  []*ratchet.KeyLock
-	server *grep11.Client
+	cfg     Config
+	opts    OpenOptions
+	paths   []string // of dbs
+	dbs     []*ratchet.DB
+	locks   []*ratchet.KeyLock
+	servers []*grep11.Client
 }
 
 // files checks what the configuration points at, without changing anything.
@@ -112,9 +112,12 @@ func (o *opener) blobFile(key *KeyConfig) {
 }
 
 func (o *opener) open(ctx context.Context) (*Signer, error) {
-	var err error
-	if o.server, err = grep11.Dial(o.cfg.HSM); err != nil {
-		return nil, err
+	for _, server := range o.cfg.Servers() {
+		client, err := grep11.Dial(server)
+		if err != nil {
+			return nil, err
+		}
+		o.servers = append(o.servers, client)
 	}
 	entries := make([]Entry, 0, len(o.cfg.Keys))
 	for _, key := range o.cfg.Keys {
@@ -146,8 +149,28 @@ func (o *opener) entry(ctx context.Context, key KeyConfig) (Entry, error) {
 		return Entry{}, err
 	}
 	o.locks = append(o.locks, lock)
-	hsmKey, err := o.server.Key(key.PublicKey, key.Blob)
-	return Entry{Key: hsmKey, Policy: key.Policy, Ratchet: db, Server: o.server}, err
+	places, err := o.places(key)
+	if err != nil {
+		return Entry{}, err
+	}
+	header, err := key.Blob.Header()
+	return Entry{
+		Key: places[0].Key, Policy: key.Policy, Ratchet: db, Server: places[0].Server, Others: places[1:],
+		WrappingKey: header.WrappingKeyID,
+	}, err
+}
+
+// places are the key at each server.
+func (o *opener) places(key KeyConfig) ([]Place, error) {
+	places := make([]Place, 0, len(o.servers))
+	for _, server := range o.servers {
+		hsmKey, err := server.Key(key.PublicKey, key.Blob)
+		if err != nil {
+			return nil, err
+		}
+		places = append(places, Place{hsmKey, server})
+	}
+	return places, nil
 }
 
 // ratchet opens each file once, whatever paths lead to it.
@@ -205,8 +228,8 @@ func (o *opener) checkRegistrations(ctx context.Context, entries []Entry) error 
 // undo closes what is open when the start is refused.
 func (o *opener) undo() error {
 	var errs []error
-	if o.server != nil {
-		errs = append(errs, o.server.Close())
+	for _, server := range o.servers {
+		errs = append(errs, server.Close())
 	}
 	for _, db := range o.dbs {
 		errs = append(errs, db.Close())

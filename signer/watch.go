@@ -25,7 +25,7 @@ const (
 // errNotProbed is the state of a key that has signed nothing yet.
 var errNotProbed = errors.New("no probe signature yet")
 
-// health is whether a key can sign, as its last signature told.
+// health is whether a key can sign at a server, as its last signature there told.
 type health struct {
 	mu     sync.Mutex
 	proven bool
@@ -67,19 +67,38 @@ func (h *health) err() error {
 }
 
 // Readiness says for each key whether it can sign now: nil, or why not. A key
-// needs an HSM that signs and a ratchet that takes marks.
+// needs an HSM server that signs and a ratchet that takes marks.
 func (s *Signer) Readiness() map[tezos.PublicKeyHash]error {
 	ready := make(map[tezos.PublicKeyHash]error, len(s.keys))
 	failure := s.Err()
 	for hash, key := range s.keys {
-		ready[hash] = cmp.Or(failure, key.Ratchet.Trouble(), key.health.err())
+		ready[hash] = cmp.Or(failure, key.Ratchet.Trouble(), key.ready())
 	}
 	return ready
 }
 
-// Watch keeps Readiness true until ctx is done: every second it asks each
-// server, each key that is not known to be good for a probe signature, and each
-// ratchet in trouble for a probe write. They are apart, for one that hangs must
+// ready is nil when the key can sign at a server, else why it cannot at any.
+func (k *key) ready() (err error) {
+	for _, p := range k.places {
+		fault := p.err()
+		switch {
+		case fault == nil:
+			return nil
+		case len(k.places) == 1:
+			return fault
+		case err == nil:
+			err = fmt.Errorf("%s: %w", p.server.address(), fault)
+		default:
+			err = fmt.Errorf("%w; %s: %w", err, p.server.address(), fault)
+		}
+	}
+	return err
+}
+
+// Watch keeps Readiness and Servers true until ctx is done: every second it asks
+// each server for its mechanisms and for a probe signature of each key that is not
+// known to be good there, has it take up certificates that were renewed, and asks
+// each ratchet in trouble for a probe write. They are apart, for one that hangs must
 // not hide another.
 func (s *Signer) Watch(ctx context.Context) {
 	var loops sync.WaitGroup
@@ -87,15 +106,13 @@ func (s *Signer) Watch(ctx context.Context) {
 		loops.Go(func() { everySecond(ctx, func() { probeRatchet(ctx, db) }) })
 	}
 	for _, server := range s.servers {
-		var keys []*key
-		for _, key := range s.keys {
-			if key.Server == server {
-				keys = append(keys, key)
-			}
-		}
-		loops.Go(func() { everySecond(ctx, func() { askServer(ctx, server, keys) }) })
-		loops.Go(func() { everySecond(ctx, func() { probeKeys(ctx, keys) }) })
+		reload := s.reloader(server)
+		loops.Go(func() { everySecond(ctx, func() { server.ask(ctx) }) })
+		loops.Go(func() { everySecond(ctx, func() { server.probe(ctx) }) })
+		loops.Go(func() { everySecond(ctx, func() { reload(ctx) }) })
 	}
+	tell := s.serverTeller(s.tellServer)
+	loops.Go(func() { everySecond(ctx, tell) })
 	loops.Wait()
 }
 
@@ -111,21 +128,62 @@ func everySecond(ctx context.Context, do func()) {
 	}
 }
 
-// askServer marks the keys of a server that does not answer, not even with a
-// signature: one that tells no mechanisms may sign all the same.
-func askServer(ctx context.Context, server *grep11.Client, keys []*key) {
+// ask learns the mechanisms of a server, and marks the keys of one that does not
+// answer, not even with a signature: one that tells no mechanisms may sign all the same.
+func (s *server) ask(ctx context.Context) {
 	within, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	err := server.Ping(within)
+	list, err := s.client.Mechanisms(within)
 	if err == nil {
+		s.learn(list)
 		return
 	}
-	ready := slices.IndexFunc(keys, func(k *key) bool { return k.health.err() == nil })
-	if ready < 0 || keys[ready].probe(ctx) == nil {
+	ready := slices.IndexFunc(s.places, func(p *place) bool { return p.health.err() == nil })
+	if ready < 0 || s.places[ready].probe(ctx) == nil {
 		return
 	}
-	for _, key := range keys {
-		key.health.set(err)
+	for _, p := range s.places {
+		p.health.set(err)
+	}
+}
+
+// learn notes which kinds of keys a mechanism list has nothing for.
+func (s *server) learn(list []uint64) {
+	lacks := make(map[tezos.KeyKind]error)
+	for _, p := range s.places {
+		kind := p.key.hash.Kind()
+		if _, known := lacks[kind]; !known {
+			lacks[kind] = grep11.Lacks(list, kind)
+		}
+	}
+	s.lacks.Store(&lacks)
+}
+
+// tellServer logs that a server is left out, or is not any more.
+func (s *Signer) tellServer(address string, err error) {
+	if err != nil {
+		s.log.Warn("HSM server left out", "server", address, "err", err)
+		return
+	}
+	s.log.Info("HSM server in use", "server", address)
+}
+
+// reloader has a server's connection take up renewed certificates, and logs that it
+// did, or why it cannot, once.
+func (s *Signer) reloader(server *server) func(context.Context) {
+	var told string
+	return func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+		defer cancel()
+		moved, err := server.client.Reload(ctx)
+		switch {
+		case moved:
+			told = ""
+			s.log.Info("certificates renewed", "server", server.address())
+		case err != nil && err.Error() != told && !errors.Is(ctx.Err(), context.Canceled):
+			told = err.Error()
+			s.log.Warn("certificates not renewed, the old connection goes on", "server", server.address(), "err", err)
+		}
 	}
 }
 
@@ -141,34 +199,54 @@ func probeRatchet(ctx context.Context, db *ratchet.DB) {
 // default, so that signatures find a place.
 const maxProbes = 4
 
-// probeKeys asks the keys that are not known to be good for a signature.
-func probeKeys(ctx context.Context, keys []*key) {
+// probe asks the keys that are not known to be good for a signature. Of those whose
+// master key the server was found not to have, one stands for all.
+func (s *server) probe(ctx context.Context) {
 	var probes sync.WaitGroup
 	defer probes.Wait()
 	places := make(chan struct{}, maxProbes)
-	for _, key := range keys {
-		if key.health.err() == nil {
+	other := make(map[[16]byte]bool) // master keys that the server has not: asked in this round
+	for _, p := range s.places {
+		err := p.err()
+		if err == nil || s.lack(p.key) != nil {
 			continue
+		}
+		if len(p.key.places) > 1 && otherMasterKey(err) && p.key.WrappingKey != [16]byte{} {
+			if _, asked := other[p.key.WrappingKey]; !asked {
+				p.record(ctx)
+				other[p.key.WrappingKey] = otherMasterKey(p.health.err())
+				continue
+			}
+			if other[p.key.WrappingKey] {
+				continue
+			}
 		}
 		places <- struct{}{}
 		probes.Go(func() {
-			set := key.health.since()
-			set(key.probe(ctx))
+			p.record(ctx)
 			<-places
 		})
 	}
 }
 
+// record probes, and notes the outcome unless a signature has overtaken it.
+func (p *place) record(ctx context.Context) {
+	set := p.health.since()
+	err := p.probe(ctx)
+	set(err)
+	p.spread(err)
+}
+
 // probe signs a random digest, which is that of no payload, and verifies the
 // signature, which goes nowhere.
-func (k *key) probe(ctx context.Context) error {
+func (p *place) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	var digest tezos.Digest
 	if _, err := rand.Read(digest[:]); err != nil {
 		return err
 	}
-	if _, err := k.callHSM(ctx, digest); err != nil {
+	if _, err := p.key.callHSM(ctx, p.Key, digest); err != nil {
 		return fmt.Errorf("probe signature: %w", err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,37 +16,59 @@ import (
 
 const connectionFile = "./credential.yaml"
 
-// connection is the GREP11 server of createtezoskey: that of config when it is
-// named, else that of ./credential.yaml, else that of ./keys.json.
-func connection(config string) (grep11.Config, error) {
+// connection is the GREP11 servers of createtezoskey: those of config when it is
+// named, else that of ./credential.yaml, else those of ./keys.json.
+func connection(config string) ([]grep11.Config, error) {
 	if config != "" {
 		return connectionOf(config)
 	}
 	data, err := os.ReadFile(connectionFile)
 	switch {
 	case err == nil:
-		return parseCredential(data, filepath.Dir(connectionFile))
+		server, err := parseCredential(data, filepath.Dir(connectionFile))
+		return []grep11.Config{server}, err
 	case !errors.Is(err, fs.ErrNotExist):
-		return grep11.Config{}, err
+		return nil, err
 	}
 	if _, err := os.Stat(defaultConfig); errors.Is(err, fs.ErrNotExist) {
-		return grep11.Config{}, withHint(errors.New("no GREP11 server is named"),
+		return nil, withHint(errors.New("no GREP11 server is named"),
 			"name one in %s or %s, or use --config", connectionFile, defaultConfig)
 	}
 	return connectionOf(defaultConfig)
 }
 
-// connectionOf is the GREP11 server of a keys.json.
-func connectionOf(path string) (grep11.Config, error) {
+// connectionOf is the GREP11 servers of a keys.json.
+func connectionOf(path string) ([]grep11.Config, error) {
 	cfg, err := loadConfig(path)
 	if err != nil {
-		return grep11.Config{}, err
+		return nil, err
 	}
 	hsm := cfg.HSM
 	if hsm.Address == "" || hsm.CertPath == "" || hsm.KeyPath == "" || hsm.CACertPath == "" {
-		return grep11.Config{}, fmt.Errorf("%s: needs url, cert_path, key_path and cacert_path", path)
+		return nil, fmt.Errorf("%s: needs url, cert_path, key_path and cacert_path", path)
 	}
-	return hsm, nil
+	return cfg.Servers(), nil
+}
+
+// dialFirst connects to the first server that answers. With one server it does
+// not wait: the first call tells more.
+func dialFirst(ctx context.Context, servers []grep11.Config) (*grep11.Client, error) {
+	var silent []string
+	for _, server := range servers {
+		client, err := grep11.Dial(server)
+		if err != nil {
+			return nil, err
+		}
+		if len(servers) == 1 {
+			return client, nil
+		}
+		if err = client.Ping(ctx); err == nil {
+			return client, nil
+		}
+		silent = append(silent, fmt.Sprintf("%s: %v", server.Address, err))
+		_ = client.Close()
+	}
+	return nil, fmt.Errorf("no GREP11 server answers: %s", strings.Join(silent, "; "))
 }
 
 // parseCredential reads credential.yaml: one `name: value` a line, of the names

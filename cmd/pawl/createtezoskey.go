@@ -21,7 +21,7 @@ const keyTimeout = 30 * time.Second
 type createTezosKeyCmd struct {
 	Kind        string `arg:"" enum:"tz1,tz2,tz3" help:"tz1 (Ed25519), tz2 (secp256k1) or tz3 (P-256)."`
 	Dir         string `default:"." placeholder:"DIR" help:"Folder of the files <hash>.sk.hex and <hash>.der (default: the working folder)."`
-	Config      string `placeholder:"FILE" help:"keys.json that names the GREP11 server (default: ./credential.yaml, else ./keys.json)."`
+	Config      string `placeholder:"FILE" help:"keys.json that names the GREP11 servers (default: ./credential.yaml, else ./keys.json)."`
 	Add         bool   `help:"Add the key to keys.json and register it in the ratchet as never used. A running daemon must be stopped first."`
 	Extractable bool   `help:"Make a key that can leave the HSM. Not advised."`
 }
@@ -50,7 +50,7 @@ func (c *createTezosKeyCmd) run(ctx context.Context, s *streams) (err error) {
 	if c.Add && c.Config == "" {
 		c.Config = defaultConfig // the server of the file that the key is added to
 	}
-	server, err := connection(c.Config)
+	servers, err := connection(c.Config)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (c *createTezosKeyCmd) run(ctx context.Context, s *streams) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, add.close()) }()
-	key, err := newKey(ctx, server, kind, c.Extractable)
+	key, err := newKey(ctx, servers, kind, c.Extractable)
 	if err != nil {
 		return err
 	}
@@ -91,11 +91,12 @@ func writable(dir string) error {
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
-// newKey makes a key in the HSM and has it sign a random digest.
-func newKey(ctx context.Context, server grep11.Config, kind tezos.KeyKind, extractable bool) (grep11.Generated, error) {
+// newKey makes a key in the HSM and has it sign a random digest. Of several servers
+// it is the first one that answers: they have one master key.
+func newKey(ctx context.Context, servers []grep11.Config, kind tezos.KeyKind, extractable bool) (grep11.Generated, error) {
 	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
 	defer cancel()
-	client, err := grep11.Dial(server)
+	client, err := dialFirst(ctx, servers)
 	if err != nil {
 		return grep11.Generated{}, err
 	}

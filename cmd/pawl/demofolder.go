@@ -142,7 +142,7 @@ func demoKeys(ctx context.Context, dir string) (keys []grep11.Generated, err err
 		CACertPath: filepath.Join(dir, "ca.pem"),
 	}
 	for _, kind := range []tezos.KeyKind{tezos.Ed25519, tezos.Secp256k1, tezos.P256} {
-		key, err := newKey(ctx, server, kind, false)
+		key, err := newKey(ctx, []grep11.Config{server}, kind, false)
 		if err != nil {
 			return nil, err
 		}

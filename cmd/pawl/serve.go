@@ -14,7 +14,7 @@ import (
 )
 
 type serveCmd struct {
-	Config       string `default:"./keys.json" placeholder:"FILE" help:"Keys, their policies, their ratchet and the GREP11 server (default: ${default})."`
+	Config       string `default:"./keys.json" placeholder:"FILE" help:"Keys, their policies, their ratchet and the GREP11 servers (default: ${default})."`
 	Listen       string `default:"127.0.0.1:6732" placeholder:"ADDR" help:"Address to serve octez-client and octez-baker on (default: ${default}). One that is not loopback needs --tls-client-ca, authorized_keys in keys.json, or --behind-tunnel."`
 	Admin        string `default:"127.0.0.1:9732" placeholder:"ADDR" help:"Address of /healthz, /readyz, /metrics and /ratchet (default: ${default}). It only reads and has no guard: keep it on loopback."`
 	TLSCert      string `name:"tls-cert" and:"tls" placeholder:"FILE" help:"PEM certificate: serve HTTPS instead of HTTP."`
@@ -22,7 +22,7 @@ type serveCmd struct {
 	TLSClientCA  string `name:"tls-client-ca" placeholder:"FILE" help:"PEM certificates: only clients with a certificate of one of these are served."`
 	BehindTunnel bool   `help:"Serve an address that is not loopback without a guard: a tunnel or a firewall keeps strangers away."`
 
-	hsm string // address of the GREP11 server, instead of that of keys.json
+	hsm string // address of the GREP11 server, instead of those of keys.json
 }
 
 // Validate finds flags that say nothing without another one.
@@ -76,7 +76,7 @@ func openDaemon(ctx context.Context, log *slog.Logger, c *serveCmd) (opened *dae
 		return nil, withHint(fmt.Errorf("%s has no keys", c.Config), "make one with pawl createtezoskey --add")
 	}
 	if c.hsm != "" {
-		cfg.HSM.Address = c.hsm
+		cfg.HSM.Address, cfg.OtherServers = c.hsm, nil
 	}
 	d := &daemon{log: log}
 	defer func() {

@@ -2,7 +2,6 @@ package grep11
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
@@ -63,8 +63,8 @@ func ParseDialect(s string) (Dialect, error) {
 type Config struct {
 	Address string // host:port
 
-	// PEM files of mutual TLS, required. They are read again at each handshake, so a
-	// renewed certificate is used from the next connection on.
+	// PEM files of mutual TLS, required. They are read again at each handshake, and
+	// Reload moves to a new connection when one of them has changed.
 	CertPath, KeyPath, CACertPath string
 
 	ServerName  string  // name in the server's certificate; default the host of Address
@@ -75,8 +75,9 @@ type Config struct {
 
 // Client is one long-lived connection to one server, safe for concurrent use.
 type Client struct {
-	conn     *grpc.ClientConn
-	crypto   pb.CryptoClient
+	cfg      Config
+	line     *line
+	crypto   pb.CryptoClient // over line
 	dialect  Dialect
 	inFlight chan struct{}
 }
@@ -94,13 +95,16 @@ func Dial(cfg Config) (*Client, error) {
 	if cfg.MaxInFlight == 0 {
 		cfg.MaxInFlight = defaultMaxInFlight
 	}
+	files := stampOf(cfg) // before they are read
 	conn, err := connect(cfg)
 	if err != nil {
 		return nil, err
 	}
+	line := newLine(conn, files)
 	return &Client{
-		conn:     conn,
-		crypto:   pb.NewCryptoClient(conn),
+		cfg:      cfg,
+		line:     line,
+		crypto:   pb.NewCryptoClient(line),
 		dialect:  dialect,
 		inFlight: make(chan struct{}, cfg.MaxInFlight),
 	}, nil
@@ -156,19 +160,31 @@ func hostOf(address string) (string, error) {
 	return host, nil
 }
 
+// Address is the host:port that the client was given.
+func (c *Client) Address() string { return c.cfg.Address }
+
 // Ping asks for the mechanism list: nil when the server and its card answer.
 func (c *Client) Ping(ctx context.Context) error {
-	_, err := callNow(ctx, "GetMechanismList", c.crypto.GetMechanismList, &pb.GetMechanismListRequest{})
+	_, err := c.Mechanisms(ctx)
 	return err
 }
 
-// Close ends the connection; calls in flight fail.
-func (c *Client) Close() error {
-	if err := c.conn.Close(); err != nil {
-		return errors.New("grep11 client closed twice")
-	}
-	return nil
+// Connected says whether the connection stands: a call begins at once.
+func (c *Client) Connected() bool { return c.line.now.Load().GetState() == connectivity.Ready }
+
+// Wake begins to connect at once where the last attempt failed, instead of waiting for
+// the next one.
+func (c *Client) Wake() {
+	conn := c.line.now.Load()
+	conn.ResetConnectBackoff()
+	conn.Connect()
 }
+
+// Full says whether a call would wait for its turn.
+func (c *Client) Full() bool { return len(c.inFlight) == cap(c.inFlight) }
+
+// Close ends the connection; calls in flight fail.
+func (c *Client) Close() error { return c.line.close() }
 
 // call makes one RPC: it waits for its turn within ctx, then callNow.
 func call[Request, Response any](

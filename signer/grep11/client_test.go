@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -382,5 +383,30 @@ func TestKeepaliveIsWhatServersAllow(t *testing.T) {
 	t.Parallel()
 	if grep11.KeepaliveTime != 5*time.Minute {
 		t.Errorf("keepalive every %v, want 5 minutes", grep11.KeepaliveTime)
+	}
+}
+
+func TestLacks(t *testing.T) {
+	t.Parallel()
+	all := []tezos.KeyKind{tezos.Ed25519, tezos.Secp256k1, tezos.P256}
+	for name, test := range map[string]struct {
+		list  []uint64
+		lacks []tezos.KeyKind
+		want  string
+	}{
+		"nothing told": {nil, nil, ""},
+		"both":         {[]uint64{grep11.MechRSAPKCS, grep11.MechIBMEd25519SHA512, grep11.MechECDSA}, nil, ""},
+		"no ECDSA":     {[]uint64{grep11.MechIBMEd25519SHA512, grep11.MechECDSASHA256}, []tezos.KeyKind{tezos.Secp256k1, tezos.P256}, "CKM_ECDSA (0x1041)"},
+		"no Ed25519":   {[]uint64{grep11.MechECDSA}, []tezos.KeyKind{tezos.Ed25519}, "CKM_IBM_ED25519_SHA512 (0x8001001c), with which tz1 keys"},
+	} {
+		for _, kind := range all {
+			err := grep11.Lacks(test.list, kind)
+			if (err != nil) != slices.Contains(test.lacks, kind) {
+				t.Errorf("%s, %v: %v", name, kind, err)
+			}
+			if err != nil && (!grep11.Unfit(err) || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("%s, %v: %v, unfit %v; want %s", name, kind, err, grep11.Unfit(err), test.want)
+			}
+		}
 	}
 }

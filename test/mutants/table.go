@@ -4,7 +4,7 @@ package main
 func sabotages() []sabotage {
 	var all []sabotage
 	for _, group := range [][]sabotage{
-		parser(), policies(), watermark(), registration(), flights(), commits(), files(), locks(), signing(), faults(), delays(), secrets(),
+		parser(), policies(), watermark(), registration(), flights(), commits(), files(), locks(), signing(), faults(), delays(), servers(), secrets(),
 	} {
 		all = append(all, group...)
 	}
@@ -383,8 +383,8 @@ func faults() []sabotage {
 		{
 			name: "probe-not-verified",
 			file: "signer/watch.go",
-			old:  "\tif _, err := k.callHSM(ctx, digest); err != nil {",
-			new:  "\tif _, err := k.Key.Sign(ctx, digest); err != nil {",
+			old:  "\tif _, err := p.key.callHSM(ctx, p.Key, digest); err != nil {",
+			new:  "\tif _, err := p.Sign(ctx, digest); err != nil {",
 			pkg:  "./signer", test: "TestBadProbeIsNotReady",
 		},
 		{
@@ -441,6 +441,39 @@ func delays() []sabotage {
 			old:  "\t\tgrpc.WithStaticStreamWindowSize(window),",
 			new:  "",
 			pkg:  "./signer/grep11/softcard", test: "TestNoPings",
+		},
+	}
+}
+
+func servers() []sabotage {
+	return []sabotage{
+		{
+			name: "second-try-at-the-same-server",
+			file: "signer/hsm.go",
+			old:  "\tother := k.choose(first)\n",
+			new:  "\tother := first\n",
+			pkg:  "./signer", test: "TestRetryOnAnotherServer",
+		},
+		{
+			name: "fatal-refusal-tried-again",
+			file: "signer/hsm.go",
+			old:  "\tcase !grep11.Transient(err):\n",
+			new:  "\tcase err == nil:\n",
+			pkg:  "./signer", test: "TestRetryOnAnotherServer",
+		},
+		{
+			name: "server-without-mechanism-used",
+			file: "signer/watch.go",
+			old:  "\t\ts.learn(list)\n",
+			new:  "\t\t_ = list\n",
+			pkg:  "./signer", test: "TestServerWithoutMechanism",
+		},
+		{
+			name: "unproven-certificates-used",
+			file: "signer/grep11/reload.go",
+			old:  "\tif err := stands(ctx, conn); err != nil {",
+			new:  "\tif err := stands(ctx, conn); err != nil && ctx == nil {",
+			pkg:  "./signer/grep11", test: "TestReloadKeepsTheOldConnection",
 		},
 	}
 }

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"pawl/signer/grep11"
+	"pawl/signer/grep11/softcard"
+	"pawl/tezos"
+)
+
+// TestKeyIsMadeAtTheFirstServerThatAnswers: a server that is down is passed over, and
+// when all are, each is named.
+func TestKeyIsMadeAtTheFirstServerThatAnswers(t *testing.T) {
+	t.Parallel()
+	dir := softcard.Dir(filepath.Join(t.TempDir(), "card"))
+	if _, err := dir.Init(); err != nil {
+		t.Fatal(err)
+	}
+	var servers []grep11.Config
+	var made [3]*softcard.Fault // counts
+	for i := range made {
+		ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		servers = append(servers, grep11.Config{
+			Address: ln.Addr().String(), CertPath: filepath.Join(string(dir), "client.pem"),
+			KeyPath: filepath.Join(string(dir), "client-key.pem"), CACertPath: filepath.Join(string(dir), "ca.pem"),
+		})
+		if i == 0 {
+			_ = ln.Close() // this one is down
+			continue
+		}
+		card, err := softcard.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made[i] = &softcard.Fault{Call: "GenerateKeyPair", Delay: 1}
+		card.SetFaults(made[i])
+		ctx, cancel := context.WithCancel(context.Background())
+		t.Cleanup(cancel)
+		go func() { _ = card.Serve(ctx, ln, dir, false) }()
+	}
+	key, err := newKey(t.Context(), servers, tezos.P256, false)
+	if err != nil || key.PublicKey.Kind() != tezos.P256 {
+		t.Errorf("newKey: %v, %v", key.PublicKey, err)
+	}
+	if made[1].Hits() != 1 || made[2].Hits() != 0 {
+		t.Errorf("the servers made %d and %d keys, want 1 and 0", made[1].Hits(), made[2].Hits())
+	}
+	down := []grep11.Config{servers[0], servers[0]}
+	_, err = newKey(t.Context(), down, tezos.P256, false)
+	if err == nil || strings.Count(err.Error(), servers[0].Address+": GetMechanismList: Unavailable") != 2 || strings.Contains(err.Error(), "\n") {
+		t.Errorf("all down: %v; want each named on one line", err)
+	}
+}

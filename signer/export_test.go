@@ -1,0 +1,13 @@
+package signer
+
+import (
+	"slices"
+
+	"pawl/tezos"
+)
+
+// ChooseAfter is at which server of a key a second try would be, after one at before.
+func (s *Signer) ChooseAfter(hash tezos.PublicKeyHash, before int) int {
+	k := s.keys[hash]
+	return slices.Index(k.places, k.choose(k.places[before]))
+}
