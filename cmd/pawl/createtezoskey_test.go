@@ -34,6 +34,8 @@ type faultyCard struct {
 	generate func(*pb.GenerateKeyPairResponse) error
 	sign     func(*pb.SignSingleResponse)
 	hold     func(*pb.SignSingleRequest)
+	refuse   map[string]error // by the call
+	unwrap   func(*pb.UnwrapKeyResponse)
 }
 
 func (f *faultyCard) GenerateKeyPair(ctx context.Context, req *pb.GenerateKeyPairRequest) (*pb.GenerateKeyPairResponse, error) {
