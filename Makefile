@@ -13,7 +13,7 @@ export GOFLAGS += -trimpath
 # on a file system with a journal that is half as much writing.
 export CGO_CFLAGS := -O2 -g -DHAVE_FDATASYNC=1
 
-.PHONY: build run test race fuzz bench bench-compare bench-go lint fmt proto mutants test-clients static clean need-cc
+.PHONY: build run test race fuzz fault fault-long bench bench-compare bench-go lint fmt proto mutants test-clients static clean need-cc
 
 build: need-cc
 	$(GO) build -tags $(TAGS) -o bin/pawl ./cmd/pawl
@@ -22,7 +22,7 @@ run: build
 	./bin/pawl demo
 
 # Everything that needs no other language: unit, property, vector and CLI tests,
-# the interoperation witness and the kill campaign, all under the race detector.
+# the interoperation witness and a short fault campaign, all under the race detector.
 test: need-cc
 	$(GO) test $(TESTFLAGS) ./...
 
@@ -37,6 +37,17 @@ fuzz: need-cc
 		echo "== $$package $$target"; \
 		$(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package || exit 1; \
 	done
+
+# The fault campaign: ten minutes, or FOR=40m. It ends with one line and writes
+# docs/fault-report.md. FAULT passes flags: FAULT=-seed=1 for the same choices again.
+fault:
+	$(MAKE) fault-long FOR=10m
+
+fault-long: need-cc
+	@test -n "$(FOR)" || { echo "make fault-long needs a duration: FOR=40m" >&2; exit 1; }
+	$(GO) test -c -tags $(TAGS) -o bin/fault ./test/fault
+	mkdir -p docs
+	cd test/fault && ../../bin/fault -test.v -test.parallel 2 -test.timeout 0 -for $(FOR) -report ../../docs/fault-report.md $(FAULT)
 
 # What a signature costs, beside what it cannot cost less than: tables, and JSON and
 # lines for benchstat in bin/bench. BENCH passes flags, see go run ./test/bench --help.

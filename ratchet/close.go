@@ -79,6 +79,10 @@ func (db *DB) closeSQLite() error {
 // unlock says so explicitly: a child process that another part of this one is just
 // starting has the descriptor, too, until it has called exec.
 func (db *DB) unlock() error {
+	if db.last.fd >= 0 {
+		_ = unix.Close(db.last.fd)
+		db.last.fd = -1
+	}
 	if db.lock < 0 {
 		return nil
 	}

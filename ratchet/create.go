@@ -29,7 +29,7 @@ func Create(ctx context.Context, path string) error {
 	if err := checkFilesystem(filepath.Dir(path)); err != nil {
 		return err
 	}
-	for _, suffix := range []string{walSuffix, shmSuffix, journalSuffix, openingSuffix} {
+	for _, suffix := range []string{walSuffix, shmSuffix, journalSuffix, openingSuffix, keptSuffix} {
 		if there, err := exists(path + suffix); err != nil {
 			return err
 		} else if there {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"pawl/tezos"
 )
 
@@ -157,6 +159,12 @@ func OpenAndFail(ctx context.Context, path string) error {
 
 // LockDescriptor is that of the flock.
 func (db *DB) LockDescriptor() int { return db.lock }
+
+// SpoilLast has the next note of the last mark fail.
+func (db *DB) SpoilLast() {
+	_ = unix.Close(db.last.fd)
+	db.last.fd = -1
+}
 
 // Fail ends all releases.
 func (db *DB) Fail(cause error) { _ = db.fail(cause) }

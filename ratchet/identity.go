@@ -82,6 +82,10 @@ func lookupDatabase(path string) (file, error) {
 	case f.links != 1:
 		return file{}, fmt.Errorf("%w: %s has %d names (hard links): %s", ErrSuspect, path, f.links, wayOut)
 	}
+	// SQLite would open it to read only, and then say "bad file descriptor".
+	if err := unix.Access(path, unix.W_OK); err != nil {
+		return file{}, fmt.Errorf("ratchet file %s cannot be written: %v", path, err)
+	}
 	return f, nil
 }
 

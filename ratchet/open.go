@@ -15,7 +15,8 @@ import (
 type DB struct {
 	path     string
 	opts     Options
-	lock     int  // descriptor of the flock
+	lock     int // descriptor of the flock
+	last     last
 	database file // as it was when it was opened
 	wal      file
 	pool     *sql.DB
@@ -70,6 +71,7 @@ func newDB(path string, opts Options) *DB {
 		path:   path,
 		opts:   opts,
 		lock:   -1,
+		last:   last{fd: -1},
 		failed: make(chan struct{}),
 		lines:  make(map[slot]*line),
 	}
@@ -93,6 +95,9 @@ func (db *DB) open(ctx context.Context) error {
 	if err := checkHeader(ctx, db.lock, db.path); err != nil {
 		return err
 	}
+	if err := freeWAL(db.path); err != nil { // of an opening that was killed
+		return err
+	}
 	if err := db.checkLeft(ctx); err != nil {
 		return err
 	}
@@ -111,13 +116,20 @@ func (db *DB) open(ctx context.Context) error {
 	if err := touch(ctx, db.conn); err != nil {
 		return fmt.Errorf("writing to %s: %v", db.path, err)
 	}
+	said, err := db.openLast()
+	if err != nil {
+		return err
+	}
 	if err := db.inPlace(); err != nil {
 		return err
 	}
 	if err := os.Remove(db.path + openingSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return db.load(ctx)
+	if err := db.load(ctx); err != nil {
+		return err
+	}
+	return db.checkLast(said)
 }
 
 // checkLeft compares the file, its -wal and the row that says how they were left,

@@ -76,7 +76,10 @@ func (p proposal) job(got *outcome) *job {
 	j := newJob()
 	j.run = func(ctx context.Context, tx *sql.Conn) (err error) {
 		*got, err = p.place(ctx, tx)
-		j.stores = got.refused == nil && !got.release.Stored
+		j.stored = nil
+		if got.refused == nil && !got.release.Stored {
+			j.stored = &p.Mark
+		}
 		return err
 	}
 	return j

@@ -19,7 +19,9 @@ const (
 	walSuffix     = "-wal"
 	journalSuffix = "-journal"
 	shmSuffix     = "-shm"
-	openingSuffix = "-opening" // names the empty -wal that an opening is about to fill
+	openingSuffix = "-opening" // names the -wal that an opening is about to empty and fill
+	keptSuffix    = "-kept"    // a second name of the -wal while SQLite connects
+	lastSuffix    = "-last"    // the last mark
 )
 
 // provenance is the row that says how the file was left.
@@ -72,13 +74,16 @@ func provenanceRow(ctx context.Context, path string) (clean bool, database, wal 
 
 // check compares the row with the files that are there now; wal is nil when none
 // is. A clean stop leaves no -wal, but one that was killed on the way leaves the
-// recorded one, and a killed opening one that is empty or was named beforehand.
+// recorded one, and a killed opening one that is empty or was named beforehand. An
+// opening alone leaves an empty -wal without a clean stop, and its note beside it.
 func (p provenance) check(path string, database file, wal *file) error {
 	switch {
 	case !p.database.is(database.identity):
 		return fmt.Errorf("%w: %s is another file than the one last used, a copy or a restored backup: %s", ErrSuspect, path, wayOut)
 	case wal == nil && !p.clean:
 		return fmt.Errorf("%w: %s was not closed and its -wal is gone: %s", ErrSuspect, path, wayOut)
+	case wal != nil && !p.clean && wal.size == 0 && !readOpening(path).is(wal.identity):
+		return fmt.Errorf("%w: %s was not closed and its -wal was emptied: %s", ErrSuspect, path, wayOut)
 	case wal == nil || p.wal.is(wal.identity):
 		return nil
 	case !p.clean:
@@ -107,11 +112,9 @@ func lookupWAL(path string) (*file, error) {
 
 // prepareWAL sees to it that SQLite will fill a -wal whose identity is on disk
 // before the first byte is in it: that of the row, or that of the -opening note.
-// Without it a kill during the opening transaction would look like a stray -wal.
+// Without it a kill during the opening transaction would look like a stray -wal, and
+// one after the checkpoint that empties the -wal like a loss.
 func prepareWAL(path string, wal *file) (file, error) {
-	if wal != nil && wal.size > 0 {
-		return *wal, nil
-	}
 	if wal == nil {
 		if err := createEmpty(path + walSuffix); err != nil {
 			return file{}, err
@@ -122,13 +125,42 @@ func prepareWAL(path string, wal *file) (file, error) {
 		return file{}, err
 	}
 	note := path + openingSuffix
-	if err := os.WriteFile(note, []byte(made.String()), 0o600); err != nil {
-		return file{}, err
+	if !readOpening(path).is(made.identity) { // else it must not be gone while it is written again
+		if err := os.WriteFile(note, []byte(made.String()), 0o600); err != nil {
+			return file{}, err
+		}
 	}
 	if err := syncPath(note); err != nil {
 		return file{}, err
 	}
 	return made, syncPath(filepath.Dir(path))
+}
+
+// holdWAL gives the -wal a second name. A connection that fails before keepWAL copies the
+// -wal into the database as it closes, and removes it: all marks would be there, and yet
+// the next opening would be refused. Where there are no hard links it is as it is.
+func holdWAL(path string) { _ = os.Link(path+walSuffix, path+keptSuffix) }
+
+// freeWAL takes the second name away again; where it is the only one left, it becomes the
+// first. What it must say is for the provenance to check.
+func freeWAL(path string) error {
+	kept, err := lookup(path + keptSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	wal, err := lookup(path + walSuffix)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return os.Rename(path+keptSuffix, path+walSuffix)
+	case err != nil:
+		return err
+	case wal.device != kept.device || wal.inode != kept.inode:
+		return fmt.Errorf("%w: %s and %s are two files: %s", ErrSuspect, path+walSuffix, path+keptSuffix, wayOut)
+	}
+	return os.Remove(path + keptSuffix)
 }
 
 // readOpening reads the note of an opening that was interrupted. One that is

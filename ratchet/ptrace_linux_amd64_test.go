@@ -2,6 +2,7 @@ package ratchet_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -152,6 +153,23 @@ func killAt(t *testing.T, r *released, child, path string, point int) bool {
 	})
 	r.read(t, out)
 	return killed
+}
+
+// TestKillOfTheNextOpening: an opening is killed, and then the next one at one of its
+// first writes.
+func TestKillOfTheNextOpening(t *testing.T) {
+	t.Parallel()
+	for first := 1; first <= 16; first++ {
+		t.Run(fmt.Sprintf("after %d", first), func(t *testing.T) {
+			t.Parallel()
+			for next := 1; next <= 4; next++ {
+				r, path := newReleased(t)
+				killAt(t, r, "sign", path, first)
+				killAt(t, r, "sign", path, next)
+				r.check(t, path)
+			}
+		})
+	}
 }
 
 // TestKillAmidGrowth kills a process before some of the writes with which a rest or the

@@ -67,10 +67,7 @@ func (db *DB) connect(ctx context.Context) error {
 	pool.SetMaxOpenConns(1)
 	pool.SetConnMaxLifetime(0)
 	pool.SetConnMaxIdleTime(0)
-	if db.conn, err = pool.Conn(ctx); err != nil {
-		return db.connectError(err)
-	}
-	if err := db.keepWAL(); err != nil {
+	if err := db.attach(ctx); err != nil {
 		return err
 	}
 	if _, err := db.conn.ExecContext(ctx, "PRAGMA wal_autocheckpoint = "+walPages); err != nil {
@@ -80,6 +77,17 @@ func (db *DB) connect(ctx context.Context) error {
 		return err
 	}
 	return db.checkSettings(ctx)
+}
+
+// attach makes the connection, and sees to it that the -wal outlives it even when it
+// fails.
+func (db *DB) attach(ctx context.Context) (err error) {
+	holdWAL(db.path)
+	defer func() { err = errors.Join(err, freeWAL(db.path)) }()
+	if db.conn, err = db.pool.Conn(ctx); err != nil {
+		return db.connectError(err)
+	}
+	return db.keepWAL()
 }
 
 // prepare has SQLite read the statements of a transaction once. Those with arguments it

@@ -23,7 +23,7 @@ func (db *DB) settle(batch []*job) {
 }
 
 // transact runs a batch in one transaction. It returns nil only after COMMIT has
-// returned nil and both files were found in their place. The transaction has a
+// returned nil, both files were found in their place and the last mark was noted. The transaction has a
 // context of its own: the driver would interrupt it when a caller leaves.
 func (db *DB) transact(batch []*job) (single bool, err error) {
 	if db.Err() != nil {
@@ -50,6 +50,9 @@ func (db *DB) transact(batch []*job) (single bool, err error) {
 		return false, db.verdict(err)
 	}
 	if err := db.inPlace(); err != nil {
+		return false, db.fail(err)
+	}
+	if err := db.writeLast(batch); err != nil {
 		return false, db.fail(err)
 	}
 	db.report(time.Since(start), marksIn(batch))
@@ -90,7 +93,7 @@ func (db *DB) report(elapsed time.Duration, marks int) {
 // marksIn counts the jobs of a batch that stored a mark.
 func marksIn(batch []*job) (marks int) {
 	for _, j := range batch {
-		if j.stores {
+		if j.stored != nil {
 			marks++
 		}
 	}

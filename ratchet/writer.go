@@ -14,7 +14,7 @@ const maxBatch = 256
 // answer, which is sent after COMMIT and never before.
 type job struct {
 	run    func(ctx context.Context, tx *sql.Conn) error // inside a transaction; may be run twice
-	stores bool                                          // a mark; set by run
+	stored *Mark                                         // set by run; nil when none was
 	lead   chan struct{}                                 // closed when the job shall lead the next batch
 	done   chan error                                    // has room for the answer
 }

@@ -20,5 +20,9 @@ func (s *Server) HTTPServer() *http.Server { return s.httpServer(s.Handler(), ni
 // ErrRequest stands for what is refused before the signer is asked.
 var ErrRequest = errRequest
 
-// MaxConnections is the limit of connections of one listener.
-const MaxConnections = maxConnections
+// Connections is the limit of connections of one listener where so many files may be
+// open, and OpenFiles how many may.
+var (
+	Connections = connections
+	OpenFiles   = openFiles
+)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -26,8 +27,11 @@ const (
 	// 4 KiB more before it refuses. A request of octez-client has under 1 KiB.
 	maxHeaderBytes = 8 << 10
 	// maxConnections are open at once; more wait in the kernel until one
-	// closes. octez-client opens two for each signature and closes both.
-	maxConnections = 1024
+	// closes. octez-client opens two for each signature and closes both. With 20 KiB
+	// each, slow ones by the thousand hold nobody up.
+	maxConnections = 4096
+	// otherFiles are left to the HSM's connection and the ratchets.
+	otherFiles = 64
 	// stopTimeout bounds a graceful stop.
 	stopTimeout = 10 * time.Second
 )
@@ -42,7 +46,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, handler http.Handle
 	srv := s.httpServer(handler, tlsConfig)
 	served := make(chan error, 1)
 	go func() {
-		limited := netutil.LimitListener(ln, maxConnections)
+		limited := netutil.LimitListener(ln, connections(openFiles()))
 		if tlsConfig == nil {
 			served <- srv.Serve(limited)
 			return
@@ -63,6 +67,23 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, handler http.Handle
 	}
 	<-served //nolint:errcheck // http.ErrServerClosed, now that it is shut
 	return err
+}
+
+// openFiles is how many this process may have open; Go has raised it as far as it may.
+func openFiles() uint64 {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 1024 // the usual one
+	}
+	return limit.Cur
+}
+
+// connections is how many one of the two listeners takes at once.
+func connections(files uint64) int {
+	if files/2 >= maxConnections+otherFiles {
+		return maxConnections
+	}
+	return max(1, int(files/2)-otherFiles)
 }
 
 func (s *Server) httpServer(handler http.Handler, tlsConfig *tls.Config) *http.Server {

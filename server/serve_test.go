@@ -206,10 +206,14 @@ func abuse(t *testing.T, addr, begin, repeat string) string {
 // The limit holds connections back until another closes, it does not fail them.
 func TestConnectionsAreLimited(t *testing.T) {
 	t.Parallel()
+	limit := server.Connections(server.OpenFiles())
+	if files := uint64(2*limit + 1000); files > server.OpenFiles() { // both ends are in this process
+		t.Skipf("%d files may be open, the test needs %d", server.OpenFiles(), files)
+	}
 	rig := newRig(t, setup{})
 	addr := strings.TrimPrefix(rig.url, "http://")
 	var first net.Conn
-	for range server.MaxConnections { // each is answered and then idle
+	for range limit { // each is answered and then idle
 		first = dial(t, addr)
 		ping(t, first)
 	}
@@ -221,13 +225,23 @@ func TestConnectionsAreLimited(t *testing.T) {
 	}()
 	select {
 	case <-answered:
-		t.Errorf("connection %d was served beside the others", server.MaxConnections+1)
+		t.Errorf("connection %d was served beside the others", limit+1)
 	case <-time.After(300 * time.Millisecond):
 	}
 	if err := first.Close(); err != nil {
 		t.Error(err)
 	}
 	<-answered
+}
+
+// TestConnectionsLeaveFiles: two listeners together do not take the last file.
+func TestConnectionsLeaveFiles(t *testing.T) {
+	t.Parallel()
+	for files, want := range map[uint64]int{0: 1, 128: 1, 200: 36, 1024: 448, 4096: 1984, 8192: 4032, 8320: 4096, 1 << 20: 4096, 1<<64 - 1: 4096} {
+		if got := server.Connections(files); got != want {
+			t.Errorf("%d files: %d connections, want %d", files, got, want)
+		}
+	}
 }
 
 // ping asks for the authorized keys and leaves the connection open.

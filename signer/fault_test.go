@@ -16,6 +16,7 @@ import (
 	"pawl/ratchet"
 	"pawl/signer"
 	"pawl/signer/grep11"
+	"pawl/signer/grep11/softcard"
 	"pawl/tezos"
 )
 
@@ -272,6 +273,72 @@ func TestBadProbeIsNotReady(t *testing.T) {
 	}
 	if err := s.Readiness()[hash]; !errors.Is(err, tezos.ErrBadSignature) {
 		t.Errorf("readiness: %v; want ErrBadSignature", err)
+	}
+}
+
+// TestMechanismListAlone: a server that tells no mechanisms and signs is ready.
+func TestMechanismListAlone(t *testing.T) {
+	t.Parallel()
+	c := newCard(t)
+	client := c.dial(t)
+	key := c.newKey(t, client, tezos.Ed25519)
+	db, _ := newRatchet(t, key)
+	s := newSigner(t, signer.Entry{Key: key, Policy: allowAll, Ratchet: db, Server: client})
+	hash := key.PublicKey().Hash()
+	watch(t, s, hash)(true)
+	fault := &softcard.Fault{Call: "GetMechanismList", Err: softcard.Unavailable()}
+	c.card.SetFaults(fault)
+	for start := time.Now(); fault.Hits() < 3; time.Sleep(time.Millisecond) {
+		if err := s.Readiness()[hash]; err != nil {
+			t.Fatalf("readiness: %v; every signature can be had", err)
+		}
+		if time.Since(start) > 20*time.Second {
+			t.Fatalf("the server was asked %d times, want 3", fault.Hits())
+		}
+	}
+}
+
+// TestOvertakenProbe: a good probe says nothing of a signature that failed after the
+// probe had begun.
+func TestOvertakenProbe(t *testing.T) {
+	t.Parallel()
+	c := newCard(t)
+	client := c.dial(t)
+	key := &spoiler{Key: c.newKey(t, client, tezos.Ed25519)}
+	letGo, end := make(chan struct{}), make(chan struct{})
+	failure := errors.New("the HSM is tired")
+	key.spoil = func(n int, sig tezos.Signature) (tezos.Signature, error) {
+		switch n {
+		case 1: // the probe
+			<-letGo
+		case 2: // the signature
+			return tezos.Signature{}, failure
+		default: // the next probe
+			<-end
+		}
+		return sig, nil
+	}
+	db, _ := newRatchet(t, key)
+	s := newSigner(t, signer.Entry{Key: key, Policy: allowAll, Ratchet: db, Server: client})
+	hash := key.PublicKey().Hash()
+	watch(t, s, hash)
+	defer close(end)
+	called := func(n int32) {
+		t.Helper()
+		for start := time.Now(); key.calls.Load() < n; time.Sleep(time.Millisecond) {
+			if time.Since(start) > 20*time.Second {
+				t.Fatalf("the key was asked %d times, want %d", key.calls.Load(), n)
+			}
+		}
+	}
+	called(1)
+	if _, err := s.Sign(t.Context(), hash, block(1, 0, 0)); !errors.Is(err, failure) {
+		t.Fatalf("Sign: %v, want %v", err, failure)
+	}
+	close(letGo)
+	called(3)
+	if err := s.Readiness()[hash]; !errors.Is(err, failure) {
+		t.Errorf("readiness after the older probe: %v, want %v", err, failure)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ type health struct {
 	mu     sync.Mutex
 	proven bool
 	fault  error
+	told   int // how often
 }
 
 // set records the outcome of a signature, or the fault of the server.
@@ -36,6 +38,22 @@ func (h *health) set(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.proven, h.fault = err == nil, err
+	h.told++
+}
+
+// since is for a probe, which signatures may overtake: what it gives records the
+// outcome, unless another one was recorded meanwhile.
+func (h *health) since() (set func(error)) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	told := h.told
+	return func(err error) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.told == told {
+			h.proven, h.fault = err == nil, err
+		}
+	}
 }
 
 // err is nil after a good signature, else why the key cannot sign.
@@ -93,14 +111,21 @@ func everySecond(ctx context.Context, do func()) {
 	}
 }
 
-// askServer marks the keys of a server that does not answer.
+// askServer marks the keys of a server that does not answer, not even with a
+// signature: one that tells no mechanisms may sign all the same.
 func askServer(ctx context.Context, server *grep11.Client, keys []*key) {
-	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+	within, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	if err := server.Ping(ctx); err != nil {
-		for _, key := range keys {
-			key.health.set(err)
-		}
+	err := server.Ping(within)
+	if err == nil {
+		return
+	}
+	ready := slices.IndexFunc(keys, func(k *key) bool { return k.health.err() == nil })
+	if ready < 0 || keys[ready].probe(ctx) == nil {
+		return
+	}
+	for _, key := range keys {
+		key.health.set(err)
 	}
 }
 
@@ -127,7 +152,8 @@ func probeKeys(ctx context.Context, keys []*key) {
 		}
 		places <- struct{}{}
 		probes.Go(func() {
-			key.health.set(key.probe(ctx))
+			set := key.health.since()
+			set(key.probe(ctx))
 			<-places
 		})
 	}

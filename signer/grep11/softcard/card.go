@@ -6,6 +6,7 @@ import (
 	"crypto/cipher"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,6 +29,9 @@ type Card struct {
 	Delay time.Duration
 
 	master master // the master key registers
+
+	faults atomic.Pointer[[]*Fault] // nil, or those of SetFaults
+	lines  lines
 }
 
 // New gives the card of a master key of 32 random bytes. Two cards of the same
@@ -69,12 +73,12 @@ func aead(key []byte, nonceSize int) (cipher.AEAD, error) {
 	return gcm, nil
 }
 
-// linger waits for Delay. It fails when the caller leaves before.
-func (c *Card) linger(ctx context.Context) error {
-	if c.Delay <= 0 {
+// linger waits. It fails when the caller leaves before.
+func linger(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
 		return nil
 	}
-	timer := time.NewTimer(c.Delay)
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -12,6 +12,8 @@
 // curve arithmetic of secp256k1 is not constant in time, and the process holds
 // private keys in clear memory while it signs.
 //
+// Tests can have it fail: see Fault. Nothing else sets a fault.
+//
 // It makes, imports, exports and derives keys, signs, verifies, encrypts, hashes, gives
 // attributes and random bytes: every call of the service but Login and Logout, which are
 // answered CKR_FUNCTION_NOT_SUPPORTED. Keys are of Ed25519, secp256k1, P-256, RSA, DSA,

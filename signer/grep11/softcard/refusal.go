@@ -40,13 +40,16 @@ func (e *cardError) GRPCStatus() *status.Status {
 	return detailed
 }
 
-// answered makes a Grep11Error of any failure of a call.
+// answered makes a Grep11Error of any failure of a call that no fault has set.
 func answered(err error) error {
 	if err == nil {
 		return nil
 	}
 	if refusal, ok := errors.AsType[*cardError](err); ok {
 		return refusal
+	}
+	if wanted, ok := errors.AsType[faultError](err); ok {
+		return wanted.error
 	}
 	if status.Code(err) == codes.Unimplemented {
 		return refuse(grep11.CodeFunctionNotSupported, "the software card does not have this function")

@@ -50,7 +50,7 @@ func (c *Card) Serve(ctx context.Context, ln net.Listener, d Dir, plaintext bool
 		defer close(stopped)
 		stop(server)
 	})
-	err = server.Serve(ln)
+	err = server.Serve(tap{ln, &c.lines})
 	if cancel() { // ctx lives: the listener has failed
 		server.Stop()
 		return fmt.Errorf("software card on %s: %w", ln.Addr(), err)

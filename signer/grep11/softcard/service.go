@@ -35,16 +35,17 @@ func newServer(card *Card, options ...grpc.ServerOption) *grpc.Server {
 	described := pb.Crypto_ServiceDesc
 	described.Methods = slices.Clone(described.Methods)
 	for i, method := range described.Methods {
-		described.Methods[i].Handler = handler(card, method.Handler)
+		described.Methods[i].Handler = handler(card, method.MethodName, method.Handler)
 	}
 	server.RegisterService(&described, &service{card: card})
 	return server
 }
 
 // handler wraps one call of the service.
-func handler(card *Card, next grpc.MethodHandler) grpc.MethodHandler {
+func handler(card *Card, name string, next grpc.MethodHandler) grpc.MethodHandler {
 	return func(srv any, ctx context.Context, receive func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 		before := card.master.load()
+		var fault hit
 		read := func(request any) error {
 			var raw []byte
 			if err := receive(&raw); err != nil {
@@ -54,15 +55,17 @@ func handler(card *Card, next grpc.MethodHandler) grpc.MethodHandler {
 			if !ok || proto.Unmarshal(raw, message) != nil {
 				return refuse(codeCannotUnmarshal, "the request is not a readable message")
 			}
-			return nil
+			fault = card.hitBy(name, request)
+			return fault.before(ctx, request)
 		}
-		if err := card.linger(ctx); err != nil {
+		if err := linger(ctx, card.Delay); err != nil {
 			return nil, err
 		}
 		response, err := next(srv, ctx, read, interceptor)
 		if err == nil {
 			err = card.stillUnder(before, response)
 		}
+		response, err = fault.after(ctx, response, err)
 		return response, answered(err)
 	}
 }

@@ -1,27 +1,33 @@
-package kill_test
+package fault_test
 
 import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// trigger decides when the daemon dies. None needs a hook in the daemon.
-type trigger uint8
+// trigger decides when the daemon dies.
+type trigger string
 
-// The triggers, by the moment that they aim at.
+// The triggers by the moment that they aim at from outside; the others are the points.
 const (
-	atSignature trigger = iota // a signature of the card, before or after its answer
-	atCommit                   // a write to the ratchet's -wal
-	atReply                    // the first answer of a group
-	triggers
+	atSignature trigger = "about a signature of the card" // before or after its answer
+	atCommit    trigger = "about a write to the -wal"
+	atReply     trigger = "about the first answer"
 )
 
-func (g trigger) String() string { return [...]string{"signature", "commit", "reply"}[g] }
+// drawTrigger gives half of the deaths to the points.
+func drawTrigger(random *rand.Rand) trigger {
+	if random.IntN(2) == 0 {
+		return trigger(points[random.IntN(len(points))])
+	}
+	return []trigger{atSignature, atCommit, atReply}[random.IntN(3)]
+}
 
 // arm makes the daemon die at the trigger's moment while it is asked, or soon
 // after. Each answer goes to onAnswer; disarm ends what arm began.
@@ -39,13 +45,14 @@ func (r *rig) arm(t *testing.T, g trigger, random *rand.Rand, d *daemon, asks []
 		return none, func() { r.card.watch(nil, nil) }
 	case atCommit:
 		return none, strikeOnWrite(t, r.ratchet()+"-wal", d, upTo(random, time.Millisecond))
-	case atReply, triggers:
+	case atReply:
+		return func(a answer) {
+			if a.status == http.StatusOK {
+				d.strike()
+			}
+		}, func() {}
 	}
-	return func(a answer) {
-		if a.status == http.StatusOK {
-			d.strike()
-		}
-	}, func() {}
+	return none, r.order(t, point(g), 1+random.IntN(4), syscall.SIGKILL)
 }
 
 func upTo(random *rand.Rand, limit time.Duration) time.Duration {

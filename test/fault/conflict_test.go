@@ -1,4 +1,4 @@
-package kill_test
+package fault_test
 
 import (
 	"net/http"

@@ -1,12 +1,9 @@
-// Package kill_test kills the real daemon while bakers ask it for signatures,
-// and judges all that was ever released.
-package kill_test
+package fault_test
 
 import (
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"strconv"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,89 +24,80 @@ type campaign struct {
 	requests     int
 	repeated     int            // requests that were answered 500 or 503
 	tally        map[string]int // kills by window
-	byTrigger    map[trigger]map[string]int
 }
 
 // The windows in which a kill can fall. Each kill is counted in those of which
 // it left a witness: a signature in the card's log that nobody had got.
 const (
-	betweenSignatureAndRelease = "between signature and release" // the next life did not know it
-	betweenCommitAndReply      = "between commit and reply"      // the next life released it without asking the card
+	betweenSignatureAndCommit = "a signature was made and nobody got it: signed anew"      // the next life did not know it
+	betweenCommitAndReply     = "a signature was stored and nobody got it: the stored one" // the next life released it without asking the card
 )
 
-// TestKillCampaign kills the daemon 200 times under eight clients that send the
-// same and conflicting payloads, and again after each restart. No slot may ever
-// get a second signature, and the card's log has to show that the kills fell
-// where it hurts.
-func TestKillCampaign(t *testing.T) {
+// TestKill kills the daemon under eight clients that send the same and conflicting
+// payloads, at named points and at random moments, and has them ask again after each
+// restart. No slot may ever get a second signature, and the card's log has to show
+// that the kills fell where it hurts.
+func TestKill(t *testing.T) {
 	t.Parallel()
-	kills, witnesses := 200, 20
+	kills, witnesses := 200, 10
 	if testing.Short() {
 		kills, witnesses = 20, 1
 	}
-	seed := campaignSeed(t)
-	c := &campaign{
-		rig:       newRig(t),
-		random:    rand.New(rand.NewPCG(seed, 0)),
-		level:     1000,
-		tally:     make(map[string]int),
-		byTrigger: make(map[trigger]map[string]int),
-	}
-	begin := time.Now()
+	c := &campaign{rig: newRig(t, pointPatches...), random: partKill.random(), level: 1000, tally: make(map[string]int)}
+	began := time.Now()
 	d := c.start(t)
 	killed := 0
 	// Where a kill falls is for the scheduler to say: go on until both windows were hit often enough.
-	for ; killed < kills || killed < 5*kills && c.least() < witnesses; killed++ {
+	for ; partKill.goesOn(began, killed, kills) || killed < 5*kills && c.least() < witnesses; killed++ {
 		d = c.life(t, d)
 		if err := c.oracle.verdict(); err != nil {
-			t.Fatalf("conflict after kill %d, seed %d: %v", killed+1, seed, err)
+			t.Fatalf("after kill %d: %v", killed+1, err)
 		}
 	}
-	t.Logf("conflicts=%d kills=%d signed_not_released=%d committed_not_replied=%d requests=%d repeated=%d signatures_of_card=%d released=%d slots=%d by_trigger=%v seed=%d elapsed=%v",
-		len(c.oracle.conflicts), killed, c.tally[betweenSignatureAndRelease], c.tally[betweenCommitAndReply], c.requests, c.repeated,
-		c.card.total(), c.oracle.releases, len(c.oracle.slots), c.byTrigger, seed, time.Since(begin).Round(time.Millisecond))
-	if got := c.least(); got < witnesses {
-		t.Errorf("%d kills, only %v: each window wants %d, or the campaign proves nothing", killed, c.tally, witnesses)
-	}
-}
-
-// campaignSeed is PAWL_SEED, to have the same requests and triggers again, else a
-// new one. The moment of each death is the scheduler's all the same.
-func campaignSeed(t *testing.T) uint64 {
-	t.Helper()
-	text, ok := os.LookupEnv("PAWL_SEED")
-	if !ok {
-		return rand.Uint64()
-	}
-	seed, err := strconv.ParseUint(text, 10, 64)
+	unreleased, err := c.oracle.merge(c.card)
 	if err != nil {
-		t.Fatalf("PAWL_SEED: %v", err)
+		t.Error(err)
 	}
-	return seed
+	t.Logf("kills=%d %v requests=%d repeated=%d signatures_of_card=%d released=%d never_released=%d slots=%d took=%v",
+		killed, c.tally, c.requests, c.repeated, c.card.total(), c.oracle.releases, unreleased, len(c.oracle.slots), time.Since(began).Round(time.Millisecond))
+	if got := c.least(); got < witnesses || unreleased == 0 {
+		t.Errorf("%d kills, only %v, and %d signatures that nobody got: each window wants %d, or the campaign proves nothing", killed, c.tally, unreleased, witnesses)
+	}
 }
 
 // least is how often the window that was hit less was hit.
 func (c *campaign) least() int {
-	return min(c.tally[betweenSignatureAndRelease], c.tally[betweenCommitAndReply])
+	return min(c.tally[betweenSignatureAndCommit], c.tally[betweenCommitAndReply])
 }
 
 // life lets the clients ask d until it is killed, starts the next daemon and
 // has it asked for the same again.
 func (c *campaign) life(t *testing.T, d *daemon) *daemon {
 	t.Helper()
-	g := trigger(c.random.IntN(int(triggers)))
+	g := drawTrigger(c.random)
 	last := c.askUntilDead(t, d, g)
 	d.kill()
-	next := c.start(t)
-	again := c.askAgain(t, next, last)
-	for window := range c.windows(t, d, next, last, again) {
-		c.tally[window]++
-		if c.byTrigger[g] == nil {
-			c.byTrigger[g] = make(map[string]int)
-		}
-		c.byTrigger[g][window]++
+	if slices.Contains(points, point(g)) && !d.log.pointReached() {
+		g = "at last, after the answers" // it was asked for less than the order wanted
 	}
+	next := c.start(t)
+	c.oracle.stands(t, next)
+	again := c.askAgain(t, next, last)
+	c.oracle.stands(t, next)
+	c.count(g, c.windows(t, d, next, last, again))
 	return next
+}
+
+// count notes a kill.
+func (c *campaign) count(g trigger, windows map[string]bool) {
+	total.add(func(t *tally) { t.kills++ })
+	if len(windows) == 0 {
+		windows = map[string]bool{"all that was signed had been answered": true}
+	}
+	for window := range windows {
+		c.tally[window]++
+		total.happened(partKill, "killed "+string(g), window)
+	}
 }
 
 // askUntilDead returns what became of the requests of the step in which d died.
@@ -224,7 +212,7 @@ func (c *campaign) windows(t *testing.T, dead, next *daemon, step, again []answe
 		if c.committed(t, a.ask, made, next, again) {
 			hit[betweenCommitAndReply] = true
 		} else {
-			hit[betweenSignatureAndRelease] = true
+			hit[betweenSignatureAndCommit] = true
 		}
 	}
 	return hit

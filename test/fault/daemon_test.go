@@ -1,4 +1,4 @@
-package kill_test
+package fault_test
 
 import (
 	"bufio"
@@ -8,16 +8,21 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"pawl/ratchet"
+	"pawl/server"
 )
 
 // daemon is a running `pawl serve`.
 type daemon struct {
 	url     string
+	admin   string // the URL of the other listener
 	started time.Time
 	cmd     *exec.Cmd
 	client  *http.Client
@@ -36,8 +41,9 @@ func (r *rig) start(t *testing.T) *daemon {
 		cmd:     exec.Command(r.pawl, "serve", "--config", r.config(), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"),
 		client:  &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 8}},
 		exited:  make(chan struct{}),
-		log:     &tail{address: make(chan string, 1)},
+		log:     &tail{listening: make(chan logLine, 1)},
 	}
+	d.cmd.Env = append(os.Environ(), pointEnv+"="+r.orders()) // read by a patched program only
 	stderr, err := d.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -52,14 +58,36 @@ func (r *rig) start(t *testing.T) *daemon {
 	}()
 	t.Cleanup(d.kill)
 	select {
-	case address := <-d.log.address:
-		d.url = "http://" + address
+	case line := <-d.log.listening:
+		d.url, d.admin = "http://"+line.Address, "http://"+line.Admin
 	case <-d.exited:
 		t.Fatalf("pawl serve ended before it listened:\n%s", d.log)
 	case <-time.After(time.Minute):
 		t.Fatalf("pawl serve does not listen:\n%s", d.log)
 	}
 	return d
+}
+
+// marks asks the other listener for the high watermarks.
+func (d *daemon) marks() (map[ratchet.Mark]position, error) {
+	res, err := d.client.Get(d.admin + "/ratchet")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	var list []server.Mark
+	if err := json.NewDecoder(res.Body).Decode(&list); err != nil {
+		return nil, err
+	}
+	marks := make(map[ratchet.Mark]position)
+	for _, m := range list {
+		e, err := m.Entry()
+		if err != nil {
+			return nil, err
+		}
+		marks[ratchet.Mark{Key: e.Key, ChainID: e.ChainID, Kind: e.Kind}] = position{e.Level, e.Round}
+	}
+	return marks, nil
 }
 
 // strike sends SIGKILL, the first time it is called.
@@ -77,25 +105,36 @@ func (d *daemon) kill() {
 	d.client.CloseIdleConnections()
 }
 
-// tail keeps the last lines of a log and finds the address in it.
+// tail keeps the last lines of a log and finds in it what the tests wait for.
 type tail struct {
-	address chan string
-	mu      sync.Mutex
-	lines   []string
+	listening chan logLine
+	mu        sync.Mutex
+	reached   bool // the point of an order
+	lines     []string
 }
+
+type logLine struct{ Msg, Address, Admin string }
 
 func (l *tail) read(from io.Reader) {
 	for scanner := bufio.NewScanner(from); scanner.Scan(); {
-		var line struct{ Msg, Address string }
+		var line logLine
 		if json.Unmarshal(scanner.Bytes(), &line) == nil && line.Msg == "listening" {
-			l.address <- line.Address
+			l.listening <- line
 		}
 		l.mu.Lock()
+		l.reached = l.reached || line.Msg == pointReached
 		if l.lines = append(l.lines, scanner.Text()); len(l.lines) > 40 {
 			l.lines = l.lines[1:]
 		}
 		l.mu.Unlock()
 	}
+}
+
+// pointReached says whether an order was carried out.
+func (l *tail) pointReached() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.reached
 }
 
 func (l *tail) String() string {
@@ -122,6 +161,8 @@ func (a answer) String() string {
 
 // post asks the daemon and tells the oracle of every signature.
 func (r *rig) post(d *daemon, a ask) answer {
+	total.add(func(t *tally) { t.requests++ })
+	r.oracle.asks(a.payload())
 	body := `"` + hex.EncodeToString(a.payload()) + `"`
 	res, err := d.client.Post(d.url+"/keys/"+a.mark.Key.String(), "application/json", bytes.NewBufferString(body))
 	if err != nil {

@@ -1,11 +1,10 @@
-package kill_test
+package fault_test
 
 import (
 	"context"
 	"encoding/json"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -16,7 +15,7 @@ import (
 )
 
 // rig is a folder with a card, three keys, a ratchet and a keys.json, the card
-// itself, and the program that serves them.
+// itself, and the program that serves them, patched if need be.
 type rig struct {
 	dir    string
 	pawl   string // the built program
@@ -25,26 +24,14 @@ type rig struct {
 	oracle *oracle
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T, patches ...patch) *rig {
 	t.Helper()
 	dir := t.TempDir()
-	r := &rig{dir: dir, pawl: buildPawl(t), card: &cardLog{made: make(map[tezos.Digest][]signature)}}
+	r := &rig{dir: dir, pawl: buildPatched(t, patches...), card: newCardLog()}
 	address := r.startCard(t)
 	r.configure(t, address)
 	r.oracle = newOracle(r.keys)
 	return r
-}
-
-// buildPawl builds the program as `make build` does.
-func buildPawl(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "pawl")
-	const tags = "netgo,osusergo,sqlite_omit_load_extension" // of the Makefile
-	cmd := exec.Command("go", "build", "-trimpath", "-tags", tags, "-o", path, "pawl/cmd/pawl")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return path
 }
 
 // startCard runs the card in this process, so that its log outlives the daemon.

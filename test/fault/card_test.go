@@ -1,4 +1,4 @@
-package kill_test
+package fault_test
 
 import (
 	"bytes"
@@ -17,6 +17,8 @@ type cardLog struct {
 	count   int         // of the watched, since the watch began
 	onSign  func(n int) // told of the n-th
 }
+
+func newCardLog() *cardLog { return &cardLog{made: make(map[tezos.Digest][]signature)} }
 
 type signature struct {
 	at  time.Time
@@ -60,6 +62,13 @@ func (l *cardLog) between(digest tezos.Digest, from, to time.Time) (made []signa
 		}
 	}
 	return made
+}
+
+// of returns all signatures of a digest.
+func (l *cardLog) of(digest tezos.Digest) []signature {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.made[digest]
 }
 
 // total is the number of signatures made.
