@@ -35,7 +35,8 @@ type Entry struct {
 
 // Options say who is told what. Both may be left out.
 type Options struct {
-	// Log gets an error for each bad signature of the HSM.
+	// Log gets an error for each bad signature of the HSM, and what becomes of a keys.json
+	// that changes.
 	Log *slog.Logger
 	// OnSign is told of each try of an HSM signature. It must be quick.
 	OnSign func(key tezos.PublicKeyHash, elapsed time.Duration, err error)
@@ -43,12 +44,14 @@ type Options struct {
 
 // Signer signs for its keys. It is safe for concurrent use.
 type Signer struct {
+	log     *slog.Logger
 	keys    map[tezos.PublicKeyHash]*key
 	dbs     []*ratchet.DB
 	servers []*grep11.Client
 	locks   []*ratchet.KeyLock
 
 	certificates map[string]string // name in keys.json to path
+	config       configFile        // of which Watch takes up new blobs
 
 	failed   chan struct{} // closed when a ratchet has failed
 	failOnce sync.Once
@@ -71,6 +74,7 @@ func New(entries []Entry, options Options) (*Signer, error) {
 		options.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Signer{
+		log:    options.Log,
 		keys:   make(map[tezos.PublicKeyHash]*key, len(entries)),
 		failed: make(chan struct{}),
 		closed: make(chan struct{}),

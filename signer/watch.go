@@ -80,9 +80,12 @@ func (s *Signer) Readiness() map[tezos.PublicKeyHash]error {
 // Watch keeps Readiness true until ctx is done: every second it asks each
 // server, each key that is not known to be good for a probe signature, and each
 // ratchet in trouble for a probe write. They are apart, for one that hangs must
-// not hide another.
+// not hide another. It also takes up the key blobs of a keys.json that changed.
 func (s *Signer) Watch(ctx context.Context) {
 	var loops sync.WaitGroup
+	if s.config.path != "" {
+		loops.Go(func() { everySecond(ctx, s.takeUpBlobs) })
+	}
 	for _, db := range s.dbs {
 		loops.Go(func() { everySecond(ctx, func() { probeRatchet(ctx, db) }) })
 	}

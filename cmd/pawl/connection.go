@@ -42,7 +42,8 @@ func connectionOf(path string) (grep11.Config, error) {
 		return grep11.Config{}, err
 	}
 	hsm := cfg.HSM
-	if hsm.Address == "" || hsm.CertPath == "" || hsm.KeyPath == "" || hsm.CACertPath == "" {
+	mutual := hsm.CertPath != "" && hsm.KeyPath != "" && hsm.CACertPath != ""
+	if hsm.Address == "" || !mutual && hsm.APIKeyFile == "" {
 		return grep11.Config{}, fmt.Errorf("%s: needs url, cert_path, key_path and cacert_path", path)
 	}
 	return hsm, nil

@@ -36,6 +36,7 @@ type faultyCard struct {
 	hold     func(*pb.SignSingleRequest)
 	refuse   map[string]error // by the call
 	unwrap   func(*pb.UnwrapKeyResponse)
+	rewrap   func(blob []byte) ([]byte, error)
 }
 
 func (f *faultyCard) GenerateKeyPair(ctx context.Context, req *pb.GenerateKeyPairRequest) (*pb.GenerateKeyPairResponse, error) {

@@ -15,6 +15,7 @@ type keysCmd struct {
 	Import  keysImportCmd  `cmd:"" help:"Bring a key that exists into the HSM."`
 	Derive  keysDeriveCmd  `cmd:"" help:"Derive a key in the HSM from a seed in it."`
 	Seed    keysSeedCmd    `cmd:"" help:"Make a seed in the HSM, or bring one into it."`
+	Rewrap  keysRewrapCmd  `cmd:"" help:"Take the keys over to a new master key of the HSM."`
 	Inspect keysInspectCmd `cmd:"" help:"Say what key blobs tell, without the HSM."`
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"pawl/signer"
 	"pawl/signer/grep11"
+	"pawl/tezos"
 )
 
 type keysInspectCmd struct {
@@ -27,8 +28,10 @@ const clearBlobBytes = 80 + 32
 
 // inspected is one blob to tell of.
 type inspected struct {
-	name string
-	blob grep11.Blob
+	name   string
+	blob   grep11.Blob
+	next   bool        // a secret_key_next
+	before grep11.Blob // which it is to follow; nil when that is unreadable
 }
 
 // Run prints what each blob tells, then warns of what is not as it should be. A blob that
@@ -38,13 +41,17 @@ func (c *keysInspectCmd) Run(s *streams) error {
 	if err != nil {
 		return err
 	}
-	wrapping := make(map[[16]byte][]string)
+	wrapping, next := make(wrappingKeys), make(wrappingKeys)
 	for _, b := range blobs {
 		header, err := b.blob.Header()
 		if err != nil {
 			return fmt.Errorf("%s: %w", b.name, err)
 		}
-		wrapping[header.WrappingKeyID] = append(wrapping[header.WrappingKeyID], b.name)
+		if b.next {
+			next.add(header, b.name)
+		} else {
+			wrapping.add(header, b.name)
+		}
 		if err := b.print(s, header); err != nil {
 			return err
 		}
@@ -52,7 +59,8 @@ func (c *keysInspectCmd) Run(s *streams) error {
 	for _, b := range blobs {
 		b.warn(s)
 	}
-	warnOfWrappingKeys(s, wrapping)
+	wrapping.warn(s, "blobs", "an HSM has one, and another at most while it is rotated")
+	next.warn(s, "next blobs", "an HSM takes those of one, pawl keys rewrap makes the others anew")
 	if len(unreadable) > 0 {
 		return &findingsError{file: c.File, findings: unreadable}
 	}
@@ -69,7 +77,7 @@ func (c *keysInspectCmd) blobs() ([]inspected, []signer.Finding, error) {
 		return configBlobs(c.File)
 	}
 	blob, err := readBlobFile(c.File)
-	return []inspected{{c.File, blob}}, nil, err
+	return []inspected{{name: c.File, blob: blob}}, nil, err
 }
 
 // startsObject is whether the file looks like JSON.
@@ -93,22 +101,35 @@ func configBlobs(path string) ([]inspected, []signer.Finding, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	unreadable := slices.DeleteFunc(slices.Clone(findings), func(f signer.Finding) bool {
-		return f.Severity < signer.Unopenable || !strings.HasSuffix(f.Path, ".secret_key")
-	})
+	unreadable := unreadableBlobs(findings)
 	var blobs []inspected
 	for _, key := range cfg.Keys {
 		name, blob := key.PublicKey.Hash().String(), key.Blob
 		if key.BlobFile != "" {
 			if blob, err = readBlobFile(key.BlobFile); err != nil {
-				unreadable = append(unreadable, signer.Finding{Severity: signer.Unopenable, Path: "keys." + name + ".secret_key_file", Text: err.Error()})
+				unreadable = append(unreadable, unreadableFile(key.PublicKey.Hash(), err))
 			}
 		}
 		if blob != nil {
-			blobs = append(blobs, inspected{name, blob})
+			blobs = append(blobs, inspected{name: name, blob: blob})
+		}
+		if key.NextBlob != nil {
+			blobs = append(blobs, inspected{name: name + " secret_key_next", blob: key.NextBlob, next: true, before: blob})
 		}
 	}
 	return blobs, unreadable, nil
+}
+
+// unreadableBlobs are the findings in blobs that cannot be read.
+func unreadableBlobs(findings []signer.Finding) []signer.Finding {
+	return slices.DeleteFunc(slices.Clone(findings), func(f signer.Finding) bool {
+		return f.Severity < signer.Unopenable || !strings.HasSuffix(f.Path, ".secret_key") && !strings.HasSuffix(f.Path, ".secret_key_next")
+	})
+}
+
+// unreadableFile is the finding of a secret_key_file that cannot be read.
+func unreadableFile(key tezos.PublicKeyHash, err error) signer.Finding {
+	return signer.Finding{Severity: signer.Unopenable, Path: "keys." + key.String() + ".secret_key_file", Text: err.Error()}
 }
 
 // print tells of one blob.
@@ -163,18 +184,30 @@ func (b inspected) warn(s *streams) {
 	if header.SessionBound {
 		s.notef("warning: %s: bound to a login session: the key is lost when that session ends", b.name)
 	}
+	if b.next && b.before != nil {
+		if err := grep11.CheckRewrapped(b.before, b.blob); err != nil {
+			s.notef("warning: %s: not the blob before under a new master key: %v", b.name, err)
+		}
+	}
 	if !slices.Contains(header.Usage(), "sign") {
 		s.notef("warning: %s: may not sign", b.name)
 	}
 }
 
-// warnOfWrappingKeys warns when no one HSM can use all the blobs.
-func warnOfWrappingKeys(s *streams, wrapping map[[16]byte][]string) {
-	if len(wrapping) < 2 {
+// wrappingKeys are the master keys of blobs, each with the names of those.
+type wrappingKeys map[[16]byte][]string
+
+func (w wrappingKeys) add(header grep11.Header, name string) {
+	w[header.WrappingKeyID] = append(w[header.WrappingKeyID], name)
+}
+
+// warn warns when no one HSM can use all the blobs.
+func (w wrappingKeys) warn(s *streams, what, why string) {
+	if len(w) < 2 {
 		return
 	}
-	s.notef("warning: the blobs are wrapped by %d master keys; an HSM has one, and another at most while it is rotated:", len(wrapping))
-	for _, id := range slices.SortedFunc(maps.Keys(wrapping), func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) }) {
-		s.notef("  %x wraps %s", id, strings.Join(wrapping[id], ", "))
+	s.notef("warning: the %s are wrapped by %d master keys; %s:", what, len(w), why)
+	for _, id := range slices.SortedFunc(maps.Keys(w), func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) }) {
+		s.notef("  %x wraps %s", id, strings.Join(w[id], ", "))
 	}
 }

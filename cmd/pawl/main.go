@@ -32,6 +32,7 @@ type commands struct {
 	Createtezoskey createTezosKeyCmd `cmd:"" help:"Make a key in the HSM and print it."`
 	Keys           keysCmd           `cmd:"" help:"Keys that exist: bring them into the HSM, derive, inspect."`
 	Ratchet        ratchetCmd        `cmd:"" help:"The high watermark: what was signed and may not be signed again."`
+	Check          checkCmd          `cmd:"" help:"Check configuration, HSM, keys and ratchet."`
 	Explain        explainCmd        `cmd:"" help:"Say what a payload is and what would become of it."`
 	Softcard       softcardCmd       `cmd:"" help:"Run a GREP11 server in software. It is no HSM."`
 	SoftcardKey    softcardKeyCmd    `cmd:"" help:"Change the master key of a software card."`

@@ -71,6 +71,11 @@ type Config struct {
 	Dialect     Dialect // default Both
 	MaxInFlight int     // calls at once, others wait; 0 means 8
 	Plaintext   bool    // no TLS; only with a loopback Address
+
+	// APIKeyFile, when set, is a file with an API key of IBM Cloud: calls then bear a
+	// token that IAMEndpoint gives for it (https://…; default that of IBM Cloud), and the
+	// files of mutual TLS are optional: without CACertPath the CAs of the system count.
+	APIKeyFile, IAMEndpoint string
 }
 
 // Client is one long-lived connection to one server, safe for concurrent use.
@@ -115,9 +120,13 @@ func connect(cfg Config) (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	perCall, err := callCredentials(cfg)
+	if err != nil {
+		return nil, err
+	}
 	// passthrough leaves names to the dialer, which resolves anew at each attempt; gRPC's
 	// own resolver would back off for minutes after one failure.
-	conn, err := grpc.NewClient("passthrough:///"+cfg.Address,
+	conn, err := grpc.NewClient("passthrough:///"+cfg.Address, append(perCall,
 		grpc.WithTransportCredentials(creds),
 		grpc.WithNoProxy(), // an HTTP proxy of the environment is not the way to an HSM
 		grpc.WithDisableServiceConfig(),
@@ -136,7 +145,7 @@ func connect(cfg Config) (*grpc.ClientConn, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: keepaliveTime, Timeout: callTimeout, PermitWithoutStream: true,
 		}),
-	)
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("grep11 address %q: %v", cfg.Address, err)
 	}
