@@ -234,9 +234,14 @@ func TestMasterKeyChangesUnderLoad(t *testing.T) {
 		}
 	}
 	f.card.start(t)
-	s, findings, err := f.open()
+	cfg, findings, err := signer.Load(f.path)
 	if err != nil || len(findings) != 0 {
-		t.Fatalf("Open: %v %v", err, findings)
+		t.Fatalf("Load: %v %v", err, findings)
+	}
+	var log heard
+	s, _, err := signer.Open(t.Context(), cfg, signer.OpenOptions{Options: signer.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}})
+	if err != nil {
+		t.Fatal(err)
 	}
 	defer closeSigner(t, s)
 	ctx, stop := context.WithCancel(t.Context())
@@ -249,13 +254,17 @@ func TestMasterKeyChangesUnderLoad(t *testing.T) {
 	}
 
 	load := f.load(s)
-	for range 2 {
+	for round := range 2 {
 		next := f.rotate()
 		keys := []signer.Rotation{{Key: f.key, Blob: f.made.Blob, Next: next}}
 		if err := signer.AddNextBlobs(f.path, keys); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(1500 * time.Millisecond) // Watch looks each second
+		for start := time.Now(); log.count("keys_with_new_blobs=1") <= round; time.Sleep(10 * time.Millisecond) {
+			if time.Since(start) > 20*time.Second {
+				t.Fatalf("the next blob is not taken up: %s", log.text.String())
+			}
+		}
 		if err := f.card.dir.Finalise(); err != nil {
 			t.Fatal(err)
 		}
@@ -268,6 +277,24 @@ func TestMasterKeyChangesUnderLoad(t *testing.T) {
 	if n := load(); n < 20 || twice.Load() != 0 {
 		t.Errorf("%d signatures, %d of them twice", n, twice.Load())
 	}
+}
+
+// heard is a log that a test looks into.
+type heard struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (h *heard) Write(line []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.text.Write(line)
+}
+
+func (h *heard) count(what string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return strings.Count(h.text.String(), what)
 }
 
 // load asks for one vote of each kind a level and operations until the function that it

@@ -81,17 +81,17 @@ func TestSignaturesGoOnWhileTheMasterKeyChanges(t *testing.T) {
 		}
 		var next [2]grep11.Blob
 		blob, fill := made.Blob, byte(2)
-		stop := underLoad(t, key, signed)
+		load, stop := underLoad(t, key, signed)
 		for i := range next {
 			next[i] = rotate(t, card, client, fill, blob)
 			if fresh, err := key.Offer(blob, next[i]); err != nil || !fresh {
 				t.Fatalf("Offer: %v, %v", fresh, err)
 			}
-			time.Sleep(50 * time.Millisecond)
+			load()
 			if err := card.Finalise(); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(50 * time.Millisecond)
+			load()
 			blob, fill = next[i], fill+1
 		}
 		if n := stop(); n < 20 {
@@ -100,29 +100,40 @@ func TestSignaturesGoOnWhileTheMasterKeyChanges(t *testing.T) {
 	}
 }
 
-// underLoad has the key sign from eight goroutines until the function it returns is
-// called, which tells how often it did.
-func underLoad(t *testing.T, key *grep11.Key, signed *sync.Map) (stop func() int64) {
+// underLoad has the key sign from eight goroutines until stop is called, which tells how
+// often it did. load waits until each of them has signed twice more.
+func underLoad(t *testing.T, key *grep11.Key, signed *sync.Map) (load func(), stop func() int64) {
 	t.Helper()
 	var done atomic.Bool
-	var count atomic.Int64
+	var counts [8]atomic.Int64
 	var workers sync.WaitGroup
-	for range 8 {
+	for i := range counts {
 		workers.Go(func() {
 			for !done.Load() {
 				if err := signOnce(key, signed); err != nil {
-					t.Errorf("signature %d: %v", count.Load(), err)
-					return
+					t.Errorf("signature %d: %v", counts[i].Load(), err)
+					done.Store(true)
 				}
-				count.Add(1)
+				counts[i].Add(1)
 			}
 		})
 	}
-	return func() int64 {
+	load = func() {
+		for i := range counts {
+			for before := counts[i].Load(); counts[i].Load() < before+2 && !done.Load(); {
+				time.Sleep(time.Millisecond)
+			}
+		}
+	}
+	stop = func() (all int64) {
 		done.Store(true)
 		workers.Wait()
-		return count.Load()
+		for i := range counts {
+			all += counts[i].Load()
+		}
+		return all
 	}
+	return load, stop
 }
 
 // signOnce wants one good signature of a digest, and of the card no second one.
