@@ -21,6 +21,7 @@ const childVariable = "RATCHET_TEST_CHILD"
 // children are the programs that tests run in processes of their own; path is
 // that of the ratchet. What they print is their result.
 var children = map[string]func(path string) error{
+	"flicker": flicker,
 	"hold":    holdOpen,
 	"killed":  signAndDie,
 	"grow":    signManyAndRest,

@@ -20,8 +20,8 @@ const maxConfigSize = 64 << 20
 // Config is a keys.json, parsed. Its paths are absolute or count from the
 // working folder.
 type Config struct {
-	// HSM is the GREP11 server of all keys, the first of url: url, cert_path,
-	// key_path, cacert_path, server_name, dialect, max_in_flight.
+	// HSM is the GREP11 server of all keys, the first of url: url, cert_path, key_path,
+	// cacert_path, server_name, dialect, max_in_flight, apikey_file, iam_endpoint.
 	HSM grep11.Config
 	// OtherServers are the addresses of the further servers of url, which are
 	// reached like the first and hold the same keys.
@@ -37,7 +37,9 @@ type Config struct {
 	// ratchet's default.
 	MaxLevelGap int32
 
-	findings   []Finding // of Parse
+	path       string      // of the file; "" of Parse
+	file       os.FileInfo // as it was read
+	findings   []Finding   // of Parse
 	wrappingID map[[16]byte]bool
 }
 
@@ -48,6 +50,9 @@ type KeyConfig struct {
 	// BlobFile (secret_key_file) or is unreadable.
 	Blob     grep11.Blob
 	BlobFile string
+	// NextBlob is the same private key under the HSM's next master key
+	// (secret_key_next, see AddNextBlobs), or nil.
+	NextBlob grep11.Blob
 	// DB is the path of the key's ratchet.
 	DB string
 	// Policy is the key's own, else the global one.
@@ -83,7 +88,7 @@ func Load(path string) (*Config, []Finding, error) {
 	if err != nil {
 		return nil, findings, err
 	}
-	cfg.findings = findings
+	cfg.path, cfg.file, cfg.findings = path, info, findings
 	return cfg, findings, nil
 }
 
@@ -121,6 +126,8 @@ func (p *parser) root(v value) {
 		"cert_path":       func(v value) { hsm.CertPath = p.file(v) },
 		"key_path":        func(v value) { hsm.KeyPath = p.file(v) },
 		"cacert_path":     func(v value) { hsm.CACertPath = p.file(v) },
+		"apikey_file":     func(v value) { hsm.APIKeyFile = p.file(v) },
+		"iam_endpoint":    p.iamEndpoint,
 		"server_name":     func(v value) { hsm.ServerName = p.text(v) },
 		"dialect":         p.dialect,
 		"max_in_flight":   func(v value) { hsm.MaxInFlight = int(p.positive(v)) },
@@ -192,6 +199,13 @@ func (p *parser) address(v value) string {
 	return s
 }
 
+func (p *parser) iamEndpoint(v value) {
+	p.cfg.HSM.IAMEndpoint = p.text(v)
+	if err := grep11.CheckIAMEndpoint(p.cfg.HSM.IAMEndpoint); err != nil && p.cfg.HSM.IAMEndpoint != "" {
+		p.invalid(v.path, "%v", err)
+	}
+}
+
 func (p *parser) dialect(v value) {
 	dialect, err := grep11.ParseDialect(p.text(v))
 	if err != nil {
@@ -232,9 +246,7 @@ func (p *parser) authorizedKeys(v value) {
 func (p *parser) complete() {
 	hsm := &p.cfg.HSM
 	p.require("url", hsm.Address)
-	p.require("cert_path", hsm.CertPath)
-	p.require("key_path", hsm.KeyPath)
-	p.require("cacert_path", hsm.CACertPath)
+	p.credentials()
 	if !p.hasKeys {
 		p.invalid("keys", "missing")
 	}
@@ -243,6 +255,22 @@ func (p *parser) complete() {
 	}
 	p.checkWrappingKeys()
 	slices.SortStableFunc(p.findings, func(a, b Finding) int { return int(b.Severity) - int(a.Severity) })
+}
+
+// credentials are a client certificate, or an API key with or without one.
+func (p *parser) credentials() {
+	hsm := &p.cfg.HSM
+	switch {
+	case hsm.APIKeyFile == "":
+		p.require("cert_path", hsm.CertPath)
+		p.require("key_path", hsm.KeyPath)
+		p.require("cacert_path", hsm.CACertPath)
+		if hsm.IAMEndpoint != "" {
+			p.unopenable("iam_endpoint", "needs apikey_file")
+		}
+	case (hsm.CertPath == "") != (hsm.KeyPath == ""):
+		p.unopenable("cert_path", "needs key_path, and the other way round")
+	}
 }
 
 func (p *parser) require(name, text string) {

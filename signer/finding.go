@@ -191,6 +191,17 @@ func (r *report) checkBlob(path string, blob grep11.Blob) {
 	r.wrappingID[header.WrappingKeyID] = true
 }
 
+// checkNext warns of a next blob that is not the key's blob under another master key,
+// when both are known.
+func (r *report) checkNext(path string, key KeyConfig) {
+	if key.Blob == nil || key.NextBlob == nil {
+		return
+	}
+	if err := grep11.CheckRewrapped(key.Blob, key.NextBlob); err != nil {
+		r.warn(path, "%v: run `pawl keys rewrap --promote` if the new master key is finalised, else `pawl keys rewrap`", err)
+	}
+}
+
 // checkWrappingKeys warns of blobs that no one server can use.
 func (r *report) checkWrappingKeys() {
 	if len(r.wrappingID) > 1 {

@@ -21,6 +21,7 @@ func (p *parser) key(name string, v value) {
 		"public_key":      func(v value) { public = p.text(v) },
 		"secret_key":      func(v value) { key.Blob = p.blob(v) },
 		"secret_key_file": func(v value) { key.BlobFile = p.file(v) },
+		"secret_key_next": func(v value) { key.NextBlob = p.nextBlob(v) },
 		"db":              func(v value) { key.DB = p.file(v) },
 		"policy":          func(v value) { own = p.readPolicy(v) },
 		"ratchet":         p.ignored, "hsm_username": p.ignored, "hsm_slot": p.ignored, "hsm_lib": p.ignored,
@@ -30,6 +31,7 @@ func (p *parser) key(name string, v value) {
 	if inline == (key.BlobFile != "") {
 		p.invalid(v.path, "needs secret_key or secret_key_file, and one of them only")
 	}
+	p.checkNext(v.path+".secret_key_next", key)
 	var ok bool
 	if key.PublicKey, ok = p.publicKey(v.path, name, public); !ok {
 		return
@@ -74,5 +76,16 @@ func (p *parser) blob(v value) grep11.Blob {
 		return nil
 	}
 	p.checkBlob(v.path, blob)
+	return blob
+}
+
+// nextBlob is blob for the one of the HSM's next master key, which the blobs in use
+// are not compared with.
+func (p *parser) nextBlob(v value) grep11.Blob {
+	blob, err := grep11.ParseBlob(p.text(v))
+	if err != nil {
+		p.unopenable(v.path, "%v", err)
+		return nil
+	}
 	return blob
 }

@@ -35,9 +35,6 @@ type Entry struct {
 	// Others are the same key at further servers. A try goes to one of all of
 	// them in turn, and to a good one if there is any.
 	Others []Place
-	// WrappingKey names the master key that wraps the key's blob: a server that
-	// has another one is left out for all keys of it at once. Zero is unknown.
-	WrappingKey [16]byte
 }
 
 // Place is a key at one HSM server.
@@ -48,8 +45,8 @@ type Place struct {
 
 // Options say who is told what. Both may be left out.
 type Options struct {
-	// Log gets an error for each bad signature of the HSM, and a line when a
-	// server is left out or in use again.
+	// Log gets an error for each bad signature of the HSM, a line when a server is left
+	// out or in use again, and what becomes of a keys.json that changes.
 	Log *slog.Logger
 	// OnSign is told of each try of an HSM signature. It must be quick.
 	OnSign func(key tezos.PublicKeyHash, elapsed time.Duration, err error)
@@ -65,6 +62,7 @@ type Signer struct {
 	log     *slog.Logger
 
 	certificates map[string]string // name in keys.json to path
+	config       configFile        // of which Watch takes up new blobs
 
 	failed   chan struct{} // closed when a ratchet has failed
 	failOnce sync.Once

@@ -62,6 +62,7 @@ func (o *opener) files() {
 	o.certificate("cert_path", o.cfg.HSM.CertPath)
 	o.certificate("cacert_path", o.cfg.HSM.CACertPath)
 	o.secret("key_path", o.cfg.HSM.KeyPath)
+	o.secret("apikey_file", o.cfg.HSM.APIKeyFile)
 	for i := range o.cfg.Keys {
 		o.blobFile(&o.cfg.Keys[i])
 	}
@@ -100,15 +101,22 @@ func (o *opener) blobFile(key *KeyConfig) {
 		return
 	}
 	path := "keys." + key.PublicKey.Hash().String() + ".secret_key_file"
-	data, err := os.ReadFile(key.BlobFile)
-	if err == nil {
-		key.Blob, err = grep11.ParseBlob(string(data))
-	}
-	if err != nil {
+	var err error
+	if key.Blob, err = readBlob(key.BlobFile); err != nil {
 		o.unopenable(path, "%v", err)
 		return
 	}
 	o.checkBlob(path, key.Blob)
+	o.checkNext(strings.TrimSuffix(path, "_file")+"_next", *key)
+}
+
+// readBlob reads a file with the hex of one blob.
+func readBlob(path string) (grep11.Blob, error) {
+	data, err := os.ReadFile(path) //nolint:gosec // keys.json names the file
+	if err != nil {
+		return nil, err
+	}
+	return grep11.ParseBlob(string(data))
 }
 
 func (o *opener) open(ctx context.Context) (*Signer, error) {
@@ -135,6 +143,7 @@ func (o *opener) open(ctx context.Context) (*Signer, error) {
 		return nil, err
 	}
 	s.locks = o.locks
+	s.config = configFile{path: o.cfg.path, read: o.cfg.file}
 	s.certificates = map[string]string{"cert_path": o.cfg.HSM.CertPath, "cacert_path": o.cfg.HSM.CACertPath}
 	return s, nil
 }
@@ -153,18 +162,17 @@ func (o *opener) entry(ctx context.Context, key KeyConfig) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	header, err := key.Blob.Header()
-	return Entry{
-		Key: places[0].Key, Policy: key.Policy, Ratchet: db, Server: places[0].Server, Others: places[1:],
-		WrappingKey: header.WrappingKeyID,
-	}, err
+	return Entry{Key: places[0].Key, Policy: key.Policy, Ratchet: db, Server: places[0].Server, Others: places[1:]}, nil
 }
 
-// places are the key at each server.
+// places are the key, with both of its blobs, at each server.
 func (o *opener) places(key KeyConfig) ([]Place, error) {
 	places := make([]Place, 0, len(o.servers))
 	for _, server := range o.servers {
 		hsmKey, err := server.Key(key.PublicKey, key.Blob)
+		if err == nil && key.NextBlob != nil {
+			_, err = hsmKey.Offer(key.NextBlob)
+		}
 		if err != nil {
 			return nil, err
 		}

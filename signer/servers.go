@@ -140,16 +140,26 @@ func (p *place) tried(err error) {
 }
 
 // spread tells all keys of a master key that the server has another one. Of an only
-// server each key learns it by itself.
+// server each key learns it by itself, and so does one with several blobs.
 func (p *place) spread(err error) {
-	if len(p.key.places) == 1 || !otherMasterKey(err) || p.key.WrappingKey == [16]byte{} {
+	id, known := p.masterKey()
+	if len(p.key.places) == 1 || !otherMasterKey(err) || !known {
 		return
 	}
 	for _, other := range p.server.places {
-		if other.key.WrappingKey == p.key.WrappingKey {
+		if otherID, known := other.masterKey(); known && otherID == id {
 			other.health.set(err)
 		}
 	}
+}
+
+// masterKey is the id of the master key that wraps the only blob of the key.
+func (p *place) masterKey() (id [16]byte, known bool) {
+	key, ok := p.Key.(*grep11.Key)
+	if !ok {
+		return id, false
+	}
+	return key.MasterKey()
 }
 
 func otherMasterKey(err error) bool {

@@ -101,11 +101,7 @@ func newPool(t *testing.T, maker *card, n int, kind tezos.KeyKind, clients ...*g
 		if err != nil {
 			t.Fatal(err)
 		}
-		header, err := made.Blob.Header()
-		if err != nil {
-			t.Fatal(err)
-		}
-		entry := signer.Entry{Policy: allowAll, WrappingKey: header.WrappingKeyID}
+		entry := signer.Entry{Policy: allowAll}
 		for i, client := range clients {
 			key, err := client.Key(made.PublicKey, made.Blob)
 			if err != nil {
@@ -602,6 +598,101 @@ func TestOneTryMarksAllKeysOfAMasterKey(t *testing.T) {
 	if got := s.Servers()[1]; got.Err == nil || !strings.Contains(got.Err.Error(), "2 of 2 keys") {
 		t.Errorf("after one refusal: %v, want both keys", got.Err)
 	}
+}
+
+// TestServersChangeTheirMasterKeyOneByOne: each server is asked with the blob that it
+// takes, whether the next one was there at the start or taken up, and no try fails. A key
+// that was not rewrapped is left out there alone.
+func TestServersChangeTheirMasterKeyOneByOne(t *testing.T) {
+	t.Parallel()
+	f := newFolder(t)
+	before, after := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
+	var cards [2]*card
+	for i := range cards {
+		made, err := softcard.New(before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cards[i] = f.card.twin(t, made)
+	}
+	client := cards[0].dial(t)
+	keys := make(map[string]any)
+	var made [2]grep11.Generated // the second is not rewrapped
+	for i := range made {
+		var err error
+		if made[i], err = client.Generate(t.Context(), tezos.P256, false); err != nil {
+			t.Fatal(err)
+		}
+		hash := made[i].PublicKey.Hash()
+		keys[hash.String()] = map[string]any{"public_key": made[i].PublicKey.String(), "secret_key": made[i].Blob.Hex()}
+		f.inRatchet(func(db *ratchet.DB) error { return db.RegisterNew(t.Context(), hash) })
+	}
+	f.write(map[string]any{"url": []string{cards[0].address, cards[1].address}, "keys": keys})
+	level := uint32(0)
+	open := func() *pool {
+		t.Helper()
+		s, findings, err := f.open()
+		if err != nil {
+			t.Fatalf("Open: %v %v", err, findings)
+		}
+		return &pool{Signer: s}
+	}
+	signs := func(p *pool, when string) {
+		t.Helper()
+		for range 4 {
+			level++
+			if _, err := p.Sign(t.Context(), made[0].PublicKey.Hash(), block(level, 0, 0)); err != nil {
+				t.Errorf("%s: %v", when, err)
+			}
+		}
+		for _, state := range p.Servers() {
+			if state.Failed != 0 || state.Signed == 0 {
+				t.Errorf("%s: %s signed %d times and failed %d times", when, state.Address, state.Signed, state.Failed)
+			}
+		}
+	}
+	p := open()
+	p.prove(t, 2)
+	for _, c := range cards {
+		if err := errors.Join(c.card.LoadNext(after), c.card.CommitNext()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next, err := client.Rewrap(t.Context(), made[0].Blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := signer.AddNextBlobs(f.path, []signer.Rotation{{Key: made[0].PublicKey.Hash(), Blob: made[0].Blob, Next: next}}); err != nil {
+		t.Fatal(err)
+	}
+	p.TakeUpBlobs()
+	if err := cards[1].card.Finalise(); err != nil {
+		t.Fatal(err)
+	}
+	signs(p, "taken up, and finalised at one")
+	for l := range uint32(2) { // one of them goes there
+		if _, err := p.Sign(t.Context(), made[1].PublicKey.Hash(), block(l+1, 0, 0)); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := p.Servers()[1].Err; err == nil || !strings.Contains(err.Error(), "1 of 2 keys") {
+		t.Errorf("the server that has finalised: %v, want the key without a next blob left out", err)
+	}
+	closeSigner(t, p.Signer)
+	p = open()
+	defer closeSigner(t, p.Signer)
+	stop := p.watched(t)
+	for start := time.Now(); p.Servers()[0].Err != nil || p.Servers()[1].Err == nil || !strings.Contains(p.Servers()[1].Err.Error(), "1 of 2 keys"); time.Sleep(10 * time.Millisecond) {
+		if time.Since(start) > 20*time.Second {
+			t.Fatalf("servers %v", p.Servers())
+		}
+	}
+	stop()
+	signs(p, "opened with both blobs")
+	if err := cards[0].card.Finalise(); err != nil {
+		t.Fatal(err)
+	}
+	signs(p, "finalised at both")
 }
 
 // TestServerThatIsNotConnectedIsNamed, even when no signature has met it yet.

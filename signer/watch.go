@@ -99,9 +99,12 @@ func (k *key) ready() (err error) {
 // each server for its mechanisms and for a probe signature of each key that is not
 // known to be good there, has it take up certificates that were renewed, and asks
 // each ratchet in trouble for a probe write. They are apart, for one that hangs must
-// not hide another.
+// not hide another. It also takes up the key blobs of a keys.json that changed.
 func (s *Signer) Watch(ctx context.Context) {
 	var loops sync.WaitGroup
+	if s.config.path != "" {
+		loops.Go(func() { everySecond(ctx, s.takeUpBlobs) })
+	}
 	for _, db := range s.dbs {
 		loops.Go(func() { everySecond(ctx, func() { probeRatchet(ctx, db) }) })
 	}
@@ -139,7 +142,7 @@ func (s *server) ask(ctx context.Context) {
 		return
 	}
 	ready := slices.IndexFunc(s.places, func(p *place) bool { return p.health.err() == nil })
-	if ready < 0 || s.places[ready].probe(ctx) == nil {
+	if ready < 0 || s.places[ready].probe(ctx) == nil || ctx.Err() != nil {
 		return
 	}
 	for _, p := range s.places {
@@ -211,13 +214,13 @@ func (s *server) probe(ctx context.Context) {
 		if err == nil || s.lack(p.key) != nil {
 			continue
 		}
-		if len(p.key.places) > 1 && otherMasterKey(err) && p.key.WrappingKey != [16]byte{} {
-			if _, asked := other[p.key.WrappingKey]; !asked {
+		if id, known := p.masterKey(); len(p.key.places) > 1 && otherMasterKey(err) && known {
+			if _, asked := other[id]; !asked {
 				p.record(ctx)
-				other[p.key.WrappingKey] = otherMasterKey(p.health.err())
+				other[id] = otherMasterKey(p.health.err())
 				continue
 			}
-			if other[p.key.WrappingKey] {
+			if other[id] {
 				continue
 			}
 		}
@@ -233,6 +236,9 @@ func (s *server) probe(ctx context.Context) {
 func (p *place) record(ctx context.Context) {
 	set := p.health.since()
 	err := p.probe(ctx)
+	if ctx.Err() != nil {
+		return // Watch has ended, which says nothing of the server
+	}
 	set(err)
 	p.spread(err)
 }

@@ -16,18 +16,24 @@ const defaultConfig = "./keys.json"
 // loadConfig reads keys.json. What makes it no keys.json is the error; what
 // else there is to say of it, signer.Open says.
 func loadConfig(path string) (*signer.Config, error) {
+	cfg, _, err := loadFindings(path)
+	return cfg, err
+}
+
+// loadFindings is loadConfig, with all that the file itself tells.
+func loadFindings(path string) (*signer.Config, []signer.Finding, error) {
 	cfg, findings, err := signer.Load(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, withHint(fmt.Errorf("%s does not exist", path),
+		return nil, nil, withHint(fmt.Errorf("%s does not exist", path),
 			"name another with --config, copy keys.json.example, or try `pawl demo`")
 	case err != nil && len(findings) > 0:
-		return nil, fatalFindings(path, findings, signer.Invalid, err)
+		return nil, nil, fatalFindings(path, findings, signer.Invalid, err)
 	case err != nil: // it may name the file itself
 		text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "keys.json: "), path+": ")
-		return nil, fmt.Errorf("%s: %s", path, text)
+		return nil, nil, fmt.Errorf("%s: %s", path, text)
 	}
-	return cfg, nil
+	return cfg, findings, nil
 }
 
 // fatalFindings returns the findings of at least the severity, else err.

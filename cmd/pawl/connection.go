@@ -44,7 +44,8 @@ func connectionOf(path string) ([]grep11.Config, error) {
 		return nil, err
 	}
 	hsm := cfg.HSM
-	if hsm.Address == "" || hsm.CertPath == "" || hsm.KeyPath == "" || hsm.CACertPath == "" {
+	mutual := hsm.CertPath != "" && hsm.KeyPath != "" && hsm.CACertPath != ""
+	if hsm.Address == "" || !mutual && hsm.APIKeyFile == "" {
 		return nil, fmt.Errorf("%s: needs url, cert_path, key_path and cacert_path", path)
 	}
 	return cfg.Servers(), nil

@@ -15,7 +15,7 @@ import (
 	"pawl/tezos"
 )
 
-// keyTimeout bounds the HSM calls of createtezoskey, two in all.
+// keyTimeout bounds the HSM calls that get and try a key: two of createtezoskey, a few more of keys.
 const keyTimeout = 30 * time.Second
 
 type createTezosKeyCmd struct {
@@ -34,11 +34,7 @@ func (*createTezosKeyCmd) Help() string {
 // Run makes a key. Scripts rely on one line on stderr when it fails: a hint goes
 // into that line.
 func (c *createTezosKeyCmd) Run(ctx context.Context, s *streams) error {
-	err := c.run(ctx, s)
-	if hinted, ok := errors.AsType[*hintedError](err); ok {
-		return fmt.Errorf("%v: %s", err, hinted.hint)
-	}
-	return err
+	return hintInLine(c.run(ctx, s))
 }
 
 // run prints nothing before the key has signed and lies on disk.
@@ -54,7 +50,7 @@ func (c *createTezosKeyCmd) run(ctx context.Context, s *streams) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := writable(c.Dir); err != nil {
+	if err := writable("--dir", c.Dir); err != nil {
 		return err
 	}
 	add, err := c.openAddition(ctx)
@@ -79,36 +75,53 @@ func (c *createTezosKeyCmd) run(ctx context.Context, s *streams) (err error) {
 }
 
 // writable is nil when files can be made in dir, so that no key is made in
-// vain.
-func writable(dir string) error {
+// vain. flag is where the operator named it.
+func writable(flag, dir string) error {
 	probe, err := os.CreateTemp(dir, ".pawl-*")
 	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
-		return fmt.Errorf("--dir %s: %w", dir, pathError.Err)
+		return fmt.Errorf("%s %s: %w", flag, dir, pathError.Err)
 	}
 	if err != nil {
-		return fmt.Errorf("--dir %s: %w", dir, err)
+		return fmt.Errorf("%s %s: %w", flag, dir, err)
 	}
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
-// newKey makes a key in the HSM and has it sign a random digest. Of several servers
-// it is the first one that answers: they have one master key.
+// newKey makes a key in the HSM and has it sign a random digest.
 func newKey(ctx context.Context, servers []grep11.Config, kind tezos.KeyKind, extractable bool) (grep11.Generated, error) {
+	what := fmt.Sprintf("making a %v key", kind)
+	return triedKey(ctx, servers, what, func(ctx context.Context, client *grep11.Client) (grep11.Generated, error) {
+		return client.Generate(ctx, kind, extractable)
+	})
+}
+
+// triedKey has an HSM get a key, and the key sign a random digest.
+func triedKey(
+	ctx context.Context, servers []grep11.Config, what string, get func(context.Context, *grep11.Client) (grep11.Generated, error),
+) (key grep11.Generated, err error) {
+	err = withClient(ctx, servers, func(ctx context.Context, client *grep11.Client) error {
+		if key, err = get(ctx, client); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		if err = tryKey(ctx, client, key); err != nil {
+			return fmt.Errorf("trying the new key %v: %w", key.PublicKey.Hash(), err)
+		}
+		return nil
+	})
+	return key, err
+}
+
+// withClient calls do with a connection to the first server that answers, within
+// keyTimeout. Which one it is does not matter: they have one master key.
+func withClient(ctx context.Context, servers []grep11.Config, do func(context.Context, *grep11.Client) error) error {
 	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
 	defer cancel()
 	client, err := dialFirst(ctx, servers)
 	if err != nil {
-		return grep11.Generated{}, err
+		return err
 	}
 	defer client.Close() //nolint:errcheck // nothing is under way
-	key, err := client.Generate(ctx, kind, extractable)
-	if err != nil {
-		return grep11.Generated{}, fmt.Errorf("making a %v key: %w", kind, err)
-	}
-	if err := tryKey(ctx, client, key); err != nil {
-		return grep11.Generated{}, fmt.Errorf("trying the new key %v: %w", key.PublicKey.Hash(), err)
-	}
-	return key, nil
+	return do(ctx, client)
 }
 
 // tryKey has a key sign a random digest, that of no payload, and verifies the

@@ -34,6 +34,9 @@ type faultyCard struct {
 	generate func(*pb.GenerateKeyPairResponse) error
 	sign     func(*pb.SignSingleResponse)
 	hold     func(*pb.SignSingleRequest)
+	refuse   map[string]error // by the call
+	unwrap   func(*pb.UnwrapKeyResponse)
+	rewrap   func(blob []byte) ([]byte, error)
 }
 
 func (f *faultyCard) GenerateKeyPair(ctx context.Context, req *pb.GenerateKeyPairRequest) (*pb.GenerateKeyPairResponse, error) {

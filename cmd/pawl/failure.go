@@ -40,6 +40,14 @@ func withHint(err error, format string, args ...any) error {
 	return &hintedError{err: err, hint: fmt.Sprintf(format, args...)}
 }
 
+// hintInLine puts the way out into the line of the error.
+func hintInLine(err error) error {
+	if hinted, ok := errors.AsType[*hintedError](err); ok {
+		return fmt.Errorf("%v: %s", err, hinted.hint)
+	}
+	return err
+}
+
 // findingsError is the findings in keys.json that forbid the start.
 type findingsError struct {
 	file     string

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -29,9 +30,12 @@ type commands struct {
 	Serve          serveCmd          `cmd:"" help:"Run the signer."`
 	Demo           demoCmd           `cmd:"" help:"Try it out: a software card, three keys and the signer."`
 	Createtezoskey createTezosKeyCmd `cmd:"" help:"Make a key in the HSM and print it."`
+	Keys           keysCmd           `cmd:"" help:"Keys that exist: bring them into the HSM, derive, inspect."`
 	Ratchet        ratchetCmd        `cmd:"" help:"The high watermark: what was signed and may not be signed again."`
+	Check          checkCmd          `cmd:"" help:"Check configuration, HSM, keys and ratchet."`
 	Explain        explainCmd        `cmd:"" help:"Say what a payload is and what would become of it."`
 	Softcard       softcardCmd       `cmd:"" help:"Run a GREP11 server in software. It is no HSM."`
+	SoftcardKey    softcardKeyCmd    `cmd:"" help:"Change the master key of a software card."`
 	Version        versionCmd        `cmd:"" help:"Print the versions and the protocols known."`
 }
 
@@ -104,6 +108,9 @@ func usage(err error, parser *kong.Kong) error {
 	var parse *kong.ParseError
 	if errors.As(err, &parse) && parse.Context != nil && parse.Context.Selected() != nil {
 		command = parse.Context.Selected().FullPath()
+	}
+	if (command == "pawl keys import" || command == "pawl keys seed") && strings.HasPrefix(err.Error(), "unexpected argument") {
+		return &usageError{text: secretOnLine, help: command + " --help"} // and is not printed once more
 	}
 	return &usageError{text: err.Error(), help: command + " --help"}
 }

@@ -45,6 +45,7 @@ func TestScripts(t *testing.T) {
 
 			"await-ready": awaitReadyCommand,
 			"badconfig":   badConfigCommand,
+			"certify":     certifyCommand,
 			"expand":      expandCommand,
 			"files":       filesCommand,
 			"holds":       holdsCommand,

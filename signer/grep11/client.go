@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -71,13 +72,19 @@ type Config struct {
 	Dialect     Dialect // default Both
 	MaxInFlight int     // calls at once, others wait; 0 means 8
 	Plaintext   bool    // no TLS; only with a loopback Address
+
+	// APIKeyFile, when set, is a file with an API key of IBM Cloud: calls then bear a
+	// token that IAMEndpoint gives for it (https://…; default that of IBM Cloud), and the
+	// files of mutual TLS are optional: without CACertPath the CAs of the system count.
+	APIKeyFile, IAMEndpoint string
 }
 
 // Client is one long-lived connection to one server, safe for concurrent use.
 type Client struct {
 	cfg      Config
 	line     *line
-	crypto   pb.CryptoClient // over line
+	crypto   pb.CryptoClient   // over line
+	perCall  []grpc.DialOption // credentials of each call, the same ones on every connection
 	dialect  Dialect
 	inFlight chan struct{}
 }
@@ -95,8 +102,12 @@ func Dial(cfg Config) (*Client, error) {
 	if cfg.MaxInFlight == 0 {
 		cfg.MaxInFlight = defaultMaxInFlight
 	}
+	perCall, err := callCredentials(cfg)
+	if err != nil {
+		return nil, err
+	}
 	files := stampOf(cfg) // before they are read
-	conn, err := connect(cfg)
+	conn, err := connect(cfg, perCall)
 	if err != nil {
 		return nil, err
 	}
@@ -105,12 +116,13 @@ func Dial(cfg Config) (*Client, error) {
 		cfg:      cfg,
 		line:     line,
 		crypto:   pb.NewCryptoClient(line),
+		perCall:  perCall,
 		dialect:  dialect,
 		inFlight: make(chan struct{}, cfg.MaxInFlight),
 	}, nil
 }
 
-func connect(cfg Config) (*grpc.ClientConn, error) {
+func connect(cfg Config, perCall []grpc.DialOption) (*grpc.ClientConn, error) {
 	host, err := hostOf(cfg.Address)
 	if err != nil {
 		return nil, err
@@ -121,7 +133,7 @@ func connect(cfg Config) (*grpc.ClientConn, error) {
 	}
 	// passthrough leaves names to the dialer, which resolves anew at each attempt; gRPC's
 	// own resolver would back off for minutes after one failure.
-	conn, err := grpc.NewClient("passthrough:///"+cfg.Address,
+	conn, err := grpc.NewClient("passthrough:///"+cfg.Address, append(slices.Clone(perCall),
 		grpc.WithTransportCredentials(creds),
 		grpc.WithNoProxy(), // an HTTP proxy of the environment is not the way to an HSM
 		grpc.WithDisableServiceConfig(),
@@ -140,7 +152,7 @@ func connect(cfg Config) (*grpc.ClientConn, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: keepaliveTime, Timeout: callTimeout, PermitWithoutStream: true,
 		}),
-	)
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("grep11 address %q: %v", cfg.Address, err)
 	}

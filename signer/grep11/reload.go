@@ -58,7 +58,7 @@ func (c *Client) Reload(ctx context.Context) (bool, error) {
 	if c.cfg.Plaintext || !c.line.outdated(files) {
 		return false, nil
 	}
-	conn, err := connect(c.cfg)
+	conn, err := connect(c.cfg, c.perCall)
 	if err != nil {
 		return false, err
 	}

@@ -1,6 +1,7 @@
 package grep11
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -22,10 +23,7 @@ func transportCredentials(cfg Config, host string) (credentials.TransportCredent
 		}
 		return insecure.NewCredentials(), nil
 	}
-	files := tlsFiles{cert: cfg.CertPath, key: cfg.KeyPath, ca: cfg.CACertPath, serverName: cfg.ServerName}
-	if files.serverName == "" {
-		files.serverName = host
-	}
+	files := filesOf(cfg, host)
 	config, err := files.load()
 	if err != nil {
 		return nil, err
@@ -82,28 +80,43 @@ func (c explainedConn) Write(b []byte) (int, error) {
 	return n, err
 }
 
-type tlsFiles struct{ cert, key, ca, serverName string }
+type tlsFiles struct {
+	cert, key, ca, serverName string
+	token                     bool // the client proves itself with a bearer token
+}
+
+func filesOf(cfg Config, host string) tlsFiles {
+	return tlsFiles{
+		cert: cfg.CertPath, key: cfg.KeyPath, ca: cfg.CACertPath,
+		serverName: cmp.Or(cfg.ServerName, host), token: cfg.APIKeyFile != "",
+	}
+}
 
 func (f tlsFiles) load() (*tls.Config, error) {
-	if f.cert == "" || f.key == "" || f.ca == "" {
+	switch {
+	case !f.token && (f.cert == "" || f.key == "" || f.ca == ""):
 		return nil, errors.New("grep11 mutual TLS: set cert_path, key_path and cacert_path")
+	case (f.cert == "") != (f.key == ""):
+		return nil, errors.New("grep11 mutual TLS: set cert_path and key_path, or neither")
 	}
-	cert, err := f.clientCertificate()
-	if err != nil {
-		return nil, err
-	}
-	pool, err := f.authorities()
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		ServerName: f.serverName,
-		RootCAs:    pool,
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: f.serverName}
+	if f.cert != "" {
+		cert, err := f.clientCertificate()
+		if err != nil {
+			return nil, err
+		}
 		// Not Certificates: a certificate that the server's CA list does not cover would
 		// then be held back, and the server would complain of none at all.
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil },
-	}, nil
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
+	}
+	if f.ca != "" { // else those of the system
+		pool, err := f.authorities()
+		if err != nil {
+			return nil, err
+		}
+		config.RootCAs = pool
+	}
+	return config, nil
 }
 
 func (f tlsFiles) clientCertificate() (*tls.Certificate, error) {

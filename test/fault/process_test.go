@@ -32,6 +32,9 @@ func stopTime() time.Duration {
 	return 2 * time.Second
 }
 
+// writeTime is how long pawl has for an answer (server, writeTimeout).
+const writeTime = 10 * time.Second
+
 // TestStoppedProcess: a process is stopped when it has the HSM's signature and has not
 // committed. A second one, forced past all locks, signs another payload of the slot.
 // When the first goes on the transaction decides, not what it remembers.
@@ -39,6 +42,7 @@ func TestStoppedProcess(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, append(unlockedPatches, pointPatches...)...)
 	first := r.start(t)
+	first.client.Timeout = 2 * time.Minute
 	r.warm(t, first)
 	for i, kind := range kinds {
 		key := r.keys[i]
@@ -61,10 +65,13 @@ func TestStoppedProcess(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := <-late
-		if got.status != http.StatusConflict {
+		outcome := fmt.Sprint("answered ", got.status)
+		if got.err != nil && stopTime() > writeTime {
+			outcome = "not answered, the time for it was over"
+		} else if got.status != http.StatusConflict {
 			t.Errorf("the first process after its sleep: %v, want 409", got)
 		}
-		total.happened(partProcess, fmt.Sprintf("stopped for %v with the HSM's signature in its hands, another process signs meanwhile", stopTime()), fmt.Sprint("answered ", got.status))
+		total.happened(partProcess, fmt.Sprintf("stopped for %v with the HSM's signature in its hands, another process signs meanwhile", stopTime()), outcome)
 		if again := r.post(first, ask{mark, 1}); again.signature != won.signature {
 			t.Errorf("the first process, asked for what the second has signed: %v, want %s", again, won.signature)
 		}
@@ -116,14 +123,14 @@ func TestTwoProcesses(t *testing.T) {
 func TestTerminationUnderLoad(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
+	random := partProcess.random()
 	began := time.Now()
 	level := int32(1)
 	for lives := 0; partProcess.goesOn(began, lives, 5); lives++ {
 		d := r.start(t)
 		r.warm(t, d)
 		var all sync.WaitGroup
-		var failed atomic.Int32
-		ended := make(chan struct{})
+		var signed atomic.Int32
 		answers := make(chan answer, 1<<16)
 		for client := range 6 {
 			mark := ratchet.Mark{Key: r.keys[client%3].Hash(), ChainID: chain, Kind: kinds[client/3], Level: level}
@@ -132,19 +139,21 @@ func TestTerminationUnderLoad(t *testing.T) {
 					a := r.post(d, ask{mark, 0})
 					answers <- a
 					if a.err != nil { // it listens no more, or has closed a connection that was idle
-						failed.Add(1)
 						return
+					}
+					if a.status == http.StatusOK {
+						signed.Add(1)
 					}
 					mark.Level++
 				}
 			})
 		}
-		time.Sleep(time.Duration(20+partProcess.random().IntN(50)) * time.Millisecond)
+		enough := 1 + random.Int32N(100)
+		d.await(t, "signing", func() bool { return signed.Load() >= enough })
 		if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		go func() { all.Wait(); close(ended) }()
-		<-ended
+		all.Wait()
 		<-d.exited
 		close(answers)
 		r.judgeTermination(t, d, answers)
@@ -165,7 +174,6 @@ func (r *rig) judgeTermination(t *testing.T, d *daemon, answers <-chan answer) {
 	next := r.start(t)
 	defer next.kill()
 	last := make(map[ratchet.Mark]answer)
-	signed := 0
 	for a := range answers {
 		switch {
 		case a.err != nil && len(r.card.of(a.digest())) > 0:
@@ -174,7 +182,6 @@ func (r *rig) judgeTermination(t *testing.T, d *daemon, answers <-chan answer) {
 		case a.status != http.StatusOK:
 			t.Errorf("%v under load, want 200, or 503 at the end", a)
 		default:
-			signed++
 			slot := a.mark
 			slot.Level = 0
 			last[slot] = a
@@ -184,9 +191,6 @@ func (r *rig) judgeTermination(t *testing.T, d *daemon, answers <-chan answer) {
 		if again := r.post(next, a.ask); again.signature != a.signature {
 			t.Errorf("after SIGTERM %v, want %s", again, a.signature)
 		}
-	}
-	if signed == 0 {
-		t.Error("nothing was signed before SIGTERM: it proves nothing")
 	}
 	total.happened(partProcess, "SIGTERM under load", "exit 0, nothing lost")
 }

@@ -4,7 +4,7 @@ package main
 func sabotages() []sabotage {
 	var all []sabotage
 	for _, group := range [][]sabotage{
-		parser(), policies(), watermark(), registration(), flights(), commits(), files(), locks(), signing(), faults(), delays(), servers(), secrets(),
+		parser(), policies(), watermark(), registration(), flights(), commits(), files(), losses(), locks(), signing(), faults(), delays(), servers(), secrets(),
 	} {
 		all = append(all, group...)
 	}
@@ -268,6 +268,39 @@ func files() []sabotage {
 			pkg:  "./ratchet", test: "TestKillAmidGrowth",
 		},
 		{
+			name: "emptied-wal-accepted",
+			file: "ratchet/provenance.go",
+			old:  "\tcase wal != nil && !p.clean && wal.size == 0 &&",
+			new:  "\tcase wal != nil && !p.clean && wal.size < 0 &&",
+			pkg:  "./ratchet", test: "TestFileNotAsItWasLeft",
+		},
+		{
+			name: "right-note-written-again",
+			file: "ratchet/provenance.go",
+			old:  "\tif !readOpening(path).is(made.identity) {",
+			new:  "\tif path != \"\" {",
+			pkg:  "./ratchet", test: "TestKillOfTheNextOpening",
+		},
+	}
+}
+
+func losses() []sabotage {
+	return []sabotage{
+		{
+			name: "last-mark-not-missed",
+			file: "ratchet/last.go",
+			old:  "\tif said == nil {",
+			new:  "\tif said == nil || db.path != \"\" {",
+			pkg:  "./ratchet", test: "TestLastMarkIsMissed",
+		},
+		{
+			name: "last-mark-not-noted",
+			file: "ratchet/transact.go",
+			old:  "\tif err := db.writeLast(batch); err != nil {",
+			new:  "\tif err := db.writeLast(batch); err != nil && len(batch) == 0 {",
+			pkg:  "./ratchet", test: "TestLastMarkThatCannotBeNoted",
+		},
+		{
 			name: "damage-accepted",
 			file: "ratchet/open.go",
 			old:  "\tif result != \"ok\" {",
@@ -304,6 +337,20 @@ func signing() []sabotage {
 			old:  "\treturn sig, k.Key.PublicKey().Verify(digest, sig)",
 			new:  "\treturn sig, nil",
 			pkg:  "./signer", test: "TestBadSignatureIsNotReleased",
+		},
+		{
+			name: "mechanism-list-decides",
+			file: "signer/watch.go",
+			old:  "\tif ready < 0 || s.places[ready].probe(ctx) == nil || ctx.Err() != nil {",
+			new:  "\tif ready < 0 {",
+			pkg:  "./signer", test: "TestMechanismListAlone",
+		},
+		{
+			name: "old-probe-overtakes",
+			file: "signer/watch.go",
+			old:  "\t\tif h.told == told {",
+			new:  "\t\tif h.told >= told {",
+			pkg:  "./signer", test: "TestOvertakenProbe",
 		},
 		{
 			name: "no-low-s",

@@ -21,6 +21,7 @@ func TestIBMsConvertReadsTheCardsErrors(t *testing.T) {
 damaged-blob 0x80010004 false
 public-as-private 0x63 false
 wrong-mechanism 0x70 false
+wrong-key-type 0x63 false
 not-supported 0x54 false
 `
 	s := newScene(t)
@@ -30,7 +31,7 @@ not-supported 0x54 false
 		command.Stderr = &stderr
 		got, err := command.Output()
 		want := strings.Repeat(perCurve, len(curves))
-		if name != "card" { // its generated code refuses GenerateKey without a Grep11Error, and Convert invents one
+		if name != "card" { // its generated code refuses Login without a Grep11Error, and Convert invents one
 			want = strings.ReplaceAll(want, "not-supported 0x54 false", "not-supported 0x5 true")
 		}
 		if err != nil || string(got) != want {

@@ -10,7 +10,7 @@ import (
 	"pawl/signer/grep11"
 )
 
-// A private key's blob as cards make it: session id, identifier of the wrapping
+// The blob of a private or secret key as cards make it: session id, identifier of the wrapping
 // key, boolean attributes and mode in clear, a magic number, the IV, ciphertext,
 // and HMAC-SHA256 over all before it.
 const (
@@ -33,61 +33,216 @@ const (
 // on a size, so each blob is padded to one of these at random.
 var blobSizes = [...]int{560, 576, 624, 640, 656}
 
-// privateKey is an opened blob.
+// kind is what a blob holds: one of the curves, or one of these. The value is stored in blobs.
+type kind uint8
+
+const (
+	kindAES     kind = 16
+	kindGeneric kind = 17
+	kindDES3    kind = 18
+	kindRSA     kind = 19 // the secret is RFC 8017's RSAPrivateKey
+	kindDSA     kind = 20 // the secret is the group and the secret integer, in DER
+	kindDH      kind = 21 // the same
+)
+
+// key is an opened blob.
+type key struct {
+	kind       kind
+	attributes uint64
+	secret     []byte
+}
+
+// privateKey is an opened blob of an EC key.
 type privateKey struct {
 	curve      curve
 	attributes uint64
 	secret     []byte
 }
 
-// sealPrivate wraps a private key: curve, length and secret, padded with zeros,
-// under AES-256-GCM with the header as additional data.
-func (c *Card) sealPrivate(key privateKey) ([]byte, error) {
-	random := make([]byte, ivSize+1)
-	if _, err := rand.Read(random); err != nil {
-		return nil, fmt.Errorf("iv of a blob: %v", err)
-	}
-	size := blobSizes[int(random[ivSize])%len(blobSizes)]
-	blob := make([]byte, headerSize, size)
-	copy(blob[wkidOffset:], c.wkid[:])
-	binary.BigEndian.PutUint64(blob[attributesOffset:], key.attributes)
-	binary.BigEndian.PutUint64(blob[modeOffset:], modeFIPS2009)
-	binary.BigEndian.PutUint16(blob[magicOffset:], blobMagic)
-	copy(blob[ivOffset:], random[:ivSize])
-
-	plain := make([]byte, size-headerSize-tagSize-macSize)
-	plain[0] = byte(key.curve)
-	copy(plain[1:1+secretSize], key.secret)
-	blob = c.blobs.Seal(blob, blob[ivOffset:headerSize], plain, blob[:headerSize])
-	return append(blob, authenticate(c.blobMAC, blob)...), nil
+// curve is that of an EC key; false for other keys.
+func (k kind) curve() (curve, bool) {
+	c := curve(k)
+	return c, c.params() != ""
 }
 
-// openPrivate unwraps a blob that this card's master key has sealed. What is
-// shaped like a public key is CKR_KEY_TYPE_INCONSISTENT, another master key's
-// blob CKR_IBM_WKID_MISMATCH, anything else amiss CKR_IBM_BLOB_ERROR.
+// isSecret is whether such a key is of the class CKO_SECRET_KEY.
+func (k kind) isSecret() bool { return k == kindAES || k == kindGeneric || k == kindDES3 }
+
+// class is CKA_CLASS of a blob's key.
+func (k kind) class() int64 {
+	if k.isSecret() {
+		return grep11.ClassSecretKey
+	}
+	return grep11.ClassPrivateKey
+}
+
+// keyType is CKA_KEY_TYPE.
+func (k kind) keyType() int64 {
+	switch k {
+	case kindAES:
+		return grep11.KeyTypeAES
+	case kindGeneric:
+		return grep11.KeyTypeGenericSecret
+	case kindDES3:
+		return grep11.KeyTypeDES3
+	case kindRSA:
+		return grep11.KeyTypeRSA
+	case kindDSA:
+		return grep11.KeyTypeDSA
+	case kindDH:
+		return grep11.KeyTypeDH
+	}
+	return grep11.KeyTypeEC
+}
+
+// blobSize chooses the size of a blob: 256 bytes of an AES key and 448 of a generic
+// secret, as seen; of an EC key one of blobSizes; of others what they need.
+func (k key) blobSize() (int, error) {
+	const overhead = headerSize + tagSize + macSize
+	least := overhead + (len(k.plain())+blockSize-1)/blockSize*blockSize
+	switch k.kind {
+	case kindAES, kindDES3:
+		return max(256, least), nil
+	case kindGeneric:
+		return max(448, least), nil
+	case kindRSA, kindDSA, kindDH:
+		return least, nil
+	}
+	var random [1]byte
+	if _, err := rand.Read(random[:]); err != nil {
+		return 0, fmt.Errorf("size of a blob: %v", err)
+	}
+	return blobSizes[int(random[0])%len(blobSizes)], nil
+}
+
+// plain is what is encrypted: the kind, of keys not on a curve the length, the secret.
+func (k key) plain() []byte {
+	plain := []byte{byte(k.kind)}
+	if _, ok := k.kind.curve(); !ok {
+		plain = binary.BigEndian.AppendUint16(plain, uint16(len(k.secret))) //nolint:gosec // at most an RSA key of 4096 bits
+	}
+	return append(plain, k.secret...)
+}
+
+// readPlain reads what plain wrote, without the padding.
+func readPlain(plain []byte) (kind, []byte, bool) {
+	if len(plain) == 0 {
+		return 0, nil, false
+	}
+	k, rest, size := kind(plain[0]), plain[1:], secretSize
+	if _, ok := k.curve(); !ok {
+		if len(rest) < 2 {
+			return 0, nil, false
+		}
+		size, rest = int(binary.BigEndian.Uint16(rest)), rest[2:]
+	}
+	if len(rest) < size {
+		return 0, nil, false
+	}
+	return k, rest[:size], true
+}
+
+// seal wraps a key into a blob of a size, padded with zeros, under AES-256-GCM with
+// the header as additional data.
+func (w *wrapping) seal(k key, size int) ([]byte, error) {
+	blob := make([]byte, headerSize, size)
+	copy(blob[wkidOffset:], w.wkid[:])
+	binary.BigEndian.PutUint64(blob[attributesOffset:], k.attributes)
+	binary.BigEndian.PutUint64(blob[modeOffset:], modeFIPS2009)
+	binary.BigEndian.PutUint16(blob[magicOffset:], blobMagic)
+	if _, err := rand.Read(blob[ivOffset:]); err != nil {
+		return nil, fmt.Errorf("iv of a blob: %v", err)
+	}
+	plain := make([]byte, size-headerSize-tagSize-macSize)
+	defer clear(plain)
+	copy(plain, k.plain())
+	blob = w.blobs.Seal(blob, blob[ivOffset:headerSize], plain, blob[:headerSize])
+	return append(blob, authenticate(w.blobMAC, blob)...), nil
+}
+
+// sealKey wraps a key under the current master key.
+func (c *Card) sealKey(k key) ([]byte, error) {
+	w, err := c.wrapping()
+	if err != nil {
+		return nil, err
+	}
+	size, err := k.blobSize()
+	if err != nil {
+		return nil, err
+	}
+	return w.seal(k, size)
+}
+
+// sealPrivate wraps an EC key.
+func (c *Card) sealPrivate(k privateKey) ([]byte, error) {
+	return c.sealKey(key{kind: kind(k.curve), attributes: k.attributes, secret: k.secret})
+}
+
+// openPrivate unwraps the blob of an EC key.
 func (c *Card) openPrivate(blob []byte) (privateKey, error) {
-	if _, _, _, ok := cutSPKI(blob); ok {
-		return privateKey{}, refuse(grep11.CodeKeyTypeInconsistent, "a public key where a private key is wanted")
-	}
-	if !blobShaped(blob) {
-		return privateKey{}, refuse(grep11.CodeIBMBlobError, "not a key blob: %d bytes", len(blob))
-	}
-	if err := c.checkWKID(blob[wkidOffset : wkidOffset+wkidSize]); err != nil {
+	k, err := c.openKey(blob)
+	if err != nil {
 		return privateKey{}, err
 	}
+	on, ok := k.kind.curve()
+	if !ok {
+		return privateKey{}, refuse(grep11.CodeKeyTypeInconsistent, "the key is not an EC key")
+	}
+	return privateKey{curve: on, attributes: k.attributes, secret: k.secret}, nil
+}
+
+// openKey unwraps a blob that this card's master key has sealed. What is shaped like
+// a public key is CKR_KEY_TYPE_INCONSISTENT, another master key's blob
+// CKR_IBM_WKID_MISMATCH, anything else amiss CKR_IBM_BLOB_ERROR.
+func (c *Card) openKey(blob []byte) (key, error) {
+	w, err := c.wrapping()
+	if err != nil {
+		return key{}, err
+	}
+	return w.open(blob)
+}
+
+func (w *wrapping) open(blob []byte) (key, error) {
+	if _, _, ok := cutSPKI(blob); ok {
+		return key{}, refuse(grep11.CodeKeyTypeInconsistent, "a public key where a private or secret key is wanted")
+	}
+	if !blobShaped(blob) {
+		return key{}, refuse(grep11.CodeIBMBlobError, "not a key blob: %d bytes", len(blob))
+	}
+	if err := w.checkWKID(blob[wkidOffset : wkidOffset+wkidSize]); err != nil {
+		return key{}, err
+	}
 	header, sealed, mac := blob[:headerSize], blob[headerSize:len(blob)-macSize], blob[len(blob)-macSize:]
-	if !hmac.Equal(mac, authenticate(c.blobMAC, blob[:len(blob)-macSize])) {
-		return privateKey{}, refuse(grep11.CodeIBMBlobError, "the key blob's MAC does not fit")
+	if !hmac.Equal(mac, authenticate(w.blobMAC, blob[:len(blob)-macSize])) {
+		return key{}, refuse(grep11.CodeIBMBlobError, "the key blob's MAC does not fit")
 	}
-	plain, err := c.blobs.Open(nil, header[ivOffset:], sealed, header)
-	if err != nil || len(plain) <= secretSize {
-		return privateKey{}, refuse(grep11.CodeIBMBlobError, "the key blob does not decrypt")
+	plain, err := w.blobs.Open(nil, header[ivOffset:], sealed, header)
+	if err != nil {
+		return key{}, refuse(grep11.CodeIBMBlobError, "the key blob does not decrypt")
 	}
-	return privateKey{
-		curve:      curve(plain[0]),
-		attributes: binary.BigEndian.Uint64(header[attributesOffset:]),
-		secret:     plain[1 : 1+secretSize],
-	}, nil
+	k, secret, ok := readPlain(plain)
+	if !ok {
+		return key{}, refuse(grep11.CodeIBMBlobError, "the key blob holds no key")
+	}
+	return key{kind: k, attributes: binary.BigEndian.Uint64(header[attributesOffset:]), secret: secret}, nil
+}
+
+// wants refuses a key that lacks a usage.
+func (k key) wants(bit uint64) error { return permitted(k.attributes, bit) }
+
+// permitted is CKR_KEY_FUNCTION_NOT_PERMITTED unless the bit is set.
+func permitted(attributes, bit uint64) error {
+	if attributes&bit == 0 {
+		return refuse(grep11.CodeKeyFunctionNotPermitted, "the key lacks %s", usageNames[bit])
+	}
+	return nil
+}
+
+// usageNames are those of the usages that are asked for.
+var usageNames = map[uint64]string{
+	grep11.BlobSign: "CKA_SIGN", grep11.BlobVerify: "CKA_VERIFY", grep11.BlobEncrypt: "CKA_ENCRYPT",
+	grep11.BlobDecrypt: "CKA_DECRYPT", grep11.BlobWrap: "CKA_WRAP", grep11.BlobUnwrap: "CKA_UNWRAP",
+	grep11.BlobDerive: "CKA_DERIVE", grep11.BlobUseAsData: "CKA_IBM_USE_AS_DATA", grep11.BlobAttrBound: "CKA_IBM_ATTRBOUND",
 }
 
 // blobShaped tells whether the lengths and the magic number are a private blob's.

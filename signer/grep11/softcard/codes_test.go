@@ -70,7 +70,9 @@ func TestEachWrongKeyHasItsCode(t *testing.T) {
 				{"missing SIGN flag", unsigning.GetPrivKeyBytes(), curve.mech, grep11.CodeKeyFunctionNotPermitted},
 				{"mechanism of another curve", priv, other, grep11.CodeMechanismInvalid},
 				{"unknown mechanism", priv, 0x12345678, grep11.CodeMechanismInvalid},
-				{"listed mechanism without ability", priv, grep11.MechRSAPKCS, grep11.CodeMechanismInvalid},
+				{"listed mechanism without ability", priv, grep11.MechIBMTransportKey, grep11.CodeMechanismInvalid},
+				{"RSA mechanism", priv, grep11.MechSHA256RSAPKCS, grep11.CodeKeyTypeInconsistent},
+				{"HMAC mechanism", priv, grep11.MechSHA256HMAC, grep11.CodeKeyTypeInconsistent},
 				{"mechanism that does not sign", priv, grep11.MechECKeyPairGen, grep11.CodeMechanismInvalid},
 				{"no key", nil, curve.mech, grep11.CodeArgumentsBad},
 			} {
@@ -271,7 +273,7 @@ func TestEachWrongTemplateHasItsCode(t *testing.T) {
 		want grep11.Code
 	}{
 		{"no mechanism", nil, grep11.CodeMechanismInvalid},
-		{"RSA key pair", mech(0), grep11.CodeMechanismInvalid},
+		{"RSA key pair of EC templates", mech(grep11.MechRSAPKCSKeyPairGen), grep11.CodeAttributeTypeInvalid},
 		{"ML-DSA key pair", mech(0x80010035), grep11.CodeMechanismInvalid},
 		{"mechanism that signs", mech(grep11.MechECDSA), grep11.CodeMechanismInvalid},
 		{
@@ -332,15 +334,30 @@ func TestMechanismList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []uint64{0x1, 0x1040, 0x1041, 0x1042, 0x1043, 0x1044, 0x1045, 0x1046, 0x8001001c}
+	want := []uint64{
+		0x1, 0x9, 0x0, 0x6, 0x46, 0x40, 0x41, 0x42, 0xd, 0xe, 0x47, 0x43, 0x44, 0x45, // RSA
+		0x2000, 0x10, 0x11, 0x12, 0x2001, 0x20, 0x21, // DSA and Diffie-Hellman
+		0x1080, 0x1081, 0x1082, 0x1085, 0x131, 0x132, 0x133, 0x136, 0x350, // AES, triple DES, generic secrets
+		0x220, 0x255, 0x250, 0x260, 0x270, 0x48, 0x4c, 0x80010001, 0x80010002, 0x80010003, 0x80010004, // digests
+		0x221, 0x256, 0x251, 0x261, 0x271, 0x49, 0x4d, // HMAC
+		0x1040, 0x1041, 0x1042, 0x1043, 0x1044, 0x1045, 0x1046, 0x1050, 0x8001001c, // EC
+		0x80020004, 0x80020005, 0x80070001,
+	}
 	if !slices.Equal(list.GetMechs(), want) {
 		t.Errorf("mechanisms %x, want %x", list.GetMechs(), want)
 	}
 	for _, test := range []struct{ mech, low, high, flags uint64 }{
-		{grep11.MechRSAPKCS, 512, 4096, 0},
+		{grep11.MechRSAPKCS, 512, 4096, 0x62b00},
+		{grep11.MechAESCBCPad, 16, 32, 0x60300},
+		{grep11.MechAESKeyGen, 16, 32, 0x8000},
+		{grep11.MechDES3CBC, 24, 24, 0x300},
+		{grep11.MechSHA256, 0, 0, 0x400},
+		{grep11.MechSHA512HMAC, 8, 2048, 0x2800},
 		{grep11.MechECKeyPairGen, 256, 256, 0x1910000},
 		{grep11.MechECDSA, 256, 256, 0x1902800},
 		{grep11.MechIBMEd25519SHA512, 256, 256, 0x1902800},
+		{grep11.MechIBMBTCDerive, 256, 256, 0x1980000},
+		{grep11.MechIBMAttrBoundWrap, 0, 0, 0x60000},
 	} {
 		r, err := c.GetMechanismInfo(t.Context(), &pb.GetMechanismInfoRequest{Mech: test.mech})
 		info := r.GetMechInfo()
@@ -348,7 +365,7 @@ func TestMechanismList(t *testing.T) {
 			t.Errorf("mechanism 0x%x: %v, %v", test.mech, info, err)
 		}
 	}
-	_, err = c.GetMechanismInfo(t.Context(), &pb.GetMechanismInfoRequest{Mech: 0x1080})
+	_, err = c.GetMechanismInfo(t.Context(), &pb.GetMechanismInfoRequest{Mech: 0x80010023}) // CKM_IBM_DILITHIUM
 	wantCode(t, err, grep11.CodeMechanismInvalid)
 }
 

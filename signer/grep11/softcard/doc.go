@@ -14,8 +14,15 @@
 //
 // Tests can have it fail: see Fault. Nothing else sets a fault.
 //
-// It makes key pairs on Ed25519, secp256k1 and P-256, signs, verifies and gives
-// random bytes. Every other call of the service is answered
-// CKR_FUNCTION_NOT_SUPPORTED. Only what the transport itself refuses, such as a
-// message over gRPC's 4 MiB, comes without a Grep11Error.
+// It makes, imports, exports and derives keys, signs, verifies, encrypts, hashes, gives
+// attributes and random bytes: every call of the service but Login and Logout, which are
+// answered CKR_FUNCTION_NOT_SUPPORTED. Keys are of Ed25519, secp256k1, P-256, RSA, DSA,
+// Diffie-Hellman, AES and triple DES, or generic secrets; GetMechanismList is the list of
+// what it can do with them. BLS, post-quantum keys and other curves it does not have. Of
+// what is no public format, the wrapping of attribute-bound keys, it has one of its own.
+//
+// Its master key can be changed as a card's is, in two registers: see Dir.LoadNext.
+//
+// Only what the transport itself refuses, such as a message over gRPC's 4 MiB, comes
+// without a Grep11Error.
 package softcard

@@ -3,23 +3,62 @@ package softcard
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
+	"fmt"
+	"math/big"
 
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
 )
 
-// GenerateKeyPair makes a key pair on the curve of the public template's CKA_EC_PARAMS.
+// maxExponent is the largest public exponent: crypto/rsa takes 31 bits (FIPS 186-5
+// section A.1.1 would have 256).
+const maxExponent = 1<<31 - 1
+
+// pairShapes are the shapes of the two halves of a key pair.
+func pairShapes(keys family) (public, private shape) {
+	public = shape{class: grep11.ClassPublicKey, keyType: grep11.KeyTypeEC, usage: ecPublicUsage}
+	private = shape{class: grep11.ClassPrivateKey, keyType: grep11.KeyTypeEC, usage: ecPrivateUsage}
+	switch keys {
+	case rsaKeys:
+		public.keyType, public.usage = grep11.KeyTypeRSA, rsaPublicUsage
+		private.keyType, private.usage = grep11.KeyTypeRSA, rsaPrivateUsage
+	case dsaKeys:
+		public.keyType, public.usage = grep11.KeyTypeDSA, grep11.BlobVerify
+		private.keyType, private.usage = grep11.KeyTypeDSA, grep11.BlobSign
+	case dhKeys:
+		public.keyType, public.usage = grep11.KeyTypeDH, dhUsage
+		private.keyType, private.usage = grep11.KeyTypeDH, dhUsage
+	case noKeys, ecdsaKeys, edwardsKeys, aesKeys, des3Keys, macKeys: // of the first two, as above
+	}
+	return public, private
+}
+
+// GenerateKeyPair makes a key pair on the curve of the public template's CKA_EC_PARAMS,
+// an RSA key pair of its CKA_MODULUS_BITS, or one of DSA or Diffie-Hellman over the
+// group of its CKA_IBM_STRUCT_PARAMS.
 func (s *service) GenerateKeyPair(_ context.Context, request *pb.GenerateKeyPairRequest) (*pb.GenerateKeyPairResponse, error) {
-	if _, err := choose(request.GetMech(), grep11.CanGenerateKeyPair); err != nil {
-		return nil, err
-	}
-	public, err := readTemplate(request.GetPubKeyTemplate(), grep11.ClassPublicKey)
+	m, err := choose(request.GetMech(), grep11.CanGenerateKeyPair)
 	if err != nil {
 		return nil, err
 	}
-	private, err := readTemplate(request.GetPrivKeyTemplate(), grep11.ClassPrivateKey)
+	publicShape, privateShape := pairShapes(m.keys)
+	public, err := readTemplate(request.GetPubKeyTemplate(), publicShape)
 	if err != nil {
 		return nil, err
+	}
+	private, err := readTemplate(request.GetPrivKeyTemplate(), privateShape)
+	if err != nil {
+		return nil, err
+	}
+	if m.keys == rsaKeys {
+		return s.card.newRSAPair(private, public)
+	}
+	if m.keys == dsaKeys {
+		return s.card.newDomainPair(kindDSA, private, public)
+	}
+	if m.keys == dhKeys {
+		return s.card.newDomainPair(kindDH, private, public)
 	}
 	on, err := pairCurve(public, private)
 	if err != nil {
@@ -36,7 +75,11 @@ func pairCurve(public, private keyTemplate) (curve, error) {
 	if private.params != nil && !bytes.Equal(private.params, public.params) {
 		return 0, refuse(grep11.CodeTemplateInconsistent, "the templates name different curves")
 	}
-	on, ok := curveOf(public.params)
+	return wantCurve(public.params)
+}
+
+func wantCurve(params []byte) (curve, error) {
+	on, ok := curveOf(params)
 	if !ok {
 		return 0, refuse(grep11.CodeCurveNotSupported, "no such curve here: Ed25519, secp256k1 and P-256 are")
 	}
@@ -49,19 +92,73 @@ func (c *Card) newPair(on curve, private, public keyTemplate) (*pb.GenerateKeyPa
 	if err != nil {
 		return nil, err
 	}
-	blob, err := c.sealPrivate(privateKey{curve: on, attributes: private.attributes, secret: secret})
+	half := ecPublic(on, point)
+	half.attributes = public.attributes
+	return c.pair(key{kind: kind(on), attributes: private.attributes, secret: secret}, half)
+}
+
+// pair answers with a new key pair.
+func (c *Card) pair(private key, public publicKey) (*pb.GenerateKeyPairResponse, error) {
+	defer clear(private.secret)
+	response := &pb.GenerateKeyPairResponse{}
+	var err error
+	if response.PrivKeyBytes, response.PrivKey, err = c.issue(private); err != nil {
+		return nil, err
+	}
+	response.PubKeyBytes, response.PubKey, err = c.issuePublic(public)
+	return response, err
+}
+
+// newRSAPair makes an RSA key pair of 1024 to 4096 bits.
+func (c *Card) newRSAPair(private, public keyTemplate) (*pb.GenerateKeyPairResponse, error) {
+	if public.bits < 0 {
+		return nil, refuse(grep11.CodeTemplateIncomplete, "the public template lacks CKA_MODULUS_BITS")
+	}
+	if public.bits < leastRSABits || public.bits > maxRSABits || public.bits%8 != 0 {
+		return nil, refuse(grep11.CodeKeySizeRange, "an RSA key of %d bits: whole bytes of %d to %d bits are made here", public.bits, leastRSABits, maxRSABits)
+	}
+	exponent, err := public.rsaExponent()
 	if err != nil {
 		return nil, err
 	}
-	maced, err := c.sealPublic(publicKey{curve: on, attributes: public.attributes, point: point})
+	made, err := generateRSA(int(public.bits), exponent)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("RSA key: %v", err)
 	}
-	spki := on.spki(point)
-	return &pb.GenerateKeyPairResponse{
-		PrivKeyBytes: blob,
-		PubKeyBytes:  maced,
-		PrivKey:      &pb.KeyBlob{Attributes: private.describe(on, spki), KeyBlobs: [][]byte{blob}},
-		PubKey:       &pb.KeyBlob{Attributes: public.describe(on, spki), KeyBlobs: [][]byte{maced}},
-	}, nil
+	half := publicKey{kind: kindRSA, attributes: public.attributes, rsa: &made.PublicKey}
+	return c.pair(key{kind: kindRSA, attributes: private.attributes, secret: x509.MarshalPKCS1PrivateKey(made)}, half)
+}
+
+func (t keyTemplate) rsaExponent() (int, error) {
+	if t.exponent == nil {
+		return defaultExponent, nil
+	}
+	e := new(big.Int).SetBytes(t.exponent)
+	if e.Cmp(big.NewInt(3)) < 0 || e.Cmp(big.NewInt(maxExponent)) > 0 || e.Bit(0) == 0 {
+		return 0, refuse(grep11.CodeAttributeValueInvalid, "public exponent %v: an odd number of 3 to %d is wanted", e, maxExponent)
+	}
+	return int(e.Int64()), nil
+}
+
+// public gives the public key of a private one.
+func (k key) public() (publicKey, error) {
+	if on, ok := k.kind.curve(); ok {
+		point, good := on.publicPoint(k.secret)
+		if !good {
+			return publicKey{}, fmt.Errorf("the secret of a blob is not of curve %d", on)
+		}
+		return ecPublic(on, point), nil
+	}
+	if k.kind == kindDSA || k.kind == kindDH {
+		d, x, err := k.domain()
+		if err != nil {
+			return publicKey{}, err
+		}
+		return publicKey{kind: k.kind, domain: &d, y: new(big.Int).Exp(d.g, x, d.p)}, nil
+	}
+	private, err := k.rsa()
+	if err != nil {
+		return publicKey{}, err
+	}
+	return publicKey{kind: kindRSA, rsa: &private.PublicKey}, nil
 }

@@ -2,42 +2,146 @@ package softcard
 
 import (
 	"crypto"
-	_ "crypto/sha1"   //nolint:gosec // CKM_ECDSA_SHA1 is one of the mechanisms a card has
+	_ "crypto/sha1"   //nolint:gosec // SHA-1 is among what a card has
 	_ "crypto/sha256" // SHA-224 and SHA-256
+	_ "crypto/sha3"
 	_ "crypto/sha512" // SHA-384 and SHA-512
 
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
 )
 
-// mechanism is one line of the card's list.
+// family is which keys a mechanism works with.
+type family int
+
+const (
+	noKeys      family = iota
+	ecdsaKeys          // secp256k1 and P-256
+	edwardsKeys        // Ed25519
+	rsaKeys
+	aesKeys
+	des3Keys
+	macKeys // AES keys and generic secrets
+	dsaKeys
+	dhKeys
+)
+
+// mechanism is one line of the card's list and, from choose, with the parameter of a request.
 type mechanism struct {
 	id               uint64
-	minBits, maxBits uint64
+	minBits, maxBits uint64 // of block ciphers' keys in bytes
 	flags            uint64
-	edwards          bool        // signs with Ed25519 keys, else with ECDSA keys
+	keys             family
 	hash             crypto.Hash // hashes the data before it signs; 0: signs the data
+	mode             mode        // of a block cipher, or the padding of RSA
+	takes            parameterType
+
+	parameter
 }
 
 const (
-	ecFlags   = grep11.CanECPrime | grep11.CanECNamedCurve | grep11.CanECUncompressed
-	signFlags = grep11.CanSign | grep11.CanVerify | ecFlags
-	ecBits    = 256 // the size of all three curves
+	ecFlags     = grep11.CanECPrime | grep11.CanECNamedCurve | grep11.CanECUncompressed
+	signFlags   = grep11.CanSign | grep11.CanVerify
+	cipherFlags = grep11.CanEncrypt | grep11.CanDecrypt
+	wrapFlags   = grep11.CanWrap | grep11.CanUnwrap
+
+	ecBits         = 256 // the size of all three curves
+	minRSABits     = 512 // as cards say; below 1024 none is made
+	maxRSABits     = 4096
+	maxSecretBytes = 256 // of a generic secret
 )
 
-// mechanisms is the card's list. CKM_RSA_PKCS stands first with a card's key
-// sizes because IBM's clients demand just that, and with no flag: it can do
-// nothing here, and asking it to is CKR_MECHANISM_INVALID.
+// mechanisms is the card's list. CKM_RSA_PKCS stands first because IBM's clients
+// demand just that.
 var mechanisms = []mechanism{
-	{id: grep11.MechRSAPKCS, minBits: 512, maxBits: 4096},
+	{id: grep11.MechRSAPKCS, minBits: minRSABits, maxBits: maxRSABits, flags: signFlags | cipherFlags | wrapFlags, keys: rsaKeys, mode: rsaPKCS1},
+	{id: grep11.MechRSAPKCSOAEP, minBits: minRSABits, maxBits: maxRSABits, flags: cipherFlags | wrapFlags, keys: rsaKeys, mode: rsaOAEP, takes: oaepParameter},
+	{id: grep11.MechRSAPKCSKeyPairGen, minBits: minRSABits, maxBits: maxRSABits, flags: grep11.CanGenerateKeyPair, keys: rsaKeys},
+	rsaSign(grep11.MechSHA1RSAPKCS, rsaPKCS1, crypto.SHA1),
+	rsaSign(grep11.MechSHA224RSAPKCS, rsaPKCS1, crypto.SHA224),
+	rsaSign(grep11.MechSHA256RSAPKCS, rsaPKCS1, crypto.SHA256),
+	rsaSign(grep11.MechSHA384RSAPKCS, rsaPKCS1, crypto.SHA384),
+	rsaSign(grep11.MechSHA512RSAPKCS, rsaPKCS1, crypto.SHA512),
+	rsaSign(grep11.MechRSAPKCSPSS, rsaPSS, 0),
+	rsaSign(grep11.MechSHA1RSAPKCSPSS, rsaPSS, crypto.SHA1),
+	rsaSign(grep11.MechSHA224RSAPKCSPSS, rsaPSS, crypto.SHA224),
+	rsaSign(grep11.MechSHA256RSAPKCSPSS, rsaPSS, crypto.SHA256),
+	rsaSign(grep11.MechSHA384RSAPKCSPSS, rsaPSS, crypto.SHA384),
+	rsaSign(grep11.MechSHA512RSAPKCSPSS, rsaPSS, crypto.SHA512),
+	{id: grep11.MechDSAParameterGen, minBits: minPrimeBits, maxBits: maxPrimeBits, flags: grep11.CanGenerate, keys: dsaKeys},
+	{id: grep11.MechDSAKeyPairGen, minBits: minPrimeBits, maxBits: maxPrimeBits, flags: grep11.CanGenerateKeyPair, keys: dsaKeys},
+	{id: grep11.MechDSA, minBits: minPrimeBits, maxBits: maxPrimeBits, flags: signFlags, keys: dsaKeys},
+	{id: grep11.MechDSASHA1, minBits: minPrimeBits, maxBits: maxPrimeBits, flags: signFlags, keys: dsaKeys, hash: crypto.SHA1},
+	{id: grep11.MechDHPKCSParameterGen, minBits: minPrimeBits, maxBits: maxPrimeBits, flags: grep11.CanGenerate, keys: dhKeys},
+	{id: grep11.MechDHPKCSKeyPairGen, minBits: minPrimeBits, maxBits: maxPrimeBits, flags: grep11.CanGenerateKeyPair, keys: dhKeys},
+	{id: grep11.MechDHPKCSDerive, minBits: minPrimeBits, maxBits: maxPrimeBits, flags: grep11.CanDerive, keys: dhKeys, takes: dhParameter},
+	blockCipher(grep11.MechAESKeyGen, aesKeys, 0, grep11.CanGenerate),
+	blockCipher(grep11.MechAESECB, aesKeys, ecb, cipherFlags),
+	blockCipher(grep11.MechAESCBC, aesKeys, cbc, cipherFlags),
+	blockCipher(grep11.MechAESCBCPad, aesKeys, cbcPad, cipherFlags|wrapFlags),
+	blockCipher(grep11.MechDES3KeyGen, des3Keys, 0, grep11.CanGenerate),
+	blockCipher(grep11.MechDES3ECB, des3Keys, ecb, cipherFlags),
+	blockCipher(grep11.MechDES3CBC, des3Keys, cbc, cipherFlags),
+	blockCipher(grep11.MechDES3CBCPad, des3Keys, cbcPad, cipherFlags|wrapFlags),
+	{id: grep11.MechGenericSecretKeyGen, minBits: 8, maxBits: 8 * maxSecretBytes, flags: grep11.CanGenerate, keys: macKeys},
+	{id: grep11.MechSHA1, flags: grep11.CanDigest, hash: crypto.SHA1},
+	{id: grep11.MechSHA224, flags: grep11.CanDigest, hash: crypto.SHA224},
+	{id: grep11.MechSHA256, flags: grep11.CanDigest, hash: crypto.SHA256},
+	{id: grep11.MechSHA384, flags: grep11.CanDigest, hash: crypto.SHA384},
+	{id: grep11.MechSHA512, flags: grep11.CanDigest, hash: crypto.SHA512},
+	{id: grep11.MechSHA512T224, flags: grep11.CanDigest, hash: crypto.SHA512_224},
+	{id: grep11.MechSHA512T256, flags: grep11.CanDigest, hash: crypto.SHA512_256},
+	{id: grep11.MechIBMSHA3T224, flags: grep11.CanDigest, hash: crypto.SHA3_224},
+	{id: grep11.MechIBMSHA3T256, flags: grep11.CanDigest, hash: crypto.SHA3_256},
+	{id: grep11.MechIBMSHA3T384, flags: grep11.CanDigest, hash: crypto.SHA3_384},
+	{id: grep11.MechIBMSHA3T512, flags: grep11.CanDigest, hash: crypto.SHA3_512},
+	hmacOf(grep11.MechSHA1HMAC, crypto.SHA1),
+	hmacOf(grep11.MechSHA224HMAC, crypto.SHA224),
+	hmacOf(grep11.MechSHA256HMAC, crypto.SHA256),
+	hmacOf(grep11.MechSHA384HMAC, crypto.SHA384),
+	hmacOf(grep11.MechSHA512HMAC, crypto.SHA512),
+	hmacOf(grep11.MechSHA512T224HMAC, crypto.SHA512_224),
+	hmacOf(grep11.MechSHA512T256HMAC, crypto.SHA512_256),
 	{id: grep11.MechECKeyPairGen, minBits: ecBits, maxBits: ecBits, flags: grep11.CanGenerateKeyPair | ecFlags},
-	{id: grep11.MechECDSA, minBits: ecBits, maxBits: ecBits, flags: signFlags},
-	{id: grep11.MechECDSASHA1, minBits: ecBits, maxBits: ecBits, flags: signFlags, hash: crypto.SHA1},
-	{id: grep11.MechECDSASHA224, minBits: ecBits, maxBits: ecBits, flags: signFlags, hash: crypto.SHA224},
-	{id: grep11.MechECDSASHA256, minBits: ecBits, maxBits: ecBits, flags: signFlags, hash: crypto.SHA256},
-	{id: grep11.MechECDSASHA384, minBits: ecBits, maxBits: ecBits, flags: signFlags, hash: crypto.SHA384},
-	{id: grep11.MechECDSASHA512, minBits: ecBits, maxBits: ecBits, flags: signFlags, hash: crypto.SHA512},
-	{id: grep11.MechIBMEd25519SHA512, minBits: ecBits, maxBits: ecBits, flags: signFlags, edwards: true},
+	ecSign(grep11.MechECDSA, ecdsaKeys, 0),
+	ecSign(grep11.MechECDSASHA1, ecdsaKeys, crypto.SHA1),
+	ecSign(grep11.MechECDSASHA224, ecdsaKeys, crypto.SHA224),
+	ecSign(grep11.MechECDSASHA256, ecdsaKeys, crypto.SHA256),
+	ecSign(grep11.MechECDSASHA384, ecdsaKeys, crypto.SHA384),
+	ecSign(grep11.MechECDSASHA512, ecdsaKeys, crypto.SHA512),
+	{id: grep11.MechECDH1Derive, minBits: ecBits, maxBits: ecBits, flags: grep11.CanDerive | ecFlags, keys: ecdsaKeys, takes: ecdhParameter},
+	ecSign(grep11.MechIBMEd25519SHA512, edwardsKeys, 0),
+	{id: grep11.MechIBMAttrBoundWrap, flags: wrapFlags},
+	{id: grep11.MechIBMTransportKey, flags: grep11.CanUnwrap},
+	{id: grep11.MechIBMBTCDerive, minBits: ecBits, maxBits: ecBits, flags: grep11.CanDerive | ecFlags, takes: btcParameter},
+}
+
+func rsaSign(id uint64, padding mode, hash crypto.Hash) mechanism {
+	m := mechanism{id: id, minBits: minRSABits, maxBits: maxRSABits, flags: signFlags, keys: rsaKeys, hash: hash, mode: padding}
+	if padding == rsaPSS {
+		m.takes = pssParameter
+	}
+	return m
+}
+
+func ecSign(id uint64, keys family, hash crypto.Hash) mechanism {
+	return mechanism{id: id, minBits: ecBits, maxBits: ecBits, flags: signFlags | ecFlags, keys: keys, hash: hash}
+}
+
+func hmacOf(id uint64, hash crypto.Hash) mechanism {
+	return mechanism{id: id, minBits: 8, maxBits: 8 * maxSecretBytes, flags: signFlags, keys: macKeys, hash: hash}
+}
+
+// blockCipher makes a line for AES or triple DES.
+func blockCipher(id uint64, keys family, by mode, flags uint64) mechanism {
+	m := mechanism{id: id, minBits: 16, maxBits: 32, flags: flags, keys: keys, mode: by}
+	if keys == des3Keys {
+		m.minBits, m.maxBits = des3Size, des3Size
+	}
+	if by == cbc || by == cbcPad {
+		m.takes = ivParameter
+	}
+	return m
 }
 
 // lookUp finds a mechanism of the list that can do what is wanted.
@@ -50,38 +154,47 @@ func lookUp(id, wanted uint64) (mechanism, error) {
 	return mechanism{}, refuse(grep11.CodeMechanismInvalid, "mechanism 0x%x is unknown or not for this call", id)
 }
 
-// choose finds the mechanism of a request. None of the card's mechanisms takes a
-// parameter; an empty one is none.
-func choose(m *pb.Mechanism, wanted uint64) (mechanism, error) {
-	found, err := lookUp(m.GetMechanism(), wanted)
+// choose finds the mechanism of a request and reads its parameter.
+func choose(wire *pb.Mechanism, wanted uint64) (mechanism, error) {
+	if wire == nil { // else it would be CKM_RSA_PKCS_KEY_PAIR_GEN, which is 0
+		return mechanism{}, refuse(grep11.CodeMechanismInvalid, "the request names no mechanism")
+	}
+	m, err := lookUp(wire.GetMechanism(), wanted)
 	if err != nil {
 		return mechanism{}, err
 	}
-	raw, isBytes := m.GetParameter().(*pb.Mechanism_ParameterB)
-	if m.GetParameter() != nil && (!isBytes || len(raw.ParameterB) > 0) {
-		return mechanism{}, refuse(grep11.CodeMechanismParamInvalid, "mechanism 0x%x takes no parameter", found.id)
-	}
-	return found, nil
+	return m, m.read(wire)
 }
 
-// checkKey refuses a mechanism that does not fit the key's curve. To EP11 every
-// one of the three is of the key type CKK_EC: it is the mechanism that is wrong.
-func (m mechanism) checkKey(c curve) error {
-	if m.edwards != (c == edwards25519) {
-		return refuse(grep11.CodeMechanismInvalid, "mechanism 0x%x does not fit the key's curve", m.id)
+// checkKey refuses a mechanism that does not fit the key. On the wrong curve it is the
+// mechanism that is wrong: to EP11 every one of the three is of the key type CKK_EC.
+func (m mechanism) checkKey(k kind) error {
+	on, isEC := k.curve()
+	if isEC && (m.keys == ecdsaKeys || m.keys == edwardsKeys) {
+		if (on == edwards25519) != (m.keys == edwardsKeys) {
+			return refuse(grep11.CodeMechanismInvalid, "mechanism 0x%x does not fit the key's curve", m.id)
+		}
+		return nil
+	}
+	fits := m.keys == rsaKeys && k == kindRSA || m.keys == aesKeys && k == kindAES || m.keys == des3Keys && k == kindDES3 ||
+		m.keys == macKeys && (k == kindAES || k == kindGeneric) || m.keys == dsaKeys && k == kindDSA || m.keys == dhKeys && k == kindDH
+	if !fits {
+		return refuse(grep11.CodeKeyTypeInconsistent, "mechanism 0x%x is not for a key of type 0x%x", m.id, k.keyType())
 	}
 	return nil
 }
 
 // message is what the key signs when it is given data.
 func (m mechanism) message(data []byte) ([]byte, error) {
-	if m.hash != 0 {
+	switch {
+	case m.hash != 0:
 		h := m.hash.New()
 		h.Write(data)
 		return h.Sum(nil), nil
-	}
-	if len(data) == 0 && !m.edwards {
-		return nil, refuse(grep11.CodeDataLenRange, "CKM_ECDSA wants a digest, the data is empty")
+	case (m.keys == ecdsaKeys || m.keys == dsaKeys) && len(data) == 0:
+		return nil, refuse(grep11.CodeDataLenRange, "mechanism 0x%x wants a digest, the data is empty", m.id)
+	case m.mode == rsaPSS && len(data) != m.rsaHash.Size():
+		return nil, refuse(grep11.CodeDataLenRange, "a digest of %d bytes, %v has %d", len(data), m.rsaHash, m.rsaHash.Size())
 	}
 	return data, nil
 }

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/asn1"
 	"encoding/binary"
 	"fmt"
+	"math/big"
 
 	"pawl/signer/grep11"
 )
@@ -27,9 +30,12 @@ var trailerLengths = [...]int{wkidSize, sessionSize, saltSize, modeSize, publicA
 
 // publicKey is a public key whose MAC was checked.
 type publicKey struct {
-	curve      curve
+	kind       kind // never of a secret key
 	attributes uint64
-	point      []byte
+	point      []byte         // of an EC key
+	rsa        *rsa.PublicKey // of an RSA key
+	domain     *domain        // of a key of DSA or Diffie-Hellman
+	y          *big.Int       // of the same
 }
 
 // spkiPrefix is the DER of a SubjectPublicKeyInfo up to the point (RFC 5280 section
@@ -50,44 +56,106 @@ func (c curve) spki(point []byte) []byte {
 	return append([]byte(c.spkiPrefix()), point...)
 }
 
-// cutSPKI cuts a SubjectPublicKeyInfo of a known curve from the front of blob.
-func cutSPKI(blob []byte) (c curve, point, trailer []byte, ok bool) {
+// ecPublic is the public key of a point.
+func ecPublic(on curve, point []byte) publicKey { return publicKey{kind: kind(on), point: point} }
+
+// spki is the bare SubjectPublicKeyInfo.
+func (k publicKey) spki() ([]byte, error) {
+	if on, ok := k.kind.curve(); ok {
+		return on.spki(k.point), nil
+	}
+	if k.domain != nil {
+		return k.domainSPKI()
+	}
+	der, err := x509.MarshalPKIXPublicKey(k.rsa)
+	if err != nil {
+		return nil, fmt.Errorf("RSA public key: %v", err)
+	}
+	return der, nil
+}
+
+// bits is the size of the key as the card counts it: 255 of Ed25519.
+func (k publicKey) bits() int {
+	switch {
+	case k.rsa != nil:
+		return k.rsa.N.BitLen()
+	case k.domain != nil:
+		return k.domain.p.BitLen()
+	case curve(k.kind) == edwards25519:
+		return 255
+	}
+	return ecBits
+}
+
+// cutSPKI cuts a SubjectPublicKeyInfo of a known kind from the front of blob.
+func cutSPKI(blob []byte) (k publicKey, trailer []byte, ok bool) {
 	for _, c := range curves {
 		rest, found := bytes.CutPrefix(blob, []byte(c.spkiPrefix()))
 		if found && len(rest) >= c.pointLen() {
-			return c, rest[:c.pointLen()], rest[c.pointLen():], true
+			return ecPublic(c, rest[:c.pointLen()]), rest[c.pointLen():], true
 		}
 	}
-	return 0, nil, nil, false
+	var whole asn1.RawValue
+	trailer, err := asn1.Unmarshal(blob, &whole)
+	if err != nil || whole.Tag != asn1.TagSequence {
+		return publicKey{}, nil, false
+	}
+	if k, ok := readDomainSPKI(whole.FullBytes); ok {
+		return k, trailer, true
+	}
+	parsed, err := x509.ParsePKIXPublicKey(whole.FullBytes)
+	modulus, isRSA := parsed.(*rsa.PublicKey)
+	if err != nil || !isRSA {
+		return publicKey{}, nil, false
+	}
+	return publicKey{kind: kindRSA, rsa: modulus}, trailer, true
 }
 
 // sealPublic puts the MACed trailer behind the SPKI.
-func (c *Card) sealPublic(key publicKey) (blob []byte, err error) {
+func (c *Card) sealPublic(k publicKey) ([]byte, error) {
+	w, err := c.wrapping()
+	if err != nil {
+		return nil, err
+	}
+	return w.sealPublic(k)
+}
+
+func (w *wrapping) sealPublic(k publicKey) (blob []byte, err error) {
 	salt := make([]byte, saltSize)
 	if _, err := rand.Read(salt); err != nil {
 		return nil, fmt.Errorf("salt of a public key: %v", err)
 	}
-	blob = key.curve.spki(key.point)
+	if blob, err = k.spki(); err != nil {
+		return nil, err
+	}
 	mode := binary.BigEndian.AppendUint64(nil, modeFIPS2009)
-	attributes := binary.BigEndian.AppendUint64(nil, key.attributes)
+	attributes := binary.BigEndian.AppendUint64(nil, k.attributes)
 	attributes = binary.BigEndian.AppendUint32(attributes, uint32(grep11.ClassPublicKey))
-	attributes = binary.BigEndian.AppendUint32(attributes, uint32(grep11.KeyTypeEC))
+	attributes = binary.BigEndian.AppendUint32(attributes, uint32(k.kind.keyType())) //nolint:gosec // none is negative
 	attributes = append(attributes, 0, 0, 0, 0)
-	fields := [][]byte{c.wkid[:], make([]byte, sessionSize), salt, mode, attributes}
+	fields := [][]byte{w.wkid[:], make([]byte, sessionSize), salt, mode, attributes}
 	for _, field := range fields {
 		if blob, err = appendOctets(blob, field); err != nil {
 			return nil, err
 		}
 	}
-	return appendOctets(blob, authenticate(c.publicMAC, blob))
+	return appendOctets(blob, authenticate(w.publicMAC, blob))
 }
 
 // openPublic checks the MAC of a public key. A bare SPKI is refused, as by a
 // card, which uses only public keys that it has MACed itself.
 func (c *Card) openPublic(blob []byte) (publicKey, error) {
-	found, point, trailer, ok := cutSPKI(blob)
+	w, err := c.wrapping()
+	if err != nil {
+		return publicKey{}, err
+	}
+	return w.openPublic(blob)
+}
+
+func (w *wrapping) openPublic(blob []byte) (publicKey, error) {
+	found, trailer, ok := cutSPKI(blob)
 	if !ok && blobShaped(blob) {
-		return publicKey{}, refuse(grep11.CodeKeyTypeInconsistent, "a private key where a public key is wanted")
+		return publicKey{}, refuse(grep11.CodeKeyTypeInconsistent, "a private or secret key where a public key is wanted")
 	}
 	if !ok {
 		return publicKey{}, refuse(grep11.CodeIBMBlobError, "not a public key of this card: %d bytes", len(blob))
@@ -96,14 +164,15 @@ func (c *Card) openPublic(blob []byte) (publicKey, error) {
 	if !ok {
 		return publicKey{}, refuse(grep11.CodeIBMBlobError, "the public key has no MACed trailer")
 	}
-	if err := c.checkWKID(fields[0]); err != nil {
+	if err := w.checkWKID(fields[0]); err != nil {
 		return publicKey{}, err
 	}
 	mac := fields[len(fields)-1]
-	if !hmac.Equal(mac, authenticate(c.publicMAC, blob[:len(blob)-2-len(mac)])) {
+	if !hmac.Equal(mac, authenticate(w.publicMAC, blob[:len(blob)-2-len(mac)])) {
 		return publicKey{}, refuse(grep11.CodeIBMBlobError, "the public key's MAC does not fit")
 	}
-	return publicKey{curve: found, attributes: binary.BigEndian.Uint64(fields[4]), point: point}, nil
+	found.attributes = binary.BigEndian.Uint64(fields[4])
+	return found, nil
 }
 
 // cutTrailer gives the trailer's six fields; nothing may follow them.

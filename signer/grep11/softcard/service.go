@@ -44,6 +44,7 @@ func newServer(card *Card, options ...grpc.ServerOption) *grpc.Server {
 // handler wraps one call of the service.
 func handler(card *Card, name string, next grpc.MethodHandler) grpc.MethodHandler {
 	return func(srv any, ctx context.Context, receive func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+		before := card.master.load()
 		var fault hit
 		read := func(request any) error {
 			var raw []byte
@@ -61,6 +62,9 @@ func handler(card *Card, name string, next grpc.MethodHandler) grpc.MethodHandle
 			return nil, err
 		}
 		response, err := next(srv, ctx, read, interceptor)
+		if err == nil {
+			err = card.stillUnder(before, response)
+		}
 		response, err = fault.after(ctx, response, err)
 		return response, answered(err)
 	}
@@ -85,7 +89,7 @@ func unknownCall(any, grpc.ServerStream) error {
 	return refuse(grep11.CodeFunctionNotSupported, "the software card does not have this function")
 }
 
-// GetMechanismList lists what the card can do; CKM_RSA_PKCS stands first and can do nothing.
+// GetMechanismList lists what the card can do; CKM_RSA_PKCS stands first.
 func (s *service) GetMechanismList(context.Context, *pb.GetMechanismListRequest) (*pb.GetMechanismListResponse, error) {
 	list := make([]uint64, len(mechanisms))
 	for i, m := range mechanisms {
@@ -116,6 +120,8 @@ func (s *service) GenerateRandom(_ context.Context, request *pb.GenerateRandomRe
 	return &pb.GenerateRandomResponse{Rnd: random}, nil
 }
 
+var errNoKey = refuse(grep11.CodeArgumentsBad, "the request bears no key")
+
 // blobOf takes the blob of either generation of the wire. A client may fill both
 // fields, with the same blob.
 func blobOf(raw []byte, message *pb.KeyBlob) ([]byte, error) {
@@ -125,7 +131,7 @@ func blobOf(raw []byte, message *pb.KeyBlob) ([]byte, error) {
 	}
 	switch {
 	case len(raw) == 0 && len(wrapped) == 0:
-		return nil, refuse(grep11.CodeArgumentsBad, "the request bears no key")
+		return nil, errNoKey
 	case len(raw) == 0:
 		return wrapped, nil
 	case len(wrapped) > 0 && string(raw) != string(wrapped):

@@ -7,30 +7,72 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// signer opens a private key and asks whether it may sign with the mechanism.
-func (c *Card) signer(m mechanism, blob []byte) (privateKey, error) {
-	key, err := c.openPrivate(blob)
+// signer opens a key and asks whether it may sign with the mechanism.
+func (c *Card) signer(m mechanism, blob []byte) (key, error) {
+	k, err := c.openKey(blob)
 	if err != nil {
-		return privateKey{}, err
+		return key{}, err
 	}
-	if key.attributes&grep11.BlobSign == 0 {
-		return privateKey{}, refuse(grep11.CodeKeyFunctionNotPermitted, "the key lacks CKA_SIGN")
+	if err := k.wants(grep11.BlobSign); err != nil {
+		return key{}, err
 	}
-	return key, m.checkKey(key.curve)
+	return k, m.checkKey(k.kind)
 }
 
-// sign signs the message of a mechanism: the digest, or Ed25519's data.
+// sign signs the message of a mechanism: the digest, the data of one that does not
+// hash, or HMAC's inner hash.
 func (c *Card) sign(m mechanism, blob, message []byte) ([]byte, error) {
-	key, err := c.signer(m, blob)
+	k, err := c.signer(m, blob)
 	if err != nil {
 		return nil, err
 	}
-	signature, err := key.curve.sign(key.secret, message)
+	defer clear(k.secret)
+	if m.keys == macKeys {
+		return m.outer(k.secret, message), nil
+	}
+	if m.keys == rsaKeys {
+		return m.signRSA(k, message)
+	}
+	if m.keys == dsaKeys {
+		return signDSA(k, message)
+	}
+	signature, err := curve(k.kind).sign(k.secret, message)
 	if err != nil {
 		return nil, err
 	}
 	c.signed(message, signature)
 	return signature, nil
+}
+
+// start begins an operation on data. HMAC's key goes first into its hash.
+func (c *Card) start(d direction, m mechanism, wire *pb.Mechanism, blob []byte) (operation, error) {
+	op, err := begin(d, wire, blob)
+	if err != nil || m.keys != macKeys {
+		return op, err
+	}
+	k, err := c.openKey(blob)
+	if err != nil {
+		return operation{}, err
+	}
+	block := m.padded(k.secret, innerPad)
+	defer clear(block)
+	clear(k.secret)
+	return op, op.write(m, block)
+}
+
+// whole is the message of data given at once.
+func (c *Card) whole(m mechanism, wire *pb.Mechanism, blob, data []byte) ([]byte, error) {
+	if m.keys != macKeys {
+		return m.message(data)
+	}
+	op, err := c.start(signing, m, wire, blob)
+	if err != nil {
+		return nil, err
+	}
+	if err := op.write(m, data); err != nil {
+		return nil, err
+	}
+	return op.message(m)
 }
 
 // SignSingle signs in one call.
@@ -43,7 +85,7 @@ func (s *service) SignSingle(_ context.Context, request *pb.SignSingleRequest) (
 	if err != nil {
 		return nil, err
 	}
-	message, err := m.message(request.GetData())
+	message, err := s.card.whole(m, request.GetMech(), blob, request.GetData())
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +109,11 @@ func (s *service) SignInit(_ context.Context, request *pb.SignInitRequest) (*pb.
 	if _, err := s.card.signer(m, blob); err != nil {
 		return nil, err
 	}
-	state, err := s.card.begin(signing, m, blob)
+	op, err := s.card.start(signing, m, request.GetMech(), blob)
+	if err != nil {
+		return nil, err
+	}
+	state, err := s.card.sealState(op)
 	if err != nil {
 		return nil, err
 	}

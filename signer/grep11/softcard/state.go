@@ -9,7 +9,10 @@ import (
 	"hash"
 	"slices"
 
+	"google.golang.org/protobuf/proto"
+
 	"pawl/signer/grep11"
+	"pawl/signer/grep11/pb"
 )
 
 const (
@@ -23,21 +26,38 @@ type direction int
 const (
 	signing direction = iota + 1
 	verifying
+	digesting
+	encrypting
+	decrypting
 )
 
-// operation is a signature or verification between two calls. It travels with
-// the client as a sealed State: the card remembers nothing.
-type operation struct {
-	Direction direction
-	Mechanism uint64
-	Key       []byte // the blob as the client gave it; opened again at the end
-	Hash      []byte // the state of a hashing mechanism's hash
-	Data      []byte // the data so far, of a mechanism that signs the data itself
+// ability is what a mechanism must have for a direction.
+var ability = map[direction]uint64{
+	signing:    grep11.CanSign,
+	verifying:  grep11.CanVerify,
+	digesting:  grep11.CanDigest,
+	encrypting: grep11.CanEncrypt,
+	decrypting: grep11.CanDecrypt,
 }
 
-// begin gives the first State of an operation.
-func (c *Card) begin(d direction, m mechanism, key []byte) ([]byte, error) {
-	return c.sealState(operation{Direction: d, Mechanism: m.id, Key: key})
+// operation is one between two calls. It travels with the client as a sealed State:
+// the card remembers nothing.
+type operation struct {
+	Direction direction
+	Mechanism []byte // as the client sent it
+	Key       []byte // the blob as the client gave it; opened again at each call
+	Hash      []byte // the state of a hashing mechanism's hash
+	Chain     []byte // the last block of a chained cipher
+	Data      []byte // the data so far of a mechanism that takes it whole, or less than a block
+}
+
+// begin starts an operation.
+func begin(d direction, wire *pb.Mechanism, blob []byte) (operation, error) {
+	raw, err := proto.Marshal(wire)
+	if err != nil {
+		return operation{}, fmt.Errorf("mechanism of an operation: %v", err)
+	}
+	return operation{Direction: d, Mechanism: raw, Key: blob}, nil
 }
 
 // update gives the State after more data.
@@ -67,6 +87,10 @@ func (c *Card) finish(state, data []byte, d direction) (op operation, m mechanis
 // sealState gives the State to hand out. It is CKR_DATA_LEN_RANGE when the data
 // collected so far does not fit.
 func (c *Card) sealState(op operation) ([]byte, error) {
+	w, err := c.wrapping()
+	if err != nil {
+		return nil, err
+	}
 	var plain bytes.Buffer
 	if err := gob.NewEncoder(&plain).Encode(op); err != nil {
 		return nil, fmt.Errorf("state of an operation: %v", err)
@@ -79,23 +103,28 @@ func (c *Card) sealState(op operation) ([]byte, error) {
 	if _, err := rand.Read(nonce); err != nil {
 		return nil, fmt.Errorf("nonce of a state: %v", err)
 	}
-	return c.states.Seal(nonce, nonce, plain.Bytes(), nil), nil
+	return w.states.Seal(nonce, nonce, plain.Bytes(), nil), nil
 }
 
 // openState reads a State that this card has sealed in the same direction.
 func (c *Card) openState(state []byte, d direction) (operation, mechanism, error) {
+	w, err := c.wrapping()
+	if err != nil {
+		return operation{}, mechanism{}, err
+	}
 	if len(state) < stateNonceSize || len(state) > maxStateSize {
 		return operation{}, mechanism{}, refuse(grep11.CodeSavedStateInvalid, "not a state: %d bytes", len(state))
 	}
-	plain, err := c.states.Open(nil, state[:stateNonceSize], state[stateNonceSize:], nil)
+	plain, err := w.states.Open(nil, state[:stateNonceSize], state[stateNonceSize:], nil)
 	if err != nil {
-		return operation{}, mechanism{}, refuse(grep11.CodeSavedStateInvalid, "the state is not of this card, or was changed")
+		return operation{}, mechanism{}, refuse(grep11.CodeSavedStateInvalid, "the state is not of this card and its master key, or was changed")
 	}
 	var op operation
-	if err := gob.NewDecoder(bytes.NewReader(plain)).Decode(&op); err != nil || op.Direction != d {
+	var wire pb.Mechanism
+	if err := gob.NewDecoder(bytes.NewReader(plain)).Decode(&op); err != nil || op.Direction != d || proto.Unmarshal(op.Mechanism, &wire) != nil {
 		return operation{}, mechanism{}, refuse(grep11.CodeSavedStateInvalid, "the state is of another operation")
 	}
-	m, err := lookUp(op.Mechanism, grep11.CanSign)
+	m, err := choose(&wire, ability[d])
 	return op, m, err
 }
 

@@ -2,36 +2,81 @@ package softcard
 
 import (
 	"context"
+	"crypto/hmac"
 
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
 )
 
-// verifier opens a public key and asks whether it may verify with the mechanism.
-func (c *Card) verifier(m mechanism, blob []byte) (publicKey, error) {
-	key, err := c.openPublic(blob)
+// verifier is a key that verifies: a public key or, of HMAC, a secret one.
+type verifier struct {
+	public publicKey
+	secret []byte
+}
+
+// verifier opens a key and asks whether it may verify with the mechanism.
+func (c *Card) verifier(m mechanism, blob []byte) (verifier, error) {
+	if m.keys == macKeys {
+		k, err := c.openKey(blob)
+		if err != nil {
+			return verifier{}, err
+		}
+		if err := k.wants(grep11.BlobVerify); err != nil {
+			return verifier{}, err
+		}
+		return verifier{secret: k.secret}, m.checkKey(k.kind)
+	}
+	k, err := c.openPublic(blob)
 	if err != nil {
-		return publicKey{}, err
+		return verifier{}, err
 	}
-	if key.attributes&grep11.BlobVerify == 0 {
-		return publicKey{}, refuse(grep11.CodeKeyFunctionNotPermitted, "the key lacks CKA_VERIFY")
+	if err := permitted(k.attributes, grep11.BlobVerify); err != nil {
+		return verifier{}, err
 	}
-	return key, m.checkKey(key.curve)
+	return verifier{public: k}, m.checkKey(k.kind)
+}
+
+// signatureSize is how long a signature of the mechanism has to be.
+func (v verifier) signatureSize(m mechanism) int {
+	if m.keys == macKeys {
+		return m.hash.Size()
+	}
+	if m.keys == rsaKeys {
+		return v.public.rsa.Size()
+	}
+	if m.keys == dsaKeys {
+		return 2 * v.public.domain.q.BitLen() / 8
+	}
+	return signatureSize
 }
 
 // verify checks a signature of the message of a mechanism. High and low S are both good.
 func (c *Card) verify(m mechanism, blob, message, signature []byte) error {
-	key, err := c.verifier(m, blob)
+	v, err := c.verifier(m, blob)
 	if err != nil {
 		return err
 	}
-	if len(signature) != signatureSize {
-		return refuse(grep11.CodeSignatureLenRange, "the signature has %d bytes, want %d", len(signature), signatureSize)
+	defer clear(v.secret)
+	if want := v.signatureSize(m); len(signature) != want {
+		return refuse(grep11.CodeSignatureLenRange, "the signature has %d bytes, want %d", len(signature), want)
 	}
-	if !key.curve.verify(key.point, message, signature) {
+	if !v.good(m, message, signature) {
 		return refuse(grep11.CodeSignatureInvalid, "the signature does not verify")
 	}
 	return nil
+}
+
+func (v verifier) good(m mechanism, message, signature []byte) bool {
+	if m.keys == macKeys {
+		return hmac.Equal(m.outer(v.secret, message), signature)
+	}
+	if m.keys == rsaKeys {
+		return m.verifyRSA(v.public.rsa, message, signature)
+	}
+	if m.keys == dsaKeys {
+		return v.public.verifyDSA(message, signature)
+	}
+	return curve(v.public.kind).verify(v.public.point, message, signature)
 }
 
 // VerifySingle verifies in one call; an answer without error is a good signature.
@@ -44,7 +89,7 @@ func (s *service) VerifySingle(_ context.Context, request *pb.VerifySingleReques
 	if err != nil {
 		return nil, err
 	}
-	message, err := m.message(request.GetData())
+	message, err := s.card.whole(m, request.GetMech(), blob, request.GetData())
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +112,11 @@ func (s *service) VerifyInit(_ context.Context, request *pb.VerifyInitRequest) (
 	if _, err := s.card.verifier(m, blob); err != nil {
 		return nil, err
 	}
-	state, err := s.card.begin(verifying, m, blob)
+	op, err := s.card.start(verifying, m, request.GetMech(), blob)
+	if err != nil {
+		return nil, err
+	}
+	state, err := s.card.sealState(op)
 	if err != nil {
 		return nil, err
 	}

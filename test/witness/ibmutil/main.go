@@ -98,7 +98,8 @@ func misuse(ctx context.Context, client pb.CryptoClient, pair *pb.GenerateKeyPai
 	}{
 		{"damaged-blob", damaged, mechanism},
 		{"public-as-private", pair.PubKeyBytes, mechanism},
-		{"wrong-mechanism", pair.PrivKeyBytes, ep11.CKM_SHA256_RSA_PKCS},
+		{"wrong-mechanism", pair.PrivKeyBytes, ep11.CKM_AES_CBC},
+		{"wrong-key-type", pair.PrivKeyBytes, ep11.CKM_SHA256_RSA_PKCS},
 	} {
 		_, err := client.SignSingle(ctx, &pb.SignSingleRequest{
 			PrivKey: test.key, Mech: &pb.Mechanism{Mechanism: test.mech}, Data: make([]byte, 32),
@@ -107,7 +108,7 @@ func misuse(ctx context.Context, client pb.CryptoClient, pair *pb.GenerateKeyPai
 			return err
 		}
 	}
-	_, err := client.GenerateKey(ctx, &pb.GenerateKeyRequest{Mech: &pb.Mechanism{Mechanism: ep11.CKM_AES_KEY_GEN}})
+	_, err := client.Login(ctx, &pb.LoginRequest{})
 	return report(stdout, "not-supported", err)
 }
 

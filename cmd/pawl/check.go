@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"pawl/signer"
+)
+
+// checkTimeout bounds a check, whatever hangs. A server that is down costs seconds.
+const checkTimeout = 2 * time.Minute
+
+type checkCmd struct {
+	Config string `default:"./keys.json" placeholder:"FILE" help:"keys.json to check (default: ${default})."`
+	Admin  string `default:"127.0.0.1:9732" placeholder:"ADDR" help:"Admin listener of a running daemon, asked while it holds the ratchet (default: ${default})."`
+	JSON   bool   `name:"json" help:"Print JSON."`
+}
+
+func (*checkCmd) Help() string {
+	return "Checks keys.json and all that it points at: certificates, the GREP11 server, a signature of each key, the ratchet, file modes, the " +
+		"clock. Changes nothing and may run beside a daemon. Exit code 1 when something keeps a key from signing; warnings leave it at 0."
+}
+
+// Run checks from the file outwards, and prints all that it found.
+func (c *checkCmd) Run(ctx context.Context, s *streams) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	var r checkReport
+	if cfg := r.config(c.Config); cfg != nil {
+		r.certificates(cfg.HSM)
+		for _, server := range serversOf(cfg) {
+			r.server(ctx, server, cfg.Keys)
+		}
+		r.ratchets(ctx, cfg, c.Admin)
+		if !r.open {
+			r.ok("file modes", "keys.json, what it names that is secret, and the folders of both are closed to others")
+		}
+	}
+	r.clock()
+	return errors.Join(r.print(s, c.JSON), r.err())
+}
+
+// config reads keys.json and the files of keys. It returns nil when there is none to go
+// on with, else a configuration whose keys have a blob, or nil for a bad one.
+func (r *checkReport) config(path string) *signer.Config {
+	cfg, findings, err := signer.Load(path)
+	if cfg != nil {
+		cfg.Keys, findings = signer.Check(cfg)
+	}
+	for _, f := range findings {
+		r.finding(path, f)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		r.fail(path, "name another with --config, or copy keys.json.example", "does not exist")
+	case err != nil && len(findings) == 0:
+		r.fail(path, "mend the file", "%s", withoutName(err, path))
+	case cfg != nil && len(cfg.Keys) == 0:
+		r.fail(path, "make a key with pawl createtezoskey --add", "has no keys")
+	case cfg != nil:
+		r.ok(path, "%s", counted(len(cfg.Keys), "key"))
+	}
+	if cfg == nil {
+		return nil
+	}
+	r.mode(filepath.Dir(path), 0o022)
+	return cfg
+}
+
+// finding is one of keys.json, whose text says what to do.
+func (r *checkReport) finding(path string, f signer.Finding) {
+	subject, remedy := f.Path, "mend "+path
+	if subject == "" {
+		subject = path
+	}
+	if strings.HasPrefix(f.Text, "mode ") {
+		r.open = true
+	}
+	if f.Severity == signer.Warning {
+		r.warn(subject, "see whether it is meant", "%s", f.Text)
+		return
+	}
+	r.fail(subject, remedy, "%s", f.Text)
+}
+
+// mode warns of a file or folder that others may do with what they should not.
+func (r *checkReport) mode(path string, forbidden os.FileMode) {
+	if text := signer.TooOpen(path, forbidden); text != "" {
+		r.open = true
+		r.warn(path, "close it to others, so that only the user of the daemon gets at it", "%s", text)
+	}
+}
+
+// withoutName is the text of an error that may begin with the name of its file.
+func withoutName(err error, path string) string {
+	text := err.Error()
+	for _, name := range []string{"keys.json: ", path + ": "} {
+		if len(text) > len(name) && text[:len(name)] == name {
+			text = text[len(name):]
+		}
+	}
+	return text
+}
+
+// counted is a number of things.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}

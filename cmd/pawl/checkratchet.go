@@ -1,0 +1,141 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"pawl/ratchet"
+	"pawl/signer"
+)
+
+// ratchets checks each ratchet file once. The daemon that holds one is asked.
+func (r *checkReport) ratchets(ctx context.Context, cfg *signer.Config, admin string) {
+	keysOf := make(map[string][]signer.KeyConfig)
+	for _, key := range cfg.Keys {
+		if key.DB != "" { // else Load has said so
+			keysOf[key.DB] = append(keysOf[key.DB], key)
+		}
+	}
+	asked := false
+	for _, path := range slices.Sorted(maps.Keys(keysOf)) {
+		if r.ratchet(ctx, path, keysOf[path], cfg.MaxLevelGap) && !asked {
+			asked = true
+			r.daemon(ctx, admin)
+		}
+	}
+}
+
+// ratchet checks one file, and says whether a daemon holds it.
+func (r *checkReport) ratchet(ctx context.Context, path string, keys []signer.KeyConfig, gap int32) (held bool) {
+	subject := "ratchet " + path
+	found, err := ratchet.Examine(ctx, path)
+	switch {
+	case errors.Is(err, ratchet.ErrLocked):
+		held = true
+		r.ok(subject, "%v", strings.TrimSuffix(err.Error(), ": stop it first"))
+	case err != nil:
+		r.fail(subject, cmp.Or(hintFor(err), "do what the finding says; never restore a ratchet from a backup"), "%v", err)
+	case !found.Clean:
+		r.warn(subject, "nothing, if pawl was killed or the host went down: the next start reads what is in the -wal",
+			"was not closed; the next start takes it")
+	default:
+		r.ok(subject, "whole and closed: %s, %s", counted(found.Marks, "mark"), counted(len(found.Registrations), "registration"))
+		r.registrations(found, keys)
+	}
+	if err == nil || held {
+		r.ok(subject, "each opening has %s, max_level_gap=%d", strings.Join(ratchet.Settings(), ", "), cmp.Or(gap, ratchet.DefaultMaxLevelGap))
+		r.filesystem(subject, found)
+		for _, suffix := range []string{"", "-wal", "-last"} {
+			r.mode(path+suffix, 0o077)
+		}
+		r.mode(filepath.Dir(path), 0o022)
+	}
+	return held
+}
+
+// registrations finds the keys that may bake and are registered nowhere, with which the
+// daemon does not start.
+func (r *checkReport) registrations(found ratchet.Examination, keys []signer.KeyConfig) {
+	for _, key := range keys {
+		hash := key.PublicKey.Hash()
+		registered := slices.ContainsFunc(found.Registrations, func(reg ratchet.Registration) bool { return reg.Key == hash })
+		if key.Policy.Baking && !registered {
+			r.fail("keys."+hash.String(), fmt.Sprintf("pawl ratchet register %v --chain NetX… --from-level N, with N above the head of the chain", hash),
+				"may bake and is registered for no chain")
+		}
+	}
+}
+
+func (r *checkReport) filesystem(subject string, found ratchet.Examination) {
+	if found.Volatile {
+		r.warn(subject, "keep it on a disk, or a volume: a lost ratchet stops every key",
+			"is on %s, which is gone with the host or the container", found.FileSystem)
+		return
+	}
+	r.ok(subject, "is on %s", found.FileSystem)
+}
+
+// daemon asks the one that holds a ratchet what it knows.
+func (r *checkReport) daemon(ctx context.Context, admin string) {
+	subject := "daemon " + admin
+	const name = "name the admin listener of the daemon with --admin"
+	marks, err := askDaemon(ctx, admin)
+	if err != nil {
+		r.warn(subject, name, "the ratchet is in use, and its daemon does not tell its marks: %v", err)
+		return
+	}
+	ready, err := askReadiness(ctx, admin)
+	if err != nil {
+		r.warn(subject, name, "the daemon does not tell whether it is ready: %v", err)
+		return
+	}
+	r.ok(subject, "holds the ratchet, with %s", counted(len(marks), "mark"))
+	for _, hash := range slices.Sorted(maps.Keys(ready)) {
+		if key := ready[hash]; !key.Ready {
+			r.fail("keys."+hash, "see the log of the daemon", "%s: not ready: %s", subject, key.Reason)
+		}
+	}
+	if !slices.ContainsFunc(slices.Collect(maps.Values(ready)), func(k readyKey) bool { return !k.Ready }) {
+		r.ok(subject, "is ready with %s", counted(len(ready), "key"))
+	}
+}
+
+// readyKey is one of /readyz.
+type readyKey struct {
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason"`
+}
+
+// askReadiness asks a daemon which keys can sign.
+func askReadiness(ctx context.Context, admin string) (map[string]readyKey, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/readyz", nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close() //nolint:errcheck // only read
+	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusServiceUnavailable {
+		return nil, fmt.Errorf("status %d", res.StatusCode)
+	}
+	var answer struct {
+		Keys map[string]readyKey `json:"keys"`
+	}
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswerSize)).Decode(&answer); err != nil {
+		return nil, fmt.Errorf("its answer: %w", err)
+	}
+	return answer.Keys, nil
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+)
+
+// checkStatus is how bad a finding of check is.
+type checkStatus string
+
+const (
+	checkOK      checkStatus = "ok"
+	checkWarning checkStatus = "warning" // worth a look; keys sign all the same
+	checkError   checkStatus = "error"   // keeps a key, or the daemon, from its service
+)
+
+// checkFinding is one thing that was checked, and what came of it.
+type checkFinding struct {
+	Status  checkStatus `json:"status"`
+	Subject string      `json:"subject"` // a file, a name in keys.json, a server, a key
+	Text    string      `json:"finding"`
+	Remedy  string      `json:"remedy,omitempty"` // what to do; of every finding that is not ok
+	// Latency is that of a server's signatures, for scripts.
+	Latency *latency `json:"latency,omitempty"`
+}
+
+// checkReport collects findings.
+type checkReport struct {
+	findings []checkFinding
+	open     bool // a file or folder is open to others
+}
+
+func (r *checkReport) ok(subject, format string, args ...any) {
+	r.add(checkOK, subject, "", format, args)
+}
+
+func (r *checkReport) warn(subject, remedy, format string, args ...any) {
+	r.add(checkWarning, subject, remedy, format, args)
+}
+
+func (r *checkReport) fail(subject, remedy, format string, args ...any) {
+	r.add(checkError, subject, remedy, format, args)
+}
+
+func (r *checkReport) add(status checkStatus, subject, remedy, format string, args []any) {
+	r.findings = append(r.findings, checkFinding{
+		Status: status, Subject: subject, Text: oneLine(fmt.Sprintf(format, args...)), Remedy: remedy,
+	})
+}
+
+// count is how many findings have the status.
+func (r *checkReport) count(status checkStatus) (n int) {
+	for _, f := range r.findings {
+		if f.Status == status {
+			n++
+		}
+	}
+	return n
+}
+
+// err is an error when something keeps a key from its service.
+func (r *checkReport) err() error {
+	switch n := r.count(checkError); n {
+	case 0:
+		return nil
+	case 1:
+		i := slices.IndexFunc(r.findings, func(f checkFinding) bool { return f.Status == checkError })
+		return fmt.Errorf("the check found an error: %s: %s", r.findings[i].Subject, r.findings[i].Text)
+	default:
+		return fmt.Errorf("the check found %d errors", n)
+	}
+}
+
+func (r *checkReport) print(s *streams, asJSON bool) error {
+	if asJSON {
+		return r.printJSON(s)
+	}
+	t := table{out: s.out}
+	for _, f := range r.findings {
+		t.cells(string(f.Status), f.Subject, f.Text)
+		if f.Remedy != "" {
+			t.cells("", "", "-> "+f.Remedy)
+		}
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	return s.printf("\n%s, %s, %d ok\n", counted(r.count(checkError), "error"), counted(r.count(checkWarning), "warning"), r.count(checkOK))
+}
+
+func (r *checkReport) printJSON(s *streams) error {
+	out := json.NewEncoder(s.out)
+	out.SetEscapeHTML(false)
+	out.SetIndent("", "  ")
+	return out.Encode(struct {
+		OK       bool           `json:"ok"` // no error; there may be warnings
+		Errors   int            `json:"errors"`
+		Warnings int            `json:"warnings"`
+		Findings []checkFinding `json:"findings"`
+	}{r.count(checkError) == 0, r.count(checkError), r.count(checkWarning), r.findings})
+}

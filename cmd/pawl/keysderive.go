@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"pawl/signer/grep11"
+	"pawl/tezos"
+)
+
+type keysDeriveCmd struct {
+	keyPlace
+	Kind string `arg:"" enum:"tz1,tz2,tz3" help:"tz1 (Ed25519), tz2 (secp256k1) or tz3 (P-256)."`
+	Path string `arg:"" help:"Path of SLIP-0010 (BIP-32), e.g. \"m/44'/1729'/0'/0'\". ' or h marks a hardened level; all are for tz1."`
+	Seed string `required:"" placeholder:"FILE" help:"File with the seed's blob, as pawl keys seed writes it."`
+}
+
+func (*keysDeriveCmd) Help() string {
+	return "Prints and writes what createtezoskey does. The same seed and path give the same key on every HSM, and in wallets that " +
+		"follow SLIP-0010."
+}
+
+// Validate finds a path that is none before anybody is connected to.
+func (c *keysDeriveCmd) Validate() error {
+	kind, err := tezos.ParseKeyKind(c.Kind)
+	if err != nil {
+		return err
+	}
+	path, err := parsePath(c.Path)
+	if err != nil {
+		return fmt.Errorf("path %q: %w", c.Path, err)
+	}
+	if err := grep11.CheckPath(kind, path); err != nil {
+		return fmt.Errorf("path %q: %w", c.Path, err)
+	}
+	return nil
+}
+
+// Run derives the key.
+func (c *keysDeriveCmd) Run(ctx context.Context, s *streams) error {
+	return hintInLine(c.run(ctx, s))
+}
+
+func (c *keysDeriveCmd) run(ctx context.Context, s *streams) error {
+	kind, err := tezos.ParseKeyKind(c.Kind)
+	if err != nil {
+		return err
+	}
+	path, err := parsePath(c.Path)
+	if err != nil {
+		return err
+	}
+	servers, err := c.servers()
+	if err != nil {
+		return err
+	}
+	seed, err := readBlobFile(c.Seed)
+	if err != nil {
+		return fmt.Errorf("--seed: %w", err)
+	}
+	key, err := triedKey(ctx, servers, fmt.Sprintf("deriving %v %s", kind, c.Path),
+		func(ctx context.Context, client *grep11.Client) (grep11.Generated, error) {
+			return client.Derive(ctx, kind, seed, path)
+		})
+	if err != nil {
+		return needs(err, "CKM_IBM_BTC_DERIVE")
+	}
+	return c.keep(s, key)
+}
+
+// parsePath reads m/1'/2 or 1'/2: numbers below 2^31, each with ', h or H when its
+// level is hardened (BIP-32, "The key tree").
+func parsePath(s string) ([]uint32, error) {
+	levels := strings.Split(strings.TrimPrefix(s, "m/"), "/")
+	path := make([]uint32, 0, len(levels))
+	for i, level := range levels {
+		digits := strings.TrimRight(level, "'hH")
+		index, err := strconv.ParseUint(digits, 10, 31)
+		if err != nil || len(level)-len(digits) > 1 {
+			return nil, fmt.Errorf("level %d, %q, is not a number below 2^31, with ' when hardened", i+1, level)
+		}
+		if digits != level {
+			index += uint64(grep11.Hardened)
+		}
+		path = append(path, uint32(index))
+	}
+	return path, nil
+}
+
+// readBlobFile reads a file with the hex of one blob.
+func readBlobFile(path string) (grep11.Blob, error) {
+	file, err := os.Open(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // only read
+	data, err := readBounded(file, maxSecretSize, path)
+	if err != nil {
+		return nil, err
+	}
+	blob, err := grep11.ParseBlob(string(data))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return blob, nil
+}
+
+type keysSeedCmd struct {
+	Out    string `required:"" placeholder:"FILE" help:"File to make, for the seed's blob. It may not exist."`
+	From   string `placeholder:"FILE" help:"Bring the seed of this file, or - for the standard input, 16 to 64 bytes in hex, instead of making one."`
+	Config string `placeholder:"FILE" help:"keys.json that names the GREP11 servers (default: ./credential.yaml, else ./keys.json)."`
+}
+
+func (*keysSeedCmd) Help() string {
+	return "The file is wrapped by the HSM's master key, as the blob of a key is. Back it up. A seed that was made in the HSM cannot leave it."
+}
+
+// Run makes the seed, or brings it in.
+func (c *keysSeedCmd) Run(ctx context.Context, s *streams) error {
+	return hintInLine(c.run(ctx, s))
+}
+
+func (c *keysSeedCmd) run(ctx context.Context, s *streams) error {
+	if err := harden(); err != nil {
+		return err
+	}
+	servers, err := connection(c.Config)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Lstat(c.Out); err == nil {
+		return fmt.Errorf("--out %s exists and is not written over", c.Out)
+	}
+	if err := writable("--out in", filepath.Dir(c.Out)); err != nil {
+		return err
+	}
+	seed, err := c.seed(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer clear(seed)
+	var blob grep11.Blob
+	err = withClient(ctx, servers, func(ctx context.Context, client *grep11.Client) error {
+		if seed == nil {
+			blob, err = client.GenerateSeed(ctx)
+			return err
+		}
+		blob, err = client.ImportSeed(ctx, seed)
+		return err
+	})
+	if err != nil {
+		return needs(fmt.Errorf("the seed: %w", err), importMechanisms+", or CKM_GENERIC_SECRET_KEY_GEN without --from")
+	}
+	if err := errors.Join(writeNew(c.Out, []byte(blob.Hex()), 0o600), syncDir(filepath.Dir(c.Out))); err != nil {
+		return fmt.Errorf("keeping the seed: %w", err)
+	}
+	s.notef("made %s: back it up, then pawl keys derive --seed %[1]s", c.Out)
+	return nil
+}
+
+// seed reads the clear seed, or is nil when one is to be made.
+func (c *keysSeedCmd) seed(ctx context.Context, s *streams) ([]byte, error) {
+	if c.From == "" {
+		return nil, nil
+	}
+	text, err := secretSource{c.From}.read(ctx, s, "Seed in hex: ")
+	if err != nil {
+		return nil, err
+	}
+	defer clear(text)
+	digits := bytes.TrimSpace(text)
+	seed := make([]byte, hex.DecodedLen(len(digits)))
+	if _, err := hex.Decode(seed, digits); err != nil {
+		clear(seed)
+		return nil, errors.New("the seed is not hex")
+	}
+	return seed, nil
+}

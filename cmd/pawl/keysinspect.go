@@ -1,0 +1,213 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"pawl/signer"
+	"pawl/signer/grep11"
+	"pawl/tezos"
+)
+
+type keysInspectCmd struct {
+	File string `arg:"" optional:"" default:"./keys.json" help:"keys.json, or a file with a key blob in hex (default: ${default})."`
+}
+
+func (*keysInspectCmd) Help() string {
+	return "The head of a blob is in clear, but the HSM alone can tell whether it is genuine. No server is asked."
+}
+
+// blobBytes of a blob are not encrypted: the head of 80 and the MAC of 32 (grep11.Blob).
+const clearBlobBytes = 80 + 32
+
+// inspected is one blob to tell of.
+type inspected struct {
+	name   string
+	blob   grep11.Blob
+	next   bool        // a secret_key_next
+	before grep11.Blob // which it is to follow; nil when that is unreadable
+}
+
+// Run prints what each blob tells, then warns of what is not as it should be. A blob that
+// cannot be read is an error, after the others were printed.
+func (c *keysInspectCmd) Run(s *streams) error {
+	blobs, unreadable, err := c.blobs()
+	if err != nil {
+		return err
+	}
+	wrapping, next := make(wrappingKeys), make(wrappingKeys)
+	for _, b := range blobs {
+		header, err := b.blob.Header()
+		if err != nil {
+			return fmt.Errorf("%s: %w", b.name, err)
+		}
+		if b.next {
+			next.add(header, b.name)
+		} else {
+			wrapping.add(header, b.name)
+		}
+		if err := b.print(s, header); err != nil {
+			return err
+		}
+	}
+	for _, b := range blobs {
+		b.warn(s)
+	}
+	wrapping.warn(s, "blobs", "an HSM has one, and another at most while it is rotated")
+	next.warn(s, "next blobs", "an HSM takes those of one, pawl keys rewrap makes the others anew")
+	if len(unreadable) > 0 {
+		return &findingsError{file: c.File, findings: unreadable}
+	}
+	return nil
+}
+
+// blobs are those of a keys.json, or the one of a blob file.
+func (c *keysInspectCmd) blobs() ([]inspected, []signer.Finding, error) {
+	isConfig, err := startsObject(c.File)
+	if err != nil {
+		return nil, nil, err
+	}
+	if isConfig {
+		return configBlobs(c.File)
+	}
+	blob, err := readBlobFile(c.File)
+	return []inspected{{name: c.File, blob: blob}}, nil, err
+}
+
+// startsObject is whether the file looks like JSON.
+func startsObject(path string) (bool, error) {
+	file, err := os.Open(path) //nolint:gosec // the operator names the file
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, withHint(fmt.Errorf("%s does not exist", path), "name a keys.json or a file with a key blob")
+	}
+	if err != nil {
+		return false, err
+	}
+	defer file.Close() //nolint:errcheck // only read
+	head := make([]byte, 512)
+	n, _ := file.Read(head) // whatever fails here fails again when all is read
+	return bytes.HasPrefix(bytes.TrimSpace(head[:n]), []byte("{")), nil
+}
+
+// configBlobs reads the blobs of a keys.json and of the files that it names.
+func configBlobs(path string) ([]inspected, []signer.Finding, error) {
+	cfg, findings, err := loadFindings(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	unreadable := unreadableBlobs(findings)
+	var blobs []inspected
+	for _, key := range cfg.Keys {
+		name, blob := key.PublicKey.Hash().String(), key.Blob
+		if key.BlobFile != "" {
+			if blob, err = readBlobFile(key.BlobFile); err != nil {
+				unreadable = append(unreadable, unreadableFile(key.PublicKey.Hash(), err))
+			}
+		}
+		if blob != nil {
+			blobs = append(blobs, inspected{name: name, blob: blob})
+		}
+		if key.NextBlob != nil {
+			blobs = append(blobs, inspected{name: name + " secret_key_next", blob: key.NextBlob, next: true, before: blob})
+		}
+	}
+	return blobs, unreadable, nil
+}
+
+// unreadableBlobs are the findings in blobs that cannot be read.
+func unreadableBlobs(findings []signer.Finding) []signer.Finding {
+	return slices.DeleteFunc(slices.Clone(findings), func(f signer.Finding) bool {
+		return f.Severity < signer.Unopenable || !strings.HasSuffix(f.Path, ".secret_key") && !strings.HasSuffix(f.Path, ".secret_key_next")
+	})
+}
+
+// unreadableFile is the finding of a secret_key_file that cannot be read.
+func unreadableFile(key tezos.PublicKeyHash, err error) signer.Finding {
+	return signer.Finding{Severity: signer.Unopenable, Path: "keys." + key.String() + ".secret_key_file", Text: err.Error()}
+}
+
+// print tells of one blob.
+func (b inspected) print(s *streams, header grep11.Header) error {
+	if err := s.printf("%s\n", b.name); err != nil {
+		return err
+	}
+	t := table{out: s.out}
+	t.row("  wrapping key", "%x", header.WrappingKeyID)
+	t.row("  size", "%d bytes, %d of them encrypted", len(b.blob), len(b.blob)-clearBlobBytes)
+	t.row("  origin", "%s", originOf(header))
+	t.row("  extractable", "%s", yesNo(header.Extractable))
+	t.row("  session bound", "%s", yesNo(header.SessionBound))
+	t.row("  usage", "%s", listed(header.Usage()))
+	t.row("  attributes", "%s", listed(header.Traits()))
+	return t.flush()
+}
+
+func originOf(header grep11.Header) string {
+	switch {
+	case header.NeverLeft():
+		return "born in the HSM, never extractable"
+	case header.BornInHSM():
+		return "born in the HSM, was or is extractable"
+	}
+	return "imported or derived, not born in the HSM"
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func listed(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+// warn says what is not as it should be.
+func (b inspected) warn(s *streams) {
+	header, err := b.blob.Header()
+	if err != nil {
+		return // not reached: print read it
+	}
+	if header.Extractable {
+		s.notef("warning: %s: extractable: whoever may use the HSM can take the key out", b.name)
+	}
+	if header.SessionBound {
+		s.notef("warning: %s: bound to a login session: the key is lost when that session ends", b.name)
+	}
+	if b.next && b.before != nil {
+		if err := grep11.CheckRewrapped(b.before, b.blob); err != nil {
+			s.notef("warning: %s: not the blob before under a new master key: %v", b.name, err)
+		}
+	}
+	if !slices.Contains(header.Usage(), "sign") {
+		s.notef("warning: %s: may not sign", b.name)
+	}
+}
+
+// wrappingKeys are the master keys of blobs, each with the names of those.
+type wrappingKeys map[[16]byte][]string
+
+func (w wrappingKeys) add(header grep11.Header, name string) {
+	w[header.WrappingKeyID] = append(w[header.WrappingKeyID], name)
+}
+
+// warn warns when no one HSM can use all the blobs.
+func (w wrappingKeys) warn(s *streams, what, why string) {
+	if len(w) < 2 {
+		return
+	}
+	s.notef("warning: the %s are wrapped by %d master keys; %s:", what, len(w), why)
+	for _, id := range slices.SortedFunc(maps.Keys(w), func(a, b [16]byte) int { return bytes.Compare(a[:], b[:]) }) {
+		s.notef("  %x wraps %s", id, strings.Join(w[id], ", "))
+	}
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"golang.org/x/term"
+)
+
+const (
+	maxSecretSize     = 64 << 10 // bytes of a key file: a PEM with notes around it has a few thousand
+	maxPassphraseSize = 1 << 10  // bytes
+)
+
+// secretSource is where a secret is read from. There is no way to give one on the
+// command line, where each user of the host could see it.
+type secretSource struct {
+	From string `default:"-" placeholder:"FILE" help:"File with the secret, or - for the standard input (default: ${default}). At a terminal it is asked for."`
+}
+
+// secretOnLine is a misuse of the commands that take a secret.
+const secretOnLine = "a secret does not go on the command line, where others see it: use --from FILE or the standard input"
+
+// read reads the secret; the caller zeroes it.
+func (c secretSource) read(ctx context.Context, s *streams, prompt string) ([]byte, error) {
+	if c.From != "-" {
+		file, mode, err := openSecret(c.From)
+		if err != nil {
+			return nil, fmt.Errorf("--from: %w", err)
+		}
+		defer file.Close() //nolint:errcheck // only read
+		if mode&0o044 != 0 {
+			s.notef("warning: mode %04o lets others read %s", mode, c.From)
+		}
+		return readBounded(file, maxSecretSize, "--from "+c.From)
+	}
+	if term.IsTerminal(int(os.Stdin.Fd())) {
+		return askHidden(ctx, prompt, "name a file with --from")
+	}
+	return interruptible(ctx, func() ([]byte, error) { return readBounded(os.Stdin, maxSecretSize, "standard input") })
+}
+
+// passphraseOf reads a passphrase file, without the end of its line. Others may not
+// read it.
+func passphraseOf(path string) ([]byte, error) {
+	file, mode, err := openSecret(path)
+	if err != nil {
+		return nil, fmt.Errorf("--passphrase-file: %w", err)
+	}
+	defer file.Close() //nolint:errcheck // only read
+	if mode&0o077 != 0 {
+		return nil, fmt.Errorf("--passphrase-file %s: mode %04o is too open: chmod 600 %[1]s", path, mode)
+	}
+	phrase, err := readBounded(file, maxPassphraseSize, "--passphrase-file "+path)
+	return bytes.TrimSuffix(bytes.TrimSuffix(phrase, []byte("\n")), []byte("\r")), err
+}
+
+// openSecret opens a file and gives its permissions. The error does not quote the name: it
+// may be the secret itself.
+func openSecret(path string) (*os.File, os.FileMode, error) {
+	file, err := os.Open(path) //nolint:gosec // the operator names the file
+	if wrong, ok := errors.AsType[*fs.PathError](err); ok {
+		return nil, 0, fmt.Errorf("the file cannot be read: %w", wrong.Err)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, file.Close())
+	}
+	return file, info.Mode().Perm(), nil
+}
+
+// readBounded reads all of r into one buffer, so that no copy stays elsewhere.
+func readBounded(r io.Reader, size int, what string) ([]byte, error) {
+	buffer := make([]byte, size+1)
+	n, err := io.ReadFull(r, buffer)
+	switch {
+	case err == nil:
+		clear(buffer)
+		return nil, fmt.Errorf("%s: more than %d bytes", what, size)
+	case errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("%s: nothing in it", what)
+	case !errors.Is(err, io.ErrUnexpectedEOF):
+		clear(buffer)
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return buffer[:n], nil
+}
+
+// askHidden asks at the terminal and does not show what is typed.
+func askHidden(ctx context.Context, prompt, otherwise string) ([]byte, error) {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return nil, withHint(errors.New("there is no terminal to ask at"), "%s", otherwise)
+	}
+	defer tty.Close() //nolint:errcheck // nothing is to be kept
+	fd := int(tty.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return nil, fmt.Errorf("the terminal: %w", err)
+	}
+	if _, err := io.WriteString(tty, prompt); err != nil {
+		return nil, fmt.Errorf("the terminal: %w", err)
+	}
+	answer, err := interruptible(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
+	if ctx.Err() != nil {
+		err = errors.Join(err, term.Restore(fd, before))
+	}
+	_, _ = io.WriteString(tty, "\n") // the one that was typed was not shown
+	if errors.Is(err, io.EOF) {
+		return nil, errors.New("nothing was typed")
+	}
+	return answer, err
+}
+
+// interruptible waits for a read that knows no context. What is read after ctx was
+// done is lost with the process.
+func interruptible(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
+	type result struct {
+		data []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		data, err := read()
+		done <- result{data, err}
+	}()
+	select {
+	case r := <-done:
+		return r.data, r.err
+	case <-ctx.Done():
+		return nil, errors.New("interrupted")
+	}
+}

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"fmt"
+
+	"pawl/signer/grep11/softcard"
+)
+
+// softcardKeyCmd drives the two master key registers of a software card, as an HSM's
+// administrators drive those of a domain. A card that serves the folder follows at once.
+type softcardKeyCmd struct {
+	Step string `arg:"" enum:"show,load,commit,finalise" help:"load puts a new master key beside the current one, commit lets keys be rewrapped under it, finalise makes it the current one: keys that were not rewrapped are lost. show only prints."`
+	Dir  string `default:"./softcard" placeholder:"DIR" help:"Folder of the card (default: ${default})."`
+}
+
+// Run takes one step and prints the registers as they are then.
+func (c *softcardKeyCmd) Run(s *streams) error {
+	dir := softcard.Dir(c.Dir)
+	steps := map[string]func() error{"load": dir.LoadNext, "commit": dir.CommitNext, "finalise": dir.Finalise}
+	if step, ok := steps[c.Step]; ok {
+		if err := step(); err != nil {
+			return fmt.Errorf("--dir %s: %w", c.Dir, err)
+		}
+	}
+	registers, err := dir.Registers()
+	if err != nil {
+		return fmt.Errorf("--dir %s: %w", c.Dir, err)
+	}
+	return s.printf("%v\n", registers)
+}

@@ -1,0 +1,39 @@
+package grep11
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"time"
+)
+
+// TokenSource is tokens for the tests.
+type TokenSource struct{ tokens *tokens }
+
+// NewTokenSource asks an endpoint whose certificate is of the CA.
+func NewTokenSource(keyFile, endpoint string, ca *x509.CertPool) (*TokenSource, error) {
+	source, err := newTokens(keyFile, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	source.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca, MinVersion: tls.VersionTLS12}}
+	return &TokenSource{source}, nil
+}
+
+// Authorization is the header of a call.
+func (s *TokenSource) Authorization(ctx context.Context) (string, error) {
+	header, err := s.tokens.GetRequestMetadata(ctx)
+	return header["authorization"], err
+}
+
+// OverTLSOnly says whether gRPC must refuse a connection without TLS.
+func (s *TokenSource) OverTLSOnly() bool { return s.tokens.RequireTransportSecurity() }
+
+// Pass lets time pass for the token and for the pause after a failure.
+func (s *TokenSource) Pass(d time.Duration) {
+	s.tokens.mu.Lock()
+	defer s.tokens.mu.Unlock()
+	s.tokens.end = s.tokens.end.Add(-d)
+	s.tokens.failed = s.tokens.failed.Add(-d)
+}

@@ -1,0 +1,193 @@
+package grep11
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"pawl/signer/grep11/pb"
+	"pawl/tezos"
+)
+
+const (
+	aesKeySize = 32 // bytes of CKM_AES_KEY_GEN: AES-256
+	ivSize     = 16 // a block of AES, the parameter of CKM_AES_CBC_PAD
+
+	maxKeyInfo = 256 // room enough for privateKeyInfo: 138 bytes for P-256, the longest
+)
+
+// Import brings a clear private key into the HSM, for signing only and never to be
+// extracted: the HSM makes an AES key, encrypts the key with it, and unwraps that. The
+// answer is checked as that of Generate is, and its public key is that of the key.
+//
+// The clear key passes through this process and, within TLS, to the server. What is
+// made of it here is zeroed before Import returns; buffers of gRPC and TLS are beyond
+// its reach. The caller zeroes the key.
+func (c *Client) Import(ctx context.Context, key *tezos.SecretKey) (Generated, error) {
+	public := key.PublicKey()
+	method, err := methodOf(public.Kind())
+	if err != nil {
+		return Generated{}, err
+	}
+	clearText, err := privateKeyInfo(method.curve, key)
+	if err != nil {
+		return Generated{}, err
+	}
+	defer clear(clearText)
+	response, err := c.wrapIn(ctx, clearText, map[uint64]*pb.AttributeValue{
+		AttrClass:       number(ClassPrivateKey),
+		AttrKeyType:     number(KeyTypeEC),
+		AttrSign:        truth(true),
+		AttrPrivate:     truth(true),
+		AttrSensitive:   truth(true),
+		AttrExtractable: truth(false),
+	})
+	if err != nil {
+		return Generated{}, err
+	}
+	imported, err := readImported(response, public)
+	if err != nil {
+		return Generated{}, fmt.Errorf("UnwrapKey: %v", err)
+	}
+	return imported, nil
+}
+
+// privateKeyInfo writes a key as EP11 reads it, in PKCS #8 (RFC 5958) with a key of
+// RFC 5915 inside: id-ecPublicKey for every curve, of Ed25519 too, which RFC 8410
+// would write in another way.
+func privateKeyInfo(curve string, key *tezos.SecretKey) ([]byte, error) {
+	b := cryptobyte.NewFixedBuilder(make([]byte, 0, maxKeyInfo)) // no copy of the key stays behind
+	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1Int64(0)
+		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddBytes([]byte(idECPublicKey + curve)) })
+		b.AddASN1(asn1.OCTET_STRING, func(b *cryptobyte.Builder) {
+			b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+				b.AddASN1Int64(1)
+				b.AddASN1OctetString(key.Bytes())
+				b.AddASN1(asn1.Tag(1).Constructed().ContextSpecific(), func(b *cryptobyte.Builder) {
+					b.AddASN1BitString(key.PublicKey().Point())
+				})
+			})
+		})
+	})
+	return b.Bytes()
+}
+
+// wrapIn makes the HSM take clear bytes as a key with the attributes.
+func (c *Client) wrapIn(ctx context.Context, clearText []byte, template map[uint64]*pb.AttributeValue) (*pb.UnwrapKeyResponse, error) {
+	kek, err := c.generateKey(ctx, MechAESKeyGen, map[uint64]*pb.AttributeValue{
+		AttrValueLen:    number(aesKeySize),
+		AttrWrap:        truth(true),
+		AttrUnwrap:      truth(true),
+		AttrEncrypt:     truth(true),
+		AttrDecrypt:     truth(true),
+		AttrExtractable: truth(false),
+	})
+	if err != nil {
+		return nil, err
+	}
+	iv := make([]byte, ivSize)
+	if _, err := rand.Read(iv); err != nil {
+		return nil, err
+	}
+	mechanism := &pb.Mechanism{Mechanism: MechAESCBCPad, Parameter: &pb.Mechanism_ParameterB{ParameterB: iv}}
+	encrypt := &pb.EncryptSingleRequest{Mech: mechanism, Plain: clearText}
+	encrypt.KeyBytes, encrypt.Key = c.inDialect(kek)
+	encrypted, err := call(ctx, c, "EncryptSingle", c.crypto.EncryptSingle, encrypt)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(encrypted.GetCiphered())
+	unwrap := &pb.UnwrapKeyRequest{Mech: mechanism, Wrapped: encrypted.GetCiphered(), Template: template}
+	unwrap.KeKBytes, unwrap.KeK = c.inDialect(kek)
+	return call(ctx, c, "UnwrapKey", c.crypto.UnwrapKey, unwrap)
+}
+
+// generateKey makes a symmetric key in the HSM and returns its blob.
+func (c *Client) generateKey(ctx context.Context, mechanism uint64, template map[uint64]*pb.AttributeValue) (Blob, error) {
+	request := &pb.GenerateKeyRequest{Mech: &pb.Mechanism{Mechanism: mechanism}, Template: template}
+	response, err := call(ctx, c, "GenerateKey", c.crypto.GenerateKey, request)
+	if err != nil {
+		return nil, err
+	}
+	blob, err := keptBlob(response.GetKey(), response.GetKeyBytes())
+	if err != nil {
+		return nil, fmt.Errorf("GenerateKey: %v", err)
+	}
+	return blob, nil
+}
+
+// inDialect gives the two fields of a request for a key, of which the dialect may leave
+// one empty.
+func (c *Client) inDialect(blob Blob) ([]byte, *pb.KeyBlob) {
+	switch c.dialect {
+	case V1:
+		return blob, nil
+	case V2:
+		return nil, &pb.KeyBlob{KeyBlobs: [][]byte{blob}}
+	case Both:
+	}
+	return blob, &pb.KeyBlob{KeyBlobs: [][]byte{blob}}
+}
+
+// keptBlob is the blob of an answer, if it has a sound head and may not be extracted.
+func keptBlob(message *pb.KeyBlob, raw []byte) (Blob, error) {
+	blob, err := onlyBlob(message, raw)
+	if err != nil {
+		return nil, err
+	}
+	header, err := Blob(blob).Header()
+	switch {
+	case err != nil:
+		return nil, err
+	case header.Extractable:
+		return nil, errors.New("the server made the key extractable unasked")
+	}
+	return blob, nil
+}
+
+// readImported checks that the key within the HSM is the one that was sent.
+func readImported(response *pb.UnwrapKeyResponse, want tezos.PublicKey) (Generated, error) {
+	blob, err := keptBlob(response.GetUnwrapped(), response.GetUnwrappedBytes())
+	if err != nil {
+		return Generated{}, err
+	}
+	key, spki, err := importedSPKI(response)
+	if err != nil {
+		return Generated{}, err
+	}
+	if key != want {
+		return Generated{}, fmt.Errorf("the HSM has the key %v, %v was sent", key.Hash(), want.Hash())
+	}
+	return Generated{Blob: blob, PublicKey: key, SPKI: spki}, nil
+}
+
+// bitCountSize is that of the length in bits that stands last in the checksum of a key.
+const bitCountSize = 4
+
+// importedSPKI reads the public key of an imported one. It is in the attributes, or in
+// the checksum: there with its MAC, and the length of the key in bits behind (EP11
+// manual, "m_UnwrapKey").
+func importedSPKI(response *pb.UnwrapKeyResponse) (tezos.PublicKey, []byte, error) {
+	if spki := response.GetUnwrapped().GetAttributes()[AttrPublicKeyInfo].GetAttributeB(); len(spki) > 0 {
+		key, _, err := parseSPKI(spki)
+		return key, spki, err
+	}
+	checksum := response.GetCheckSum()
+	if len(checksum) == 0 {
+		return tezos.PublicKey{}, nil, errors.New("the server sent no public key to compare")
+	}
+	if key, spki, err := parseSPKI(checksum); err == nil {
+		return key, bytes.Clone(spki), nil
+	}
+	return parseSPKI(checksum[:max(0, len(checksum)-bitCountSize)])
+}
+
+func number(n int64) *pb.AttributeValue {
+	return &pb.AttributeValue{OneAttr: &pb.AttributeValue_AttributeI{AttributeI: n}}
+}

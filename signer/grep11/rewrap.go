@@ -1,0 +1,57 @@
+package grep11
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"pawl/signer/grep11/pb"
+)
+
+// Rewrap has the HSM wrap a key anew, under the new master key that its administrators
+// have committed: before that, and after it is finalised, the error has the code
+// CKR_IBM_WK_NOT_INITIALIZED. The HSM takes the new blob once the new master key is
+// finalised, and the old one until then. The answer is checked by CheckRewrapped.
+func (c *Client) Rewrap(ctx context.Context, blob Blob) (Blob, error) {
+	request := &pb.RewrapKeyBlobRequest{}
+	request.WrappedKeyBytes, request.WrappedKey = c.inDialect(blob)
+	response, err := call(ctx, c, "RewrapKeyBlob", c.crypto.RewrapKeyBlob, request)
+	if err != nil {
+		return nil, err
+	}
+	rewrapped, err := onlyBlob(response.GetRewrappedKey(), response.GetRewrappedKeyBytes())
+	if err == nil {
+		err = CheckRewrapped(blob, rewrapped)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("RewrapKeyBlob: %v", err)
+	}
+	return rewrapped, nil
+}
+
+// ErrSameMasterKey is what CheckRewrapped returns for two blobs of one master key.
+var ErrSameMasterKey = errors.New("wrapped by the same master key as the blob before")
+
+// CheckRewrapped is nil when rewrapped can be blob under another master key, as far as
+// their heads tell: another wrapping key id, the same size and the same attributes (EP11
+// manual, "Blob formats"; the same on published blobs before and after a rotation).
+func CheckRewrapped(blob, rewrapped Blob) error {
+	was, err := blob.Header()
+	if err != nil {
+		return err
+	}
+	now, err := rewrapped.Header()
+	switch {
+	case err != nil:
+		return err
+	case now.WrappingKeyID == was.WrappingKeyID:
+		return ErrSameMasterKey
+	case len(rewrapped) != len(blob):
+		return fmt.Errorf("%d bytes, but the blob before has %d", len(rewrapped), len(blob))
+	case now.Attributes != was.Attributes:
+		return fmt.Errorf("attributes 0x%x, but the blob before has 0x%x", now.Attributes, was.Attributes)
+	case now.SessionBound != was.SessionBound:
+		return errors.New("not bound to a login session as the blob before is, or the reverse")
+	}
+	return nil
+}

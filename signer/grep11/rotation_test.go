@@ -1,0 +1,389 @@
+package grep11_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"pawl/signer/grep11"
+	"pawl/signer/grep11/pb"
+	"pawl/signer/grep11/softcard"
+	"pawl/tezos"
+)
+
+// rotatedCard runs a card whose master key the test changes, and counts what it signs.
+func rotatedCard(t *testing.T, dialect grep11.Dialect) (*softcard.Card, *grep11.Client, *sync.Map) {
+	t.Helper()
+	card, err := softcard.New(bytes.Repeat([]byte{1}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := new(sync.Map) // *atomic.Int32 by the digest
+	card.OnSign = func(data, _ []byte) {
+		n, _ := signed.LoadOrStore(string(data), new(atomic.Int32))
+		n.(*atomic.Int32).Add(1)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	served := make(chan error, 1)
+	go func() { served <- card.Serve(ctx, listener, "", true) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return card, dial(t, grep11.Config{Address: listener.Addr().String(), Dialect: dialect}), signed
+}
+
+// rotate loads and commits a new master key and rewraps the key under it.
+func rotate(t *testing.T, card *softcard.Card, client *grep11.Client, fill byte, blob grep11.Blob) grep11.Blob {
+	t.Helper()
+	if err := errors.Join(card.LoadNext(bytes.Repeat([]byte{fill}, 32)), card.CommitNext()); err != nil {
+		t.Fatal(err)
+	}
+	next, err := client.Rewrap(t.Context(), blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return next
+}
+
+// The master key is finalised under load, twice: each request gets its signature, and
+// the card makes one for each.
+func TestSignaturesGoOnWhileTheMasterKeyChanges(t *testing.T) {
+	t.Parallel()
+	for _, dialect := range []grep11.Dialect{grep11.Both, grep11.V1, grep11.V2} {
+		card, client, signed := rotatedCard(t, dialect)
+		made, err := client.Generate(t.Context(), tezos.P256, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := client.Key(made.PublicKey, made.Blob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var next [2]grep11.Blob
+		blob, fill := made.Blob, byte(2)
+		load, stop := underLoad(t, key, signed)
+		for i := range next {
+			next[i] = rotate(t, card, client, fill, blob)
+			if fresh, err := key.Offer(blob, next[i]); err != nil || !fresh {
+				t.Fatalf("Offer: %v, %v", fresh, err)
+			}
+			load()
+			if err := card.Finalise(); err != nil {
+				t.Fatal(err)
+			}
+			load()
+			blob, fill = next[i], fill+1
+		}
+		if n := stop(); n < 20 {
+			t.Errorf("%s: %d signatures are no load", dialect, n)
+		}
+	}
+}
+
+// underLoad has the key sign from eight goroutines until stop is called, which tells how
+// often it did. load waits until each of them has signed twice more.
+func underLoad(t *testing.T, key *grep11.Key, signed *sync.Map) (load func(), stop func() int64) {
+	t.Helper()
+	var done atomic.Bool
+	var counts [8]atomic.Int64
+	var workers sync.WaitGroup
+	for i := range counts {
+		workers.Go(func() {
+			for !done.Load() {
+				if err := signOnce(key, signed); err != nil {
+					t.Errorf("signature %d: %v", counts[i].Load(), err)
+					done.Store(true)
+				}
+				counts[i].Add(1)
+			}
+		})
+	}
+	load = func() {
+		for i := range counts {
+			for before := counts[i].Load(); counts[i].Load() < before+2 && !done.Load(); {
+				time.Sleep(time.Millisecond)
+			}
+		}
+	}
+	stop = func() (all int64) {
+		done.Store(true)
+		workers.Wait()
+		for i := range counts {
+			all += counts[i].Load()
+		}
+		return all
+	}
+	return load, stop
+}
+
+// signOnce wants one good signature of a digest, and of the card no second one.
+func signOnce(key *grep11.Key, signed *sync.Map) error {
+	var digest tezos.Digest
+	if _, err := rand.Read(digest[:]); err != nil {
+		return err
+	}
+	signature, err := key.Sign(context.Background(), digest)
+	if err != nil {
+		return err
+	}
+	n, ok := signed.Load(string(digest[:]))
+	if !ok || n.(*atomic.Int32).Load() != 1 {
+		return fmt.Errorf("signed %v times", n)
+	}
+	return key.PublicKey().Verify(digest, signature)
+}
+
+// scriptedRefusals is a key of three blobs, for each of which the server has an answer;
+// asked lists the blobs that came.
+func scriptedRefusals(t *testing.T, answers map[byte]error) (key *grep11.Key, asked func() string) {
+	t.Helper()
+	var mu sync.Mutex
+	var got []byte
+	client := dialScripted(t, grep11.Config{}, func(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		name := r.GetPrivKeyBytes()[32]
+		got = append(got, name)
+		if err := answers[name]; err != nil {
+			return nil, err
+		}
+		return &pb.SignSingleResponse{Signature: bytes.Repeat([]byte{1}, 64)}, nil
+	})
+	key = keyOf(t, client, namedBlob('a'))
+	return key, func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		defer func() { got = nil }()
+		return string(got)
+	}
+}
+
+// namedBlob has the name in its wrapping key id.
+func namedBlob(name byte) grep11.Blob {
+	blob := testBlob()
+	blob[32] = name
+	return blob
+}
+
+func TestKeyAsksWithTheOtherBlob(t *testing.T) {
+	t.Parallel()
+	mismatch := refuse(t, codes.Unknown, grep11.CodeIBMWKIDMismatch, "a")
+	unsound := refuse(t, codes.Unknown, grep11.CodeIBMBlobError, "b")
+	changed := refuse(t, codes.Unknown, grep11.CodeIBMBlobkeyConflict, "c")
+	notPermitted := refuse(t, codes.Unknown, grep11.CodeKeyFunctionNotPermitted, "d")
+	unavailable := status.Error(codes.Unavailable, "away")
+	for name, test := range map[string]struct {
+		answers map[byte]error
+		asked   string
+		then    string // what the next signature asks with
+		want    string // within the error
+	}{
+		"the first is taken":                  {nil, "a", "a", ""},
+		"the second is taken, and kept":       {map[byte]error{'a': mismatch}, "ab", "b", ""},
+		"the third is taken, and kept":        {map[byte]error{'a': mismatch, 'b': unsound}, "abc", "c", ""},
+		"changed during the call":             {map[byte]error{'a': changed}, "ab", "b", ""},
+		"none is taken: the first error":      {map[byte]error{'a': mismatch, 'b': unsound, 'c': unsound}, "abc", "abc", "CKR_IBM_WKID_MISMATCH"},
+		"none is taken, but may be":           {map[byte]error{'a': mismatch, 'b': changed, 'c': unsound}, "abc", "abc", "CKR_IBM_BLOBKEY_CONFLICT"},
+		"another refusal ends it":             {map[byte]error{'a': notPermitted}, "a", "a", "CKR_KEY_FUNCTION_NOT_PERMITTED"},
+		"a lost connection ends it":           {map[byte]error{'a': unavailable}, "a", "a", "Unavailable"},
+		"another refusal of the second":       {map[byte]error{'a': mismatch, 'b': notPermitted}, "ab", "ab", "CKR_KEY_FUNCTION_NOT_PERMITTED"},
+		"a lost connection before the second": {map[byte]error{'a': mismatch, 'b': unavailable}, "ab", "ab", "Unavailable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			key, asked := scriptedRefusals(t, test.answers)
+			if _, err := key.Offer(namedBlob('a'), namedBlob('b'), namedBlob('c')); err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []string{test.asked, test.then} {
+				_, err := key.Sign(t.Context(), tezos.Digest{})
+				if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+					t.Errorf("Sign: %v, want %q", err, test.want)
+				}
+				if got := asked(); got != want {
+					t.Errorf("asked with %q, want %q", got, want)
+				}
+			}
+		})
+	}
+}
+
+// What is offered replaces what was, but for the blob in use.
+func TestOffer(t *testing.T) {
+	t.Parallel()
+	mismatch := refuse(t, codes.Unknown, grep11.CodeIBMWKIDMismatch, "")
+	key, asked := scriptedRefusals(t, map[byte]error{'a': mismatch, 'b': mismatch, 'c': mismatch, 'd': mismatch})
+	for _, step := range []struct {
+		offered string
+		fresh   bool
+		asked   string
+	}{
+		{"", false, "a"},
+		{"a", false, "a"},
+		{"ab", true, "ab"},
+		{"ab", false, "ab"},
+		{"ba", false, "ab"},
+		{"bc", true, "abc"},
+		{"d", true, "ad"},
+		{"", false, "a"},
+	} {
+		var blobs []grep11.Blob
+		for _, name := range []byte(step.offered) {
+			blobs = append(blobs, namedBlob(name))
+		}
+		if fresh, err := key.Offer(blobs...); err != nil || fresh != step.fresh {
+			t.Errorf("Offer %q: %v, %v; want %v", step.offered, fresh, err, step.fresh)
+		}
+		_, _ = key.Sign(t.Context(), tezos.Digest{})
+		if got := asked(); got != step.asked {
+			t.Errorf("after %q asked with %q, want %q", step.offered, got, step.asked)
+		}
+	}
+	if _, err := key.Offer(namedBlob('b'), namedBlob('c')[:100]); err == nil {
+		t.Error("a blob cut short was taken")
+	}
+	_, _ = key.Sign(t.Context(), tezos.Digest{})
+	if got := asked(); got != "a" {
+		t.Errorf("after a refused offer asked with %q, want what was", got)
+	}
+}
+
+// Whoever offered a blob may change the bytes.
+func TestOfferKeepsItsOwnBytes(t *testing.T) {
+	t.Parallel()
+	key, asked := scriptedRefusals(t, map[byte]error{'a': refuse(t, codes.Unknown, grep11.CodeIBMWKIDMismatch, "")})
+	blob := namedBlob('b')
+	if _, err := key.Offer(blob); err != nil {
+		t.Fatal(err)
+	}
+	clear(blob)
+	if _, err := key.Sign(t.Context(), tezos.Digest{}); err != nil || asked() != "ab" {
+		t.Errorf("Sign: %v", err)
+	}
+}
+
+// A blob that is offered during the call is asked with in the same call.
+func TestOfferDuringACall(t *testing.T) {
+	t.Parallel()
+	mismatch := refuse(t, codes.Unknown, grep11.CodeIBMWKIDMismatch, "")
+	var key *grep11.Key
+	client := dialScripted(t, grep11.Config{}, func(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+		if r.GetPrivKeyBytes()[32] == 'a' {
+			if _, err := key.Offer(namedBlob('a'), namedBlob('b')); err != nil {
+				return nil, err
+			}
+			return nil, mismatch
+		}
+		return &pb.SignSingleResponse{Signature: bytes.Repeat([]byte{1}, 64)}, nil
+	})
+	key = keyOf(t, client, namedBlob('a'))
+	if _, err := key.Sign(t.Context(), tezos.Digest{}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRewrap(t *testing.T) {
+	t.Parallel()
+	for _, dialect := range []grep11.Dialect{grep11.Both, grep11.V1, grep11.V2} {
+		card, client, _ := rotatedCard(t, dialect)
+		for i, kind := range importKinds {
+			made, err := client.Generate(t.Context(), kind, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantCode(t, client, made.Blob, grep11.CodeIBMWKNotInitialized)
+			next := rotate(t, card, client, byte(i+2), made.Blob)
+			signs(t, client, made)
+			if err := card.Finalise(); err != nil {
+				t.Fatal(err)
+			}
+			signs(t, client, grep11.Generated{Blob: next, PublicKey: made.PublicKey})
+			wantCode(t, client, next, grep11.CodeIBMWKNotInitialized)
+		}
+		made, err := client.Generate(t.Context(), tezos.P256, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rotate(t, card, client, 100, made.Blob)
+		foreign := slices.Clone(made.Blob)
+		foreign[32] ^= 1
+		wantCode(t, client, foreign, grep11.CodeIBMWKIDMismatch)
+		broken := slices.Clone(made.Blob)
+		broken[100] ^= 1
+		wantCode(t, client, broken, grep11.CodeIBMBlobError)
+	}
+}
+
+// wantCode wants Rewrap to fail with the code.
+func wantCode(t *testing.T, client *grep11.Client, blob grep11.Blob, want grep11.Code) {
+	t.Helper()
+	_, err := client.Rewrap(t.Context(), blob)
+	if e, ok := errors.AsType[*grep11.Error](err); !ok || e.Code != want {
+		t.Errorf("Rewrap: %v, want %v", err, want)
+	}
+}
+
+// What a server sends as the new blob is not taken unseen.
+func TestRewrapChecksTheAnswer(t *testing.T) {
+	t.Parallel()
+	edited := func(edit func(grep11.Blob)) grep11.Blob {
+		blob := namedBlob('b')
+		edit(blob)
+		return blob
+	}
+	for name, test := range map[string]struct {
+		response *pb.RewrapKeyBlobResponse
+		want     string
+	}{
+		"no blob":           {&pb.RewrapKeyBlobResponse{}, "no blob"},
+		"two blobs":         {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: namedBlob('b'), RewrappedKey: &pb.KeyBlob{KeyBlobs: [][]byte{namedBlob('c')}}}, "two different blobs"},
+		"the same blob":     {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: namedBlob('a')}, "same master key"},
+		"cut short":         {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: namedBlob('b')[:100]}, "100 bytes: want 128"},
+		"shorter":           {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: namedBlob('b')[:496]}, "496 bytes, but the blob before has 512"},
+		"no marker":         {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: edited(func(b grep11.Blob) { b[64] = 0 })}, "0x1234"},
+		"extractable":       {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: edited(func(b grep11.Blob) { b[55] = 0x25 })}, "attributes 0x125, but the blob before has 0x126"},
+		"bound to a login":  {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: edited(func(b grep11.Blob) { b[0] = 1 })}, "login session"},
+		"sound, of v1 only": {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: namedBlob('b')}, ""},
+		"sound, of v2 only": {&pb.RewrapKeyBlobResponse{RewrappedKey: &pb.KeyBlob{KeyBlobs: [][]byte{namedBlob('b')}}}, ""},
+	} {
+		address, _ := serve(t, "127.0.0.1:0", (&rewrapper{response: test.response}).register)
+		got, err := dial(t, grep11.Config{Address: address}).Rewrap(t.Context(), namedBlob('a'))
+		switch {
+		case test.want == "" && (err != nil || !bytes.Equal(got, namedBlob('b'))):
+			t.Errorf("%s: %v", name, err)
+		case test.want != "" && (err == nil || got != nil || !strings.Contains(err.Error(), test.want)):
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
+}
+
+type rewrapper struct {
+	pb.UnimplementedCryptoServer
+	response *pb.RewrapKeyBlobResponse
+}
+
+func (r *rewrapper) register(server *grpc.Server) { pb.RegisterCryptoServer(server, r) }
+
+func (r *rewrapper) RewrapKeyBlob(context.Context, *pb.RewrapKeyBlobRequest) (*pb.RewrapKeyBlobResponse, error) {
+	return r.response, nil
+}

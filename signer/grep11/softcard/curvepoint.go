@@ -1,0 +1,92 @@
+package softcard
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"fmt"
+
+	ecc "github.com/decred/dcrd/dcrec/secp256k1/v4"
+)
+
+// publicPoint gives the public key of a secret; false when the secret is none of the
+// curve: not of secretSize bytes, zero, or not below the group order.
+func (c curve) publicPoint(secret []byte) (point []byte, ok bool) {
+	if len(secret) != secretSize {
+		return nil, false
+	}
+	switch c {
+	case edwards25519:
+		point, ok = ed25519.NewKeyFromSeed(secret).Public().(ed25519.PublicKey)
+		return point, ok
+	case secp256k1:
+		var d ecc.ModNScalar
+		if d.SetByteSlice(secret) || d.IsZero() {
+			return nil, false
+		}
+		return ecc.NewPrivateKey(&d).PubKey().SerializeUncompressed(), true
+	case p256:
+		key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), secret)
+		if err != nil {
+			return nil, false
+		}
+		point, err = key.PublicKey.Bytes()
+		return point, err == nil
+	}
+	return nil, false
+}
+
+// valid is whether point, uncompressed, is one of the curve other than infinity.
+func (c curve) valid(point []byte) bool {
+	switch c {
+	case edwards25519:
+		return len(point) == ed25519.PublicKeySize
+	case secp256k1:
+		key, err := ecc.ParsePubKey(point)
+		return err == nil && len(point) == pointSize && key.IsOnCurve()
+	case p256:
+		_, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+		return err == nil
+	}
+	return false
+}
+
+// agree is the x coordinate of secret times point (SEC 1 section 3.3.1).
+func (c curve) agree(secret, point []byte) ([]byte, error) {
+	switch c {
+	case secp256k1:
+		key, err := ecc.ParsePubKey(point)
+		if err != nil {
+			return nil, fmt.Errorf("secp256k1 point: %v", err)
+		}
+		return ecc.GenerateSharedSecret(ecc.PrivKeyFromBytes(secret), key), nil
+	case p256:
+		private, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), secret)
+		if err != nil {
+			return nil, fmt.Errorf("P-256 key: %v", err)
+		}
+		public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+		if err != nil {
+			return nil, fmt.Errorf("P-256 point: %v", err)
+		}
+		return agreeP256(private, public)
+	case edwards25519:
+	}
+	return nil, fmt.Errorf("no key agreement on curve %d", c)
+}
+
+func agreeP256(private *ecdsa.PrivateKey, public *ecdsa.PublicKey) ([]byte, error) {
+	mine, err := private.ECDH()
+	if err != nil {
+		return nil, fmt.Errorf("P-256 key: %v", err)
+	}
+	theirs, err := public.ECDH()
+	if err != nil {
+		return nil, fmt.Errorf("P-256 point: %v", err)
+	}
+	shared, err := mine.ECDH(theirs)
+	if err != nil {
+		return nil, fmt.Errorf("P-256 agreement: %v", err)
+	}
+	return shared, nil
+}

@@ -1,0 +1,183 @@
+package softcard_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"maps"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"pawl/signer/grep11"
+	"pawl/signer/grep11/pb"
+	"pawl/signer/grep11/softcard"
+)
+
+// bench is a card with a wrapping key, to bring keys in and out with.
+type bench struct {
+	pb.CryptoServer
+	tb   testing.TB
+	card *softcard.Card
+	kek  []byte // AES-256, for everything
+}
+
+func newBench(tb testing.TB) *bench {
+	tb.Helper()
+	card := newCard(tb, 1)
+	b := &bench{CryptoServer: softcard.Service(card), tb: tb, card: card}
+	b.kek = b.aes(32, all())
+	return b
+}
+
+// all is a template of every usage of a secret key.
+func all() template {
+	return template{
+		grep11.AttrEncrypt: true, grep11.AttrDecrypt: true, grep11.AttrWrap: true, grep11.AttrUnwrap: true,
+		grep11.AttrSign: true, grep11.AttrVerify: true, grep11.AttrDerive: true, grep11.AttrIBMUseAsData: true, grep11.AttrExtractable: true,
+	}
+}
+
+// but is a template with other values; nil takes an attribute out.
+func (m template) but(changes template) template {
+	changed := maps.Clone(m)
+	for id, value := range changes {
+		changed[id] = value
+		if value == nil {
+			delete(changed, id)
+		}
+	}
+	return changed
+}
+
+func (b *bench) generate(mechanism uint64, t template) (*pb.GenerateKeyResponse, error) {
+	b.tb.Helper()
+	return b.GenerateKey(b.tb.Context(), &pb.GenerateKeyRequest{Mech: mech(mechanism), Template: t.attributes(b.tb)})
+}
+
+func (b *bench) aes(size int, t template) []byte {
+	b.tb.Helper()
+	made, err := b.generate(grep11.MechAESKeyGen, t.but(template{grep11.AttrValueLen: size}))
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	return made.GetKeyBytes()
+}
+
+func withIV(mechanism uint64, iv []byte) *pb.Mechanism {
+	return &pb.Mechanism{Mechanism: mechanism, Parameter: &pb.Mechanism_ParameterB{ParameterB: iv}}
+}
+
+var zeroIV = make([]byte, 16)
+
+func (b *bench) encrypt(m *pb.Mechanism, key, plain []byte) []byte {
+	b.tb.Helper()
+	r, err := b.EncryptSingle(b.tb.Context(), &pb.EncryptSingleRequest{Mech: m, KeyBytes: key, Plain: plain})
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	return r.GetCiphered()
+}
+
+func (b *bench) decrypt(m *pb.Mechanism, key, ciphered []byte) []byte {
+	b.tb.Helper()
+	r, err := b.DecryptSingle(b.tb.Context(), &pb.DecryptSingleRequest{Mech: m, KeyBytes: key, Ciphered: ciphered})
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	return r.GetPlain()
+}
+
+// bring imports a key as IBM's clients do.
+func (b *bench) bring(plain []byte, t template) (*pb.UnwrapKeyResponse, error) {
+	b.tb.Helper()
+	iv := make([]byte, 16)
+	if _, err := rand.Read(iv); err != nil {
+		b.tb.Fatal(err)
+	}
+	wrapped := b.encrypt(withIV(grep11.MechAESCBCPad, iv), b.kek, plain)
+	return b.UnwrapKey(b.tb.Context(), &pb.UnwrapKeyRequest{
+		Mech: withIV(grep11.MechAESCBCPad, iv), KeKBytes: b.kek, Wrapped: wrapped, Template: t.attributes(b.tb),
+	})
+}
+
+func (b *bench) bringSecret(keyType int64, plain []byte) []byte {
+	b.tb.Helper()
+	r, err := b.bring(plain, all().but(template{grep11.AttrClass: grep11.ClassSecretKey, grep11.AttrKeyType: keyType}))
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	return r.GetUnwrappedBytes()
+}
+
+// take exports an extractable key.
+func (b *bench) take(key []byte) []byte {
+	b.tb.Helper()
+	m := withIV(grep11.MechAESCBCPad, zeroIV)
+	r, err := b.WrapKey(b.tb.Context(), &pb.WrapKeyRequest{Mech: m, KeyBytes: key, KeKBytes: b.kek})
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	return b.decrypt(m, b.kek, r.GetWrapped())
+}
+
+// rsaPair makes an RSA key pair of every usage.
+func (b *bench) rsaPair(bits int, exponent any, public, private template) *pb.GenerateKeyPairResponse {
+	b.tb.Helper()
+	pair, err := b.GenerateKeyPair(b.tb.Context(), &pb.GenerateKeyPairRequest{
+		Mech: mech(grep11.MechRSAPKCSKeyPairGen),
+		PubKeyTemplate: template{
+			grep11.AttrVerify: true, grep11.AttrEncrypt: true, grep11.AttrWrap: true,
+			grep11.AttrModulusBits: bits, grep11.AttrPublicExponent: exponent,
+		}.but(public).attributes(b.tb),
+		PrivKeyTemplate: template{
+			grep11.AttrSign: true, grep11.AttrDecrypt: true, grep11.AttrUnwrap: true, grep11.AttrExtractable: true,
+		}.but(private).attributes(b.tb),
+	})
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	return pair
+}
+
+func unhex(tb testing.TB, s string) []byte {
+	tb.Helper()
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return b
+}
+
+// sameBlob checks that both generations of an answer bear the same key.
+func sameBlob(tb testing.TB, raw []byte, message *pb.KeyBlob) {
+	tb.Helper()
+	if list := message.GetKeyBlobs(); len(list) != 1 || !bytes.Equal(list[0], raw) {
+		tb.Errorf("the KeyBlob holds %d keys, or another than the bytes", len(list))
+	}
+}
+
+// inV2 moves the keys of a request into the fields of the second generation.
+func inV2[Request proto.Message](request Request) Request {
+	m := proto.CloneOf(request).ProtoReflect()
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		raw := fields.Get(i)
+		message := fields.ByName(raw.Name()[:max(0, len(raw.Name())-len("Bytes"))])
+		if message == nil || !m.Has(raw) {
+			continue
+		}
+		blob := &pb.KeyBlob{KeyBlobs: [][]byte{m.Get(raw).Bytes()}}
+		m.Clear(raw)
+		m.Set(message, protoreflect.ValueOfMessage(blob.ProtoReflect()))
+	}
+	return m.Interface().(Request) //nolint:forcetypeassert // a clone is of the same type
+}
+
+// softcardSign signs 32 zeros.
+func softcardSign(tb testing.TB, card *softcard.Card, curve testCurve, key []byte) ([]byte, error) {
+	tb.Helper()
+	r, err := softcard.Service(card).SignSingle(tb.Context(), &pb.SignSingleRequest{Mech: mech(curve.mech), PrivKeyBytes: key, Data: make([]byte, 32)})
+	return r.GetSignature(), err
+}

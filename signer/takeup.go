@@ -1,0 +1,96 @@
+package signer
+
+import (
+	"os"
+
+	"pawl/signer/grep11"
+)
+
+// configFile is the keys.json that a signer was opened from.
+type configFile struct {
+	path string
+	read os.FileInfo // as it was when it was last read
+	told string      // why it could not be read, once said
+}
+
+// changed looks at the file. One that is not there has not changed: it may be about to be
+// replaced.
+func (f *configFile) changed() bool {
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return false
+	}
+	return !os.SameFile(info, f.read) || !info.ModTime().Equal(f.read.ModTime()) || info.Size() != f.read.Size()
+}
+
+// takeUpBlobs offers the key blobs of a keys.json that has changed to the keys, so that
+// they know their next ones before the HSM finalises its new master key. All else in the
+// file waits for a restart. That is safe at any moment: no key loses the blob in use, the
+// public keys are those of the start, and a signature that does not verify with them is
+// never released, whatever blob made it. A file that is no keys.json changes nothing and
+// is read again.
+func (s *Signer) takeUpBlobs() {
+	if !s.config.changed() {
+		return
+	}
+	cfg, findings, err := Load(s.config.path)
+	if err != nil {
+		if text := err.Error(); text != s.config.told {
+			s.log.Warn("keys.json has changed and cannot be read", "err", text)
+			s.config.told = text
+		}
+		return
+	}
+	s.config.read, s.config.told = cfg.file, ""
+	for _, f := range findings {
+		if f.Severity >= Unopenable {
+			s.log.Warn("keys.json has changed and would not start again", "path", f.Path, "finding", f.Text)
+		}
+	}
+	fresh := 0
+	for i := range cfg.Keys {
+		if s.offer(&cfg.Keys[i]) {
+			fresh++
+		}
+	}
+	s.log.Info("keys.json has changed: only key blobs are taken up before a restart", "keys_with_new_blobs", fresh)
+}
+
+// offer gives a key its blobs of keys.json at each server, and tells whether there is a
+// new one.
+func (s *Signer) offer(key *KeyConfig) (fresh bool) {
+	hash := key.PublicKey.Hash()
+	known, ok := s.keys[hash]
+	if !ok {
+		return false
+	}
+	blobs, err := key.blobs()
+	for _, p := range known.places {
+		hsmKey, ok := p.Key.(*grep11.Key)
+		if !ok {
+			continue
+		}
+		added, unsound := hsmKey.Offer(blobs...)
+		fresh = fresh || added
+		if err == nil {
+			err = unsound // at each server the same
+		}
+	}
+	if err != nil {
+		s.log.Warn("key blob of keys.json not taken up", "pkh", hash.String(), "err", err.Error())
+	}
+	return fresh
+}
+
+// blobs are those of the key that can be read, and why one of a file of its own cannot.
+// Parse has told of the others.
+func (k *KeyConfig) blobs() ([]grep11.Blob, error) {
+	blob, err := k.current()
+	var blobs []grep11.Blob
+	for _, b := range []grep11.Blob{blob, k.NextBlob} {
+		if b != nil {
+			blobs = append(blobs, b)
+		}
+	}
+	return blobs, err
+}
