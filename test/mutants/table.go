@@ -4,7 +4,7 @@ package main
 func sabotages() []sabotage {
 	var all []sabotage
 	for _, group := range [][]sabotage{
-		parser(), policies(), watermark(), registration(), flights(), commits(), files(), locks(), signing(), faults(), delays(), secrets(),
+		parser(), policies(), watermark(), registration(), flights(), commits(), files(), losses(), locks(), signing(), faults(), delays(), secrets(),
 	} {
 		all = append(all, group...)
 	}
@@ -267,6 +267,12 @@ func files() []sabotage {
 			new:  "\tif _, err := pool.ExecContext(ctx, \"PRAGMA writable_schema = OFF\"); err != nil {",
 			pkg:  "./ratchet", test: "TestKillAmidGrowth",
 		},
+	}
+}
+
+// losses are of what was there and is not.
+func losses() []sabotage {
+	return []sabotage{
 		{
 			name: "emptied-wal-accepted",
 			file: "ratchet/provenance.go",
