@@ -267,6 +267,12 @@ func files() []sabotage {
 			new:  "\tif _, err := pool.ExecContext(ctx, \"PRAGMA writable_schema = OFF\"); err != nil {",
 			pkg:  "./ratchet", test: "TestKillAmidGrowth",
 		},
+	}
+}
+
+// losses are of what was there and is not.
+func losses() []sabotage {
+	return []sabotage{
 		{
 			name: "emptied-wal-accepted",
 			file: "ratchet/provenance.go",
@@ -281,11 +287,6 @@ func files() []sabotage {
 			new:  "\tif path != \"\" {",
 			pkg:  "./ratchet", test: "TestKillOfTheNextOpening",
 		},
-	}
-}
-
-func losses() []sabotage {
-	return []sabotage{
 		{
 			name: "last-mark-not-missed",
 			file: "ratchet/last.go",

@@ -133,7 +133,8 @@ func (w *walk) afterKill(f *flight, committed, seen bool) {
 
 func (w *walk) killRegistering(t *rapid.T) {
 	at := place{someKey.Draw(t, "key"), someChain.Draw(t, "chain")}
-	from := max(limited(max(w.floors[at], 0)+rapid.Int64Range(-1, 2).Draw(t, "from")), w.heads[at])
+	// Not from 0, which the list of registrations does not tell from no floor.
+	from := max(limited(max(w.floors[at], 0)+rapid.Int64Range(-1, 2).Draw(t, "from")), w.heads[at], 1)
 	if from > math.MaxInt32 {
 		return
 	}
