@@ -64,7 +64,7 @@ func ParseDialect(s string) (Dialect, error) {
 type Config struct {
 	Address string // host:port
 
-	// PEM files of mutual TLS, required. They are read again at each handshake, and
+	// PEM files of mutual TLS, required without APIKeyFile. They are read again at each handshake, and
 	// Reload moves to a new connection when one of them has changed.
 	CertPath, KeyPath, CACertPath string
 
