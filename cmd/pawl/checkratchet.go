@@ -3,10 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"path/filepath"
@@ -117,25 +115,11 @@ type readyKey struct {
 
 // askReadiness asks a daemon which keys can sign.
 func askReadiness(ctx context.Context, admin string) (map[string]readyKey, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/readyz", nil)
-	if err != nil {
-		return nil, err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close() //nolint:errcheck // only read
-	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusServiceUnavailable {
-		return nil, fmt.Errorf("status %d", res.StatusCode)
-	}
 	var answer struct {
 		Keys map[string]readyKey `json:"keys"`
 	}
-	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswerSize)).Decode(&answer); err != nil {
-		return nil, fmt.Errorf("its answer: %w", err)
+	if err := askAdmin(ctx, admin, "/readyz", &answer, http.StatusOK, http.StatusServiceUnavailable); err != nil {
+		return nil, err
 	}
 	return answer.Keys, nil
 }

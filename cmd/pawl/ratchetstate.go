@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"pawl/ratchet"
@@ -74,25 +75,34 @@ const (
 
 // askDaemon asks the admin listener of a daemon for its marks.
 func askDaemon(ctx context.Context, admin string) ([]ratchet.Entry, error) {
+	var list []server.Mark
+	if err := askAdmin(ctx, admin, "/ratchet", &list, http.StatusOK); err != nil {
+		return nil, err
+	}
+	return parseMarks(list)
+}
+
+// askAdmin reads the JSON that the admin listener of a daemon answers with one of the
+// statuses.
+func askAdmin(ctx context.Context, admin, path string, into any, statuses ...int) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+"/ratchet", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+admin+path, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer res.Body.Close() //nolint:errcheck // only read
-	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("status %d", res.StatusCode)
+	if !slices.Contains(statuses, res.StatusCode) {
+		return fmt.Errorf("status %d", res.StatusCode)
 	}
-	var list []server.Mark
-	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswerSize)).Decode(&list); err != nil {
-		return nil, fmt.Errorf("its answer: %w", err)
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswerSize)).Decode(into); err != nil {
+		return fmt.Errorf("its answer: %w", err)
 	}
-	return parseMarks(list)
+	return nil
 }
 
 func parseMarks(list []server.Mark) ([]ratchet.Entry, error) {
