@@ -57,6 +57,10 @@ func fill(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
+	// The note of a former ratchet may name this very inode, which was free again.
+	if err := os.Remove(path + lastSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	pool, err := sql.Open("sqlite3", dataSource(path))
 	if err != nil {
 		return err

@@ -92,6 +92,18 @@ func TestLastMarkIsNoHindrance(t *testing.T) {
 	}
 }
 
+// TestCreateForgetsTheLastMark: a new file may have the inode of the former one.
+func TestCreateForgetsTheLastMark(t *testing.T) {
+	t.Parallel()
+	path := left(t, closed)
+	if err := errors.Join(os.Remove(path), ratchet.Create(t.Context(), path)); err != nil {
+		t.Fatal(err)
+	}
+	if present(t, path+"-last") {
+		t.Error("Create left the last mark of the former ratchet")
+	}
+}
+
 // TestLastMarkThatCannotBeNoted: a file system that takes no writes any more has perhaps
 // not taken the commit either.
 func TestLastMarkThatCannotBeNoted(t *testing.T) {
