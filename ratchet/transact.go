@@ -23,8 +23,9 @@ func (db *DB) settle(batch []*job) {
 }
 
 // transact runs a batch in one transaction. It returns nil only after COMMIT has
-// returned nil, both files were found in their place and the last mark was noted. The transaction has a
-// context of its own: the driver would interrupt it when a caller leaves.
+// returned nil, both files were found in their place and the last mark was noted. The
+// transaction has a context of its own: the driver would interrupt it when a caller
+// leaves.
 func (db *DB) transact(batch []*job) (single bool, err error) {
 	if db.Err() != nil {
 		return false, db.stopped()
