@@ -1,6 +1,7 @@
 package ratchet_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -237,5 +238,30 @@ func TestFailedOpenCanBeTriedAgain(t *testing.T) {
 			db := open(t, path, ratchet.Options{})
 			mustSign(t, db, block(3, 0), bytesNumber(3))
 		})
+	}
+}
+
+// TestFailedConnectionKeepsTheWAL: SQLite finds a schema that it cannot read while it
+// connects, and would remove the -wal as it closes. When the file is whole again all
+// marks are there.
+func TestFailedConnectionKeepsTheWAL(t *testing.T) {
+	t.Parallel()
+	path := left(t, killed)
+	whole := read(t, path)
+	at := bytes.Index(whole, []byte("CREATE TABLE marks"))
+	if at < 0 {
+		t.Fatal("the schema of the marks is not in the file")
+	}
+	spoilt := bytes.Clone(whole)
+	spoilt[at+len("CREATE TABLE marks")+1] = 1
+	write(t, path, spoilt)
+	if db, err := ratchet.Open(t.Context(), path, ratchet.Options{}); err == nil {
+		closeDB(t, db)
+		t.Fatal("a ratchet without a schema is open")
+	}
+	write(t, path, whole)
+	marks, err := open(t, path, ratchet.Options{}).Marks(t.Context())
+	if err != nil || len(marks) != 1 || marks[0].Level < 2 {
+		t.Errorf("marks %+v, %v, want level 2 or higher", marks, err)
 	}
 }

@@ -211,7 +211,8 @@ func (s *diskStand) startsRotten(t *testing.T, name string, step []answer, mend 
 		return s.goesOn(t, name, "refused to start", mend, step)
 	}
 	if changed := s.changed(t, d); len(changed) > 0 {
-		if strings.Contains(name, "-wal") {
+		// While it runs SQLite copies what it finds in the -wal into the database.
+		if strings.Contains(name, "-wal") && !strings.Contains(name, "while it runs") {
 			t.Fatalf("%s, seed %d: serves, though marks were lost: %v", name, *campaignSeed, changed)
 		}
 		t.Logf("%s, seed %d: serves, though %d marks of %d are others, such as: %s", name, *campaignSeed, len(changed), len(s.last), changed[0])
