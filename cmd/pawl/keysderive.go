@@ -78,6 +78,9 @@ func (c *keysDeriveCmd) run(ctx context.Context, s *streams) error {
 // parsePath reads m/1'/2 or 1'/2: numbers below 2^31, each with ', h or H when its
 // level is hardened (BIP-32, "The key tree").
 func parsePath(s string) ([]uint32, error) {
+	if s == "m" {
+		return nil, errors.New("is the master key itself, whose public key the HSM does not tell: name a level, m/0' for one")
+	}
 	levels := strings.Split(strings.TrimPrefix(s, "m/"), "/")
 	path := make([]uint32, 0, len(levels))
 	for i, level := range levels {

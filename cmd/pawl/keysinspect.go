@@ -23,9 +23,6 @@ func (*keysInspectCmd) Help() string {
 	return "The head of a blob is in clear, but the HSM alone can tell whether it is genuine. No server is asked."
 }
 
-// blobBytes of a blob are not encrypted: the head of 80 and the MAC of 32 (grep11.Blob).
-const clearBlobBytes = 80 + 32
-
 // inspected is one blob to tell of.
 type inspected struct {
 	name   string
@@ -139,7 +136,7 @@ func (b inspected) print(s *streams, header grep11.Header) error {
 	}
 	t := table{out: s.out}
 	t.row("  wrapping key", "%x", header.WrappingKeyID)
-	t.row("  size", "%d bytes, %d of them encrypted", len(b.blob), len(b.blob)-clearBlobBytes)
+	t.row("  size", "%d bytes, %d of them encrypted", len(b.blob), len(b.blob)-grep11.ClearBlobSize)
 	t.row("  origin", "%s", originOf(header))
 	t.row("  extractable", "%s", yesNo(header.Extractable))
 	t.row("  session bound", "%s", yesNo(header.SessionBound))

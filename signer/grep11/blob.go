@@ -11,16 +11,20 @@ import (
 
 // The clear head of an EP11 blob: session id (32 bytes), wrapping key id (16), boolean
 // attributes (8), mode (8), the marker 0x1234, initialisation vector (14). Ciphertext
-// follows, at least one block of 16 bytes, then a MAC of 32 bytes. EP11 manual, "Blob
+// follows, whole blocks of 16 bytes, then a MAC of 32 bytes. EP11 manual, "Blob
 // formats"; the same on published blobs of real cards.
 const (
 	wkidOffset       = 32
 	attributesOffset = 48
 	markerOffset     = 64
 	marker           = 0x1234
-	minBlobSize      = 80 + 16 + 32
+	cipherBlockSize  = 16
+	minBlobSize      = ClearBlobSize + cipherBlockSize
 	maxBlobSize      = 9216 // MAX_BLOB_SIZE of ep11.h
 )
+
+// ClearBlobSize is how many bytes of a blob are not encrypted: its head and its MAC.
+const ClearBlobSize = 80 + 32
 
 const redacted = "[redacted]"
 
@@ -57,13 +61,17 @@ type Header struct {
 	Extractable   bool     // the card would wrap this key for export
 }
 
-// Header reads the clear part. It fails when b has not the size or the marker of a blob.
+// Header reads the clear part. It fails when b has not the size or the marker of a blob:
+// most blobs that were cut short have neither.
 func (b Blob) Header() (Header, error) {
 	if len(b) < minBlobSize || len(b) > maxBlobSize {
 		return Header{}, fmt.Errorf("key blob of %d bytes: want %d to %d", len(b), minBlobSize, maxBlobSize)
 	}
 	if got := binary.BigEndian.Uint16(b[markerOffset:]); got != marker {
 		return Header{}, fmt.Errorf("key blob: 0x%04x at byte %d where an EP11 blob has 0x%04x", got, markerOffset, marker)
+	}
+	if odd := (len(b) - ClearBlobSize) % cipherBlockSize; odd != 0 {
+		return Header{}, fmt.Errorf("key blob of %d bytes: cut short, or %d bytes too long: its ciphertext is no whole number of blocks", len(b), odd)
 	}
 	attributes := binary.BigEndian.Uint64(b[attributesOffset:])
 	return Header{

@@ -133,7 +133,7 @@ func TestBadBlobIsRefusedWithoutBeingQuoted(t *testing.T) {
 
 func TestSizeBoundsOfBlobs(t *testing.T) {
 	t.Parallel()
-	for size, ok := range map[int]bool{127: false, 128: true, 9216: true, 9217: false} {
+	for size, ok := range map[int]bool{127: false, 128: true, 129: false, 143: false, 144: true, 9215: false, 9216: true, 9217: false} {
 		blob := make(grep11.Blob, size)
 		copy(blob, testBlob()[:min(size, 512)])
 		if _, err := blob.Header(); (err == nil) != ok {
