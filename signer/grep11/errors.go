@@ -33,7 +33,27 @@ type transportError struct {
 }
 
 func (e *transportError) Error() string {
-	return fmt.Sprintf("%s: %v: %s", e.rpc, e.status.Code(), oneLine(e.status.Message()))
+	return fmt.Sprintf("%s: %v: %s", e.rpc, e.status.Code(), causeOf(oneLine(e.status.Message())))
+}
+
+// wrapping is what gRPC writes before the words of TLS or the kernel, and wrappingEnd behind them.
+var wrapping = regexp.MustCompile(`^connection error: desc = "(transport: )?(error reading server preface: )?`)
+
+const (
+	wrappingEnd = `"`
+	alertPrefix = "remote error: tls: " // crypto/tls: an alert of the peer (RFC 8446 section 6)
+)
+
+// causeOf is the cause in the message of a status. An alert is the server's, which has
+// this client's certificate to complain of when that of the server has verified.
+func causeOf(message string) string {
+	if found := wrapping.FindString(message); found != "" {
+		message = strings.TrimSuffix(message[len(found):], wrappingEnd)
+	}
+	if strings.HasPrefix(message, alertPrefix) {
+		message += ": the server refuses the client certificate, see cert_path"
+	}
+	return message
 }
 
 // GRPCStatus lets status.Code and status.FromError see the gRPC code.

@@ -176,7 +176,7 @@ func TestMutualTLS(t *testing.T) {
 		"server of other CA": {server: "127.0.0.1", host: "127.0.0.1", change: func(c *grep11.Config) { c.CACertPath = other.path("ca.pem") }, want: []string{"certificate signed by unknown authority"}},
 		"client of other CA": {server: "127.0.0.1", host: "127.0.0.1", change: func(c *grep11.Config) {
 			c.CertPath, c.KeyPath = other.path("client.pem"), other.path("client-key.pem")
-		}, want: []string{"remote error: tls: ", "certificate"}},
+		}, want: []string{"Unavailable: remote error: tls: ", ": the server refuses the client certificate, see cert_path"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
