@@ -14,12 +14,12 @@
 //   - A missing, foreign, copied, restored or replaced file is refused, never
 //     taken for a new start. [Create] is the only way to a new file. So is one that
 //     lacks the last mark, which is noted in a file beside it: a -wal that was damaged
-//     after a kill, older content that was written into the file.
+//     after a kill, older content that was written into the file. And one with a row that is
+//     not as it was written: each bears a digest of itself, checked when it is read.
 //
 // It does not guard against two hosts that each have a ratchet for one key, nor
 // against someone who, while no daemon runs, edits the file with SQLite or restores it
-// together with that note; nor against a disk that loses what it has synced, or
-// changes a row of the database so that it is still one.
+// together with that note; nor against a disk that loses what it has synced.
 //
 // Refusals use the words of octez-signer's high watermark
 // (src/lib_signer_backends and src/bin_signer/handler.ml of Octez).

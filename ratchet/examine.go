@@ -134,10 +134,16 @@ func (e *Examination) readTables(ctx context.Context, path string) error {
 	if err := db.quickCheck(ctx); err != nil {
 		return err
 	}
-	if err := conn.QueryRowContext(ctx, "SELECT count(*) FROM marks").Scan(&e.Marks); err != nil {
+	version, err := readVersion(ctx, conn)
+	if err != nil {
 		return fmt.Errorf("reading %s: %v", path, err)
 	}
-	found, err := readRegistrations(ctx, conn)
+	marks, err := readMarks(ctx, conn, version)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", path, err)
+	}
+	e.Marks = len(marks)
+	found, err := readRegistrations(ctx, conn, version)
 	for _, r := range found {
 		e.Registrations = append(e.Registrations, r.Registration)
 	}

@@ -42,6 +42,11 @@ func (db *DB) SetCommit(replacement func(commit, rollback func() error) error) {
 	}
 }
 
+// SealOf is the seal of a mark's row.
+func SealOf(m Mark, d tezos.Digest, signature *tezos.Signature) []byte {
+	return slotRow{m.slot(), row{m.Level, m.Round, d, signature}}.seal()
+}
+
 // Exec has the writer run statements in a transaction of their own.
 func (db *DB) Exec(query string, args ...any) error {
 	return db.do(context.Background(), func(ctx context.Context, tx *sql.Conn) error {
@@ -71,7 +76,7 @@ func (db *DB) PlaceTogether(members ...Proposed) ([]Release, []error) {
 	jobs := make([]*job, len(members))
 	got := make([]outcome, len(members))
 	for i, m := range members {
-		p := proposal{Mark: m.Mark, digest: m.Digest, signature: m.Signature, text: m.Signature.String(), maxGap: db.opts.MaxLevelGap}
+		p := db.proposal(m.Mark, m.Digest, m.Signature)
 		jobs[i] = p.job(&got[i])
 	}
 	db.settle(jobs)

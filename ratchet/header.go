@@ -12,7 +12,7 @@ import (
 // What schema.sql writes into the header.
 const (
 	applicationID = 0x7061776c // "pawl"
-	schemaVersion = 1
+	schemaVersion = 2
 )
 
 // The SQLite header (https://www.sqlite.org/fileformat.html, section 1.3).
@@ -45,7 +45,7 @@ func checkHeader(ctx context.Context, fd int, path string) error {
 	switch {
 	case version > schemaVersion:
 		return fmt.Errorf("%s has schema version %d, this pawl knows %d: use the newer pawl", path, version, schemaVersion)
-	case version < schemaVersion, header[writeVersionOffset] != 2:
+	case version < unsealedVersion, header[writeVersionOffset] != 2:
 		return interrupted(path)
 	}
 	return nil

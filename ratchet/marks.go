@@ -12,7 +12,7 @@ import (
 func (db *DB) Marks(ctx context.Context) ([]Entry, error) {
 	var marks []slotRow
 	err := db.ask(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
-		marks, err = readMarks(ctx, tx)
+		marks, err = readMarks(ctx, tx, schemaVersion)
 		return err
 	})
 	if err != nil {
@@ -30,7 +30,7 @@ func (db *DB) Marks(ctx context.Context) ([]Entry, error) {
 func (db *DB) Registrations(ctx context.Context) ([]Registration, error) {
 	var found []registration
 	err := db.ask(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
-		found, err = readRegistrations(ctx, tx)
+		found, err = readRegistrations(ctx, tx, schemaVersion)
 		return err
 	})
 	if err != nil {
@@ -48,8 +48,15 @@ type slotRow struct {
 	row
 }
 
-func readMarks(ctx context.Context, tx *sql.Conn) ([]slotRow, error) {
-	rows, err := tx.QueryContext(ctx, "SELECT key, chain, kind, level, round, digest, signature FROM marks ORDER BY key, chain, kind")
+// marksQuery reads all marks of a file of a schema version.
+var marksQuery = map[int]string{
+	unsealedVersion: "SELECT key, chain, kind, NULL, level, round, digest, signature FROM marks ORDER BY key, chain, kind",
+	schemaVersion:   "SELECT key, chain, kind, seal, level, round, digest, signature FROM marks ORDER BY key, chain, kind",
+}
+
+// readMarks reads every mark of a file of this schema version, and checks the seals.
+func readMarks(ctx context.Context, tx *sql.Conn, version int) ([]slotRow, error) {
+	rows, err := tx.QueryContext(ctx, marksQuery[version])
 	if err != nil {
 		return nil, err
 	}
@@ -57,13 +64,16 @@ func readMarks(ctx context.Context, tx *sql.Conn) ([]slotRow, error) {
 	var marks []slotRow
 	for rows.Next() {
 		var (
-			m          slotRow
-			key, chain []byte
+			m                slotRow
+			key, chain, seal []byte
 		)
-		if m.row, err = scanRow(rows, &key, &chain, &m.kind); err != nil {
+		if m.row, err = scanRow(rows, &key, &chain, &m.kind, &seal); err != nil {
 			return nil, fmt.Errorf("reading mark %d: %v", len(marks)+1, err)
 		}
 		m.key, m.chain = tezos.PublicKeyHash(key), tezos.ChainID(chain)
+		if err := m.checkSeal(version, seal); err != nil {
+			return nil, err
+		}
 		marks = append(marks, m)
 	}
 	return marks, rows.Err()
@@ -74,13 +84,15 @@ type registration struct {
 	floor sql.Null[int32]
 }
 
-func readRegistrations(ctx context.Context, tx *sql.Conn) ([]registration, error) {
-	const query = `
-SELECT key, NULL, NULL FROM never_used
-UNION ALL
-SELECT key, chain, from_level FROM registrations
-ORDER BY 1, 2`
-	rows, err := tx.QueryContext(ctx, query)
+// registrationsQuery reads all registrations of a file of a schema version.
+var registrationsQuery = map[int]string{
+	unsealedVersion: "SELECT key, NULL, NULL, NULL FROM never_used UNION ALL SELECT key, chain, from_level, NULL FROM registrations ORDER BY 1, 2",
+	schemaVersion:   "SELECT key, NULL, NULL, seal FROM never_used UNION ALL SELECT key, chain, from_level, seal FROM registrations ORDER BY 1, 2",
+}
+
+// readRegistrations does the same with all registrations.
+func readRegistrations(ctx context.Context, tx *sql.Conn, version int) ([]registration, error) {
+	rows, err := tx.QueryContext(ctx, registrationsQuery[version])
 	if err != nil {
 		return nil, err
 	}
@@ -88,15 +100,18 @@ ORDER BY 1, 2`
 	var registrations []registration
 	for rows.Next() {
 		var (
-			r          registration
-			key, chain []byte
+			r                registration
+			key, chain, seal []byte
 		)
-		if err := rows.Scan(&key, &chain, &r.floor); err != nil {
+		if err := rows.Scan(&key, &chain, &r.floor, &seal); err != nil {
 			return nil, fmt.Errorf("reading registration %d: %v", len(registrations)+1, err)
 		}
 		r.Key, r.FromLevel = tezos.PublicKeyHash(key), r.floor.V
 		if r.AnyChain = chain == nil; !r.AnyChain {
 			r.ChainID = tezos.ChainID(chain)
+		}
+		if err := r.checkSeal(version, seal); err != nil {
+			return nil, err
 		}
 		registrations = append(registrations, r)
 	}

@@ -3,6 +3,7 @@ package ratchet
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"sync"
 
 	"pawl/tezos"
@@ -95,9 +96,9 @@ func (m *memory) chain(key tezos.PublicKeyHash, chain tezos.ChainID) *chainMemor
 
 // load fills the memory from the tables, once, before anybody has the ratchet.
 func (db *DB) load(ctx context.Context) error {
-	registrations, err := readRegistrations(ctx, db.conn)
+	registrations, err := readRegistrations(ctx, db.conn, schemaVersion)
 	if err != nil {
-		return err
+		return fmt.Errorf("reading %s: %w", db.path, err)
 	}
 	for _, r := range registrations {
 		if r.AnyChain {
@@ -106,9 +107,9 @@ func (db *DB) load(ctx context.Context) error {
 			db.memory.putFloor(r.Key, r.ChainID, r.floor)
 		}
 	}
-	marks, err := readMarks(ctx, db.conn)
+	marks, err := readMarks(ctx, db.conn, schemaVersion)
 	if err != nil {
-		return err
+		return fmt.Errorf("reading %s: %w", db.path, err)
 	}
 	for _, m := range marks {
 		db.memory.putMark(m.slot, m.row)

@@ -113,6 +113,9 @@ func (db *DB) open(ctx context.Context) error {
 	if err := db.record(ctx, false); err != nil {
 		return err
 	}
+	if err := db.upgrade(ctx); err != nil {
+		return err
+	}
 	if err := touch(ctx, db.conn); err != nil {
 		return fmt.Errorf("writing to %s: %v", db.path, err)
 	}

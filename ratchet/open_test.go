@@ -108,7 +108,7 @@ func TestSettings(t *testing.T) {
 	db := openRegistered(t, ratchet.Options{})
 	for pragma, want := range map[string]string{
 		"journal_mode": "wal", "synchronous": "2", "locking_mode": "exclusive",
-		"busy_timeout": "500", "wal_autocheckpoint": "1000", "user_version": "1",
+		"busy_timeout": "500", "wal_autocheckpoint": "1000", "user_version": "2",
 	} {
 		if got, err := db.QueryString("PRAGMA " + pragma); err != nil || got != want {
 			t.Errorf("%s is %s, %v, want %s", pragma, got, err, want)
@@ -227,7 +227,7 @@ func TestForeignFiles(t *testing.T) {
 		"text":        {text(strings.Repeat("not a database ", 100)), "no ratchet file"},
 		"other":       {statements("CREATE TABLE t (a); PRAGMA journal_mode = WAL"), "another program"},
 		"Python":      {statements("CREATE TABLE signature (sigtype TEXT PRIMARY KEY, lastblock NUMERIC, lastround NUMERIC)"), "of the Python signer: set db to a new path"},
-		"newer":       {ours("PRAGMA user_version = 2"), "use the newer pawl"},
+		"newer":       {ours("PRAGMA user_version = 3"), "use the newer pawl"},
 		"older":       {ours("PRAGMA user_version = 0"), "creation"},
 		"not yet WAL": {ours("PRAGMA journal_mode = DELETE"), "creation"},
 	} {
@@ -309,7 +309,7 @@ func TestQuickCheck(t *testing.T) {
 	t.Parallel()
 	path := newFile(t)
 	pool := openPool(t, "file:"+path+"?_ignore_check_constraints=1")
-	if _, err := pool.ExecContext(t.Context(), "INSERT INTO registrations VALUES (?, ?, -5)", baker[:], mainnet[:]); err != nil {
+	if _, err := pool.ExecContext(t.Context(), "INSERT INTO registrations VALUES (?, ?, -5, NULL)", baker[:], mainnet[:]); err != nil {
 		t.Fatal(err)
 	}
 	if err := pool.Close(); err != nil {

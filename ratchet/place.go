@@ -14,7 +14,7 @@ import (
 // as much (SQLite then copies the row through a temporary table).
 const (
 	raise = `
-UPDATE marks SET level = ?4, round = ?5, digest = ?6, signature = ?7
+UPDATE marks SET level = ?4, round = ?5, digest = ?6, signature = ?7, seal = ?9
  WHERE key = ?1 AND chain = ?2 AND kind = ?3
    AND (?4, ?5) > (level, round)
    AND EXISTS (SELECT 1 FROM registrations AS r
@@ -24,8 +24,8 @@ UPDATE marks SET level = ?4, round = ?5, digest = ?6, signature = ?7
 
 	// A key that was new has no floor, and no gap applies to its first mark.
 	first = `
-INSERT INTO marks (key, chain, kind, level, round, digest, signature)
-SELECT r.key, r.chain, ?3, ?4, ?5, ?6, ?7
+INSERT INTO marks (key, chain, kind, level, round, digest, signature, seal)
+SELECT r.key, r.chain, ?3, ?4, ?5, ?6, ?7, ?9
   FROM registrations AS r
  WHERE r.key = ?1 AND r.chain = ?2
    AND ?4 >= ifnull(r.from_level, 0)
@@ -35,8 +35,8 @@ ON CONFLICT (key, chain, kind) DO NOTHING`
 
 // admit registers a chain for a key that was registered as never used.
 const admit = `
-INSERT INTO registrations (key, chain, from_level)
-SELECT key, ?2, NULL FROM never_used WHERE key = ?1`
+INSERT INTO registrations (key, chain, from_level, seal)
+SELECT key, ?2, NULL, ?3 FROM never_used WHERE key = ?1`
 
 // errContradiction cannot happen: the statement refused what judge allows.
 var errContradiction = errors.New("the ratchet's statement and its explanation contradict each other")
@@ -53,14 +53,20 @@ type proposal struct {
 	digest    tezos.Digest
 	signature tezos.Signature
 	text      string // of the signature, as it is stored
+	seal      []byte // of the row
 	maxGap    int32
+}
+
+func (db *DB) proposal(m Mark, d tezos.Digest, fresh tezos.Signature) proposal {
+	made := slotRow{m.slot(), row{m.Level, m.Round, d, &fresh}}
+	return proposal{Mark: m, digest: d, signature: fresh, text: fresh.String(), seal: made.seal(), maxGap: db.opts.MaxLevelGap}
 }
 
 // place commits a fresh signature, or finds out why it may not leave. The
 // release holds the signature that is in the row, which is the only one of its
 // slot: the fresh one, or the stored one of the same bytes.
 func (db *DB) place(m Mark, d tezos.Digest, fresh tezos.Signature) (Release, error) {
-	p := proposal{Mark: m, digest: d, signature: fresh, text: fresh.String(), maxGap: db.opts.MaxLevelGap}
+	p := db.proposal(m, d, fresh)
 	var got outcome
 	if err := db.submit(p.job(&got)); err != nil {
 		return Release{}, err
@@ -102,7 +108,8 @@ func (p proposal) place(ctx context.Context, tx *sql.Conn) (outcome, error) {
 	case !s.admits():
 		return outcome{}, errContradiction
 	}
-	if _, err := tx.ExecContext(ctx, admit, p.Key[:], p.ChainID[:]); err != nil {
+	admitted := registration{Registration: Registration{Key: p.Key, ChainID: p.ChainID}}
+	if _, err := tx.ExecContext(ctx, admit, p.Key[:], p.ChainID[:], admitted.seal()); err != nil {
 		return outcome{}, err
 	}
 	placed, err := p.upsert(ctx, tx)
@@ -115,7 +122,7 @@ func (p proposal) place(ctx context.Context, tx *sql.Conn) (outcome, error) {
 func (p proposal) upsert(ctx context.Context, tx *sql.Conn) (placed bool, err error) {
 	for _, statement := range []string{raise, first} {
 		result, err := tx.ExecContext(ctx, statement,
-			p.Key[:], p.ChainID[:], p.Kind, p.Level, p.Round, p.digest[:], p.text, p.maxGap)
+			p.Key[:], p.ChainID[:], p.Kind, p.Level, p.Round, p.digest[:], p.text, p.maxGap, p.seal)
 		if err != nil {
 			return false, err
 		}

@@ -106,13 +106,14 @@ func changesFiles(regs *syscall.PtraceRegs) bool {
 // TestKillAtEveryWrite kills a process that opens, signs and closes, before each
 // system call that changes a file; one that signs once, and one that rests in
 // between; once beginning with a file that was closed, once with one whose last
-// process was killed, and once so that the process after it is killed at the same
+// process was killed, once with one of the first schema version, and once so that the process after it is killed at the same
 // place. The next opening must succeed and have every mark.
 func TestKillAtEveryWrite(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range map[string]func(*testing.T, *released, string){
-		"closed": func(*testing.T, *released, string) {},
-		"killed": func(t *testing.T, r *released, path string) { t.Helper(); r.read(t, runChild(t, "killed", path)+"\n") },
+		"closed":   func(*testing.T, *released, string) {},
+		"killed":   func(t *testing.T, r *released, path string) { t.Helper(); r.read(t, runChild(t, "killed", path)+"\n") },
+		"unsealed": func(t *testing.T, _ *released, path string) { t.Helper(); unseal(t, path) },
 	} {
 		for _, twice := range []bool{false, true} {
 			child := "sign"

@@ -50,10 +50,11 @@ func registerIn(ctx context.Context, tx *sql.Conn, key tezos.PublicKeyHash, chai
 		return fmt.Errorf("key %s is registered for chain %s from level %d, which only rises: %d is lower", key, chain, s.floor.V, fromLevel), nil
 	}
 	const upsert = `
-INSERT INTO registrations (key, chain, from_level) VALUES (?, ?, ?)
-ON CONFLICT (key, chain) DO UPDATE SET from_level = excluded.from_level
+INSERT INTO registrations (key, chain, from_level, seal) VALUES (?, ?, ?, ?)
+ON CONFLICT (key, chain) DO UPDATE SET from_level = excluded.from_level, seal = excluded.seal
  WHERE excluded.from_level > ifnull(registrations.from_level, -1)`
-	_, err = tx.ExecContext(ctx, upsert, key[:], chain[:], fromLevel)
+	made := registration{Registration{Key: key, ChainID: chain}, sql.Null[int32]{V: fromLevel, Valid: true}}
+	_, err = tx.ExecContext(ctx, upsert, key[:], chain[:], fromLevel, made.seal())
 	return nil, err
 }
 
@@ -62,13 +63,14 @@ ON CONFLICT (key, chain) DO UPDATE SET from_level = excluded.from_level
 // is an error for a key that the ratchet knows already.
 func (db *DB) RegisterNew(ctx context.Context, key tezos.PublicKeyHash) error {
 	const insert = `
-INSERT INTO never_used (key) SELECT ?1
+INSERT INTO never_used (key, seal) SELECT ?1, ?2
  WHERE NOT EXISTS (SELECT 1 FROM registrations WHERE key = ?1)
    AND NOT EXISTS (SELECT 1 FROM marks WHERE key = ?1)
 ON CONFLICT DO NOTHING`
+	made := registration{Registration: Registration{Key: key, AnyChain: true}}
 	var added int64
 	err := db.do(ctx, func(ctx context.Context, tx *sql.Conn) error {
-		result, err := tx.ExecContext(ctx, insert, key[:])
+		result, err := tx.ExecContext(ctx, insert, key[:], made.seal())
 		if err != nil {
 			return err
 		}

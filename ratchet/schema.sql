@@ -1,6 +1,7 @@
--- The ratchet, schema version 1. application_id is "pawl" in ASCII.
+-- The ratchet, schema version 2. application_id is "pawl" in ASCII.
+-- A seal is the digest of its row (seal.go).
 PRAGMA application_id = 0x7061776c;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 
 -- One row: how often the file was opened, probed or at rest (from 2^24 on), whether it was closed
 -- cleanly, and which files (inode/birth time) it and its -wal were when it was last open.
@@ -17,12 +18,14 @@ CREATE TABLE registrations (
   key        BLOB NOT NULL CHECK (length(key) = 21),
   chain      BLOB NOT NULL CHECK (length(chain) = 4),
   from_level INTEGER CHECK (from_level >= 0),
+  seal       BLOB CHECK (length(seal) = 16),
   PRIMARY KEY (key, chain)
 ) STRICT, WITHOUT ROWID;
 
 -- Keys that were registered the moment they were made: good for any chain.
 CREATE TABLE never_used (
-  key BLOB PRIMARY KEY CHECK (length(key) = 21)
+  key  BLOB PRIMARY KEY CHECK (length(key) = 21),
+  seal BLOB CHECK (length(seal) = 16)
 ) STRICT, WITHOUT ROWID;
 
 -- The high watermarks. A signature is in its base58 form; imported marks may
@@ -35,5 +38,6 @@ CREATE TABLE marks (
   round     INTEGER NOT NULL CHECK (round >= 0),
   digest    BLOB CHECK (length(digest) = 32),
   signature TEXT CHECK (signature IS NULL OR digest IS NOT NULL),
+  seal      BLOB CHECK (length(seal) = 16),
   PRIMARY KEY (key, chain, kind)
 ) STRICT, WITHOUT ROWID;

@@ -239,8 +239,9 @@ func TestMarkWithoutSignatureRefusesItsSlot(t *testing.T) {
 	db := open(t, path, ratchet.Options{})
 	register(t, db, baker, mainnet, 0)
 	d := bytesNumber(0)
-	err := db.Exec("INSERT INTO marks (key, chain, kind, level, round, digest) VALUES (?, ?, ?, 34, 4, ?)",
-		baker[:], mainnet[:], tezos.Block, d[:])
+	seal := ratchet.SealOf(block(34, 4), d, nil)
+	err := db.Exec("INSERT INTO marks (key, chain, kind, level, round, digest, seal) VALUES (?, ?, ?, 34, 4, ?, ?)",
+		baker[:], mainnet[:], tezos.Block, d[:], seal)
 	if err != nil {
 		t.Fatal(err)
 	}

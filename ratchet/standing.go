@@ -95,13 +95,17 @@ SELECT (SELECT count(*) FROM registrations WHERE key = ?1),
 	if err := found.Scan(&s.chains, &s.neverUsed, &s.registered, &s.floor); err != nil {
 		return standing{}, err
 	}
-	const markQuery = "SELECT level, round, digest, signature FROM marks WHERE key = ? AND chain = ? AND kind = ?"
-	r, err := scanRow(tx.QueryRowContext(ctx, markQuery, m.Key[:], m.ChainID[:], m.Kind))
-	if errors.Is(err, sql.ErrNoRows) {
+	const markQuery = "SELECT seal, level, round, digest, signature FROM marks WHERE key = ? AND chain = ? AND kind = ?"
+	var seal []byte
+	r, err := scanRow(tx.QueryRowContext(ctx, markQuery, m.Key[:], m.ChainID[:], m.Kind), &seal)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
 		return s, nil
+	case err != nil:
+		return standing{}, err
 	}
 	s.mark = &r
-	return s, err
+	return s, slotRow{m.slot(), r}.checkSeal(schemaVersion, seal)
 }
 
 // scanRow reads level, round, digest and signature, after any other columns.

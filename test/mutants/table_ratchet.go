@@ -242,6 +242,39 @@ func losses() []sabotage {
 	}
 }
 
+func seals() []sabotage {
+	return []sabotage{
+		{
+			name: "changed-mark-accepted",
+			file: "ratchet/marks.go",
+			old:  "\t\tif err := m.checkSeal(version, seal); err != nil {",
+			new:  "\t\tif err := m.checkSeal(version, m.seal()); err != nil {",
+			pkg:  "./ratchet", test: "TestChangedRowIsRefused",
+		},
+		{
+			name: "changed-registration-accepted",
+			file: "ratchet/marks.go",
+			old:  "\t\tif err := r.checkSeal(version, seal); err != nil {",
+			new:  "\t\tif err := r.checkSeal(version, r.seal()); err != nil {",
+			pkg:  "./ratchet", test: "TestChangedRowIsRefused",
+		},
+		{
+			name: "changed-mark-judges", // in the transaction
+			file: "ratchet/standing.go",
+			old:  "\treturn s, slotRow{m.slot(), r}.checkSeal(schemaVersion, seal)",
+			new:  "\treturn s, nil",
+			pkg:  "./ratchet", test: "TestRowThatChangesWhileOpen",
+		},
+		{
+			name: "seal-without-round",
+			file: "ratchet/seal.go",
+			old:  "uint32(m.round))",
+			new:  "uint32(0*m.round))",
+			pkg:  "./ratchet", test: "TestChangedRowIsRefused",
+		},
+	}
+}
+
 func locks() []sabotage {
 	return []sabotage{
 		{
