@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 
@@ -19,8 +21,8 @@ type folder string
 func (f folder) config() string  { return filepath.Join(string(f), "keys.json") }
 func (f folder) ratchet() string { return filepath.Join(string(f), "ratchet.db") }
 
-// makeFolder has a card make n keys, of the kinds in turn, and registers them as new.
-func makeFolder(ctx context.Context, path string, hsm grep11.Config, n int, kinds []tezos.KeyKind) ([]signingKey, error) {
+// makeFolder has a card make the keys of a plan, of its kinds in turn, and registers them.
+func makeFolder(ctx context.Context, path string, hsm grep11.Config, p plan) ([]signingKey, error) {
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return nil, err
 	}
@@ -29,16 +31,20 @@ func makeFolder(ctx context.Context, path string, hsm grep11.Config, n int, kind
 		return nil, err
 	}
 	defer func() { _ = client.Close() }()
-	keys := make([]signingKey, n)
-	err = forEach(n, func(i int) (err error) {
-		keys[i].made, err = client.Generate(ctx, kinds[i%len(kinds)], false)
+	keys := make([]signingKey, p.keys)
+	err = forEach(p.keys, func(i int) (err error) {
+		keys[i].made, err = client.Generate(ctx, p.kinds[i%len(p.kinds)], false)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	f := folder(path)
-	return keys, errors.Join(f.register(ctx, keys), f.writeConfig(hsm, keys))
+	register := f.register
+	if p.program != "" {
+		register = f.registerWith(p.program)
+	}
+	return keys, errors.Join(register(ctx, keys), f.writeConfig(hsm, keys))
 }
 
 // signingKey is a key that a card made.
@@ -56,6 +62,27 @@ func (f folder) register(ctx context.Context, keys []signingKey) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	return forEach(len(keys), func(i int) error { return db.RegisterNew(ctx, keys[i].public().Hash()) })
+}
+
+// registerWith has another program make the ratchet, whose schema may be an older one.
+func (f folder) registerWith(program string) func(context.Context, []signingKey) error {
+	pawl := func(ctx context.Context, args ...string) error {
+		out, err := exec.CommandContext(ctx, program, append([]string{"ratchet"}, args...)...).CombinedOutput() //nolint:gosec // a program of this project
+		if err != nil {
+			return fmt.Errorf("%s ratchet %s: %v: %s", program, args[0], err, out)
+		}
+		return nil
+	}
+	return func(ctx context.Context, keys []signingKey) error {
+		err := pawl(ctx, "init", f.ratchet())
+		for _, key := range keys {
+			for _, chain := range chains {
+				hash := key.public().Hash().String()
+				err = errors.Join(err, pawl(ctx, "register", hash, "--db", f.ratchet(), "--chain", chain.String(), "--from-level", "0"))
+			}
+		}
+		return err
+	}
 }
 
 func (f folder) writeConfig(hsm grep11.Config, keys []signingKey) error {

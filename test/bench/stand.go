@@ -88,7 +88,7 @@ func (b *bench) makeKeys(ctx context.Context, p plan, hsm grep11.Config) ([]sign
 	}
 	slow := hsm.Address
 	hsm.Address = quick.Address
-	keys, err := makeFolder(ctx, b.path(p.name), hsm, p.keys, p.kinds)
+	keys, err := makeFolder(ctx, b.path(p.name), hsm, p)
 	if err != nil || slow == hsm.Address {
 		return keys, err
 	}
