@@ -161,8 +161,8 @@ func TestFindingsOfNextBlobs(t *testing.T) {
 		want     string
 	}{
 		"sound":             {withNext(quoted(sampleBlob("02"))), 0, ""},
-		"too short":         {withNext(`"1234"`), signer.Unopenable, path + ": key blob"},
-		"no hex":            {withNext(`"hello"`), signer.Unopenable, path + ": key blob of 5 characters is not hex"},
+		"too short":         {withNext(`"1234"`), signer.Warning, path + ": key blob"},
+		"no hex":            {withNext(`"hello"`), signer.Warning, path + ": key blob of 5 characters is not hex"},
 		"of one master key": {withNext(quoted(sampleBlob("01"))), signer.Warning, path + ": wrapped by the same master key"},
 		"shorter":           {withNext(quoted(sampleBlob("02")[:416])), signer.Warning, path + ": 208 bytes, but the blob before has "},
 		"extractable":       {withNext(quoted(strings.Replace(sampleBlob("02"), born, "0000000000400125", 1))), signer.Warning, path + ": attributes 0x400125"},

@@ -112,16 +112,22 @@ func configBlobs(path string) ([]inspected, []signer.Finding, error) {
 		}
 		if key.NextBlob != nil {
 			blobs = append(blobs, inspected{name: name + " secret_key_next", blob: key.NextBlob, next: true, before: blob})
+		} else { // what there is to say of none is that it cannot be read
+			unreadable = append(unreadable, findingsAt(findings, "keys."+name+".secret_key_next")...)
 		}
 	}
 	return blobs, unreadable, nil
 }
 
-// unreadableBlobs are the findings in blobs that cannot be read.
+// unreadableBlobs are the findings in blobs in use that cannot be read.
 func unreadableBlobs(findings []signer.Finding) []signer.Finding {
 	return slices.DeleteFunc(slices.Clone(findings), func(f signer.Finding) bool {
-		return f.Severity < signer.Unopenable || !strings.HasSuffix(f.Path, ".secret_key") && !strings.HasSuffix(f.Path, ".secret_key_next")
+		return f.Severity < signer.Unopenable || !strings.HasSuffix(f.Path, ".secret_key")
 	})
+}
+
+func findingsAt(findings []signer.Finding, path string) []signer.Finding {
+	return slices.DeleteFunc(slices.Clone(findings), func(f signer.Finding) bool { return f.Path != path })
 }
 
 // unreadableFile is the finding of a secret_key_file that cannot be read.

@@ -78,7 +78,7 @@ func TestRewrapIsAllOrNothing(t *testing.T) {
 	}{
 		"another master key": {none, func(b []byte) ([]byte, error) { return under(b, 2), nil }, "the servers are not of one HSM domain"},
 		"the same blob":      {none, func(b []byte) ([]byte, error) { return b, nil }, "same master key"},
-		"a longer blob":      {none, func(b []byte) ([]byte, error) { return append(under(b, 1), 0), nil }, "but the blob before has"},
+		"a longer blob":      {none, func(b []byte) ([]byte, error) { return append(under(b, 1), make([]byte, 16)...), nil }, "but the blob before has"},
 		"extractable":        {none, func(b []byte) ([]byte, error) { b[55] |= 1; return under(b, 1), nil }, "attributes 0x"},
 		"cut short":          {none, func([]byte) ([]byte, error) { return make([]byte, 10), nil }, "key blob of 10 bytes"},
 		"no blob":            {none, func([]byte) ([]byte, error) { return nil, nil }, "the server sent no blob"},
@@ -134,7 +134,8 @@ func TestRewrapReplacesStaleBlobs(t *testing.T) {
 		"current":         {func(own, _ string) string { return masked(own, "01") }, "is rewrapped already"},
 		"never finalised": {func(own, _ string) string { return masked(own, "07") }, "rewrapped\n"},
 		"the blob itself": {func(own, _ string) string { return own }, "rewrapped\n"},
-		"cut short":       {func(own, _ string) string { return masked(own, "01")[:len(own)-2] }, "rewrapped\n"},
+		"cut short":       {func(own, _ string) string { return masked(own, "01")[:len(own)-32] }, "rewrapped\n"},
+		"unreadable":      {func(own, _ string) string { return masked(own, "01")[:len(own)-2] }, "rewrapped\n"},
 	} {
 		config, _, hashes := rotatedFolder(t, &faultyCard{rewrap: func(blob []byte) ([]byte, error) { return under(blob, 1), nil }}, test.next)
 		out, errOut, code := rewrapKeys(t, config)
