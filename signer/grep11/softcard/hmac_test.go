@@ -2,6 +2,8 @@ package softcard_test
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/hmac"
 	"encoding/hex"
 	"testing"
 
@@ -48,6 +50,36 @@ func TestHMACVectors(t *testing.T) {
 			}
 			wantCode(t, flow.verify(t.Context(), c, mech(test.mech), key, parts, flipped(got, 0)), grep11.CodeSignatureInvalid)
 			wantCode(t, flow.verify(t.Context(), c, mech(test.mech), key, parts, got[1:]), grep11.CodeSignatureLenRange)
+		}
+	}
+}
+
+// TestHMACOfEachHash asks crypto/hmac, which the card does not use.
+func TestHMACOfEachHash(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	c := client(t, b.card)
+	parts := [][]byte{[]byte("This data "), bytes.Repeat([]byte("needs to be signed"), 20)}
+	for _, secret := range [][]byte{bytes.Repeat([]byte{3}, 32), bytes.Repeat([]byte{4}, 200)} {
+		key := b.bringSecret(grep11.KeyTypeGenericSecret, secret)
+		for id, hash := range map[uint64]crypto.Hash{
+			grep11.MechSHA512T224HMAC: crypto.SHA512_224, grep11.MechSHA512T256HMAC: crypto.SHA512_256,
+			grep11.MechIBMSHA512T224HMAC: crypto.SHA512_224, grep11.MechIBMSHA512T256HMAC: crypto.SHA512_256,
+			grep11.MechIBMSHA3T224HMAC: crypto.SHA3_224, grep11.MechIBMSHA3T256HMAC: crypto.SHA3_256,
+			grep11.MechIBMSHA3T384HMAC: crypto.SHA3_384, grep11.MechIBMSHA3T512HMAC: crypto.SHA3_512,
+		} {
+			h := hmac.New(hash.New, secret)
+			h.Write(bytes.Join(parts, nil))
+			want := h.Sum(nil)
+			for name, flow := range flows {
+				got, err := flow.sign(t.Context(), c, mech(id), key, parts)
+				if err != nil || !bytes.Equal(got, want) {
+					t.Errorf("0x%x, %s: %x, want %x: %v", id, name, got, want, err)
+				}
+				if err := flow.verify(t.Context(), c, mech(id), key, parts, want); err != nil {
+					t.Errorf("0x%x, %s: %v", id, name, err)
+				}
+			}
 		}
 	}
 }

@@ -65,6 +65,10 @@ var signingMechanisms = []struct {
 	{id: grep11.MechECDSASHA256, hash: crypto.SHA256},
 	{id: grep11.MechECDSASHA384, hash: crypto.SHA384},
 	{id: grep11.MechECDSASHA512, hash: crypto.SHA512},
+	{id: grep11.MechIBMECDSASHA224, hash: crypto.SHA224},
+	{id: grep11.MechIBMECDSASHA256, hash: crypto.SHA256},
+	{id: grep11.MechIBMECDSASHA384, hash: crypto.SHA384},
+	{id: grep11.MechIBMECDSASHA512, hash: crypto.SHA512},
 	{id: grep11.MechIBMEd25519SHA512, edwards: true},
 }
 
