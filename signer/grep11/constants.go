@@ -71,6 +71,7 @@ const (
 	MechIBMSHA3T256HMAC     uint64 = 0x80010026 // CKM_IBM_SHA3_256_HMAC
 	MechIBMSHA3T384HMAC     uint64 = 0x80010027 // CKM_IBM_SHA3_384_HMAC
 	MechIBMSHA3T512HMAC     uint64 = 0x80010028 // CKM_IBM_SHA3_512_HMAC
+	MechIBMECDSAOther       uint64 = 0x80010031 // CKM_IBM_ECDSA_OTHER: Schnorr signatures, by its parameter
 	MechIBMAttrBoundWrap    uint64 = 0x80020004 // CKM_IBM_ATTRIBUTEBOUND_WRAP
 	MechIBMTransportKey     uint64 = 0x80020005 // CKM_IBM_TRANSPORTKEY: makes a card's public key of an SPKI
 	MechIBMBTCDerive        uint64 = 0x80070001 // CKM_IBM_BTC_DERIVE: BIP-32 and SLIP-0010

@@ -123,6 +123,7 @@ var mechanisms = []mechanism{
 	ecSign(grep11.MechIBMECDSASHA512, ecdsaKeys, crypto.SHA512),
 	{id: grep11.MechECDH1Derive, minBits: ecBits, maxBits: ecBits, flags: grep11.CanDerive | ecFlags, keys: ecdsaKeys, takes: ecdhParameter},
 	ecSign(grep11.MechIBMEd25519SHA512, edwardsKeys, 0),
+	schnorr(grep11.MechIBMECDSAOther),
 	{id: grep11.MechIBMAttrBoundWrap, flags: wrapFlags},
 	{id: grep11.MechIBMTransportKey, flags: grep11.CanUnwrap},
 	{id: grep11.MechIBMBTCDerive, minBits: ecBits, maxBits: ecBits, flags: grep11.CanDerive | ecFlags, takes: btcParameter},
@@ -138,6 +139,12 @@ func rsaSign(id uint64, padding mode, hash crypto.Hash) mechanism {
 
 func ecSign(id uint64, keys family, hash crypto.Hash) mechanism {
 	return mechanism{id: id, minBits: ecBits, maxBits: ecBits, flags: signFlags | ecFlags, keys: keys, hash: hash}
+}
+
+func schnorr(id uint64) mechanism {
+	m := ecSign(id, ecdsaKeys, 0)
+	m.takes = schnorrParameter
+	return m
 }
 
 func hmacOf(id uint64, hash crypto.Hash) mechanism {
@@ -203,6 +210,7 @@ func (m mechanism) message(data []byte) ([]byte, error) {
 		h := m.hash.New()
 		h.Write(data)
 		return h.Sum(nil), nil
+	case m.takes == schnorrParameter: // what it hashes begins with the nonce's point
 	case (m.keys == ecdsaKeys || m.keys == dsaKeys) && len(data) == 0:
 		return nil, refuse(grep11.CodeDataLenRange, "mechanism 0x%x wants a digest, the data is empty", m.id)
 	case m.mode == rsaPSS && len(data) != m.rsaHash.Size():

@@ -76,6 +76,9 @@ func (v verifier) good(m mechanism, message, signature []byte) bool {
 	if m.keys == dsaKeys {
 		return v.public.verifyDSA(message, signature)
 	}
+	if m.takes == schnorrParameter {
+		return m.verifySchnorr(v.public, message, signature)
+	}
 	return curve(v.public.kind).verify(v.public.point, message, signature)
 }
 
