@@ -149,7 +149,7 @@ func TestEachWrongSignatureHasItsCode(t *testing.T) {
 			t.Fatal(err)
 		}
 		first := bytes.Clone(good)
-		first[0] = 0xff ^ first[0]>>7 // IBM's example damages byte 0
+		first[0] ^= 0xff // IBM's example damages byte 0
 		for _, test := range []struct {
 			name      string
 			signature []byte
