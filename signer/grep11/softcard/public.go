@@ -142,8 +142,8 @@ func (w *wrapping) sealPublic(k publicKey) (blob []byte, err error) {
 	return appendOctets(blob, authenticate(w.publicMAC, blob))
 }
 
-// openPublic checks the MAC of a public key. A bare SPKI is refused, as by a
-// card, which uses only public keys that it has MACed itself.
+// openPublic checks the MAC of a public key. A bare SPKI is refused: a card encrypts and
+// wraps with none that it has not MACed itself (IBM's GREP11 reference, EncryptInit).
 func (c *Card) openPublic(blob []byte) (publicKey, error) {
 	w, err := c.wrapping()
 	if err != nil {

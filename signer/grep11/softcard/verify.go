@@ -26,7 +26,7 @@ func (c *Card) verifier(m mechanism, blob []byte) (verifier, error) {
 		}
 		return verifier{secret: k.secret}, m.checkKey(k.kind)
 	}
-	k, err := c.openPublic(blob)
+	k, err := c.openVerifying(blob)
 	if err != nil {
 		return verifier{}, err
 	}
@@ -34,6 +34,20 @@ func (c *Card) verifier(m mechanism, blob []byte) (verifier, error) {
 		return verifier{}, err
 	}
 	return verifier{public: k}, m.checkKey(k.kind)
+}
+
+// openVerifying opens a public key that is to verify. Here, and nowhere else, it may be a bare
+// SubjectPublicKeyInfo, out of a certificate for one (IBM's GREP11 reference, VerifyInit).
+func (c *Card) openVerifying(blob []byte) (publicKey, error) {
+	k, trailer, ok := cutSPKI(blob)
+	if !ok || len(trailer) > 0 {
+		return c.openPublic(blob)
+	}
+	if on, isEC := k.kind.curve(); isEC && !on.valid(k.point) {
+		return publicKey{}, refuse(grep11.CodeIBMBlobError, "the public key's point is none of its curve")
+	}
+	k.attributes = grep11.BlobVerify
+	return k, nil
 }
 
 // signatureSize is how long a signature of the mechanism has to be.
