@@ -126,6 +126,7 @@ const (
 	AttrNeverExtractable uint64 = 0x164      // CKA_NEVER_EXTRACTABLE
 	AttrAlwaysSensitive  uint64 = 0x165      // CKA_ALWAYS_SENSITIVE
 	AttrModifiable       uint64 = 0x170      // CKA_MODIFIABLE
+	AttrCopyable         uint64 = 0x171      // CKA_COPYABLE
 	AttrECParams         uint64 = 0x180      // CKA_EC_PARAMS: the DER object identifier of the curve
 	AttrECPoint          uint64 = 0x181      // CKA_EC_POINT
 	AttrWrapWithTrusted  uint64 = 0x210      // CKA_WRAP_WITH_TRUSTED

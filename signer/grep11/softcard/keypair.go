@@ -11,26 +11,16 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// maxExponent is the largest public exponent: crypto/rsa takes 31 bits (FIPS 186-5
-// section A.1.1 would have 256).
-const maxExponent = 1<<31 - 1
+const (
+	minExponent = 17        // IBM's GREP11 reference, GenerateKeyPair
+	maxExponent = 1<<31 - 1 // crypto/rsa takes 31 bits (FIPS 186-5 section A.1.1 would have 256)
+)
 
 // pairShapes are the shapes of the two halves of a key pair.
 func pairShapes(keys family) (public, private shape) {
-	public = shape{class: grep11.ClassPublicKey, keyType: grep11.KeyTypeEC, usage: ecPublicUsage}
-	private = shape{class: grep11.ClassPrivateKey, keyType: grep11.KeyTypeEC, usage: ecPrivateUsage}
-	switch keys {
-	case rsaKeys:
-		public.keyType, public.usage = grep11.KeyTypeRSA, rsaPublicUsage
-		private.keyType, private.usage = grep11.KeyTypeRSA, rsaPrivateUsage
-	case dsaKeys:
-		public.keyType, public.usage = grep11.KeyTypeDSA, grep11.BlobVerify
-		private.keyType, private.usage = grep11.KeyTypeDSA, grep11.BlobSign
-	case dhKeys:
-		public.keyType, public.usage = grep11.KeyTypeDH, dhUsage
-		private.keyType, private.usage = grep11.KeyTypeDH, dhUsage
-	case noKeys, ecdsaKeys, edwardsKeys, aesKeys, des3Keys, macKeys: // of the first two, as above
-	}
+	keyType := map[family]int64{noKeys: grep11.KeyTypeEC, rsaKeys: grep11.KeyTypeRSA, dsaKeys: grep11.KeyTypeDSA, dhKeys: grep11.KeyTypeDH}[keys]
+	public = shape{class: grep11.ClassPublicKey, keyType: keyType, usage: publicUsage}
+	private = shape{class: grep11.ClassPrivateKey, keyType: keyType, usage: privateUsage}
 	return public, private
 }
 
@@ -78,8 +68,13 @@ func pairCurve(public, private keyTemplate) (curve, error) {
 	return wantCurve(public.params)
 }
 
+// wantCurve reads CKA_EC_PARAMS: an object identifier, or the name of a NIST curve in
+// ASCII (IBM's GREP11 reference, GenerateKeyPair).
 func wantCurve(params []byte) (curve, error) {
 	on, ok := curveOf(params)
+	if string(params) == "P-256" {
+		on, ok = p256, true
+	}
 	if !ok {
 		return 0, refuse(grep11.CodeCurveNotSupported, "no such curve here: Ed25519, secp256k1 and P-256 are")
 	}
@@ -134,8 +129,8 @@ func (t keyTemplate) rsaExponent() (int, error) {
 		return defaultExponent, nil
 	}
 	e := new(big.Int).SetBytes(t.exponent)
-	if e.Cmp(big.NewInt(3)) < 0 || e.Cmp(big.NewInt(maxExponent)) > 0 || e.Bit(0) == 0 {
-		return 0, refuse(grep11.CodeAttributeValueInvalid, "public exponent %v: an odd number of 3 to %d is wanted", e, maxExponent)
+	if e.Cmp(big.NewInt(minExponent)) < 0 || e.Cmp(big.NewInt(maxExponent)) > 0 || e.Bit(0) == 0 {
+		return 0, refuse(grep11.CodeAttributeValueInvalid, "public exponent %v: an odd number of %d to %d is wanted", e, minExponent, maxExponent)
 	}
 	return int(e.Int64()), nil
 }

@@ -43,7 +43,7 @@ func TestRSAKeyPairs(t *testing.T) {
 		{"17 in a byte, as IBM's first examples", "\x11", 17},
 		{"65537 in bytes, as Java's", "\x01\x00\x01", 65537},
 		{"65537 as an integer, as IBM's later examples", 65537, 65537},
-		{"3", 3, 3},
+		{"19, with which one pair of primes in ten does not go", 19, 19},
 	} {
 		pair := b.rsaPair(1024, test.exponent, nil, nil)
 		key := rsaKey(t, pair.GetPubKeyBytes())
@@ -69,7 +69,8 @@ func TestRSAKeyPairs(t *testing.T) {
 		"short":             {template{grep11.AttrModulusBits: 512}, grep11.CodeKeySizeRange},
 		"long":              {template{grep11.AttrModulusBits: 8192}, grep11.CodeKeySizeRange},
 		"part of a byte":    {template{grep11.AttrModulusBits: 1025}, grep11.CodeKeySizeRange},
-		"even exponent":     {template{grep11.AttrModulusBits: 1024, grep11.AttrPublicExponent: 4}, grep11.CodeAttributeValueInvalid},
+		"even exponent":     {template{grep11.AttrModulusBits: 1024, grep11.AttrPublicExponent: 18}, grep11.CodeAttributeValueInvalid},
+		"exponent 15":       {template{grep11.AttrModulusBits: 1024, grep11.AttrPublicExponent: 15}, grep11.CodeAttributeValueInvalid},
 		"exponent 1":        {template{grep11.AttrModulusBits: 1024, grep11.AttrPublicExponent: "\x01"}, grep11.CodeAttributeValueInvalid},
 		"huge exponent":     {template{grep11.AttrModulusBits: 1024, grep11.AttrPublicExponent: "\x01\x00\x00\x00\x00\x00\x00\x00\x01"}, grep11.CodeAttributeValueInvalid},
 		"public that signs": {template{grep11.AttrModulusBits: 1024, grep11.AttrSign: true}, grep11.CodeTemplateInconsistent},
