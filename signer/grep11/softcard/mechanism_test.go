@@ -32,7 +32,7 @@ func TestMechanismList(t *testing.T) {
 		{grep11.MechRSAPKCS, 512, 4096, 0x62b00},
 		{grep11.MechAESCBCPad, 16, 32, 0x60300},
 		{grep11.MechAESKeyGen, 16, 32, 0x8000},
-		{grep11.MechDES3CBC, 24, 24, 0x300},
+		{grep11.MechDES3CBC, 24, 24, 0x60300},
 		{grep11.MechSHA256, 0, 0, 0x400},
 		{grep11.MechSHA512HMAC, 8, 2048, 0x2800},
 		{grep11.MechECKeyPairGen, 256, 256, 0x1910000},

@@ -37,7 +37,7 @@ func (s *service) UnwrapKey(_ context.Context, request *pb.UnwrapKeyRequest) (*p
 		return nil, asWrapped(err)
 	}
 	defer clear(plain)
-	k, err := t.read(plain)
+	k, err := t.read(m.cut(t, plain))
 	if err != nil {
 		return nil, err
 	}
