@@ -163,7 +163,7 @@ func TestEachWrongSignatureHasItsCode(t *testing.T) {
 			{"a byte short", good[:63], grep11.CodeSignatureLenRange},
 			{"a byte long", append(bytes.Clone(good), 0), grep11.CodeSignatureLenRange},
 		} {
-			for name, flow := range flows {
+			for name, flow := range wholeFlows {
 				err := flow.verify(t.Context(), c, mech(curve.mech), pair.GetPubKeyBytes(), parts, test.signature)
 				if got := codeOf(t, err); got != test.want {
 					t.Errorf("%s, %s, %s: %v, want %v", curve.name, name, test.name, got, test.want)

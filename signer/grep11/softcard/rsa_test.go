@@ -115,12 +115,12 @@ func TestRSASignatures(t *testing.T) {
 		{"RSA_PKCS", mech(grep11.MechRSAPKCS), 0, -1},
 		{"RSA_PKCS_PSS", pss(grep11.MechRSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 32), 0, 32},
 	} {
-		data := data
+		data, hashing := data, test.hash
 		if test.name == "RSA_PKCS_PSS" {
 			data = digest(crypto.SHA256, data)
 			test.hash = 0
 		}
-		for name, flow := range flows {
+		for name, flow := range flowsOf(hashing) {
 			signature, err := flow.sign(t.Context(), c, test.m, pair.GetPrivKeyBytes(), [][]byte{data[:8], data[8:]})
 			if err != nil {
 				t.Errorf("%s, %s: %v", test.name, name, err)

@@ -134,8 +134,7 @@ func (s *service) SignInit(_ context.Context, request *pb.SignInitRequest) (*pb.
 	return &pb.SignInitResponse{State: state}, nil
 }
 
-// SignUpdate takes more data in. A mechanism that does not hash keeps the data in
-// the State: what does not fit is CKR_DATA_LEN_RANGE.
+// SignUpdate takes more data in. A mechanism that does not hash has no parts.
 func (s *service) SignUpdate(_ context.Context, request *pb.SignUpdateRequest) (*pb.SignUpdateResponse, error) {
 	state, err := s.card.update(request.GetState(), request.GetData(), signing)
 	if err != nil {

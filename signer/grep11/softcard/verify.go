@@ -140,7 +140,7 @@ func (s *service) VerifyInit(_ context.Context, request *pb.VerifyInitRequest) (
 	return &pb.VerifyInitResponse{State: state}, nil
 }
 
-// VerifyUpdate takes more data in, under SignUpdate's limit.
+// VerifyUpdate takes more data in, as SignUpdate does.
 func (s *service) VerifyUpdate(_ context.Context, request *pb.VerifyUpdateRequest) (*pb.VerifyUpdateResponse, error) {
 	state, err := s.card.update(request.GetState(), request.GetData(), verifying)
 	if err != nil {
