@@ -1,13 +1,10 @@
 package softcard
 
 import (
-	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/sha512"
 	"encoding/binary"
 	"math/big"
-
-	ecc "github.com/decred/dcrd/dcrec/secp256k1/v4"
 
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
@@ -29,7 +26,7 @@ type step struct {
 	public bool // gives a public key
 }
 
-// steps are the derivation types. SLIP-0010's from public to public cards do not have.
+// steps are the derivation types.
 var steps = map[pb.BTCDeriveParm_BTCDeriveType]step{
 	pb.BTCDeriveParm_CkBIP0032MASTERK:  {master: true},
 	pb.BTCDeriveParm_CkBIP0032PRV2PRV:  {},
@@ -38,6 +35,7 @@ var steps = map[pb.BTCDeriveParm_BTCDeriveType]step{
 	pb.BTCDeriveParm_CkSLIP0010MASTERK: {slip: true, master: true},
 	pb.BTCDeriveParm_CkSLIP0010PRV2PRV: {slip: true},
 	pb.BTCDeriveParm_CkSLIP0010PRV2PUB: {slip: true, public: true},
+	pb.BTCDeriveParm_CkSLIP0010PUB2PUB: {slip: true, from: true, public: true},
 }
 
 // node is an extended key: a secret or a point, and a chain code.
@@ -124,7 +122,7 @@ func (m mechanism) step() (step, error) {
 // CKA_DERIVE and, unless it is public, CKA_IBM_USE_AS_DATA.
 func (c *Card) parent(s step, t keyTemplate, base []byte) (node, error) {
 	if s.from {
-		return c.publicParent(t, base)
+		return c.publicParent(s, t, base)
 	}
 	k, err := c.openKey(base)
 	if err != nil {
@@ -145,7 +143,7 @@ func (c *Card) parent(s step, t keyTemplate, base []byte) (node, error) {
 	return node{on: on, secret: k.secret}, s.checkCurve(t, on)
 }
 
-func (c *Card) publicParent(t keyTemplate, base []byte) (node, error) {
+func (c *Card) publicParent(s step, t keyTemplate, base []byte) (node, error) {
 	k, err := c.openPublic(base)
 	if err != nil {
 		return node{}, err
@@ -157,7 +155,7 @@ func (c *Card) publicParent(t keyTemplate, base []byte) (node, error) {
 	if err := permitted(k.attributes, grep11.BlobDerive); err != nil {
 		return node{}, err
 	}
-	return node{on: on, point: k.point}, step{}.checkCurve(t, on)
+	return node{on: on, point: k.point}, s.checkCurve(t, on)
 }
 
 // seed takes a secret key as the seed of a master key. BIP-32 knows one curve, SLIP-0010
@@ -211,10 +209,10 @@ func (m mechanism) child(s step, parent node) (node, error) {
 	switch {
 	case s.master:
 		child, ok = parent.master(s.slip)
-	case s.from:
-		child, ok = parent.publicChild(m.btc.GetChainCode(), index)
 	case parent.on == edwards25519 && index < hardened:
 		return node{}, m.bad("Ed25519 has hardened children only: index %d", index)
+	case s.from:
+		child, ok = parent.publicChild(m.btc.GetChainCode(), index, s.slip)
 	default:
 		child, ok = parent.privateChild(m.btc.GetChainCode(), index, s.slip)
 	}
@@ -274,24 +272,21 @@ func (n node) privateChild(chain []byte, index uint32, again bool) (node, bool) 
 	}
 }
 
-// publicChild is BIP-32's CKDpub, on secp256k1.
-func (n node) publicChild(chain []byte, index uint32) (node, bool) {
-	i := mac512(chain, compressed(n.point), binary.BigEndian.AppendUint32(nil, index))
-	parent, err := ecc.ParsePubKey(n.point)
-	var tweak ecc.ModNScalar
-	if err != nil || tweak.SetByteSlice(i[:secretSize]) {
-		return node{}, false
+// publicChild is CKDpub of BIP-32 and SLIP-0010.
+func (n node) publicChild(chain []byte, index uint32, again bool) (node, bool) {
+	number := binary.BigEndian.AppendUint32(nil, index)
+	i := mac512(chain, compressed(n.point), number)
+	for {
+		if tweak := new(big.Int).SetBytes(i[:secretSize]); tweak.Cmp(n.on.order()) < 0 {
+			if point, ok := n.on.combine(tweak, big.NewInt(1), n.point); ok {
+				return node{on: n.on, point: point, chain: i[secretSize:]}, true
+			}
+		}
+		if !again {
+			return node{}, false
+		}
+		i = mac512(chain, []byte{1}, i[secretSize:], number)
 	}
-	var a, b, sum ecc.JacobianPoint
-	parent.AsJacobian(&a)
-	ecc.ScalarBaseMultNonConst(&tweak, &b)
-	ecc.AddNonConst(&a, &b, &sum)
-	if sum.Z.IsZero() {
-		return node{}, false
-	}
-	sum.ToAffine()
-	point := ecc.NewPublicKey(&sum.X, &sum.Y).SerializeUncompressed()
-	return node{on: n.on, point: point, chain: i[secretSize:]}, true
 }
 
 // compressed is SEC 1's short form of an uncompressed point.
@@ -305,10 +300,7 @@ func (c curve) add(parent, left []byte) ([]byte, bool) {
 	if c == edwards25519 {
 		return left, true
 	}
-	order := elliptic.P256().Params().N
-	if c == secp256k1 {
-		order = ecc.Params().N
-	}
+	order := c.order()
 	a, b := new(big.Int).SetBytes(parent), new(big.Int).SetBytes(left)
 	if b.Cmp(order) >= 0 {
 		return nil, false

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"math/big"
 
+	ecc "github.com/decred/dcrd/dcrec/secp256k1/v4"
+
 	"pawl/signer/grep11"
 )
 
@@ -58,6 +60,20 @@ func (c curve) pointLen() int {
 		return ed25519.PublicKeySize
 	}
 	return pointSize
+}
+
+// order is that of the curve's group.
+func (c curve) order() *big.Int {
+	switch c {
+	case edwards25519: // 2^252 + 27742317777372353535851937790883648493 (RFC 8032 section 5.1)
+		low, _ := new(big.Int).SetString("27742317777372353535851937790883648493", 10)
+		return low.Add(low, new(big.Int).Lsh(big.NewInt(1), 252))
+	case secp256k1:
+		return ecc.Params().N
+	case p256:
+		return elliptic.P256().Params().N
+	}
+	return new(big.Int)
 }
 
 // generate makes a private key and its public key.

@@ -163,7 +163,7 @@ func TestSLIP10Vectors(t *testing.T) {
 	b := newBench(t)
 	byName := map[string]testCurve{"ed25519": testCurves[0], "secp256k1": testCurves[1], "nist256p1": testCurves[2]}
 	var r *tree
-	chains := 0
+	chains, fromPublic := 0, 0
 	for _, line := range vectorLines(t, "slip-0010.txt") {
 		if curve, ok := byName[line[0]]; ok {
 			r = &tree{
@@ -175,9 +175,12 @@ func TestSLIP10Vectors(t *testing.T) {
 		}
 		r.check(line[0], line[1], line[2], line[3])
 		chains++
+		if r.checkFromPublic(pb.BTCDeriveParm_CkSLIP0010PUB2PUB, line[0], line[1], line[3]) {
+			fromPublic++
+		}
 	}
-	if chains != 40 {
-		t.Errorf("%d chains, the document has 40", chains)
+	if chains != 40 || fromPublic != 11 {
+		t.Errorf("%d chains, %d of them from public to public; the document has 40 and 11", chains, fromPublic)
 	}
 }
 
@@ -217,7 +220,7 @@ func TestBIP32Vectors(t *testing.T) {
 		_, secret := extended(t, line[2])
 		r.check(line[0], chain, secret[2:], point)
 		chains++
-		if r.checkFromPublic(line[0], chain, point) {
+		if r.checkFromPublic(pb.BTCDeriveParm_CkBIP0032PUB2PUB, line[0], chain, point) {
 			fromPublic++
 		}
 	}
@@ -228,7 +231,7 @@ func TestBIP32Vectors(t *testing.T) {
 
 // checkFromPublic derives the public key from the parent's public key, when the step is
 // not hardened and the parent is not the master.
-func (r *tree) checkFromPublic(path, chain, point string) bool {
+func (r *tree) checkFromPublic(kind pb.BTCDeriveParm_BTCDeriveType, path, chain, point string) bool {
 	r.tb.Helper()
 	if path == "m" || index(r.tb, path) >= hardened {
 		return false
@@ -238,7 +241,7 @@ func (r *tree) checkFromPublic(path, chain, point string) bool {
 		return false
 	}
 	_, public := r.at(parent)
-	child, err := r.derive(btc(pb.BTCDeriveParm_CkBIP0032PUB2PUB, index(r.tb, path), public.GetCheckSum()), public.GetNewKeyBytes(), derivation(r.params))
+	child, err := r.derive(btc(kind, index(r.tb, path), public.GetCheckSum()), public.GetNewKeyBytes(), derivation(r.params))
 	if err != nil {
 		r.tb.Fatalf("%s from public to public: %v", path, err)
 	}
@@ -279,6 +282,7 @@ func TestEachWrongDerivationHasItsCode(t *testing.T) {
 		master, private, public = pb.BTCDeriveParm_CkSLIP0010MASTERK, pb.BTCDeriveParm_CkSLIP0010PRV2PRV, pb.BTCDeriveParm_CkSLIP0010PRV2PUB
 		bipMaster, bipPrivate   = pb.BTCDeriveParm_CkBIP0032MASTERK, pb.BTCDeriveParm_CkBIP0032PRV2PRV
 		bipFromPublic           = pb.BTCDeriveParm_CkBIP0032PUB2PUB
+		slipFromPublic          = pb.BTCDeriveParm_CkSLIP0010PUB2PUB
 	)
 	made := map[string][]byte{}
 	publics := map[string][]byte{}
@@ -308,7 +312,9 @@ func TestEachWrongDerivationHasItsCode(t *testing.T) {
 		{"version 2", version2, seed, derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
 		{"type 0", btc(0, 0, nil), seed, derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
 		{"type 9", btc(9, 0, nil), seed, derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
-		{"SLIP-0010 from public to public", btc(pb.BTCDeriveParm_CkSLIP0010PUB2PUB, 0, chain), publics[grep11.CurveP256], derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
+		{"Ed25519 from public to public", btc(slipFromPublic, 0, chain), publics[grep11.CurveEd25519], derivation(grep11.CurveEd25519), grep11.CodeMechanismParamInvalid},
+		{"SLIP-0010, hardened from a public key", btc(slipFromPublic, hardened, chain), publics[grep11.CurveP256], derivation(""), grep11.CodeMechanismParamInvalid},
+		{"SLIP-0010 from public to public on another curve", btc(slipFromPublic, 0, chain), publics[grep11.CurveP256], derivation(grep11.CurveSecp256k1), grep11.CodeTemplateInconsistent},
 		{"index over 32 bits", btc(private, 1<<32, chain), made[grep11.CurveP256], derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
 		{"no chain code", btc(private, 0, nil), made[grep11.CurveP256], derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
 		{"short chain code", btc(private, 0, chain[1:]), made[grep11.CurveP256], derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
