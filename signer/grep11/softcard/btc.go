@@ -53,7 +53,7 @@ func (c curve) seedKey() string {
 		return "ed25519 seed"
 	case p256:
 		return "Nist256p1 seed"
-	case secp256k1:
+	case secp256k1, p384, p521: // of the last two there is none
 	}
 	return "Bitcoin seed" // BIP-32
 }
@@ -180,10 +180,14 @@ func seed(s step, t keyTemplate, k key) (node, error) {
 	return node{on: on, secret: k.secret}, s.checkCurve(t, on)
 }
 
-// checkCurve refuses a template of another curve, and BIP-32 on another than secp256k1.
+// checkCurve refuses a template of another curve, BIP-32 on another than secp256k1, and
+// SLIP-0010 on curves over 256 bits.
 func (s step) checkCurve(t keyTemplate, on curve) error {
 	if !s.slip && on != secp256k1 {
 		return refuse(grep11.CodeCurveNotSupported, "BIP-32 is of secp256k1 alone")
+	}
+	if on.size() != secretSize {
+		return refuse(grep11.CodeCurveNotSupported, "SLIP-0010 is of curves of 256 bits")
 	}
 	if len(t.params) == 0 {
 		return nil

@@ -3,16 +3,15 @@ package softcard
 import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
 	"fmt"
 
 	ecc "github.com/decred/dcrd/dcrec/secp256k1/v4"
 )
 
 // publicPoint gives the public key of a secret; false when the secret is none of the
-// curve: not of secretSize bytes, zero, or not below the group order.
+// curve: not of its size, zero, or not below the group order.
 func (c curve) publicPoint(secret []byte) (point []byte, ok bool) {
-	if len(secret) != secretSize {
+	if len(secret) != c.size() {
 		return nil, false
 	}
 	switch c {
@@ -25,8 +24,8 @@ func (c curve) publicPoint(secret []byte) (point []byte, ok bool) {
 			return nil, false
 		}
 		return ecc.NewPrivateKey(&d).PubKey().SerializeUncompressed(), true
-	case p256:
-		key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), secret)
+	case p256, p384, p521:
+		key, err := ecdsa.ParseRawPrivateKey(c.nist(), secret)
 		if err != nil {
 			return nil, false
 		}
@@ -44,8 +43,8 @@ func (c curve) valid(point []byte) bool {
 	case secp256k1:
 		key, err := ecc.ParsePubKey(point)
 		return err == nil && len(point) == pointSize && key.IsOnCurve()
-	case p256:
-		_, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	case p256, p384, p521:
+		_, err := ecdsa.ParseUncompressedPublicKey(c.nist(), point)
 		return err == nil
 	}
 	return false
@@ -60,33 +59,33 @@ func (c curve) agree(secret, point []byte) ([]byte, error) {
 			return nil, fmt.Errorf("secp256k1 point: %v", err)
 		}
 		return ecc.GenerateSharedSecret(ecc.PrivKeyFromBytes(secret), key), nil
-	case p256:
-		private, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), secret)
+	case p256, p384, p521:
+		private, err := ecdsa.ParseRawPrivateKey(c.nist(), secret)
 		if err != nil {
-			return nil, fmt.Errorf("P-256 key: %v", err)
+			return nil, fmt.Errorf("EC key: %v", err)
 		}
-		public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+		public, err := ecdsa.ParseUncompressedPublicKey(c.nist(), point)
 		if err != nil {
-			return nil, fmt.Errorf("P-256 point: %v", err)
+			return nil, fmt.Errorf("EC point: %v", err)
 		}
-		return agreeP256(private, public)
+		return agreeNIST(private, public)
 	case edwards25519:
 	}
 	return nil, fmt.Errorf("no key agreement on curve %d", c)
 }
 
-func agreeP256(private *ecdsa.PrivateKey, public *ecdsa.PublicKey) ([]byte, error) {
+func agreeNIST(private *ecdsa.PrivateKey, public *ecdsa.PublicKey) ([]byte, error) {
 	mine, err := private.ECDH()
 	if err != nil {
-		return nil, fmt.Errorf("P-256 key: %v", err)
+		return nil, fmt.Errorf("EC key: %v", err)
 	}
 	theirs, err := public.ECDH()
 	if err != nil {
-		return nil, fmt.Errorf("P-256 point: %v", err)
+		return nil, fmt.Errorf("EC point: %v", err)
 	}
 	shared, err := mine.ECDH(theirs)
 	if err != nil {
-		return nil, fmt.Errorf("P-256 agreement: %v", err)
+		return nil, fmt.Errorf("EC agreement: %v", err)
 	}
 	return shared, nil
 }

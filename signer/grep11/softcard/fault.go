@@ -186,7 +186,7 @@ func (h hit) spoilt(signature []byte) []byte {
 // order, which RFC 8032 section 5.1.7 has verifiers refuse.
 func (c curve) highS(signature []byte) []byte {
 	high := slices.Clone(signature)
-	half := high[scalarSize:]
+	half := high[len(high)/2:]
 	if c == edwards25519 {
 		slices.Reverse(half) // little-endian
 		s := new(big.Int).SetBytes(half)

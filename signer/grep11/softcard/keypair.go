@@ -71,14 +71,13 @@ func pairCurve(public, private keyTemplate) (curve, error) {
 // wantCurve reads CKA_EC_PARAMS: an object identifier, or the name of a NIST curve in
 // ASCII (IBM's GREP11 reference, GenerateKeyPair).
 func wantCurve(params []byte) (curve, error) {
-	on, ok := curveOf(params)
-	if string(params) == "P-256" {
-		on, ok = p256, true
+	if on, ok := curveOf(params); ok {
+		return on, nil
 	}
-	if !ok {
-		return 0, refuse(grep11.CodeCurveNotSupported, "no such curve here: Ed25519, secp256k1 and P-256 are")
+	if on, ok := map[string]curve{"P-256": p256, "P-384": p384, "P-521": p521}[string(params)]; ok {
+		return on, nil
 	}
-	return on, nil
+	return 0, refuse(grep11.CodeCurveNotSupported, "no such curve here: Ed25519, secp256k1, P-256, P-384 and P-521 are")
 }
 
 // newPair generates and wraps, and fills the answer for both generations of the wire.

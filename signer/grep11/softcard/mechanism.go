@@ -16,7 +16,7 @@ type family int
 
 const (
 	noKeys      family = iota
-	ecdsaKeys          // secp256k1 and P-256
+	ecdsaKeys          // of secp256k1 and the NIST curves
 	edwardsKeys        // Ed25519
 	rsaKeys
 	aesKeys
@@ -45,7 +45,8 @@ const (
 	cipherFlags = grep11.CanEncrypt | grep11.CanDecrypt
 	wrapFlags   = grep11.CanWrap | grep11.CanUnwrap
 
-	ecBits         = 256 // the size of all three curves
+	ecBits         = 256 // the least of the curves' sizes
+	maxECBits      = 521
 	minRSABits     = 512 // as cards say; below 1024 none is made
 	maxRSABits     = 4096
 	maxSecretBytes = 256 // of a generic secret
@@ -110,7 +111,7 @@ var mechanisms = []mechanism{
 	hmacOf(grep11.MechIBMSHA3T256HMAC, crypto.SHA3_256),
 	hmacOf(grep11.MechIBMSHA3T384HMAC, crypto.SHA3_384),
 	hmacOf(grep11.MechIBMSHA3T512HMAC, crypto.SHA3_512),
-	{id: grep11.MechECKeyPairGen, minBits: ecBits, maxBits: ecBits, flags: grep11.CanGenerateKeyPair | ecFlags},
+	{id: grep11.MechECKeyPairGen, minBits: ecBits, maxBits: maxECBits, flags: grep11.CanGenerateKeyPair | ecFlags},
 	ecSign(grep11.MechECDSA, ecdsaKeys, 0),
 	ecSign(grep11.MechECDSASHA1, ecdsaKeys, crypto.SHA1),
 	ecSign(grep11.MechECDSASHA224, ecdsaKeys, crypto.SHA224),
@@ -121,7 +122,7 @@ var mechanisms = []mechanism{
 	ecSign(grep11.MechIBMECDSASHA256, ecdsaKeys, crypto.SHA256),
 	ecSign(grep11.MechIBMECDSASHA384, ecdsaKeys, crypto.SHA384),
 	ecSign(grep11.MechIBMECDSASHA512, ecdsaKeys, crypto.SHA512),
-	{id: grep11.MechECDH1Derive, minBits: ecBits, maxBits: ecBits, flags: grep11.CanDerive | ecFlags, keys: ecdsaKeys, takes: ecdhParameter},
+	{id: grep11.MechECDH1Derive, minBits: ecBits, maxBits: maxECBits, flags: grep11.CanDerive | ecFlags, keys: ecdsaKeys, takes: ecdhParameter},
 	ecSign(grep11.MechIBMEd25519SHA512, edwardsKeys, 0),
 	schnorr(grep11.MechIBMECDSAOther),
 	{id: grep11.MechIBMAttrBoundWrap, flags: wrapFlags},
@@ -138,12 +139,16 @@ func rsaSign(id uint64, padding mode, hash crypto.Hash) mechanism {
 }
 
 func ecSign(id uint64, keys family, hash crypto.Hash) mechanism {
-	return mechanism{id: id, minBits: ecBits, maxBits: ecBits, flags: signFlags | ecFlags, keys: keys, hash: hash}
+	m := mechanism{id: id, minBits: ecBits, maxBits: ecBits, flags: signFlags | ecFlags, keys: keys, hash: hash}
+	if keys == ecdsaKeys {
+		m.maxBits = maxECBits
+	}
+	return m
 }
 
 func schnorr(id uint64) mechanism {
 	m := ecSign(id, ecdsaKeys, 0)
-	m.takes = schnorrParameter
+	m.maxBits, m.takes = ecBits, schnorrParameter
 	return m
 }
 
@@ -186,11 +191,11 @@ func choose(wire *pb.Mechanism, wanted uint64) (mechanism, error) {
 }
 
 // checkKey refuses a mechanism that does not fit the key. On the wrong curve it is the
-// mechanism that is wrong: to EP11 every one of the three is of the key type CKK_EC.
+// mechanism that is wrong: to EP11 each of them is of the key type CKK_EC.
 func (m mechanism) checkKey(k kind) error {
 	on, isEC := k.curve()
 	if isEC && (m.keys == ecdsaKeys || m.keys == edwardsKeys) {
-		if (on == edwards25519) != (m.keys == edwardsKeys) {
+		if (on == edwards25519) != (m.keys == edwardsKeys) || uint64(on.bits()) > m.maxBits { //nolint:gosec // at most 521
 			return refuse(grep11.CodeMechanismInvalid, "mechanism 0x%x does not fit the key's curve", m.id)
 		}
 		return nil

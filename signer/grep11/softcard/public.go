@@ -48,6 +48,10 @@ func (c curve) spkiPrefix() string {
 		return "\x30\x56\x30\x10" + idECPublicKey + grep11.CurveSecp256k1 + "\x03\x42\x00"
 	case p256:
 		return "\x30\x59\x30\x13" + idECPublicKey + grep11.CurveP256 + "\x03\x42\x00"
+	case p384:
+		return "\x30\x76\x30\x10" + idECPublicKey + grep11.CurveP384 + "\x03\x62\x00"
+	case p521:
+		return "\x30\x81\x9b\x30\x10" + idECPublicKey + grep11.CurveP521 + "\x03\x81\x86\x00"
 	}
 	return ""
 }
@@ -81,10 +85,8 @@ func (k publicKey) bits() int {
 		return k.rsa.N.BitLen()
 	case k.domain != nil:
 		return k.domain.p.BitLen()
-	case curve(k.kind) == edwards25519:
-		return 255
 	}
-	return ecBits
+	return curve(k.kind).bits()
 }
 
 // cutSPKI cuts a SubjectPublicKeyInfo of a known kind from the front of blob.

@@ -61,7 +61,7 @@ func (v verifier) signatureSize(m mechanism) int {
 	if m.keys == dsaKeys {
 		return 2 * v.public.domain.q.BitLen() / 8
 	}
-	return signatureSize
+	return 2 * curve(v.public.kind).size()
 }
 
 // verify checks a signature of the message of a mechanism. High and low S are both good.
