@@ -103,13 +103,17 @@ func (c *Card) pair(private key, public publicKey) (*pb.GenerateKeyPairResponse,
 	return response, err
 }
 
+// rsaBitsStep is what the sizes of RSA keys are apart (IBM's GREP11 reference, GenerateKeyPair:
+// in FIPS mode, which the blobs tell, a card makes moduli of 1024+256n bits).
+const rsaBitsStep = 256
+
 // newRSAPair makes an RSA key pair of 1024 to 4096 bits.
 func (c *Card) newRSAPair(private, public keyTemplate) (*pb.GenerateKeyPairResponse, error) {
 	if public.bits < 0 {
 		return nil, refuse(grep11.CodeTemplateIncomplete, "the public template lacks CKA_MODULUS_BITS")
 	}
-	if public.bits < leastRSABits || public.bits > maxRSABits || public.bits%8 != 0 {
-		return nil, refuse(grep11.CodeKeySizeRange, "an RSA key of %d bits: whole bytes of %d to %d bits are made here", public.bits, leastRSABits, maxRSABits)
+	if public.bits < leastRSABits || public.bits > maxRSABits || public.bits%rsaBitsStep != 0 {
+		return nil, refuse(grep11.CodeKeySizeRange, "an RSA key of %d bits: %d to %d in steps of %d are made here", public.bits, leastRSABits, maxRSABits, rsaBitsStep)
 	}
 	exponent, err := public.rsaExponent()
 	if err != nil {

@@ -69,6 +69,7 @@ func TestRSAKeyPairs(t *testing.T) {
 		"short":             {template{grep11.AttrModulusBits: 512}, grep11.CodeKeySizeRange},
 		"long":              {template{grep11.AttrModulusBits: 8192}, grep11.CodeKeySizeRange},
 		"part of a byte":    {template{grep11.AttrModulusBits: 1025}, grep11.CodeKeySizeRange},
+		"between two sizes": {template{grep11.AttrModulusBits: 1152}, grep11.CodeKeySizeRange},
 		"even exponent":     {template{grep11.AttrModulusBits: 1024, grep11.AttrPublicExponent: 18}, grep11.CodeAttributeValueInvalid},
 		"exponent 15":       {template{grep11.AttrModulusBits: 1024, grep11.AttrPublicExponent: 15}, grep11.CodeAttributeValueInvalid},
 		"exponent 1":        {template{grep11.AttrModulusBits: 1024, grep11.AttrPublicExponent: "\x01"}, grep11.CodeAttributeValueInvalid},
