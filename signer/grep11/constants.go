@@ -154,6 +154,7 @@ const (
 // Curves as CKA_EC_PARAMS wants them: a DER object identifier, tag and length included.
 const (
 	CurveP256      = "\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07" // 1.2.840.10045.3.1.7, RFC 5480 section 2.1.1.1
+	CurveP224      = "\x06\x05\x2b\x81\x04\x00\x21"             // 1.3.132.0.33, the same
 	CurveP384      = "\x06\x05\x2b\x81\x04\x00\x22"             // 1.3.132.0.34, the same
 	CurveP521      = "\x06\x05\x2b\x81\x04\x00\x23"             // 1.3.132.0.35, the same
 	CurveSecp256k1 = "\x06\x05\x2b\x81\x04\x00\x0a"             // 1.3.132.0.10, SEC 2 section A.2.1

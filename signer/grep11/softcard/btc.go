@@ -53,7 +53,7 @@ func (c curve) seedKey() string {
 		return "ed25519 seed"
 	case p256:
 		return "Nist256p1 seed"
-	case secp256k1, p384, p521: // of the last two there is none
+	case secp256k1, p224, p384, p521: // of the last three there is none
 	}
 	return "Bitcoin seed" // BIP-32
 }
@@ -181,7 +181,7 @@ func seed(s step, t keyTemplate, k key) (node, error) {
 }
 
 // checkCurve refuses a template of another curve, BIP-32 on another than secp256k1, and
-// SLIP-0010 on curves over 256 bits.
+// SLIP-0010 on curves of other sizes than 256 bits.
 func (s step) checkCurve(t keyTemplate, on curve) error {
 	if !s.slip && on != secp256k1 {
 		return refuse(grep11.CodeCurveNotSupported, "BIP-32 is of secp256k1 alone")

@@ -242,7 +242,7 @@ func TestEachWrongTemplateHasItsCode(t *testing.T) {
 		{"no templates", nil, nil, grep11.CodeTemplateIncomplete},
 		{"curve in the private template only", template{}, with(private(), grep11.AttrECParams, curve.params), grep11.CodeTemplateIncomplete},
 		{"empty curve", template{grep11.AttrECParams: ""}, private(), grep11.CodeTemplateIncomplete},
-		{"P-224", template{grep11.AttrECParams: "\x06\x05\x2b\x81\x04\x00\x21"}, private(), grep11.CodeCurveNotSupported},
+		{"P-192", template{grep11.AttrECParams: "\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x01"}, private(), grep11.CodeCurveNotSupported},
 		{"BLS12-381", template{grep11.AttrECParams: "\x06\x0c\x2b\x06\x01\x04\x01\x02\x82\x0b\x87\x67\x03\x02"}, private(), grep11.CodeCurveNotSupported},
 		{"a name of no curve", template{grep11.AttrECParams: "P-257"}, private(), grep11.CodeCurveNotSupported},
 		{"two curves", curve.public(), with(private(), grep11.AttrECParams, grep11.CurveSecp256k1), grep11.CodeTemplateInconsistent},
@@ -337,7 +337,7 @@ func TestTemplatesAsClientsSendThem(t *testing.T) {
 func TestACurveByName(t *testing.T) {
 	t.Parallel()
 	c := client(t, newCard(t, 1))
-	for name, params := range map[string]string{"P-256": grep11.CurveP256, "P-384": grep11.CurveP384, "P-521": grep11.CurveP521} {
+	for name, params := range map[string]string{"P-224": grep11.CurveP224, "P-256": grep11.CurveP256, "P-384": grep11.CurveP384, "P-521": grep11.CurveP521} {
 		pair, err := over(c)(pairRequest(t, template{grep11.AttrECParams: name, grep11.AttrVerify: true}, private()))
 		if err != nil {
 			t.Fatal(err)

@@ -22,6 +22,7 @@ const (
 	p256         curve = 3
 	p384         curve = 4
 	p521         curve = 5
+	p224         curve = 6
 )
 
 // Sizes on the curves of 256 bits, which are those of derivation and of Schnorr signatures.
@@ -32,11 +33,13 @@ const (
 )
 
 // curves lists every curve, for what has to try each.
-var curves = []curve{edwards25519, secp256k1, p256, p384, p521}
+var curves = []curve{edwards25519, secp256k1, p224, p256, p384, p521}
 
 // nist is a curve of FIPS 186-5 in Go's library; nil of the others.
 func (c curve) nist() elliptic.Curve {
 	switch c {
+	case p224:
+		return elliptic.P224()
 	case p256:
 		return elliptic.P256()
 	case p384:
@@ -69,6 +72,8 @@ func (c curve) params() string {
 		return grep11.CurveEd25519
 	case secp256k1:
 		return grep11.CurveSecp256k1
+	case p224:
+		return grep11.CurveP224
 	case p256:
 		return grep11.CurveP256
 	case p384:
@@ -104,7 +109,7 @@ func (c curve) order() *big.Int {
 		return low.Add(low, new(big.Int).Lsh(big.NewInt(1), 252))
 	case secp256k1:
 		return ecc.Params().N
-	case p256, p384, p521:
+	case p224, p256, p384, p521:
 		return c.nist().Params().N
 	}
 	return new(big.Int)
@@ -121,22 +126,22 @@ func (c curve) generate() (secret, point []byte, err error) {
 		return priv.Seed(), pub, nil
 	case secp256k1:
 		return generateSecp256k1()
-	case p256, p384, p521:
+	case p224, p256, p384, p521:
 		return generateNIST(c.nist())
 	}
 	return nil, nil, fmt.Errorf("no curve %d", c)
 }
 
-// sign signs data as the card does: Ed25519 over data itself, ECDSA with data as
-// the digest, of which the leftmost bits count, as many as the order has (SEC 1 section 4.1.3 step 5; both
-// libraries cut it), S high or low at random.
+// sign signs data as the card does: Ed25519 over data itself, ECDSA with data as the
+// digest, of which as many of the leftmost bits count as the order has (SEC 1 section
+// 4.1.3 step 5; both libraries cut it), S high or low at random.
 func (c curve) sign(secret, data []byte) ([]byte, error) {
 	switch c {
 	case edwards25519:
 		return ed25519.Sign(ed25519.NewKeyFromSeed(secret), data), nil
 	case secp256k1:
 		return signSecp256k1(secret, data)
-	case p256, p384, p521:
+	case p224, p256, p384, p521:
 		return c.signNIST(secret, data)
 	}
 	return nil, fmt.Errorf("no curve %d", c)
@@ -149,7 +154,7 @@ func (c curve) verify(point, data, signature []byte) bool {
 		return ed25519.Verify(point, data, signature)
 	case secp256k1:
 		return verifySecp256k1(point, data, signature)
-	case p256, p384, p521:
+	case p224, p256, p384, p521:
 		return c.verifyNIST(point, data, signature)
 	}
 	return false

@@ -3,7 +3,9 @@ package softcard
 import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"fmt"
+	"math/big"
 
 	ecc "github.com/decred/dcrd/dcrec/secp256k1/v4"
 )
@@ -24,7 +26,7 @@ func (c curve) publicPoint(secret []byte) (point []byte, ok bool) {
 			return nil, false
 		}
 		return ecc.NewPrivateKey(&d).PubKey().SerializeUncompressed(), true
-	case p256, p384, p521:
+	case p224, p256, p384, p521:
 		key, err := ecdsa.ParseRawPrivateKey(c.nist(), secret)
 		if err != nil {
 			return nil, false
@@ -43,7 +45,7 @@ func (c curve) valid(point []byte) bool {
 	case secp256k1:
 		key, err := ecc.ParsePubKey(point)
 		return err == nil && len(point) == pointSize && key.IsOnCurve()
-	case p256, p384, p521:
+	case p224, p256, p384, p521:
 		_, err := ecdsa.ParseUncompressedPublicKey(c.nist(), point)
 		return err == nil
 	}
@@ -59,7 +61,7 @@ func (c curve) agree(secret, point []byte) ([]byte, error) {
 			return nil, fmt.Errorf("secp256k1 point: %v", err)
 		}
 		return ecc.GenerateSharedSecret(ecc.PrivKeyFromBytes(secret), key), nil
-	case p256, p384, p521:
+	case p224, p256, p384, p521:
 		private, err := ecdsa.ParseRawPrivateKey(c.nist(), secret)
 		if err != nil {
 			return nil, fmt.Errorf("EC key: %v", err)
@@ -67,6 +69,9 @@ func (c curve) agree(secret, point []byte) ([]byte, error) {
 		public, err := ecdsa.ParseUncompressedPublicKey(c.nist(), point)
 		if err != nil {
 			return nil, fmt.Errorf("EC point: %v", err)
+		}
+		if c == p224 {
+			return agreeP224(secret, point), nil
 		}
 		return agreeNIST(private, public)
 	case edwards25519:
@@ -88,4 +93,13 @@ func agreeNIST(private *ecdsa.PrivateKey, public *ecdsa.PublicKey) ([]byte, erro
 		return nil, fmt.Errorf("EC agreement: %v", err)
 	}
 	return shared, nil
+}
+
+// agreeP224 uses what crypto/elliptic calls low-level: crypto/ecdh has no P-224. It panics
+// with a point off the curve, which agree has refused.
+func agreeP224(secret, point []byte) []byte {
+	size := p224.size()
+	x, y := new(big.Int).SetBytes(point[1:1+size]), new(big.Int).SetBytes(point[1+size:])
+	x, _ = elliptic.P224().ScalarMult(x, y, secret) //nolint:staticcheck // see above
+	return x.FillBytes(make([]byte, size))
 }

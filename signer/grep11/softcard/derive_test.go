@@ -322,7 +322,7 @@ func TestEachWrongDerivationHasItsCode(t *testing.T) {
 		{"Ed25519, public, not hardened", btc(public, 0, chain), made[grep11.CurveEd25519], derivation(grep11.CurveEd25519), grep11.CodeMechanismParamInvalid},
 		{"hardened from a public key", btc(bipFromPublic, hardened, chain), publics[grep11.CurveSecp256k1], derivation(""), grep11.CodeMechanismParamInvalid},
 		{"SLIP-0010 master without curve", btc(master, 0, nil), seed, derivation(""), grep11.CodeTemplateIncomplete},
-		{"SLIP-0010 master on P-384", btc(master, 0, nil), seed, derivation("\x06\x05\x2b\x81\x04\x00\x22"), grep11.CodeCurveNotSupported},
+		{"SLIP-0010 master on P-384", btc(master, 0, nil), seed, derivation(grep11.CurveP384), grep11.CodeCurveNotSupported},
 		{"BIP-32 master on P-256", btc(bipMaster, 0, nil), seed, derivation(grep11.CurveP256), grep11.CodeCurveNotSupported},
 		{"BIP-32 child on P-256", btc(bipPrivate, 0, chain), made[grep11.CurveP256], derivation(""), grep11.CodeCurveNotSupported},
 		{"BIP-32 from public to public on P-256", btc(bipFromPublic, 0, chain), publics[grep11.CurveP256], derivation(""), grep11.CodeCurveNotSupported},

@@ -16,10 +16,11 @@
 //
 // It makes, imports, exports and derives keys, signs, verifies, encrypts, hashes, gives
 // attributes and random bytes: every call of the service but Login and Logout, which are
-// answered CKR_FUNCTION_NOT_SUPPORTED. Keys are of Ed25519, secp256k1, P-256, P-384, P-521,
-// RSA, DSA, Diffie-Hellman, AES and triple DES, or generic secrets; GetMechanismList is the
-// list of what it can do with them. BLS, post-quantum keys and other curves it does not have. Of
-// what is no public format, the wrapping of attribute-bound keys, it has one of its own.
+// answered CKR_FUNCTION_NOT_SUPPORTED. Keys are of Ed25519, secp256k1, P-224, P-256,
+// P-384, P-521, RSA, DSA, Diffie-Hellman, AES and triple DES, or generic secrets;
+// GetMechanismList is the list of what it can do with them. BLS, post-quantum keys and other
+// curves it does not have. Of what is no public format, the wrapping of attribute-bound keys,
+// it has one of its own.
 //
 // Its master key can be changed as a card's is, in two registers: see Dir.LoadNext.
 //

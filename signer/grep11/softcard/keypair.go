@@ -74,10 +74,10 @@ func wantCurve(params []byte) (curve, error) {
 	if on, ok := curveOf(params); ok {
 		return on, nil
 	}
-	if on, ok := map[string]curve{"P-256": p256, "P-384": p384, "P-521": p521}[string(params)]; ok {
+	if on, ok := map[string]curve{"P-224": p224, "P-256": p256, "P-384": p384, "P-521": p521}[string(params)]; ok {
 		return on, nil
 	}
-	return 0, refuse(grep11.CodeCurveNotSupported, "no such curve here: Ed25519, secp256k1, P-256, P-384 and P-521 are")
+	return 0, refuse(grep11.CodeCurveNotSupported, "no such curve here: Ed25519, secp256k1, P-224, P-256, P-384 and P-521 are")
 }
 
 // newPair generates and wraps, and fills the answer for both generations of the wire.

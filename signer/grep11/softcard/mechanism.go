@@ -45,8 +45,9 @@ const (
 	cipherFlags = grep11.CanEncrypt | grep11.CanDecrypt
 	wrapFlags   = grep11.CanWrap | grep11.CanUnwrap
 
-	ecBits         = 256 // the least of the curves' sizes
-	maxECBits      = 521
+	minECBits      = 224 // P-224
+	maxECBits      = 521 // P-521
+	ecBits         = 256 // of what is of curves of 256 bits alone
 	minRSABits     = 512 // as cards say; below 1024 none is made
 	maxRSABits     = 4096
 	maxSecretBytes = 256 // of a generic secret
@@ -111,7 +112,7 @@ var mechanisms = []mechanism{
 	hmacOf(grep11.MechIBMSHA3T256HMAC, crypto.SHA3_256),
 	hmacOf(grep11.MechIBMSHA3T384HMAC, crypto.SHA3_384),
 	hmacOf(grep11.MechIBMSHA3T512HMAC, crypto.SHA3_512),
-	{id: grep11.MechECKeyPairGen, minBits: ecBits, maxBits: maxECBits, flags: grep11.CanGenerateKeyPair | ecFlags},
+	{id: grep11.MechECKeyPairGen, minBits: minECBits, maxBits: maxECBits, flags: grep11.CanGenerateKeyPair | ecFlags},
 	ecSign(grep11.MechECDSA, ecdsaKeys, 0),
 	ecSign(grep11.MechECDSASHA1, ecdsaKeys, crypto.SHA1),
 	ecSign(grep11.MechECDSASHA224, ecdsaKeys, crypto.SHA224),
@@ -122,7 +123,7 @@ var mechanisms = []mechanism{
 	ecSign(grep11.MechIBMECDSASHA256, ecdsaKeys, crypto.SHA256),
 	ecSign(grep11.MechIBMECDSASHA384, ecdsaKeys, crypto.SHA384),
 	ecSign(grep11.MechIBMECDSASHA512, ecdsaKeys, crypto.SHA512),
-	{id: grep11.MechECDH1Derive, minBits: ecBits, maxBits: maxECBits, flags: grep11.CanDerive | ecFlags, keys: ecdsaKeys, takes: ecdhParameter},
+	{id: grep11.MechECDH1Derive, minBits: minECBits, maxBits: maxECBits, flags: grep11.CanDerive | ecFlags, keys: ecdsaKeys, takes: ecdhParameter},
 	ecSign(grep11.MechIBMEd25519SHA512, edwardsKeys, 0),
 	schnorr(grep11.MechIBMECDSAOther),
 	{id: grep11.MechIBMAttrBoundWrap, flags: wrapFlags},
@@ -139,16 +140,16 @@ func rsaSign(id uint64, padding mode, hash crypto.Hash) mechanism {
 }
 
 func ecSign(id uint64, keys family, hash crypto.Hash) mechanism {
-	m := mechanism{id: id, minBits: ecBits, maxBits: ecBits, flags: signFlags | ecFlags, keys: keys, hash: hash}
-	if keys == ecdsaKeys {
-		m.maxBits = maxECBits
+	m := mechanism{id: id, minBits: minECBits, maxBits: maxECBits, flags: signFlags | ecFlags, keys: keys, hash: hash}
+	if keys == edwardsKeys {
+		m.minBits, m.maxBits = ecBits, ecBits
 	}
 	return m
 }
 
 func schnorr(id uint64) mechanism {
 	m := ecSign(id, ecdsaKeys, 0)
-	m.maxBits, m.takes = ecBits, schnorrParameter
+	m.minBits, m.maxBits, m.takes = ecBits, ecBits, schnorrParameter
 	return m
 }
 
@@ -195,7 +196,7 @@ func choose(wire *pb.Mechanism, wanted uint64) (mechanism, error) {
 func (m mechanism) checkKey(k kind) error {
 	on, isEC := k.curve()
 	if isEC && (m.keys == ecdsaKeys || m.keys == edwardsKeys) {
-		if (on == edwards25519) != (m.keys == edwardsKeys) || uint64(on.bits()) > m.maxBits { //nolint:gosec // at most 521
+		if (on == edwards25519) != (m.keys == edwardsKeys) || m.takes == schnorrParameter && on.size() != scalarSize {
 			return refuse(grep11.CodeMechanismInvalid, "mechanism 0x%x does not fit the key's curve", m.id)
 		}
 		return nil

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/binary"
+	"encoding/hex"
 	"math/big"
 	"testing"
 
@@ -15,16 +16,18 @@ import (
 	"pawl/signer/grep11/softcard"
 )
 
-var largeCurves = []struct {
+// otherCurves are those of other sizes than 256 bits.
+var otherCurves = []struct {
 	name, params string
 	bits, size   int
 }{
+	{"P-224", grep11.CurveP224, 224, 28},
 	{"P-384", grep11.CurveP384, 384, 48},
 	{"P-521", grep11.CurveP521, 521, 66},
 }
 
-// largePair makes a pair that may do all, and gives the public key as Go reads it.
-func (b *bench) largePair(params string) (*pb.GenerateKeyPairResponse, *ecdsa.PublicKey) {
+// otherPair makes a pair that may do all, and gives the public key as Go reads it.
+func (b *bench) otherPair(params string) (*pb.GenerateKeyPairResponse, *ecdsa.PublicKey) {
 	b.tb.Helper()
 	usage := template{grep11.AttrDerive: true, grep11.AttrIBMUseAsData: true}
 	pair, err := direct(b.card)(pairRequest(b.tb,
@@ -55,12 +58,12 @@ func (b *bench) goKey(public []byte) *ecdsa.PublicKey {
 	return key
 }
 
-func TestLargeCurvesSign(t *testing.T) {
+func TestOtherCurvesSign(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	c := client(t, b.card)
-	for _, curve := range largeCurves {
-		pair, public := b.largePair(curve.params)
+	for _, curve := range otherCurves {
+		pair, public := b.otherPair(curve.params)
 		parts := [][]byte{[]byte("This data "), []byte("needs to be signed")}
 		for id, hash := range map[uint64]crypto.Hash{grep11.MechECDSA: 0, grep11.MechECDSASHA384: crypto.SHA384, grep11.MechECDSASHA512: crypto.SHA512} {
 			for name, flow := range flowsOf(hash) {
@@ -85,11 +88,11 @@ func TestLargeCurvesSign(t *testing.T) {
 	}
 }
 
-func TestLargeCurvesLeaveAndComeBack(t *testing.T) {
+func TestOtherCurvesLeaveAndComeBack(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	for _, curve := range largeCurves {
-		pair, public := b.largePair(curve.params)
+	for _, curve := range otherCurves {
+		pair, public := b.otherPair(curve.params)
 		der := b.take(pair.GetPrivKeyBytes())
 		parsed, err := x509.ParsePKCS8PrivateKey(der)
 		if private, ok := parsed.(*ecdsa.PrivateKey); err != nil || !ok || !private.PublicKey.Equal(public) {
@@ -106,12 +109,12 @@ func TestLargeCurvesLeaveAndComeBack(t *testing.T) {
 	}
 }
 
-func TestLargeCurvesAgree(t *testing.T) {
+func TestOtherCurvesAgree(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	for _, curve := range largeCurves {
-		alice, alicePublic := b.largePair(curve.params)
-		bob, bobPublic := b.largePair(curve.params)
+	for _, curve := range otherCurves {
+		alice, alicePublic := b.otherPair(curve.params)
+		bob, bobPublic := b.otherPair(curve.params)
 		agree := func(private []byte, public *ecdsa.PublicKey) []byte {
 			point, err := public.Bytes()
 			if err != nil {
@@ -131,13 +134,35 @@ func TestLargeCurvesAgree(t *testing.T) {
 	}
 }
 
-func TestLargeCurvesWithHighS(t *testing.T) {
+// TestP224AgreesAsNIST is the first of NIST's vectors of ECC CDH on P-224 (CAVS 14.1).
+func TestP224AgreesAsNIST(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	secret := unhex(t, "8346a60fc6f293ca5a0d2af68ba71d1dd389e5e40837942df3e43cbd")
+	point := unhex(t, "04af33cd0629bc7e996320a3f40368f74de8704fa37b8fab69abaae280882092ccbba7930f419a8a4f9bb16978bbc3838729992559a6f2e2d7")
+	base, err := b.bring(pkcs8(grep11.CurveP224, secret, nil), template{grep11.AttrKeyType: grep11.KeyTypeEC, grep11.AttrDerive: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := all().but(template{grep11.AttrKeyType: grep11.KeyTypeGenericSecret, grep11.AttrValueLen: 28})
+	made, err := b.derive(withIV(grep11.MechECDH1Derive, point), base.GetUnwrappedBytes(), wanted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := hex.EncodeToString(b.take(made.GetNewKeyBytes())); got != "7d96f9a3bd3c05cf5cc37feb8b9d5209d5c2597464dec3e9983743e8" {
+		t.Errorf("shared secret %s", got)
+	}
+	_, err = b.derive(withIV(grep11.MechECDH1Derive, flipped(point, -1)), base.GetUnwrappedBytes(), wanted)
+	wantCode(t, err, grep11.CodeMechanismParamInvalid)
+}
+
+func TestOtherCurvesWithHighS(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	c := client(t, b.card)
 	b.card.SetFaults(&softcard.Fault{HighS: true})
-	for _, curve := range largeCurves {
-		pair, public := b.largePair(curve.params)
+	for _, curve := range otherCurves {
+		pair, public := b.otherPair(curve.params)
 		for range 8 {
 			signature, err := signSingle(t.Context(), c, mech(grep11.MechECDSA), pair.GetPrivKeyBytes(), [][]byte{make([]byte, 48)})
 			if err != nil {
@@ -152,12 +177,12 @@ func TestLargeCurvesWithHighS(t *testing.T) {
 	}
 }
 
-// TestLargeCurvesHaveNoChildrenAndNoSchnorr: both are of 256 bits alone.
-func TestLargeCurvesHaveNoChildrenAndNoSchnorr(t *testing.T) {
+// TestOtherCurvesHaveNoChildrenAndNoSchnorr: both are of 256 bits alone.
+func TestOtherCurvesHaveNoChildrenAndNoSchnorr(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	for _, curve := range largeCurves {
-		pair, _ := b.largePair(curve.params)
+	for _, curve := range otherCurves {
+		pair, _ := b.otherPair(curve.params)
 		_, err := b.derive(btc(pb.BTCDeriveParm_CkSLIP0010PRV2PRV, hardened, make([]byte, 32)), pair.GetPrivKeyBytes(), derivation(curve.params))
 		wantCode(t, err, grep11.CodeCurveNotSupported)
 		_, err = b.derive(btc(pb.BTCDeriveParm_CkSLIP0010PUB2PUB, 0, make([]byte, 32)), pair.GetPubKeyBytes(), derivation(curve.params))

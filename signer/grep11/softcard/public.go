@@ -46,6 +46,8 @@ func (c curve) spkiPrefix() string {
 		return "\x30\x33\x30\x0e" + idECPublicKey + grep11.CurveEd25519 + "\x03\x21\x00"
 	case secp256k1:
 		return "\x30\x56\x30\x10" + idECPublicKey + grep11.CurveSecp256k1 + "\x03\x42\x00"
+	case p224:
+		return "\x30\x4e\x30\x10" + idECPublicKey + grep11.CurveP224 + "\x03\x3a\x00"
 	case p256:
 		return "\x30\x59\x30\x13" + idECPublicKey + grep11.CurveP256 + "\x03\x42\x00"
 	case p384:

@@ -171,7 +171,7 @@ func TestEachWrongImportHasItsCode(t *testing.T) {
 		{"a secret EC key", good, ecImport().but(template{grep11.AttrClass: grep11.ClassSecretKey}), grep11.CodeTemplateInconsistent},
 		{"another curve in the template", good, ecImport().but(template{grep11.AttrECParams: grep11.CurveP256}), grep11.CodeTemplateInconsistent},
 		{"not sensitive", good, ecImport().but(template{grep11.AttrSensitive: false}), grep11.CodeTemplateInconsistent},
-		{"P-224", pkcs8("\x06\x05\x2b\x81\x04\x00\x21", secret, nil), ecImport(), grep11.CodeCurveNotSupported},
+		{"P-192", pkcs8("\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x01", secret, nil), ecImport(), grep11.CodeCurveNotSupported},
 		{"another public key", pkcs8(curve.params, secret, another), ecImport(), grep11.CodeWrappedKeyInvalid},
 		{"the secret zero", pkcs8(curve.params, make([]byte, 32), nil), ecImport(), grep11.CodeWrappedKeyInvalid},
 		{"a secret over the order", pkcs8(curve.params, bytes.Repeat([]byte{0xff}, 32), nil), ecImport(), grep11.CodeWrappedKeyInvalid},
