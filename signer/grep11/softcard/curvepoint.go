@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"fmt"
 	"math/big"
+	"slices"
 
 	ecc "github.com/decred/dcrd/dcrec/secp256k1/v4"
 )
@@ -102,4 +103,46 @@ func agreeP224(secret, point []byte) []byte {
 	x, y := new(big.Int).SetBytes(point[1:1+size]), new(big.Int).SetBytes(point[1+size:])
 	x, _ = elliptic.P224().ScalarMult(x, y, secret) //nolint:staticcheck // see above
 	return x.FillBytes(make([]byte, size))
+}
+
+// compressed is SEC 1's short form of an uncompressed point.
+func compressed(point []byte) []byte {
+	return append([]byte{2 + point[pointSize-1]&1}, point[1:1+scalarSize]...)
+}
+
+// combine is s·G + r·point on secp256k1 or P-256, uncompressed; false of the point at infinity.
+func (c curve) combine(s, r *big.Int, point []byte) ([]byte, bool) {
+	if c == p256 {
+		return combineP256(s, r, point)
+	}
+	key, err := ecc.ParsePubKey(point)
+	if err != nil {
+		return nil, false
+	}
+	var a, b ecc.ModNScalar
+	a.SetByteSlice(s.Bytes())
+	b.SetByteSlice(r.Bytes())
+	var base, other, sum ecc.JacobianPoint
+	key.AsJacobian(&other)
+	ecc.ScalarMultNonConst(&b, &other, &other)
+	ecc.ScalarBaseMultNonConst(&a, &base)
+	ecc.AddNonConst(&base, &other, &sum)
+	if sum.Z.IsZero() {
+		return nil, false
+	}
+	sum.ToAffine()
+	return ecc.NewPublicKey(&sum.X, &sum.Y).SerializeUncompressed(), true
+}
+
+// combineP256 uses what crypto/elliptic calls low-level: crypto/ecdh adds no points.
+func combineP256(s, r *big.Int, point []byte) ([]byte, bool) {
+	p := elliptic.P256()
+	x, y := new(big.Int).SetBytes(point[1:1+scalarSize]), new(big.Int).SetBytes(point[1+scalarSize:])
+	bx, by := p.ScalarBaseMult(s.Bytes()) //nolint:staticcheck // see above
+	x, y = p.ScalarMult(x, y, r.Bytes())  //nolint:staticcheck // see above
+	x, y = p.Add(bx, by, x, y)            //nolint:staticcheck // see above
+	if x.Sign() == 0 && y.Sign() == 0 {
+		return nil, false
+	}
+	return slices.Concat([]byte{4}, x.FillBytes(make([]byte, scalarSize)), y.FillBytes(make([]byte, scalarSize))), true
 }

@@ -2,15 +2,11 @@ package softcard
 
 import (
 	"bytes"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/big"
-	"slices"
-
-	ecc "github.com/decred/dcrd/dcrec/secp256k1/v4"
 
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
@@ -105,40 +101,3 @@ func (m mechanism) verifySchnorr(k publicKey, data, signature []byte) bool {
 
 // inOrder is whether a number is one of 1 to n−1.
 func inOrder(i, n *big.Int) bool { return i.Sign() > 0 && i.Cmp(n) < 0 }
-
-// combine is s·G + r·point, uncompressed; false of the point at infinity.
-func (c curve) combine(s, r *big.Int, point []byte) ([]byte, bool) {
-	if c == p256 {
-		return combineP256(s, r, point)
-	}
-	key, err := ecc.ParsePubKey(point)
-	if err != nil {
-		return nil, false
-	}
-	var a, b ecc.ModNScalar
-	a.SetByteSlice(s.Bytes())
-	b.SetByteSlice(r.Bytes())
-	var base, other, sum ecc.JacobianPoint
-	key.AsJacobian(&other)
-	ecc.ScalarMultNonConst(&b, &other, &other)
-	ecc.ScalarBaseMultNonConst(&a, &base)
-	ecc.AddNonConst(&base, &other, &sum)
-	if sum.Z.IsZero() {
-		return nil, false
-	}
-	sum.ToAffine()
-	return ecc.NewPublicKey(&sum.X, &sum.Y).SerializeUncompressed(), true
-}
-
-// combineP256 uses what crypto/elliptic calls low-level: crypto/ecdh adds no points.
-func combineP256(s, r *big.Int, point []byte) ([]byte, bool) {
-	p := elliptic.P256()
-	x, y := new(big.Int).SetBytes(point[1:1+scalarSize]), new(big.Int).SetBytes(point[1+scalarSize:])
-	bx, by := p.ScalarBaseMult(s.Bytes()) //nolint:staticcheck // see above
-	x, y = p.ScalarMult(x, y, r.Bytes())  //nolint:staticcheck // see above
-	x, y = p.Add(bx, by, x, y)            //nolint:staticcheck // see above
-	if x.Sign() == 0 && y.Sign() == 0 {
-		return nil, false
-	}
-	return slices.Concat([]byte{4}, x.FillBytes(make([]byte, scalarSize)), y.FillBytes(make([]byte, scalarSize))), true
-}
