@@ -133,7 +133,7 @@ func TestTwoDifferentKeysInOneRequest(t *testing.T) {
 	one, two := curve.pair(t, over(c)), curve.pair(t, over(c))
 	_, err := c.SignSingle(t.Context(), &pb.SignSingleRequest{
 		Mech: mech(curve.mech), PrivKeyBytes: one.GetPrivKeyBytes(),
-		PrivKey: &pb.KeyBlob{KeyBlobs: [][]byte{two.GetPrivKeyBytes()}},
+		PrivKey: keyBlob(two.GetPrivKeyBytes()),
 	})
 	wantCode(t, err, grep11.CodeArgumentsBad)
 }

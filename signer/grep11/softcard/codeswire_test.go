@@ -15,7 +15,6 @@ func TestCodesOverTheWire(t *testing.T) {
 	t.Parallel()
 	card := newCard(t, 1)
 	c := client(t, card)
-	blob := func(raw []byte) *pb.KeyBlob { return &pb.KeyBlob{KeyBlobs: [][]byte{raw}} }
 	pair := testCurves[2].pair(t, over(c))
 	foreign := testCurves[2].pair(t, direct(newCard(t, 2)))
 	mute, err := over(c)(pairRequest(t, testCurves[2].public(), template{grep11.AttrDerive: true}))
@@ -62,7 +61,7 @@ func TestCodesOverTheWire(t *testing.T) {
 		when string
 		err  error
 	}{
-		{0x80010004, "a blob is damaged", sign(mech(grep11.MechECDSA), blob(flipped(pair.GetPrivKeyBytes(), 100)))},
+		{0x80010004, "a blob is damaged", sign(mech(grep11.MechECDSA), keyBlob(flipped(pair.GetPrivKeyBytes(), 100)))},
 		{0x80010001, "a blob is another master key's", sign(mech(grep11.MechECDSA), foreign.GetPrivKey())},
 		{0x70, "the card has not the mechanism", sign(mech(0x80010023), pair.GetPrivKey())},
 		{0x71, "an initialisation vector is short", encrypted(zeroIV[:8])},

@@ -143,13 +143,11 @@ func (r *tree) check(path, chain, secret, point string) {
 		r.tb.Errorf("%s: chain code of the public key %s, want %s", path, got, chain)
 	}
 	data := make([]byte, 32)
-	signed, err := r.SignSingle(r.tb.Context(), &pb.SignSingleRequest{Mech: mech(r.curve.mech), PrivKeyBytes: private.GetNewKeyBytes(), Data: data})
+	signature, err := r.sign(mech(r.curve.mech), private.GetNewKeyBytes(), data)
 	if err != nil { // the template asks for no CKA_SIGN, as those of IBM's clients
 		r.tb.Fatalf("%s: %v", path, err)
 	}
-	if _, err := r.VerifySingle(r.tb.Context(), &pb.VerifySingleRequest{
-		Mech: mech(r.curve.mech), PubKeyBytes: public.GetNewKeyBytes(), Data: data, Signature: signed.GetSignature(),
-	}); err != nil {
+	if err := r.verify(mech(r.curve.mech), public.GetNewKeyBytes(), data, signature); err != nil {
 		r.tb.Errorf("%s: the derived public key does not verify: %v", path, err)
 	}
 }
@@ -265,7 +263,7 @@ func TestDerivedHeadersAreAsSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = b.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: mech(grep11.MechECDSA), PrivKeyBytes: made.GetNewKeyBytes(), Data: make([]byte, 32)})
+	_, err = b.sign(mech(grep11.MechECDSA), made.GetNewKeyBytes(), make([]byte, 32))
 	wantCode(t, err, grep11.CodeKeyFunctionNotPermitted)
 }
 
@@ -350,11 +348,7 @@ func TestEachWrongDerivationHasItsCode(t *testing.T) {
 func TestKeyPairsHaveChildren(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	request := pairRequest(t, testCurves[1].public(), private().but(template{grep11.AttrDerive: true, grep11.AttrIBMUseAsData: true}))
-	pair, err := b.GenerateKeyPair(t.Context(), request)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pair := b.ecPair(testCurves[1], private().but(template{grep11.AttrDerive: true, grep11.AttrIBMUseAsData: true}))
 	chain := make([]byte, 32)
 	if _, err := rand.Read(chain); err != nil {
 		t.Fatal(err)
@@ -368,11 +362,11 @@ func TestKeyPairsHaveChildren(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed, err := b.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: mech(grep11.MechECDSA), PrivKeyBytes: private.GetNewKeyBytes(), Data: make([]byte, 32)})
+	signature, err := b.sign(mech(grep11.MechECDSA), private.GetNewKeyBytes(), make([]byte, 32))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !testCurves[1].verifies(t, public.GetNewKeyBytes(), make([]byte, 32), signed.GetSignature()) {
+	if !testCurves[1].verifies(t, public.GetNewKeyBytes(), make([]byte, 32), signature) {
 		t.Error("the derived public key is not that of the derived private key")
 	}
 }

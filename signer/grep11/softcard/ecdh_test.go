@@ -26,10 +26,7 @@ func TestECDH(t *testing.T) {
 	b := newBench(t)
 	wanted := template{grep11.AttrClass: grep11.ClassSecretKey, grep11.AttrKeyType: grep11.KeyTypeGenericSecret, grep11.AttrExtractable: true, grep11.AttrValueLen: 32}
 	for _, curve := range ecdsaCurves {
-		pair, err := b.GenerateKeyPair(t.Context(), pairRequest(t, curve.public(), template{grep11.AttrDerive: true}))
-		if err != nil {
-			t.Fatal(err)
-		}
+		pair := b.ecPair(curve, template{grep11.AttrDerive: true})
 		point, shared := agreeOutside(t, curve, pair.GetPubKeyBytes()[curve.spki-65:curve.spki])
 		h := sha256.New()
 		h.Write(shared)
@@ -92,10 +89,7 @@ func agreeOutside(tb testing.TB, curve testCurve, theirs []byte) (point, shared 
 func (b *bench) wrongAgreements(curve testCurve, key, point []byte, wanted template) {
 	b.tb.Helper()
 	signs := curve.pair(b.tb, direct(b.card))
-	edwards, err := b.GenerateKeyPair(b.tb.Context(), pairRequest(b.tb, testCurves[0].public(), template{grep11.AttrDerive: true}))
-	if err != nil {
-		b.tb.Fatal(err)
-	}
+	edwards := b.ecPair(testCurves[0], template{grep11.AttrDerive: true})
 	for _, test := range []struct {
 		name string
 		m    *pb.Mechanism

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/pb"
 )
 
 // RFC 4231 sections 4.2, 4.3 and 4.7, and RFC 2202 section 3 case 1; the last key is longer than a block.
@@ -94,14 +93,11 @@ func TestHMACWithAESKeysAndUsages(t *testing.T) {
 		t.Fatal(err)
 	}
 	sign := func(key []byte) error {
-		_, err := b.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: mech(grep11.MechSHA256HMAC), PrivKeyBytes: key, Data: []byte("data")})
+		_, err := b.sign(mech(grep11.MechSHA256HMAC), key, []byte("data"))
 		return err
 	}
 	verify := func(key []byte) error {
-		_, err := b.VerifySingle(t.Context(), &pb.VerifySingleRequest{
-			Mech: mech(grep11.MechSHA256HMAC), PubKeyBytes: key, Data: []byte("data"), Signature: make([]byte, 32),
-		})
-		return err
+		return b.verify(mech(grep11.MechSHA256HMAC), key, []byte("data"), make([]byte, 32))
 	}
 	if err := sign(signs); err != nil {
 		t.Error(err)
@@ -114,6 +110,6 @@ func TestHMACWithAESKeysAndUsages(t *testing.T) {
 	pair := testCurves[2].pair(t, direct(b.card))
 	wantCode(t, sign(pair.GetPrivKeyBytes()), grep11.CodeKeyTypeInconsistent)
 	wantCode(t, verify(pair.GetPubKeyBytes()), grep11.CodeKeyTypeInconsistent)
-	_, err = b.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: mech(grep11.MechECDSA), PrivKeyBytes: signs, Data: make([]byte, 32)})
+	_, err = b.sign(mech(grep11.MechECDSA), signs, make([]byte, 32))
 	wantCode(t, err, grep11.CodeKeyTypeInconsistent)
 }

@@ -96,13 +96,11 @@ func TestImportOfECKeys(t *testing.T) {
 				t.Errorf("%s: check sum %x, want the MACed public key and %d", curve.name, sum, bits)
 			}
 			data := make([]byte, 32)
-			signed, err := b.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: mech(curve.mech), PrivKeyBytes: r.GetUnwrappedBytes(), Data: data})
-			if err != nil || !curve.verifies(t, sum[:len(sum)-4], data, signed.GetSignature()) {
+			signature, err := b.sign(mech(curve.mech), r.GetUnwrappedBytes(), data)
+			if err != nil || !curve.verifies(t, sum[:len(sum)-4], data, signature) {
 				t.Errorf("%s: the imported key does not sign for its public key: %v", curve.name, err)
 			}
-			if _, err := b.VerifySingle(t.Context(), &pb.VerifySingleRequest{
-				Mech: mech(curve.mech), PubKeyBytes: sum[:len(sum)-4], Data: data, Signature: signed.GetSignature(),
-			}); err != nil {
+			if err := b.verify(mech(curve.mech), sum[:len(sum)-4], data, signature); err != nil {
 				t.Errorf("%s: the public key of the check sum is no key of the card: %v", curve.name, err)
 			}
 		}
@@ -268,8 +266,9 @@ func TestImportOfRSAKeys(t *testing.T) {
 func TestImportOfPublicKeys(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
+	other := client(t, newCard(t, 9))
 	for _, curve := range testCurves {
-		pair := curve.pair(t, direct(newCard(t, 9))) // a key of another card
+		pair := curve.pair(t, over(other))
 		spki := pair.GetPubKeyBytes()[:curve.spki]
 		request := &pb.UnwrapKeyRequest{
 			Mech: mech(grep11.MechIBMTransportKey), Wrapped: spki, Template: template{grep11.AttrVerify: true}.attributes(t),
@@ -281,13 +280,11 @@ func TestImportOfPublicKeys(t *testing.T) {
 		if len(r.GetUnwrappedBytes()) != curve.spki+128 || !bytes.HasPrefix(r.GetUnwrappedBytes(), spki) {
 			t.Errorf("%s: %x", curve.name, r.GetUnwrappedBytes())
 		}
-		signed, err := softcardSign(t, newCard(t, 9), curve, pair.GetPrivKeyBytes())
+		signature, err := signSingle(t.Context(), other, mech(curve.mech), pair.GetPrivKeyBytes(), [][]byte{make([]byte, 32)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.VerifySingle(t.Context(), &pb.VerifySingleRequest{
-			Mech: mech(curve.mech), PubKeyBytes: r.GetUnwrappedBytes(), Data: make([]byte, 32), Signature: signed,
-		}); err != nil {
+		if err := b.verify(mech(curve.mech), r.GetUnwrappedBytes(), make([]byte, 32), signature); err != nil {
 			t.Errorf("%s: the imported public key does not verify: %v", curve.name, err)
 		}
 		for name, wrong := range map[string][]byte{
@@ -315,10 +312,7 @@ func TestImportOfPublicKeys(t *testing.T) {
 func TestTakenKeysAreParsedByGo(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	pair, err := b.GenerateKeyPair(t.Context(), pairRequest(t, testCurves[2].public(), private().but(template{grep11.AttrExtractable: true})))
-	if err != nil {
-		t.Fatal(err)
-	}
+	pair := b.ecPair(testCurves[2], private().but(template{grep11.AttrExtractable: true}))
 	if _, err := x509.ParsePKCS8PrivateKey(b.take(pair.GetPrivKeyBytes())); err != nil {
 		t.Error(err)
 	}

@@ -187,7 +187,7 @@ func TestOtherCurvesHaveNoChildrenAndNoSchnorr(t *testing.T) {
 		wantCode(t, err, grep11.CodeCurveNotSupported)
 		_, err = b.derive(btc(pb.BTCDeriveParm_CkSLIP0010PUB2PUB, 0, make([]byte, 32)), pair.GetPubKeyBytes(), derivation(curve.params))
 		wantCode(t, err, grep11.CodeCurveNotSupported)
-		_, err = b.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: schnorr(schnorrKinds[0]), PrivKeyBytes: pair.GetPrivKeyBytes(), Data: []byte("data")})
+		_, err = b.sign(schnorr(schnorrKinds[0]), pair.GetPrivKeyBytes(), []byte("data"))
 		wantCode(t, err, grep11.CodeMechanismInvalid)
 	}
 }

@@ -156,18 +156,17 @@ func TestPSSWithoutSaltHasNone(t *testing.T) {
 	pair := b.rsaPair(1024, 65537, nil, nil)
 	none := pss(grep11.MechSHA256RSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 0)
 	sign := func(m *pb.Mechanism) []byte {
-		r, err := b.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: m, PrivKeyBytes: pair.GetPrivKeyBytes(), Data: []byte("data")})
+		signature, err := b.sign(m, pair.GetPrivKeyBytes(), []byte("data"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return r.GetSignature()
+		return signature
 	}
 	if !bytes.Equal(sign(none), sign(none)) {
 		t.Error("two signatures without salt differ")
 	}
 	salted := sign(pss(grep11.MechSHA256RSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 32))
-	_, err := b.VerifySingle(t.Context(), &pb.VerifySingleRequest{Mech: none, PubKeyBytes: pair.GetPubKeyBytes(), Data: []byte("data"), Signature: salted})
-	wantCode(t, err, grep11.CodeSignatureInvalid)
+	wantCode(t, b.verify(none, pair.GetPubKeyBytes(), []byte("data"), salted), grep11.CodeSignatureInvalid)
 	for name, m := range map[string]*pb.Mechanism{
 		"no parameter": mech(grep11.MechSHA256RSAPKCSPSS),
 		"two hashes":   pss(grep11.MechSHA256RSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha1, 0),
@@ -176,7 +175,7 @@ func TestPSSWithoutSaltHasNone(t *testing.T) {
 		"long salt":    pss(grep11.MechSHA256RSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 1<<40),
 		"too long":     pss(grep11.MechSHA256RSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 127),
 	} {
-		_, err := b.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: m, PrivKeyBytes: pair.GetPrivKeyBytes(), Data: []byte("data")})
+		_, err := b.sign(m, pair.GetPrivKeyBytes(), []byte("data"))
 		if got := codeOf(t, err); got != grep11.CodeMechanismParamInvalid {
 			t.Errorf("%s: %v", name, got)
 		}

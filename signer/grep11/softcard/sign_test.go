@@ -18,8 +18,8 @@ import (
 // dialects are the ways in which a request may bear a key.
 var dialects = map[string]func(blob []byte) ([]byte, *pb.KeyBlob){
 	"v1":   func(blob []byte) ([]byte, *pb.KeyBlob) { return blob, nil },
-	"v2":   func(blob []byte) ([]byte, *pb.KeyBlob) { return nil, &pb.KeyBlob{KeyBlobs: [][]byte{blob}} },
-	"both": func(blob []byte) ([]byte, *pb.KeyBlob) { return blob, &pb.KeyBlob{KeyBlobs: [][]byte{blob}} },
+	"v2":   func(blob []byte) ([]byte, *pb.KeyBlob) { return nil, keyBlob(blob) },
+	"both": func(blob []byte) ([]byte, *pb.KeyBlob) { return blob, keyBlob(blob) },
 }
 
 func TestEveryCurveSignsAndVerifiesInEitherDialect(t *testing.T) {
@@ -113,7 +113,7 @@ func signInitOp(ctx context.Context, c pb.CryptoClient, m *pb.Mechanism, key []b
 }
 
 func signParts(ctx context.Context, c pb.CryptoClient, m *pb.Mechanism, key []byte, parts [][]byte) ([]byte, error) {
-	begun, err := c.SignInit(ctx, &pb.SignInitRequest{Mech: m, PrivKey: &pb.KeyBlob{KeyBlobs: [][]byte{key}}})
+	begun, err := c.SignInit(ctx, &pb.SignInitRequest{Mech: m, PrivKey: keyBlob(key)})
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func verifyInitOp(ctx context.Context, c pb.CryptoClient, m *pb.Mechanism, key [
 }
 
 func verifyParts(ctx context.Context, c pb.CryptoClient, m *pb.Mechanism, key []byte, parts [][]byte, signature []byte) error {
-	begun, err := c.VerifyInit(ctx, &pb.VerifyInitRequest{Mech: m, PubKey: &pb.KeyBlob{KeyBlobs: [][]byte{key}}})
+	begun, err := c.VerifyInit(ctx, &pb.VerifyInitRequest{Mech: m, PubKey: keyBlob(key)})
 	if err != nil {
 		return err
 	}

@@ -14,10 +14,7 @@ func TestEachWrongWrappingHasItsCode(t *testing.T) {
 	pad := withIV(grep11.MechAESCBCPad, zeroIV)
 	kept := b.aes(32, all().but(template{grep11.AttrExtractable: nil}))
 	pair := testCurves[2].pair(t, direct(b.card)) // not extractable
-	open, err := b.GenerateKeyPair(t.Context(), pairRequest(t, testCurves[2].public(), private().but(template{grep11.AttrExtractable: true})))
-	if err != nil {
-		t.Fatal(err)
-	}
+	open := b.ecPair(testCurves[2], private().but(template{grep11.AttrExtractable: true}))
 	rsaPair := b.rsaPair(1024, 65537, nil, nil)
 	for _, test := range []struct {
 		name     string

@@ -51,11 +51,8 @@ func TestWrappingInWholeBlocks(t *testing.T) {
 				t.Errorf("0x%x, type 0x%x: %x came back", m.GetMechanism(), test.keyType, got)
 			}
 		}
-		open, err := direct(b.card)(pairRequest(t, testCurves[2].public(), private().but(template{grep11.AttrExtractable: true})))
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = b.WrapKey(t.Context(), &pb.WrapKeyRequest{Mech: m, KeyBytes: open.GetPrivKeyBytes(), KeKBytes: kek})
+		open := b.ecPair(testCurves[2], private().but(template{grep11.AttrExtractable: true}))
+		_, err := b.WrapKey(t.Context(), &pb.WrapKeyRequest{Mech: m, KeyBytes: open.GetPrivKeyBytes(), KeKBytes: kek})
 		wantCode(t, err, grep11.CodeKeyNotWrappable)
 		_, err = b.UnwrapKey(t.Context(), &pb.UnwrapKeyRequest{
 			Mech: m, KeKBytes: kek, Wrapped: make([]byte, block+1), Template: template{grep11.AttrKeyType: grep11.KeyTypeAES}.attributes(t),
