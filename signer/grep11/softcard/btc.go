@@ -43,7 +43,7 @@ func (c *Card) deriveBTC(m mechanism, base []byte, attrs map[uint64]*pb.Attribut
 	if s.public {
 		class = grep11.ClassPublicKey
 	}
-	t, err := readTemplate(attrs, shape{class: class, keyType: grep11.KeyTypeEC, usage: usage, origin: derived})
+	t, err := readTemplate(attrs, shape{class: class, keyType: grep11.KeyTypeEC, origin: derived})
 	if err != nil {
 		return nil, err
 	}

@@ -53,7 +53,7 @@ func TestHMACVectors(t *testing.T) {
 	}
 }
 
-// TestHMACOfEachHash asks crypto/hmac, which the card does not use.
+// TestHMACOfEachHash asks crypto/hmac. The card has an HMAC of its own, which goes on in a State.
 func TestHMACOfEachHash(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

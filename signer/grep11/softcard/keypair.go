@@ -16,7 +16,8 @@ const (
 	maxExponent = 1<<31 - 1 // crypto/rsa takes 31 bits (FIPS 186-5 section A.1.1 would have 256)
 )
 
-// pairShapes are the shapes of the two halves of a key pair.
+// pairShapes are the shapes of the two halves of a key pair. The mechanism that makes EC
+// keys is of no family, since it makes those of two.
 func pairShapes(keys family) (public, private shape) {
 	keyType := map[family]int64{noKeys: grep11.KeyTypeEC, rsaKeys: grep11.KeyTypeRSA, dsaKeys: grep11.KeyTypeDSA, dhKeys: grep11.KeyTypeDH}[keys]
 	public = shape{class: grep11.ClassPublicKey, keyType: keyType, usage: publicUsage}

@@ -53,7 +53,7 @@ func TestEveryCurveSignsAndVerifiesInEitherDialect(t *testing.T) {
 	}
 }
 
-// signingMechanisms are all that can sign, each with what it hashes with.
+// signingMechanisms are those of ECDSA and Ed25519, each with what it hashes with.
 var signingMechanisms = []struct {
 	id      uint64
 	hash    crypto.Hash

@@ -25,7 +25,7 @@ type keyTemplate struct {
 type shape struct {
 	class   int64
 	keyType int64
-	usage   uint64 // what such a key can be for; more is a contradiction
+	usage   uint64 // what a generated key can be for; more is a contradiction
 	origin  origin
 }
 
@@ -63,8 +63,9 @@ var flags = map[uint64]uint64{
 	grep11.AttrIBMUseAsData:    grep11.BlobUseAsData,
 }
 
-// What a key may be asked to be for goes by its class, not by its type (IBM's GREP11
-// reference, supported attributes); what a key cannot do its mechanisms refuse.
+// What a generated key may be asked to be for goes by its class, not by its type (IBM's
+// GREP11 reference, supported attributes). Of an imported or derived one it may be anything:
+// clients ask EC keys to unwrap, too. What a key cannot do its mechanisms refuse.
 const (
 	privateUsage = grep11.BlobSign | grep11.BlobSignRecover | grep11.BlobDecrypt | grep11.BlobUnwrap | grep11.BlobDerive
 	publicUsage  = grep11.BlobVerify | grep11.BlobVerifyRecover | grep11.BlobEncrypt | grep11.BlobWrap | grep11.BlobDerive | grep11.BlobTrusted

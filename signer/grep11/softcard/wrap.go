@@ -70,8 +70,9 @@ func (c *Card) wrap(m mechanism, k key, kek []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer clear(plain)
-	plain = m.fill(plain)
-	wrapped, err := c.cryptWith(m, encrypting, grep11.BlobWrap, kek, plain)
+	filled := m.fill(plain)
+	defer clear(filled)
+	wrapped, err := c.cryptWith(m, encrypting, grep11.BlobWrap, kek, filled)
 	if refusal, ok := errors.AsType[*cardError](err); ok && refusal.code == grep11.CodeDataLenRange {
 		return nil, refuse(grep11.CodeKeySizeRange, "the key is too long for the wrapping key: %s", refusal.detail)
 	}
