@@ -59,6 +59,19 @@ const (
 	MechIBMSHA3T256         uint64 = 0x80010002 // CKM_IBM_SHA3_256
 	MechIBMSHA3T384         uint64 = 0x80010003 // CKM_IBM_SHA3_384
 	MechIBMSHA3T512         uint64 = 0x80010004 // CKM_IBM_SHA3_512
+	MechIBMECDSASHA224      uint64 = 0x80010008 // CKM_IBM_ECDSA_SHA224: CKM_ECDSA_SHA224 before PKCS #11 had it
+	MechIBMECDSASHA256      uint64 = 0x80010009 // CKM_IBM_ECDSA_SHA256
+	MechIBMECDSASHA384      uint64 = 0x8001000a // CKM_IBM_ECDSA_SHA384
+	MechIBMECDSASHA512      uint64 = 0x8001000b // CKM_IBM_ECDSA_SHA512
+	MechIBMSHA512T256       uint64 = 0x80010012 // CKM_IBM_SHA512_256
+	MechIBMSHA512T224       uint64 = 0x80010013 // CKM_IBM_SHA512_224
+	MechIBMSHA512T256HMAC   uint64 = 0x80010014 // CKM_IBM_SHA512_256_HMAC
+	MechIBMSHA512T224HMAC   uint64 = 0x80010015 // CKM_IBM_SHA512_224_HMAC
+	MechIBMSHA3T224HMAC     uint64 = 0x80010025 // CKM_IBM_SHA3_224_HMAC
+	MechIBMSHA3T256HMAC     uint64 = 0x80010026 // CKM_IBM_SHA3_256_HMAC
+	MechIBMSHA3T384HMAC     uint64 = 0x80010027 // CKM_IBM_SHA3_384_HMAC
+	MechIBMSHA3T512HMAC     uint64 = 0x80010028 // CKM_IBM_SHA3_512_HMAC
+	MechIBMECDSAOther       uint64 = 0x80010031 // CKM_IBM_ECDSA_OTHER: Schnorr signatures, by its parameter
 	MechIBMAttrBoundWrap    uint64 = 0x80020004 // CKM_IBM_ATTRIBUTEBOUND_WRAP
 	MechIBMTransportKey     uint64 = 0x80020005 // CKM_IBM_TRANSPORTKEY: makes a card's public key of an SPKI
 	MechIBMBTCDerive        uint64 = 0x80070001 // CKM_IBM_BTC_DERIVE: BIP-32 and SLIP-0010
@@ -113,6 +126,7 @@ const (
 	AttrNeverExtractable uint64 = 0x164      // CKA_NEVER_EXTRACTABLE
 	AttrAlwaysSensitive  uint64 = 0x165      // CKA_ALWAYS_SENSITIVE
 	AttrModifiable       uint64 = 0x170      // CKA_MODIFIABLE
+	AttrCopyable         uint64 = 0x171      // CKA_COPYABLE
 	AttrECParams         uint64 = 0x180      // CKA_EC_PARAMS: the DER object identifier of the curve
 	AttrECPoint          uint64 = 0x181      // CKA_EC_POINT
 	AttrWrapWithTrusted  uint64 = 0x210      // CKA_WRAP_WITH_TRUSTED
@@ -140,6 +154,9 @@ const (
 // Curves as CKA_EC_PARAMS wants them: a DER object identifier, tag and length included.
 const (
 	CurveP256      = "\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07" // 1.2.840.10045.3.1.7, RFC 5480 section 2.1.1.1
+	CurveP224      = "\x06\x05\x2b\x81\x04\x00\x21"             // 1.3.132.0.33, the same
+	CurveP384      = "\x06\x05\x2b\x81\x04\x00\x22"             // 1.3.132.0.34, the same
+	CurveP521      = "\x06\x05\x2b\x81\x04\x00\x23"             // 1.3.132.0.35, the same
 	CurveSecp256k1 = "\x06\x05\x2b\x81\x04\x00\x0a"             // 1.3.132.0.10, SEC 2 section A.2.1
 	CurveEd25519   = "\x06\x03\x2b\x65\x70"                     // 1.3.101.112, RFC 8410 section 3
 )

@@ -106,8 +106,7 @@ func TestSetAttributeValue(t *testing.T) {
 	if err != nil || !bytes.Equal(mute[:88], pair.GetPubKeyBytes()[:88]) {
 		t.Errorf("public key: %v", err)
 	}
-	_, err = b.VerifySingle(t.Context(), &pb.VerifySingleRequest{Mech: mech(grep11.MechECDSA), PubKeyBytes: mute, Data: make([]byte, 32)})
-	wantCode(t, err, grep11.CodeKeyFunctionNotPermitted)
+	wantCode(t, b.verify(mech(grep11.MechECDSA), mute, make([]byte, 32), nil), grep11.CodeKeyFunctionNotPermitted)
 	for name, test := range map[string]struct {
 		object  []byte
 		changes template
@@ -180,6 +179,6 @@ func TestSecondGenerationOfEachCall(t *testing.T) {
 			t.Errorf("%s: %v", call, err)
 		}
 	}
-	_, err = b.EncryptSingle(ctx, &pb.EncryptSingleRequest{Mech: pad, KeyBytes: b.kek, Key: &pb.KeyBlob{KeyBlobs: [][]byte{seed}}})
+	_, err = b.EncryptSingle(ctx, &pb.EncryptSingleRequest{Mech: pad, KeyBytes: b.kek, Key: keyBlob(seed)})
 	wantCode(t, err, grep11.CodeArgumentsBad) // two keys
 }

@@ -129,8 +129,10 @@ func readPlain(plain []byte) (kind, []byte, bool) {
 	if len(plain) == 0 {
 		return 0, nil, false
 	}
-	k, rest, size := kind(plain[0]), plain[1:], secretSize
-	if _, ok := k.curve(); !ok {
+	k, rest, size := kind(plain[0]), plain[1:], 0
+	if on, ok := k.curve(); ok {
+		size = on.size()
+	} else {
 		if len(rest) < 2 {
 			return 0, nil, false
 		}

@@ -1,14 +1,6 @@
 package softcard
 
 import (
-	"crypto/elliptic"
-	"crypto/hmac"
-	"crypto/sha512"
-	"encoding/binary"
-	"math/big"
-
-	ecc "github.com/decred/dcrd/dcrec/secp256k1/v4"
-
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
 )
@@ -29,7 +21,7 @@ type step struct {
 	public bool // gives a public key
 }
 
-// steps are the derivation types. SLIP-0010's from public to public cards do not have.
+// steps are the derivation types.
 var steps = map[pb.BTCDeriveParm_BTCDeriveType]step{
 	pb.BTCDeriveParm_CkBIP0032MASTERK:  {master: true},
 	pb.BTCDeriveParm_CkBIP0032PRV2PRV:  {},
@@ -38,26 +30,7 @@ var steps = map[pb.BTCDeriveParm_BTCDeriveType]step{
 	pb.BTCDeriveParm_CkSLIP0010MASTERK: {slip: true, master: true},
 	pb.BTCDeriveParm_CkSLIP0010PRV2PRV: {slip: true},
 	pb.BTCDeriveParm_CkSLIP0010PRV2PUB: {slip: true, public: true},
-}
-
-// node is an extended key: a secret or a point, and a chain code.
-type node struct {
-	on     curve
-	secret []byte
-	point  []byte
-	chain  []byte
-}
-
-// seedKey is the HMAC key of a master key on the curve (SLIP-0010, master key generation).
-func (c curve) seedKey() string {
-	switch c {
-	case edwards25519:
-		return "ed25519 seed"
-	case p256:
-		return "Nist256p1 seed"
-	case secp256k1:
-	}
-	return "Bitcoin seed" // BIP-32
+	pb.BTCDeriveParm_CkSLIP0010PUB2PUB: {slip: true, from: true, public: true},
 }
 
 // deriveBTC is CKM_IBM_BTC_DERIVE.
@@ -70,7 +43,7 @@ func (c *Card) deriveBTC(m mechanism, base []byte, attrs map[uint64]*pb.Attribut
 	if s.public {
 		class = grep11.ClassPublicKey
 	}
-	t, err := readTemplate(attrs, shape{class: class, keyType: grep11.KeyTypeEC, usage: usage, origin: derived})
+	t, err := readTemplate(attrs, shape{class: class, keyType: grep11.KeyTypeEC, origin: derived})
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +97,7 @@ func (m mechanism) step() (step, error) {
 // CKA_DERIVE and, unless it is public, CKA_IBM_USE_AS_DATA.
 func (c *Card) parent(s step, t keyTemplate, base []byte) (node, error) {
 	if s.from {
-		return c.publicParent(t, base)
+		return c.publicParent(s, t, base)
 	}
 	k, err := c.openKey(base)
 	if err != nil {
@@ -145,7 +118,7 @@ func (c *Card) parent(s step, t keyTemplate, base []byte) (node, error) {
 	return node{on: on, secret: k.secret}, s.checkCurve(t, on)
 }
 
-func (c *Card) publicParent(t keyTemplate, base []byte) (node, error) {
+func (c *Card) publicParent(s step, t keyTemplate, base []byte) (node, error) {
 	k, err := c.openPublic(base)
 	if err != nil {
 		return node{}, err
@@ -157,7 +130,7 @@ func (c *Card) publicParent(t keyTemplate, base []byte) (node, error) {
 	if err := permitted(k.attributes, grep11.BlobDerive); err != nil {
 		return node{}, err
 	}
-	return node{on: on, point: k.point}, step{}.checkCurve(t, on)
+	return node{on: on, point: k.point}, s.checkCurve(t, on)
 }
 
 // seed takes a secret key as the seed of a master key. BIP-32 knows one curve, SLIP-0010
@@ -182,10 +155,14 @@ func seed(s step, t keyTemplate, k key) (node, error) {
 	return node{on: on, secret: k.secret}, s.checkCurve(t, on)
 }
 
-// checkCurve refuses a template of another curve, and BIP-32 on another than secp256k1.
+// checkCurve refuses a template of another curve, BIP-32 on another than secp256k1, and
+// SLIP-0010 on curves of other sizes than 256 bits.
 func (s step) checkCurve(t keyTemplate, on curve) error {
 	if !s.slip && on != secp256k1 {
 		return refuse(grep11.CodeCurveNotSupported, "BIP-32 is of secp256k1 alone")
+	}
+	if on.size() != secretSize {
+		return refuse(grep11.CodeCurveNotSupported, "SLIP-0010 is of curves of 256 bits")
 	}
 	if len(t.params) == 0 {
 		return nil
@@ -211,10 +188,10 @@ func (m mechanism) child(s step, parent node) (node, error) {
 	switch {
 	case s.master:
 		child, ok = parent.master(s.slip)
-	case s.from:
-		child, ok = parent.publicChild(m.btc.GetChainCode(), index)
 	case parent.on == edwards25519 && index < hardened:
 		return node{}, m.bad("Ed25519 has hardened children only: index %d", index)
+	case s.from:
+		child, ok = parent.publicChild(m.btc.GetChainCode(), index, s.slip)
 	default:
 		child, ok = parent.privateChild(m.btc.GetChainCode(), index, s.slip)
 	}
@@ -225,97 +202,4 @@ func (m mechanism) child(s step, parent node) (node, error) {
 		child.point, _ = child.on.publicPoint(child.secret)
 	}
 	return child, nil
-}
-
-func mac512(key []byte, parts ...[]byte) []byte {
-	h := hmac.New(sha512.New, key)
-	for _, part := range parts {
-		h.Write(part)
-	}
-	return h.Sum(nil)
-}
-
-// master is the master key of a seed. SLIP-0010 hashes again until there is one.
-func (n node) master(again bool) (node, bool) {
-	i := mac512([]byte(n.on.seedKey()), n.secret)
-	for {
-		if _, ok := n.on.publicPoint(i[:secretSize]); ok {
-			return node{on: n.on, secret: i[:secretSize], chain: i[secretSize:]}, true
-		}
-		if !again {
-			return node{}, false
-		}
-		i = mac512([]byte(n.on.seedKey()), i)
-	}
-}
-
-// privateChild is CKDpriv of BIP-32 and SLIP-0010.
-func (n node) privateChild(chain []byte, index uint32, again bool) (node, bool) {
-	number := binary.BigEndian.AppendUint32(nil, index)
-	data := append([]byte{0}, n.secret...)
-	if index < hardened {
-		point, ok := n.on.publicPoint(n.secret)
-		if !ok {
-			return node{}, false
-		}
-		data = compressed(point)
-	}
-	i := mac512(chain, data, number)
-	clear(data)
-	for {
-		secret, ok := n.on.add(n.secret, i[:secretSize])
-		if ok {
-			return node{on: n.on, secret: secret, chain: i[secretSize:]}, true
-		}
-		if !again {
-			return node{}, false
-		}
-		i = mac512(chain, []byte{1}, i[secretSize:], number)
-	}
-}
-
-// publicChild is BIP-32's CKDpub, on secp256k1.
-func (n node) publicChild(chain []byte, index uint32) (node, bool) {
-	i := mac512(chain, compressed(n.point), binary.BigEndian.AppendUint32(nil, index))
-	parent, err := ecc.ParsePubKey(n.point)
-	var tweak ecc.ModNScalar
-	if err != nil || tweak.SetByteSlice(i[:secretSize]) {
-		return node{}, false
-	}
-	var a, b, sum ecc.JacobianPoint
-	parent.AsJacobian(&a)
-	ecc.ScalarBaseMultNonConst(&tweak, &b)
-	ecc.AddNonConst(&a, &b, &sum)
-	if sum.Z.IsZero() {
-		return node{}, false
-	}
-	sum.ToAffine()
-	point := ecc.NewPublicKey(&sum.X, &sum.Y).SerializeUncompressed()
-	return node{on: n.on, point: point, chain: i[secretSize:]}, true
-}
-
-// compressed is SEC 1's short form of an uncompressed point.
-func compressed(point []byte) []byte {
-	return append([]byte{2 + point[pointSize-1]&1}, point[1:1+scalarSize]...)
-}
-
-// add is the secret of a child: the sum modulo the group order, of Ed25519 the left half
-// of the hash itself. False is a sum of zero, or a left half not below the order.
-func (c curve) add(parent, left []byte) ([]byte, bool) {
-	if c == edwards25519 {
-		return left, true
-	}
-	order := elliptic.P256().Params().N
-	if c == secp256k1 {
-		order = ecc.Params().N
-	}
-	a, b := new(big.Int).SetBytes(parent), new(big.Int).SetBytes(left)
-	if b.Cmp(order) >= 0 {
-		return nil, false
-	}
-	a.Mod(a.Add(a, b), order)
-	if a.Sign() == 0 {
-		return nil, false
-	}
-	return a.FillBytes(make([]byte, secretSize)), true
 }

@@ -105,7 +105,7 @@ func TestEachWrongKeyHasItsCode(t *testing.T) {
 				{"bit flipped in the salt", flipped(pub, curve.spki+54), curve.mech, grep11.CodeIBMBlobError},
 				{"bit flipped in the attributes", flipped(pub, curve.spki+80), curve.mech, grep11.CodeIBMBlobError},
 				{"bit flipped in the MAC", flipped(pub, -1), curve.mech, grep11.CodeIBMBlobError},
-				{"bare SPKI", pub[:curve.spki], curve.mech, grep11.CodeIBMBlobError},
+				{"bare SPKI, cut", pub[:curve.spki-1], curve.mech, grep11.CodeIBMBlobError},
 				{"byte behind the MAC", append(slices.Clone(pub), 0), curve.mech, grep11.CodeIBMBlobError},
 				{"private blob as public key", priv, curve.mech, grep11.CodeKeyTypeInconsistent},
 				{"missing VERIFY flag", unverifying.GetPubKeyBytes(), curve.mech, grep11.CodeKeyFunctionNotPermitted},
@@ -133,7 +133,7 @@ func TestTwoDifferentKeysInOneRequest(t *testing.T) {
 	one, two := curve.pair(t, over(c)), curve.pair(t, over(c))
 	_, err := c.SignSingle(t.Context(), &pb.SignSingleRequest{
 		Mech: mech(curve.mech), PrivKeyBytes: one.GetPrivKeyBytes(),
-		PrivKey: &pb.KeyBlob{KeyBlobs: [][]byte{two.GetPrivKeyBytes()}},
+		PrivKey: keyBlob(two.GetPrivKeyBytes()),
 	})
 	wantCode(t, err, grep11.CodeArgumentsBad)
 }
@@ -149,7 +149,7 @@ func TestEachWrongSignatureHasItsCode(t *testing.T) {
 			t.Fatal(err)
 		}
 		first := bytes.Clone(good)
-		first[0] = 0xff ^ first[0]>>7 // IBM's example damages byte 0
+		first[0] ^= 0xff // IBM's example damages byte 0
 		for _, test := range []struct {
 			name      string
 			signature []byte
@@ -163,7 +163,7 @@ func TestEachWrongSignatureHasItsCode(t *testing.T) {
 			{"a byte short", good[:63], grep11.CodeSignatureLenRange},
 			{"a byte long", append(bytes.Clone(good), 0), grep11.CodeSignatureLenRange},
 		} {
-			for name, flow := range flows {
+			for name, flow := range wholeFlows {
 				err := flow.verify(t.Context(), c, mech(curve.mech), pair.GetPubKeyBytes(), parts, test.signature)
 				if got := codeOf(t, err); got != test.want {
 					t.Errorf("%s, %s, %s: %v, want %v", curve.name, name, test.name, got, test.want)
@@ -242,16 +242,16 @@ func TestEachWrongTemplateHasItsCode(t *testing.T) {
 		{"no templates", nil, nil, grep11.CodeTemplateIncomplete},
 		{"curve in the private template only", template{}, with(private(), grep11.AttrECParams, curve.params), grep11.CodeTemplateIncomplete},
 		{"empty curve", template{grep11.AttrECParams: ""}, private(), grep11.CodeTemplateIncomplete},
-		{"P-384", template{grep11.AttrECParams: "\x06\x05\x2b\x81\x04\x00\x22"}, private(), grep11.CodeCurveNotSupported},
+		{"P-192", template{grep11.AttrECParams: "\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x01"}, private(), grep11.CodeCurveNotSupported},
 		{"BLS12-381", template{grep11.AttrECParams: "\x06\x0c\x2b\x06\x01\x04\x01\x02\x82\x0b\x87\x67\x03\x02"}, private(), grep11.CodeCurveNotSupported},
-		{"bytes that name no curve", template{grep11.AttrECParams: "P-256"}, private(), grep11.CodeCurveNotSupported},
+		{"a name of no curve", template{grep11.AttrECParams: "P-257"}, private(), grep11.CodeCurveNotSupported},
 		{"two curves", curve.public(), with(private(), grep11.AttrECParams, grep11.CurveSecp256k1), grep11.CodeTemplateInconsistent},
 		{"public class for the private key", curve.public(), with(private(), grep11.AttrClass, grep11.ClassPublicKey), grep11.CodeTemplateInconsistent},
 		{"private class for the public key", with(curve.public(), grep11.AttrClass, grep11.ClassPrivateKey), private(), grep11.CodeTemplateInconsistent},
 		{"RSA key type", with(curve.public(), grep11.AttrKeyType, 0), private(), grep11.CodeTemplateInconsistent},
 		{"public key that signs", with(curve.public(), grep11.AttrSign, true), private(), grep11.CodeTemplateInconsistent},
 		{"private key that verifies", curve.public(), with(private(), grep11.AttrVerify, true), grep11.CodeTemplateInconsistent},
-		{"EC key that decrypts", curve.public(), with(private(), grep11.AttrDecrypt, true), grep11.CodeTemplateInconsistent},
+		{"private key that wraps", curve.public(), with(private(), grep11.AttrWrap, true), grep11.CodeTemplateInconsistent},
 		{"private key not sensitive", curve.public(), with(private(), grep11.AttrSensitive, false), grep11.CodeTemplateInconsistent},
 		{"read-only attribute", curve.public(), with(private(), grep11.AttrLocal, true), grep11.CodeAttributeReadOnly},
 		{"attribute of another kind of key", curve.public(), with(private(), grep11.AttrValueLen, 32), grep11.CodeAttributeTypeInvalid},
@@ -310,6 +310,13 @@ func TestTemplatesAsClientsSendThem(t *testing.T) {
 					grep11.AttrLabel: "baker", grep11.AttrECParams: curve.params, grep11.AttrToken: true,
 				},
 			},
+			"all that keys of the class may be for": {
+				{
+					grep11.AttrECParams: curve.params, grep11.AttrVerify: true, grep11.AttrEncrypt: true, grep11.AttrWrap: true,
+					grep11.AttrDerive: true, grep11.AttrTrusted: true, grep11.AttrCopyable: true,
+				},
+				{grep11.AttrSign: true, grep11.AttrDecrypt: true, grep11.AttrUnwrap: true, grep11.AttrDerive: true, grep11.AttrCopyable: false},
+			},
 			"derivation, booleans as bytes": {
 				{grep11.AttrECParams: curve.params, grep11.AttrVerify: "\x01", grep11.AttrDerive: true, grep11.AttrIBMUseAsData: true},
 				{grep11.AttrSign: "\x01", grep11.AttrExtractable: "\x00", grep11.AttrDerive: true, grep11.AttrIBMUseAsData: true},
@@ -327,64 +334,16 @@ func TestTemplatesAsClientsSendThem(t *testing.T) {
 	}
 }
 
-func TestMechanismList(t *testing.T) {
+func TestACurveByName(t *testing.T) {
 	t.Parallel()
 	c := client(t, newCard(t, 1))
-	list, err := c.GetMechanismList(t.Context(), &pb.GetMechanismListRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []uint64{
-		0x1, 0x9, 0x0, 0x6, 0x46, 0x40, 0x41, 0x42, 0xd, 0xe, 0x47, 0x43, 0x44, 0x45, // RSA
-		0x2000, 0x10, 0x11, 0x12, 0x2001, 0x20, 0x21, // DSA and Diffie-Hellman
-		0x1080, 0x1081, 0x1082, 0x1085, 0x131, 0x132, 0x133, 0x136, 0x350, // AES, triple DES, generic secrets
-		0x220, 0x255, 0x250, 0x260, 0x270, 0x48, 0x4c, 0x80010001, 0x80010002, 0x80010003, 0x80010004, // digests
-		0x221, 0x256, 0x251, 0x261, 0x271, 0x49, 0x4d, // HMAC
-		0x1040, 0x1041, 0x1042, 0x1043, 0x1044, 0x1045, 0x1046, 0x1050, 0x8001001c, // EC
-		0x80020004, 0x80020005, 0x80070001,
-	}
-	if !slices.Equal(list.GetMechs(), want) {
-		t.Errorf("mechanisms %x, want %x", list.GetMechs(), want)
-	}
-	for _, test := range []struct{ mech, low, high, flags uint64 }{
-		{grep11.MechRSAPKCS, 512, 4096, 0x62b00},
-		{grep11.MechAESCBCPad, 16, 32, 0x60300},
-		{grep11.MechAESKeyGen, 16, 32, 0x8000},
-		{grep11.MechDES3CBC, 24, 24, 0x300},
-		{grep11.MechSHA256, 0, 0, 0x400},
-		{grep11.MechSHA512HMAC, 8, 2048, 0x2800},
-		{grep11.MechECKeyPairGen, 256, 256, 0x1910000},
-		{grep11.MechECDSA, 256, 256, 0x1902800},
-		{grep11.MechIBMEd25519SHA512, 256, 256, 0x1902800},
-		{grep11.MechIBMBTCDerive, 256, 256, 0x1980000},
-		{grep11.MechIBMAttrBoundWrap, 0, 0, 0x60000},
-	} {
-		r, err := c.GetMechanismInfo(t.Context(), &pb.GetMechanismInfoRequest{Mech: test.mech})
-		info := r.GetMechInfo()
-		if err != nil || info.GetMinKeySize() != test.low || info.GetMaxKeySize() != test.high || info.GetFlags() != test.flags {
-			t.Errorf("mechanism 0x%x: %v, %v", test.mech, info, err)
+	for name, params := range map[string]string{"P-224": grep11.CurveP224, "P-256": grep11.CurveP256, "P-384": grep11.CurveP384, "P-521": grep11.CurveP521} {
+		pair, err := over(c)(pairRequest(t, template{grep11.AttrECParams: name, grep11.AttrVerify: true}, private()))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	_, err = c.GetMechanismInfo(t.Context(), &pb.GetMechanismInfoRequest{Mech: 0x80010023}) // CKM_IBM_DILITHIUM
-	wantCode(t, err, grep11.CodeMechanismInvalid)
-}
-
-func TestGenerateRandom(t *testing.T) {
-	t.Parallel()
-	c := client(t, newCard(t, 1))
-	for _, n := range []uint64{1, 32, 1 << 20} {
-		r, err := c.GenerateRandom(t.Context(), &pb.GenerateRandomRequest{Len: n})
-		if err != nil || uint64(len(r.GetRnd())) != n {
-			t.Errorf("%d bytes: got %d, %v", n, len(r.GetRnd()), err)
+		if got := pair.GetPubKey().GetAttributes()[grep11.AttrECParams].GetAttributeB(); string(got) != params {
+			t.Errorf("%s: CKA_EC_PARAMS %x, want the object identifier", name, got)
 		}
-	}
-	one, err := c.GenerateRandom(t.Context(), &pb.GenerateRandomRequest{Len: 32})
-	two, err2 := c.GenerateRandom(t.Context(), &pb.GenerateRandomRequest{Len: 32})
-	if err != nil || err2 != nil || bytes.Equal(one.GetRnd(), two.GetRnd()) {
-		t.Errorf("twice the same: %x", one.GetRnd())
-	}
-	for _, n := range []uint64{0, 1<<20 + 1, 1 << 63} {
-		_, err := c.GenerateRandom(t.Context(), &pb.GenerateRandomRequest{Len: n})
-		wantCode(t, err, grep11.CodeArgumentsBad)
 	}
 }

@@ -281,7 +281,7 @@ func TestReencryptSingle(t *testing.T) {
 	plain := []byte("Hello, this is a very long and creative message")
 	request := &pb.ReencryptSingleRequest{
 		DecMech: withIV(grep11.MechAESCBCPad, zeroIV), EncMech: withIV(grep11.MechAESCBCPad, iv),
-		DecKey: &pb.KeyBlob{KeyBlobs: [][]byte{b.kek}}, EncKey: &pb.KeyBlob{KeyBlobs: [][]byte{other}},
+		DecKey: keyBlob(b.kek), EncKey: keyBlob(other),
 		Ciphered: b.encrypt(withIV(grep11.MechAESCBCPad, zeroIV), b.kek, plain),
 	}
 	r, err := b.ReencryptSingle(t.Context(), request)
@@ -291,7 +291,7 @@ func TestReencryptSingle(t *testing.T) {
 	if got := b.decrypt(withIV(grep11.MechAESCBCPad, iv), other, r.GetReciphered()); !bytes.Equal(got, plain) {
 		t.Errorf("%q", got)
 	}
-	request.EncKey = &pb.KeyBlob{KeyBlobs: [][]byte{mute}}
+	request.EncKey = keyBlob(mute)
 	_, err = b.ReencryptSingle(t.Context(), request)
 	wantCode(t, err, grep11.CodeKeyFunctionNotPermitted)
 	request.EncKey = nil

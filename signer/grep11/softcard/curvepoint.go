@@ -5,14 +5,16 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"fmt"
+	"math/big"
+	"slices"
 
 	ecc "github.com/decred/dcrd/dcrec/secp256k1/v4"
 )
 
 // publicPoint gives the public key of a secret; false when the secret is none of the
-// curve: not of secretSize bytes, zero, or not below the group order.
+// curve: not of its size, zero, or not below the group order.
 func (c curve) publicPoint(secret []byte) (point []byte, ok bool) {
-	if len(secret) != secretSize {
+	if len(secret) != c.size() {
 		return nil, false
 	}
 	switch c {
@@ -25,8 +27,8 @@ func (c curve) publicPoint(secret []byte) (point []byte, ok bool) {
 			return nil, false
 		}
 		return ecc.NewPrivateKey(&d).PubKey().SerializeUncompressed(), true
-	case p256:
-		key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), secret)
+	case p224, p256, p384, p521:
+		key, err := ecdsa.ParseRawPrivateKey(c.nist(), secret)
 		if err != nil {
 			return nil, false
 		}
@@ -44,8 +46,8 @@ func (c curve) valid(point []byte) bool {
 	case secp256k1:
 		key, err := ecc.ParsePubKey(point)
 		return err == nil && len(point) == pointSize && key.IsOnCurve()
-	case p256:
-		_, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	case p224, p256, p384, p521:
+		_, err := ecdsa.ParseUncompressedPublicKey(c.nist(), point)
 		return err == nil
 	}
 	return false
@@ -60,33 +62,87 @@ func (c curve) agree(secret, point []byte) ([]byte, error) {
 			return nil, fmt.Errorf("secp256k1 point: %v", err)
 		}
 		return ecc.GenerateSharedSecret(ecc.PrivKeyFromBytes(secret), key), nil
-	case p256:
-		private, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), secret)
+	case p224, p256, p384, p521:
+		private, err := ecdsa.ParseRawPrivateKey(c.nist(), secret)
 		if err != nil {
-			return nil, fmt.Errorf("P-256 key: %v", err)
+			return nil, fmt.Errorf("EC key: %v", err)
 		}
-		public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+		public, err := ecdsa.ParseUncompressedPublicKey(c.nist(), point)
 		if err != nil {
-			return nil, fmt.Errorf("P-256 point: %v", err)
+			return nil, fmt.Errorf("EC point: %v", err)
 		}
-		return agreeP256(private, public)
+		if c == p224 {
+			return agreeP224(secret, point), nil
+		}
+		return agreeNIST(private, public)
 	case edwards25519:
 	}
 	return nil, fmt.Errorf("no key agreement on curve %d", c)
 }
 
-func agreeP256(private *ecdsa.PrivateKey, public *ecdsa.PublicKey) ([]byte, error) {
+func agreeNIST(private *ecdsa.PrivateKey, public *ecdsa.PublicKey) ([]byte, error) {
 	mine, err := private.ECDH()
 	if err != nil {
-		return nil, fmt.Errorf("P-256 key: %v", err)
+		return nil, fmt.Errorf("EC key: %v", err)
 	}
 	theirs, err := public.ECDH()
 	if err != nil {
-		return nil, fmt.Errorf("P-256 point: %v", err)
+		return nil, fmt.Errorf("EC point: %v", err)
 	}
 	shared, err := mine.ECDH(theirs)
 	if err != nil {
-		return nil, fmt.Errorf("P-256 agreement: %v", err)
+		return nil, fmt.Errorf("EC agreement: %v", err)
 	}
 	return shared, nil
+}
+
+// agreeP224 uses what crypto/elliptic calls low-level: crypto/ecdh has no P-224. It panics
+// with a point off the curve, which agree has refused.
+func agreeP224(secret, point []byte) []byte {
+	size := p224.size()
+	x, y := new(big.Int).SetBytes(point[1:1+size]), new(big.Int).SetBytes(point[1+size:])
+	x, _ = elliptic.P224().ScalarMult(x, y, secret) //nolint:staticcheck // see above
+	return x.FillBytes(make([]byte, size))
+}
+
+// compressed is SEC 1's short form of an uncompressed point.
+func compressed(point []byte) []byte {
+	return append([]byte{2 + point[pointSize-1]&1}, point[1:1+scalarSize]...)
+}
+
+// combine is s·G + r·point on secp256k1 or P-256, uncompressed; false of the point at infinity.
+func (c curve) combine(s, r *big.Int, point []byte) ([]byte, bool) {
+	if c == p256 {
+		return combineP256(s, r, point)
+	}
+	key, err := ecc.ParsePubKey(point)
+	if err != nil {
+		return nil, false
+	}
+	var a, b ecc.ModNScalar
+	a.SetByteSlice(s.Bytes())
+	b.SetByteSlice(r.Bytes())
+	var base, other, sum ecc.JacobianPoint
+	key.AsJacobian(&other)
+	ecc.ScalarMultNonConst(&b, &other, &other)
+	ecc.ScalarBaseMultNonConst(&a, &base)
+	ecc.AddNonConst(&base, &other, &sum)
+	if sum.Z.IsZero() {
+		return nil, false
+	}
+	sum.ToAffine()
+	return ecc.NewPublicKey(&sum.X, &sum.Y).SerializeUncompressed(), true
+}
+
+// combineP256 uses what crypto/elliptic calls low-level: crypto/ecdh adds no points.
+func combineP256(s, r *big.Int, point []byte) ([]byte, bool) {
+	p := elliptic.P256()
+	x, y := new(big.Int).SetBytes(point[1:1+scalarSize]), new(big.Int).SetBytes(point[1+scalarSize:])
+	bx, by := p.ScalarBaseMult(s.Bytes()) //nolint:staticcheck // see above
+	x, y = p.ScalarMult(x, y, r.Bytes())  //nolint:staticcheck // see above
+	x, y = p.Add(bx, by, x, y)            //nolint:staticcheck // see above
+	if x.Sign() == 0 && y.Sign() == 0 {
+		return nil, false
+	}
+	return slices.Concat([]byte{4}, x.FillBytes(make([]byte, scalarSize)), y.FillBytes(make([]byte, scalarSize))), true
 }

@@ -87,7 +87,7 @@ func readSecretTemplate(attrs map[uint64]*pb.AttributeValue) (keyTemplate, kind,
 	if !ok {
 		return keyTemplate{}, 0, refuse(grep11.CodeTemplateInconsistent, "a key agreement does not give a key of type 0x%x", keyType)
 	}
-	t, err := readTemplate(attrs, shape{class: grep11.ClassSecretKey, keyType: keyType, usage: secretUsage, origin: derived})
+	t, err := readTemplate(attrs, shape{class: grep11.ClassSecretKey, keyType: keyType, origin: derived})
 	return t, of, err
 }
 

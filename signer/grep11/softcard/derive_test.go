@@ -2,10 +2,8 @@ package softcard_test
 
 import (
 	"bytes"
-	"crypto/ecdh"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/binary"
 	"encoding/hex"
 	"math/big"
@@ -13,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/decred/dcrd/dcrec/secp256k1/v4"
 
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
@@ -147,13 +143,11 @@ func (r *tree) check(path, chain, secret, point string) {
 		r.tb.Errorf("%s: chain code of the public key %s, want %s", path, got, chain)
 	}
 	data := make([]byte, 32)
-	signed, err := r.SignSingle(r.tb.Context(), &pb.SignSingleRequest{Mech: mech(r.curve.mech), PrivKeyBytes: private.GetNewKeyBytes(), Data: data})
+	signature, err := r.sign(mech(r.curve.mech), private.GetNewKeyBytes(), data)
 	if err != nil { // the template asks for no CKA_SIGN, as those of IBM's clients
 		r.tb.Fatalf("%s: %v", path, err)
 	}
-	if _, err := r.VerifySingle(r.tb.Context(), &pb.VerifySingleRequest{
-		Mech: mech(r.curve.mech), PubKeyBytes: public.GetNewKeyBytes(), Data: data, Signature: signed.GetSignature(),
-	}); err != nil {
+	if err := r.verify(mech(r.curve.mech), public.GetNewKeyBytes(), data, signature); err != nil {
 		r.tb.Errorf("%s: the derived public key does not verify: %v", path, err)
 	}
 }
@@ -163,7 +157,7 @@ func TestSLIP10Vectors(t *testing.T) {
 	b := newBench(t)
 	byName := map[string]testCurve{"ed25519": testCurves[0], "secp256k1": testCurves[1], "nist256p1": testCurves[2]}
 	var r *tree
-	chains := 0
+	chains, fromPublic := 0, 0
 	for _, line := range vectorLines(t, "slip-0010.txt") {
 		if curve, ok := byName[line[0]]; ok {
 			r = &tree{
@@ -175,9 +169,12 @@ func TestSLIP10Vectors(t *testing.T) {
 		}
 		r.check(line[0], line[1], line[2], line[3])
 		chains++
+		if r.checkFromPublic(pb.BTCDeriveParm_CkSLIP0010PUB2PUB, line[0], line[1], line[3]) {
+			fromPublic++
+		}
 	}
-	if chains != 40 {
-		t.Errorf("%d chains, the document has 40", chains)
+	if chains != 40 || fromPublic != 11 {
+		t.Errorf("%d chains, %d of them from public to public; the document has 40 and 11", chains, fromPublic)
 	}
 }
 
@@ -217,7 +214,7 @@ func TestBIP32Vectors(t *testing.T) {
 		_, secret := extended(t, line[2])
 		r.check(line[0], chain, secret[2:], point)
 		chains++
-		if r.checkFromPublic(line[0], chain, point) {
+		if r.checkFromPublic(pb.BTCDeriveParm_CkBIP0032PUB2PUB, line[0], chain, point) {
 			fromPublic++
 		}
 	}
@@ -228,7 +225,7 @@ func TestBIP32Vectors(t *testing.T) {
 
 // checkFromPublic derives the public key from the parent's public key, when the step is
 // not hardened and the parent is not the master.
-func (r *tree) checkFromPublic(path, chain, point string) bool {
+func (r *tree) checkFromPublic(kind pb.BTCDeriveParm_BTCDeriveType, path, chain, point string) bool {
 	r.tb.Helper()
 	if path == "m" || index(r.tb, path) >= hardened {
 		return false
@@ -238,7 +235,7 @@ func (r *tree) checkFromPublic(path, chain, point string) bool {
 		return false
 	}
 	_, public := r.at(parent)
-	child, err := r.derive(btc(pb.BTCDeriveParm_CkBIP0032PUB2PUB, index(r.tb, path), public.GetCheckSum()), public.GetNewKeyBytes(), derivation(r.params))
+	child, err := r.derive(btc(kind, index(r.tb, path), public.GetCheckSum()), public.GetNewKeyBytes(), derivation(r.params))
 	if err != nil {
 		r.tb.Fatalf("%s from public to public: %v", path, err)
 	}
@@ -266,7 +263,7 @@ func TestDerivedHeadersAreAsSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = b.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: mech(grep11.MechECDSA), PrivKeyBytes: made.GetNewKeyBytes(), Data: make([]byte, 32)})
+	_, err = b.sign(mech(grep11.MechECDSA), made.GetNewKeyBytes(), make([]byte, 32))
 	wantCode(t, err, grep11.CodeKeyFunctionNotPermitted)
 }
 
@@ -279,6 +276,7 @@ func TestEachWrongDerivationHasItsCode(t *testing.T) {
 		master, private, public = pb.BTCDeriveParm_CkSLIP0010MASTERK, pb.BTCDeriveParm_CkSLIP0010PRV2PRV, pb.BTCDeriveParm_CkSLIP0010PRV2PUB
 		bipMaster, bipPrivate   = pb.BTCDeriveParm_CkBIP0032MASTERK, pb.BTCDeriveParm_CkBIP0032PRV2PRV
 		bipFromPublic           = pb.BTCDeriveParm_CkBIP0032PUB2PUB
+		slipFromPublic          = pb.BTCDeriveParm_CkSLIP0010PUB2PUB
 	)
 	made := map[string][]byte{}
 	publics := map[string][]byte{}
@@ -308,7 +306,9 @@ func TestEachWrongDerivationHasItsCode(t *testing.T) {
 		{"version 2", version2, seed, derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
 		{"type 0", btc(0, 0, nil), seed, derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
 		{"type 9", btc(9, 0, nil), seed, derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
-		{"SLIP-0010 from public to public", btc(pb.BTCDeriveParm_CkSLIP0010PUB2PUB, 0, chain), publics[grep11.CurveP256], derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
+		{"Ed25519 from public to public", btc(slipFromPublic, 0, chain), publics[grep11.CurveEd25519], derivation(grep11.CurveEd25519), grep11.CodeMechanismParamInvalid},
+		{"SLIP-0010, hardened from a public key", btc(slipFromPublic, hardened, chain), publics[grep11.CurveP256], derivation(""), grep11.CodeMechanismParamInvalid},
+		{"SLIP-0010 from public to public on another curve", btc(slipFromPublic, 0, chain), publics[grep11.CurveP256], derivation(grep11.CurveSecp256k1), grep11.CodeTemplateInconsistent},
 		{"index over 32 bits", btc(private, 1<<32, chain), made[grep11.CurveP256], derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
 		{"no chain code", btc(private, 0, nil), made[grep11.CurveP256], derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
 		{"short chain code", btc(private, 0, chain[1:]), made[grep11.CurveP256], derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
@@ -316,7 +316,7 @@ func TestEachWrongDerivationHasItsCode(t *testing.T) {
 		{"Ed25519, public, not hardened", btc(public, 0, chain), made[grep11.CurveEd25519], derivation(grep11.CurveEd25519), grep11.CodeMechanismParamInvalid},
 		{"hardened from a public key", btc(bipFromPublic, hardened, chain), publics[grep11.CurveSecp256k1], derivation(""), grep11.CodeMechanismParamInvalid},
 		{"SLIP-0010 master without curve", btc(master, 0, nil), seed, derivation(""), grep11.CodeTemplateIncomplete},
-		{"SLIP-0010 master on P-384", btc(master, 0, nil), seed, derivation("\x06\x05\x2b\x81\x04\x00\x22"), grep11.CodeCurveNotSupported},
+		{"SLIP-0010 master on P-384", btc(master, 0, nil), seed, derivation(grep11.CurveP384), grep11.CodeCurveNotSupported},
 		{"BIP-32 master on P-256", btc(bipMaster, 0, nil), seed, derivation(grep11.CurveP256), grep11.CodeCurveNotSupported},
 		{"BIP-32 child on P-256", btc(bipPrivate, 0, chain), made[grep11.CurveP256], derivation(""), grep11.CodeCurveNotSupported},
 		{"BIP-32 from public to public on P-256", btc(bipFromPublic, 0, chain), publics[grep11.CurveP256], derivation(""), grep11.CodeCurveNotSupported},
@@ -348,11 +348,7 @@ func TestEachWrongDerivationHasItsCode(t *testing.T) {
 func TestKeyPairsHaveChildren(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	request := pairRequest(t, testCurves[1].public(), private().but(template{grep11.AttrDerive: true, grep11.AttrIBMUseAsData: true}))
-	pair, err := b.GenerateKeyPair(t.Context(), request)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pair := b.ecPair(testCurves[1], private().but(template{grep11.AttrDerive: true, grep11.AttrIBMUseAsData: true}))
 	chain := make([]byte, 32)
 	if _, err := rand.Read(chain); err != nil {
 		t.Fatal(err)
@@ -366,134 +362,11 @@ func TestKeyPairsHaveChildren(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed, err := b.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: mech(grep11.MechECDSA), PrivKeyBytes: private.GetNewKeyBytes(), Data: make([]byte, 32)})
+	signature, err := b.sign(mech(grep11.MechECDSA), private.GetNewKeyBytes(), make([]byte, 32))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !testCurves[1].verifies(t, public.GetNewKeyBytes(), make([]byte, 32), signed.GetSignature()) {
+	if !testCurves[1].verifies(t, public.GetNewKeyBytes(), make([]byte, 32), signature) {
 		t.Error("the derived public key is not that of the derived private key")
-	}
-}
-
-func agreement(kdf pb.ECDH1DeriveParm_KeyDerivationFunction, shared string, point []byte) *pb.Mechanism {
-	return &pb.Mechanism{Mechanism: grep11.MechECDH1Derive, Parameter: &pb.Mechanism_ECDH1DeriveParameter{
-		ECDH1DeriveParameter: &pb.ECDH1DeriveParm{Kdf: kdf, SharedData: []byte(shared), PublicData: point},
-	}}
-}
-
-// TestECDH agrees with a key that the card does not have.
-func TestECDH(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	wanted := template{grep11.AttrClass: grep11.ClassSecretKey, grep11.AttrKeyType: grep11.KeyTypeGenericSecret, grep11.AttrExtractable: true, grep11.AttrValueLen: 32}
-	for _, curve := range ecdsaCurves {
-		pair, err := b.GenerateKeyPair(t.Context(), pairRequest(t, curve.public(), template{grep11.AttrDerive: true}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		point, shared := agreeOutside(t, curve, pair.GetPubKeyBytes()[curve.spki-65:curve.spki])
-		h := sha256.New()
-		h.Write(shared)
-		h.Write([]byte("\x00\x00\x00\x01info"))
-		for _, test := range []struct {
-			name string
-			m    *pb.Mechanism
-			t    template
-			want []byte
-		}{
-			{"a bare point", withIV(grep11.MechECDH1Derive, point), wanted, shared},
-			{"no function", agreement(pb.ECDH1DeriveParm_CkdNull, "", point), wanted, shared},
-			{"hybrid", agreement(pb.ECDH1DeriveParm_CkdIbmHybridNull, "", point), wanted, shared},
-			{"AES-128", withIV(grep11.MechECDH1Derive, point), wanted.but(template{grep11.AttrKeyType: grep11.KeyTypeAES, grep11.AttrValueLen: 16}), shared[16:]},
-			{"SHA-256", agreement(pb.ECDH1DeriveParm_CkdSha256Kdf, "info", point), wanted, h.Sum(nil)},
-		} {
-			made, err := b.derive(test.m, pair.GetPrivKeyBytes(), test.t)
-			if err != nil {
-				t.Errorf("%s, %s: %v", curve.name, test.name, err)
-				continue
-			}
-			if got := b.take(made.GetNewKeyBytes()); !bytes.Equal(got, test.want) {
-				t.Errorf("%s, %s: %x, want %x", curve.name, test.name, got, test.want)
-			}
-			if bits := binary.BigEndian.Uint32(made.GetCheckSum()[3:]); int(bits) != 8*len(test.want) {
-				t.Errorf("%s, %s: check sum %x", curve.name, test.name, made.GetCheckSum())
-			}
-		}
-		b.wrongAgreements(curve, pair.GetPrivKeyBytes(), point, wanted)
-	}
-}
-
-func agreeOutside(tb testing.TB, curve testCurve, theirs []byte) (point, shared []byte) {
-	tb.Helper()
-	if curve.params == grep11.CurveSecp256k1 {
-		mine, err := secp256k1.GeneratePrivateKey()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		public, err := secp256k1.ParsePubKey(theirs)
-		if err != nil {
-			tb.Fatal(err)
-		}
-		return mine.PubKey().SerializeUncompressed(), secp256k1.GenerateSharedSecret(mine, public)
-	}
-	mine, err := ecdh.P256().GenerateKey(rand.Reader)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	public, err := ecdh.P256().NewPublicKey(theirs)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	if shared, err = mine.ECDH(public); err != nil {
-		tb.Fatal(err)
-	}
-	return mine.PublicKey().Bytes(), shared
-}
-
-func (b *bench) wrongAgreements(curve testCurve, key, point []byte, wanted template) {
-	b.tb.Helper()
-	signs := curve.pair(b.tb, direct(b.card))
-	edwards, err := b.GenerateKeyPair(b.tb.Context(), pairRequest(b.tb, testCurves[0].public(), template{grep11.AttrDerive: true}))
-	if err != nil {
-		b.tb.Fatal(err)
-	}
-	for _, test := range []struct {
-		name string
-		m    *pb.Mechanism
-		key  []byte
-		t    template
-		want grep11.Code
-	}{
-		{"no point", mech(grep11.MechECDH1Derive), key, wanted, grep11.CodeMechanismParamInvalid},
-		{"a point off the curve", withIV(grep11.MechECDH1Derive, flipped(point, 64)), key, wanted, grep11.CodeMechanismParamInvalid},
-		{"a short point", withIV(grep11.MechECDH1Derive, point[:33]), key, wanted, grep11.CodeMechanismParamInvalid},
-		{"no such function", agreement(3, "", point), key, wanted, grep11.CodeMechanismParamInvalid},
-		{"shared data without function", agreement(pb.ECDH1DeriveParm_CkdNull, "info", point), key, wanted, grep11.CodeMechanismParamInvalid},
-		{"no key type", withIV(grep11.MechECDH1Derive, point), key, wanted.but(template{grep11.AttrKeyType: nil}), grep11.CodeTemplateIncomplete},
-		{"no length", withIV(grep11.MechECDH1Derive, point), key, wanted.but(template{grep11.AttrValueLen: nil}), grep11.CodeTemplateIncomplete},
-		{"an EC key", withIV(grep11.MechECDH1Derive, point), key, wanted.but(template{grep11.AttrKeyType: grep11.KeyTypeEC}), grep11.CodeTemplateInconsistent},
-		{"more than there is", withIV(grep11.MechECDH1Derive, point), key, wanted.but(template{grep11.AttrValueLen: 33}), grep11.CodeTemplateInconsistent},
-		{"AES of 20 bytes", withIV(grep11.MechECDH1Derive, point), key, wanted.but(template{grep11.AttrKeyType: grep11.KeyTypeAES, grep11.AttrValueLen: 20}), grep11.CodeKeySizeRange},
-		{"a key that is to sign", withIV(grep11.MechECDH1Derive, point), signs.GetPrivKeyBytes(), wanted, grep11.CodeKeyFunctionNotPermitted},
-		{"Ed25519", withIV(grep11.MechECDH1Derive, point), edwards.GetPrivKeyBytes(), wanted, grep11.CodeMechanismInvalid},
-		{"a secret key", withIV(grep11.MechECDH1Derive, point), b.kek, wanted, grep11.CodeKeyTypeInconsistent},
-	} {
-		_, err := b.derive(test.m, test.key, test.t)
-		if got := codeOf(b.tb, err); got != test.want {
-			b.tb.Errorf("%s, %s: %v, want %v (%v)", curve.name, test.name, got, test.want, err)
-		}
-	}
-}
-
-// TestTakenKeysAreParsedByGo: Go's own parser knows one of the curves.
-func TestTakenKeysAreParsedByGo(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	pair, err := b.GenerateKeyPair(t.Context(), pairRequest(t, testCurves[2].public(), private().but(template{grep11.AttrExtractable: true})))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := x509.ParsePKCS8PrivateKey(b.take(pair.GetPrivKeyBytes())); err != nil {
-		t.Error(err)
 	}
 }

@@ -13,6 +13,9 @@ func (s *service) DigestSingle(_ context.Context, request *pb.DigestSingleReques
 	if err != nil {
 		return nil, err
 	}
+	if len(request.GetData()) == 0 {
+		return nil, errNoData
+	}
 	digest, err := m.message(request.GetData())
 	if err != nil {
 		return nil, err
@@ -36,8 +39,15 @@ func (s *service) DigestInit(_ context.Context, request *pb.DigestInitRequest) (
 	return &pb.DigestInitResponse{State: state}, nil
 }
 
+// errNoData is of a digest: a card takes no empty data for one (IBM's GREP11 reference,
+// Digest and DigestUpdate).
+var errNoData = refuse(grep11.CodeArgumentsBad, "no data")
+
 // DigestUpdate takes more data in.
 func (s *service) DigestUpdate(_ context.Context, request *pb.DigestUpdateRequest) (*pb.DigestUpdateResponse, error) {
+	if len(request.GetData()) == 0 {
+		return nil, errNoData
+	}
 	state, err := s.card.update(request.GetState(), request.GetData(), digesting)
 	if err != nil {
 		return nil, err
@@ -81,6 +91,9 @@ func (s *service) DigestFinal(_ context.Context, request *pb.DigestFinalRequest)
 
 // Digest gives the hash in the one call after DigestInit.
 func (s *service) Digest(_ context.Context, request *pb.DigestRequest) (*pb.DigestResponse, error) {
+	if len(request.GetData()) == 0 {
+		return nil, errNoData
+	}
 	_, _, digest, err := s.card.finish(request.GetState(), request.GetData(), digesting)
 	if err != nil {
 		return nil, err

@@ -9,17 +9,18 @@
 // (EP11) Library structure".
 //
 // It is no HSM. Whoever reads its master.key reads every key it ever made, the
-// curve arithmetic of secp256k1 is not constant in time, and the process holds
-// private keys in clear memory while it signs.
+// curve arithmetic of secp256k1 and that of Schnorr signatures are not constant in time,
+// and the process holds private keys in clear memory while it signs.
 //
 // Tests can have it fail: see Fault. Nothing else sets a fault.
 //
 // It makes, imports, exports and derives keys, signs, verifies, encrypts, hashes, gives
 // attributes and random bytes: every call of the service but Login and Logout, which are
-// answered CKR_FUNCTION_NOT_SUPPORTED. Keys are of Ed25519, secp256k1, P-256, RSA, DSA,
-// Diffie-Hellman, AES and triple DES, or generic secrets; GetMechanismList is the list of
-// what it can do with them. BLS, post-quantum keys and other curves it does not have. Of
-// what is no public format, the wrapping of attribute-bound keys, it has one of its own.
+// answered CKR_FUNCTION_NOT_SUPPORTED. Keys are of Ed25519, secp256k1, P-224, P-256,
+// P-384, P-521, RSA, DSA, Diffie-Hellman, AES and triple DES, or generic secrets;
+// GetMechanismList is the list of what it can do with them. BLS, post-quantum keys and other
+// curves it does not have. Of what is no public format, the wrapping of attribute-bound keys,
+// it has one of its own.
 //
 // Its master key can be changed as a card's is, in two registers: see Dir.LoadNext.
 //

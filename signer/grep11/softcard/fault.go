@@ -3,13 +3,11 @@ package softcard
 import (
 	"bytes"
 	"context"
-	"crypto/elliptic"
 	"math/big"
 	"slices"
 	"sync/atomic"
 	"time"
 
-	ecc "github.com/decred/dcrd/dcrec/secp256k1/v4"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -188,7 +186,7 @@ func (h hit) spoilt(signature []byte) []byte {
 // order, which RFC 8032 section 5.1.7 has verifiers refuse.
 func (c curve) highS(signature []byte) []byte {
 	high := slices.Clone(signature)
-	half := high[scalarSize:]
+	half := high[len(high)/2:]
 	if c == edwards25519 {
 		slices.Reverse(half) // little-endian
 		s := new(big.Int).SetBytes(half)
@@ -200,18 +198,4 @@ func (c curve) highS(signature []byte) []byte {
 		s.Sub(c.order(), s).FillBytes(half)
 	}
 	return high
-}
-
-// order is that of the curve's group.
-func (c curve) order() *big.Int {
-	switch c {
-	case edwards25519: // 2^252 + 27742317777372353535851937790883648493 (RFC 8032 section 5.1)
-		low, _ := new(big.Int).SetString("27742317777372353535851937790883648493", 10)
-		return low.Add(low, new(big.Int).Lsh(big.NewInt(1), 252))
-	case secp256k1:
-		return ecc.Params().N
-	case p256:
-		return elliptic.P256().Params().N
-	}
-	return new(big.Int)
 }

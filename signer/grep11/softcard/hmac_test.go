@@ -2,11 +2,12 @@ package softcard_test
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/hmac"
 	"encoding/hex"
 	"testing"
 
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/pb"
 )
 
 // RFC 4231 sections 4.2, 4.3 and 4.7, and RFC 2202 section 3 case 1; the last key is longer than a block.
@@ -52,6 +53,36 @@ func TestHMACVectors(t *testing.T) {
 	}
 }
 
+// TestHMACOfEachHash asks crypto/hmac. The card has an HMAC of its own, which goes on in a State.
+func TestHMACOfEachHash(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	c := client(t, b.card)
+	parts := [][]byte{[]byte("This data "), bytes.Repeat([]byte("needs to be signed"), 20)}
+	for _, secret := range [][]byte{bytes.Repeat([]byte{3}, 32), bytes.Repeat([]byte{4}, 200)} {
+		key := b.bringSecret(grep11.KeyTypeGenericSecret, secret)
+		for id, hash := range map[uint64]crypto.Hash{
+			grep11.MechSHA512T224HMAC: crypto.SHA512_224, grep11.MechSHA512T256HMAC: crypto.SHA512_256,
+			grep11.MechIBMSHA512T224HMAC: crypto.SHA512_224, grep11.MechIBMSHA512T256HMAC: crypto.SHA512_256,
+			grep11.MechIBMSHA3T224HMAC: crypto.SHA3_224, grep11.MechIBMSHA3T256HMAC: crypto.SHA3_256,
+			grep11.MechIBMSHA3T384HMAC: crypto.SHA3_384, grep11.MechIBMSHA3T512HMAC: crypto.SHA3_512,
+		} {
+			h := hmac.New(hash.New, secret)
+			h.Write(bytes.Join(parts, nil))
+			want := h.Sum(nil)
+			for name, flow := range flows {
+				got, err := flow.sign(t.Context(), c, mech(id), key, parts)
+				if err != nil || !bytes.Equal(got, want) {
+					t.Errorf("0x%x, %s: %x, want %x: %v", id, name, got, want, err)
+				}
+				if err := flow.verify(t.Context(), c, mech(id), key, parts, want); err != nil {
+					t.Errorf("0x%x, %s: %v", id, name, err)
+				}
+			}
+		}
+	}
+}
+
 func TestHMACWithAESKeysAndUsages(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -62,14 +93,11 @@ func TestHMACWithAESKeysAndUsages(t *testing.T) {
 		t.Fatal(err)
 	}
 	sign := func(key []byte) error {
-		_, err := b.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: mech(grep11.MechSHA256HMAC), PrivKeyBytes: key, Data: []byte("data")})
+		_, err := b.sign(mech(grep11.MechSHA256HMAC), key, []byte("data"))
 		return err
 	}
 	verify := func(key []byte) error {
-		_, err := b.VerifySingle(t.Context(), &pb.VerifySingleRequest{
-			Mech: mech(grep11.MechSHA256HMAC), PubKeyBytes: key, Data: []byte("data"), Signature: make([]byte, 32),
-		})
-		return err
+		return b.verify(mech(grep11.MechSHA256HMAC), key, []byte("data"), make([]byte, 32))
 	}
 	if err := sign(signs); err != nil {
 		t.Error(err)
@@ -82,6 +110,6 @@ func TestHMACWithAESKeysAndUsages(t *testing.T) {
 	pair := testCurves[2].pair(t, direct(b.card))
 	wantCode(t, sign(pair.GetPrivKeyBytes()), grep11.CodeKeyTypeInconsistent)
 	wantCode(t, verify(pair.GetPubKeyBytes()), grep11.CodeKeyTypeInconsistent)
-	_, err = b.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: mech(grep11.MechECDSA), PrivKeyBytes: signs, Data: make([]byte, 32)})
+	_, err = b.sign(mech(grep11.MechECDSA), signs, make([]byte, 32))
 	wantCode(t, err, grep11.CodeKeyTypeInconsistent)
 }

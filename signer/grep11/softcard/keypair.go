@@ -11,26 +11,17 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// maxExponent is the largest public exponent: crypto/rsa takes 31 bits (FIPS 186-5
-// section A.1.1 would have 256).
-const maxExponent = 1<<31 - 1
+const (
+	minExponent = 17        // IBM's GREP11 reference, GenerateKeyPair
+	maxExponent = 1<<31 - 1 // crypto/rsa takes 31 bits (FIPS 186-5 section A.1.1 would have 256)
+)
 
-// pairShapes are the shapes of the two halves of a key pair.
+// pairShapes are the shapes of the two halves of a key pair. The mechanism that makes EC
+// keys is of no family, since it makes those of two.
 func pairShapes(keys family) (public, private shape) {
-	public = shape{class: grep11.ClassPublicKey, keyType: grep11.KeyTypeEC, usage: ecPublicUsage}
-	private = shape{class: grep11.ClassPrivateKey, keyType: grep11.KeyTypeEC, usage: ecPrivateUsage}
-	switch keys {
-	case rsaKeys:
-		public.keyType, public.usage = grep11.KeyTypeRSA, rsaPublicUsage
-		private.keyType, private.usage = grep11.KeyTypeRSA, rsaPrivateUsage
-	case dsaKeys:
-		public.keyType, public.usage = grep11.KeyTypeDSA, grep11.BlobVerify
-		private.keyType, private.usage = grep11.KeyTypeDSA, grep11.BlobSign
-	case dhKeys:
-		public.keyType, public.usage = grep11.KeyTypeDH, dhUsage
-		private.keyType, private.usage = grep11.KeyTypeDH, dhUsage
-	case noKeys, ecdsaKeys, edwardsKeys, aesKeys, des3Keys, macKeys: // of the first two, as above
-	}
+	keyType := map[family]int64{noKeys: grep11.KeyTypeEC, rsaKeys: grep11.KeyTypeRSA, dsaKeys: grep11.KeyTypeDSA, dhKeys: grep11.KeyTypeDH}[keys]
+	public = shape{class: grep11.ClassPublicKey, keyType: keyType, usage: publicUsage}
+	private = shape{class: grep11.ClassPrivateKey, keyType: keyType, usage: privateUsage}
 	return public, private
 }
 
@@ -78,12 +69,16 @@ func pairCurve(public, private keyTemplate) (curve, error) {
 	return wantCurve(public.params)
 }
 
+// wantCurve reads CKA_EC_PARAMS: an object identifier, or the name of a NIST curve in
+// ASCII (IBM's GREP11 reference, GenerateKeyPair).
 func wantCurve(params []byte) (curve, error) {
-	on, ok := curveOf(params)
-	if !ok {
-		return 0, refuse(grep11.CodeCurveNotSupported, "no such curve here: Ed25519, secp256k1 and P-256 are")
+	if on, ok := curveOf(params); ok {
+		return on, nil
 	}
-	return on, nil
+	if on, ok := map[string]curve{"P-224": p224, "P-256": p256, "P-384": p384, "P-521": p521}[string(params)]; ok {
+		return on, nil
+	}
+	return 0, refuse(grep11.CodeCurveNotSupported, "no such curve here: Ed25519, secp256k1, P-224, P-256, P-384 and P-521 are")
 }
 
 // newPair generates and wraps, and fills the answer for both generations of the wire.
@@ -109,13 +104,17 @@ func (c *Card) pair(private key, public publicKey) (*pb.GenerateKeyPairResponse,
 	return response, err
 }
 
+// rsaBitsStep is what the sizes of RSA keys are apart (IBM's GREP11 reference, GenerateKeyPair:
+// in FIPS mode, which the blobs tell, a card makes moduli of 1024+256n bits).
+const rsaBitsStep = 256
+
 // newRSAPair makes an RSA key pair of 1024 to 4096 bits.
 func (c *Card) newRSAPair(private, public keyTemplate) (*pb.GenerateKeyPairResponse, error) {
 	if public.bits < 0 {
 		return nil, refuse(grep11.CodeTemplateIncomplete, "the public template lacks CKA_MODULUS_BITS")
 	}
-	if public.bits < leastRSABits || public.bits > maxRSABits || public.bits%8 != 0 {
-		return nil, refuse(grep11.CodeKeySizeRange, "an RSA key of %d bits: whole bytes of %d to %d bits are made here", public.bits, leastRSABits, maxRSABits)
+	if public.bits < leastRSABits || public.bits > maxRSABits || public.bits%rsaBitsStep != 0 {
+		return nil, refuse(grep11.CodeKeySizeRange, "an RSA key of %d bits: %d to %d in steps of %d are made here", public.bits, leastRSABits, maxRSABits, rsaBitsStep)
 	}
 	exponent, err := public.rsaExponent()
 	if err != nil {
@@ -134,8 +133,8 @@ func (t keyTemplate) rsaExponent() (int, error) {
 		return defaultExponent, nil
 	}
 	e := new(big.Int).SetBytes(t.exponent)
-	if e.Cmp(big.NewInt(3)) < 0 || e.Cmp(big.NewInt(maxExponent)) > 0 || e.Bit(0) == 0 {
-		return 0, refuse(grep11.CodeAttributeValueInvalid, "public exponent %v: an odd number of 3 to %d is wanted", e, maxExponent)
+	if e.Cmp(big.NewInt(minExponent)) < 0 || e.Cmp(big.NewInt(maxExponent)) > 0 || e.Bit(0) == 0 {
+		return 0, refuse(grep11.CodeAttributeValueInvalid, "public exponent %v: an odd number of %d to %d is wanted", e, minExponent, maxExponent)
 	}
 	return int(e.Int64()), nil
 }

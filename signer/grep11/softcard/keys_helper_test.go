@@ -89,6 +89,18 @@ func (b *bench) decrypt(m *pb.Mechanism, key, ciphered []byte) []byte {
 	return r.GetPlain()
 }
 
+func (b *bench) sign(m *pb.Mechanism, key, data []byte) ([]byte, error) {
+	b.tb.Helper()
+	r, err := b.SignSingle(b.tb.Context(), &pb.SignSingleRequest{Mech: m, PrivKeyBytes: key, Data: data})
+	return r.GetSignature(), err
+}
+
+func (b *bench) verify(m *pb.Mechanism, key, data, signature []byte) error {
+	b.tb.Helper()
+	_, err := b.VerifySingle(b.tb.Context(), &pb.VerifySingleRequest{Mech: m, PubKeyBytes: key, Data: data, Signature: signature})
+	return err
+}
+
 // bring imports a key as IBM's clients do.
 func (b *bench) bring(plain []byte, t template) (*pb.UnwrapKeyResponse, error) {
 	b.tb.Helper()
@@ -122,6 +134,16 @@ func (b *bench) take(key []byte) []byte {
 	return b.decrypt(m, b.kek, r.GetWrapped())
 }
 
+// ecPair makes a key pair on the curve, of another private template than pair.
+func (b *bench) ecPair(curve testCurve, private template) *pb.GenerateKeyPairResponse {
+	b.tb.Helper()
+	pair, err := b.GenerateKeyPair(b.tb.Context(), pairRequest(b.tb, curve.public(), private))
+	if err != nil {
+		b.tb.Fatal(err)
+	}
+	return pair
+}
+
 // rsaPair makes an RSA key pair of every usage.
 func (b *bench) rsaPair(bits int, exponent any, public, private template) *pb.GenerateKeyPairResponse {
 	b.tb.Helper()
@@ -140,6 +162,9 @@ func (b *bench) rsaPair(bits int, exponent any, public, private template) *pb.Ge
 	}
 	return pair
 }
+
+// keyBlob is a key as the second generation of the wire bears it.
+func keyBlob(raw []byte) *pb.KeyBlob { return &pb.KeyBlob{KeyBlobs: [][]byte{raw}} }
 
 func unhex(tb testing.TB, s string) []byte {
 	tb.Helper()
@@ -168,16 +193,9 @@ func inV2[Request proto.Message](request Request) Request {
 		if message == nil || !m.Has(raw) {
 			continue
 		}
-		blob := &pb.KeyBlob{KeyBlobs: [][]byte{m.Get(raw).Bytes()}}
+		blob := keyBlob(m.Get(raw).Bytes())
 		m.Clear(raw)
 		m.Set(message, protoreflect.ValueOfMessage(blob.ProtoReflect()))
 	}
 	return m.Interface().(Request) //nolint:forcetypeassert // a clone is of the same type
-}
-
-// softcardSign signs 32 zeros.
-func softcardSign(tb testing.TB, card *softcard.Card, curve testCurve, key []byte) ([]byte, error) {
-	tb.Helper()
-	r, err := softcard.Service(card).SignSingle(tb.Context(), &pb.SignSingleRequest{Mech: mech(curve.mech), PrivKeyBytes: key, Data: make([]byte, 32)})
-	return r.GetSignature(), err
 }

@@ -16,7 +16,7 @@ type family int
 
 const (
 	noKeys      family = iota
-	ecdsaKeys          // secp256k1 and P-256
+	ecdsaKeys          // of secp256k1 and the NIST curves
 	edwardsKeys        // Ed25519
 	rsaKeys
 	aesKeys
@@ -45,7 +45,9 @@ const (
 	cipherFlags = grep11.CanEncrypt | grep11.CanDecrypt
 	wrapFlags   = grep11.CanWrap | grep11.CanUnwrap
 
-	ecBits         = 256 // the size of all three curves
+	minECBits      = 224 // P-224
+	maxECBits      = 521 // P-521
+	ecBits         = 256 // of what is of curves of 256 bits alone
 	minRSABits     = 512 // as cards say; below 1024 none is made
 	maxRSABits     = 4096
 	maxSecretBytes = 256 // of a generic secret
@@ -76,12 +78,12 @@ var mechanisms = []mechanism{
 	{id: grep11.MechDHPKCSKeyPairGen, minBits: minPrimeBits, maxBits: maxPrimeBits, flags: grep11.CanGenerateKeyPair, keys: dhKeys},
 	{id: grep11.MechDHPKCSDerive, minBits: minPrimeBits, maxBits: maxPrimeBits, flags: grep11.CanDerive, keys: dhKeys, takes: dhParameter},
 	blockCipher(grep11.MechAESKeyGen, aesKeys, 0, grep11.CanGenerate),
-	blockCipher(grep11.MechAESECB, aesKeys, ecb, cipherFlags),
-	blockCipher(grep11.MechAESCBC, aesKeys, cbc, cipherFlags),
+	blockCipher(grep11.MechAESECB, aesKeys, ecb, cipherFlags|wrapFlags),
+	blockCipher(grep11.MechAESCBC, aesKeys, cbc, cipherFlags|wrapFlags),
 	blockCipher(grep11.MechAESCBCPad, aesKeys, cbcPad, cipherFlags|wrapFlags),
 	blockCipher(grep11.MechDES3KeyGen, des3Keys, 0, grep11.CanGenerate),
-	blockCipher(grep11.MechDES3ECB, des3Keys, ecb, cipherFlags),
-	blockCipher(grep11.MechDES3CBC, des3Keys, cbc, cipherFlags),
+	blockCipher(grep11.MechDES3ECB, des3Keys, ecb, cipherFlags|wrapFlags),
+	blockCipher(grep11.MechDES3CBC, des3Keys, cbc, cipherFlags|wrapFlags),
 	blockCipher(grep11.MechDES3CBCPad, des3Keys, cbcPad, cipherFlags|wrapFlags),
 	{id: grep11.MechGenericSecretKeyGen, minBits: 8, maxBits: 8 * maxSecretBytes, flags: grep11.CanGenerate, keys: macKeys},
 	{id: grep11.MechSHA1, flags: grep11.CanDigest, hash: crypto.SHA1},
@@ -91,6 +93,8 @@ var mechanisms = []mechanism{
 	{id: grep11.MechSHA512, flags: grep11.CanDigest, hash: crypto.SHA512},
 	{id: grep11.MechSHA512T224, flags: grep11.CanDigest, hash: crypto.SHA512_224},
 	{id: grep11.MechSHA512T256, flags: grep11.CanDigest, hash: crypto.SHA512_256},
+	{id: grep11.MechIBMSHA512T224, flags: grep11.CanDigest, hash: crypto.SHA512_224},
+	{id: grep11.MechIBMSHA512T256, flags: grep11.CanDigest, hash: crypto.SHA512_256},
 	{id: grep11.MechIBMSHA3T224, flags: grep11.CanDigest, hash: crypto.SHA3_224},
 	{id: grep11.MechIBMSHA3T256, flags: grep11.CanDigest, hash: crypto.SHA3_256},
 	{id: grep11.MechIBMSHA3T384, flags: grep11.CanDigest, hash: crypto.SHA3_384},
@@ -102,15 +106,26 @@ var mechanisms = []mechanism{
 	hmacOf(grep11.MechSHA512HMAC, crypto.SHA512),
 	hmacOf(grep11.MechSHA512T224HMAC, crypto.SHA512_224),
 	hmacOf(grep11.MechSHA512T256HMAC, crypto.SHA512_256),
-	{id: grep11.MechECKeyPairGen, minBits: ecBits, maxBits: ecBits, flags: grep11.CanGenerateKeyPair | ecFlags},
+	hmacOf(grep11.MechIBMSHA512T224HMAC, crypto.SHA512_224),
+	hmacOf(grep11.MechIBMSHA512T256HMAC, crypto.SHA512_256),
+	hmacOf(grep11.MechIBMSHA3T224HMAC, crypto.SHA3_224),
+	hmacOf(grep11.MechIBMSHA3T256HMAC, crypto.SHA3_256),
+	hmacOf(grep11.MechIBMSHA3T384HMAC, crypto.SHA3_384),
+	hmacOf(grep11.MechIBMSHA3T512HMAC, crypto.SHA3_512),
+	{id: grep11.MechECKeyPairGen, minBits: minECBits, maxBits: maxECBits, flags: grep11.CanGenerateKeyPair | ecFlags},
 	ecSign(grep11.MechECDSA, ecdsaKeys, 0),
 	ecSign(grep11.MechECDSASHA1, ecdsaKeys, crypto.SHA1),
 	ecSign(grep11.MechECDSASHA224, ecdsaKeys, crypto.SHA224),
 	ecSign(grep11.MechECDSASHA256, ecdsaKeys, crypto.SHA256),
 	ecSign(grep11.MechECDSASHA384, ecdsaKeys, crypto.SHA384),
 	ecSign(grep11.MechECDSASHA512, ecdsaKeys, crypto.SHA512),
-	{id: grep11.MechECDH1Derive, minBits: ecBits, maxBits: ecBits, flags: grep11.CanDerive | ecFlags, keys: ecdsaKeys, takes: ecdhParameter},
+	ecSign(grep11.MechIBMECDSASHA224, ecdsaKeys, crypto.SHA224),
+	ecSign(grep11.MechIBMECDSASHA256, ecdsaKeys, crypto.SHA256),
+	ecSign(grep11.MechIBMECDSASHA384, ecdsaKeys, crypto.SHA384),
+	ecSign(grep11.MechIBMECDSASHA512, ecdsaKeys, crypto.SHA512),
+	{id: grep11.MechECDH1Derive, minBits: minECBits, maxBits: maxECBits, flags: grep11.CanDerive | ecFlags, keys: ecdsaKeys, takes: ecdhParameter},
 	ecSign(grep11.MechIBMEd25519SHA512, edwardsKeys, 0),
+	schnorr(grep11.MechIBMECDSAOther),
 	{id: grep11.MechIBMAttrBoundWrap, flags: wrapFlags},
 	{id: grep11.MechIBMTransportKey, flags: grep11.CanUnwrap},
 	{id: grep11.MechIBMBTCDerive, minBits: ecBits, maxBits: ecBits, flags: grep11.CanDerive | ecFlags, takes: btcParameter},
@@ -125,7 +140,17 @@ func rsaSign(id uint64, padding mode, hash crypto.Hash) mechanism {
 }
 
 func ecSign(id uint64, keys family, hash crypto.Hash) mechanism {
-	return mechanism{id: id, minBits: ecBits, maxBits: ecBits, flags: signFlags | ecFlags, keys: keys, hash: hash}
+	m := mechanism{id: id, minBits: minECBits, maxBits: maxECBits, flags: signFlags | ecFlags, keys: keys, hash: hash}
+	if keys == edwardsKeys {
+		m.minBits, m.maxBits = ecBits, ecBits
+	}
+	return m
+}
+
+func schnorr(id uint64) mechanism {
+	m := ecSign(id, ecdsaKeys, 0)
+	m.minBits, m.maxBits, m.takes = ecBits, ecBits, schnorrParameter
+	return m
 }
 
 func hmacOf(id uint64, hash crypto.Hash) mechanism {
@@ -167,11 +192,11 @@ func choose(wire *pb.Mechanism, wanted uint64) (mechanism, error) {
 }
 
 // checkKey refuses a mechanism that does not fit the key. On the wrong curve it is the
-// mechanism that is wrong: to EP11 every one of the three is of the key type CKK_EC.
+// mechanism that is wrong: to EP11 each of them is of the key type CKK_EC.
 func (m mechanism) checkKey(k kind) error {
 	on, isEC := k.curve()
 	if isEC && (m.keys == ecdsaKeys || m.keys == edwardsKeys) {
-		if (on == edwards25519) != (m.keys == edwardsKeys) {
+		if (on == edwards25519) != (m.keys == edwardsKeys) || m.takes == schnorrParameter && on.size() != scalarSize {
 			return refuse(grep11.CodeMechanismInvalid, "mechanism 0x%x does not fit the key's curve", m.id)
 		}
 		return nil
@@ -191,6 +216,7 @@ func (m mechanism) message(data []byte) ([]byte, error) {
 		h := m.hash.New()
 		h.Write(data)
 		return h.Sum(nil), nil
+	case m.takes == schnorrParameter: // what it hashes begins with the nonce's point
 	case (m.keys == ecdsaKeys || m.keys == dsaKeys) && len(data) == 0:
 		return nil, refuse(grep11.CodeDataLenRange, "mechanism 0x%x wants a digest, the data is empty", m.id)
 	case m.mode == rsaPSS && len(data) != m.rsaHash.Size():

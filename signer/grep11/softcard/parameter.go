@@ -18,6 +18,7 @@ const (
 	ecdhParameter
 	btcParameter
 	dhParameter
+	schnorrParameter
 )
 
 // parameter is that of a request.
@@ -29,6 +30,7 @@ type parameter struct {
 	other   []byte      // of Diffie-Hellman: the other's public integer, big-endian
 	ecdh    *pb.ECDH1DeriveParm
 	btc     *pb.BTCDeriveParm
+	schnorr pb.ECSGParm_ECSGType // 0 of other mechanisms
 }
 
 // read reads the parameter. An empty byte string is none.
@@ -55,6 +57,8 @@ func (m *mechanism) read(wire *pb.Mechanism) error {
 			return m.bad("no public integer")
 		}
 		return nil
+	case schnorrParameter:
+		return m.readSchnorr(wire.GetECSGParameter())
 	case noParameter:
 	}
 	raw, isBytes := wire.GetParameter().(*pb.Mechanism_ParameterB)

@@ -46,8 +46,14 @@ func (c curve) spkiPrefix() string {
 		return "\x30\x33\x30\x0e" + idECPublicKey + grep11.CurveEd25519 + "\x03\x21\x00"
 	case secp256k1:
 		return "\x30\x56\x30\x10" + idECPublicKey + grep11.CurveSecp256k1 + "\x03\x42\x00"
+	case p224:
+		return "\x30\x4e\x30\x10" + idECPublicKey + grep11.CurveP224 + "\x03\x3a\x00"
 	case p256:
 		return "\x30\x59\x30\x13" + idECPublicKey + grep11.CurveP256 + "\x03\x42\x00"
+	case p384:
+		return "\x30\x76\x30\x10" + idECPublicKey + grep11.CurveP384 + "\x03\x62\x00"
+	case p521:
+		return "\x30\x81\x9b\x30\x10" + idECPublicKey + grep11.CurveP521 + "\x03\x81\x86\x00"
 	}
 	return ""
 }
@@ -81,10 +87,8 @@ func (k publicKey) bits() int {
 		return k.rsa.N.BitLen()
 	case k.domain != nil:
 		return k.domain.p.BitLen()
-	case curve(k.kind) == edwards25519:
-		return 255
 	}
-	return ecBits
+	return curve(k.kind).bits()
 }
 
 // cutSPKI cuts a SubjectPublicKeyInfo of a known kind from the front of blob.
@@ -142,8 +146,8 @@ func (w *wrapping) sealPublic(k publicKey) (blob []byte, err error) {
 	return appendOctets(blob, authenticate(w.publicMAC, blob))
 }
 
-// openPublic checks the MAC of a public key. A bare SPKI is refused, as by a
-// card, which uses only public keys that it has MACed itself.
+// openPublic checks the MAC of a public key. A bare SPKI is refused: a card encrypts and
+// wraps with none that it has not MACed itself (IBM's GREP11 reference, EncryptInit).
 func (c *Card) openPublic(blob []byte) (publicKey, error) {
 	w, err := c.wrapping()
 	if err != nil {

@@ -17,10 +17,10 @@ import (
 const (
 	leastRSABits    = 1024  // below it crypto/rsa makes and takes no key
 	defaultExponent = 65537 // PKCS #11 v2.40, section 2.1.4
-	maxPrimePairs   = 1000  // until two fit an exponent; one in three does for 3
+	maxPrimePairs   = 1000  // until two fit an exponent; seven pairs in eight do for 17
 )
 
-// generateRSA makes a key of the exponent, which is odd and over 2.
+// generateRSA makes a key of the exponent, which is odd.
 func generateRSA(bits, exponent int) (*rsa.PrivateKey, error) {
 	if exponent == defaultExponent {
 		return rsa.GenerateKey(rand.Reader, bits)

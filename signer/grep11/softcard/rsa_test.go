@@ -43,7 +43,7 @@ func TestRSAKeyPairs(t *testing.T) {
 		{"17 in a byte, as IBM's first examples", "\x11", 17},
 		{"65537 in bytes, as Java's", "\x01\x00\x01", 65537},
 		{"65537 as an integer, as IBM's later examples", 65537, 65537},
-		{"3", 3, 3},
+		{"19, with which one pair of primes in ten does not go", 19, 19},
 	} {
 		pair := b.rsaPair(1024, test.exponent, nil, nil)
 		key := rsaKey(t, pair.GetPubKeyBytes())
@@ -69,7 +69,9 @@ func TestRSAKeyPairs(t *testing.T) {
 		"short":             {template{grep11.AttrModulusBits: 512}, grep11.CodeKeySizeRange},
 		"long":              {template{grep11.AttrModulusBits: 8192}, grep11.CodeKeySizeRange},
 		"part of a byte":    {template{grep11.AttrModulusBits: 1025}, grep11.CodeKeySizeRange},
-		"even exponent":     {template{grep11.AttrModulusBits: 1024, grep11.AttrPublicExponent: 4}, grep11.CodeAttributeValueInvalid},
+		"between two sizes": {template{grep11.AttrModulusBits: 1152}, grep11.CodeKeySizeRange},
+		"even exponent":     {template{grep11.AttrModulusBits: 1024, grep11.AttrPublicExponent: 18}, grep11.CodeAttributeValueInvalid},
+		"exponent 15":       {template{grep11.AttrModulusBits: 1024, grep11.AttrPublicExponent: 15}, grep11.CodeAttributeValueInvalid},
 		"exponent 1":        {template{grep11.AttrModulusBits: 1024, grep11.AttrPublicExponent: "\x01"}, grep11.CodeAttributeValueInvalid},
 		"huge exponent":     {template{grep11.AttrModulusBits: 1024, grep11.AttrPublicExponent: "\x01\x00\x00\x00\x00\x00\x00\x00\x01"}, grep11.CodeAttributeValueInvalid},
 		"public that signs": {template{grep11.AttrModulusBits: 1024, grep11.AttrSign: true}, grep11.CodeTemplateInconsistent},
@@ -114,12 +116,12 @@ func TestRSASignatures(t *testing.T) {
 		{"RSA_PKCS", mech(grep11.MechRSAPKCS), 0, -1},
 		{"RSA_PKCS_PSS", pss(grep11.MechRSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 32), 0, 32},
 	} {
-		data := data
+		data, hashing := data, test.hash
 		if test.name == "RSA_PKCS_PSS" {
 			data = digest(crypto.SHA256, data)
 			test.hash = 0
 		}
-		for name, flow := range flows {
+		for name, flow := range flowsOf(hashing) {
 			signature, err := flow.sign(t.Context(), c, test.m, pair.GetPrivKeyBytes(), [][]byte{data[:8], data[8:]})
 			if err != nil {
 				t.Errorf("%s, %s: %v", test.name, name, err)
@@ -154,18 +156,17 @@ func TestPSSWithoutSaltHasNone(t *testing.T) {
 	pair := b.rsaPair(1024, 65537, nil, nil)
 	none := pss(grep11.MechSHA256RSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 0)
 	sign := func(m *pb.Mechanism) []byte {
-		r, err := b.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: m, PrivKeyBytes: pair.GetPrivKeyBytes(), Data: []byte("data")})
+		signature, err := b.sign(m, pair.GetPrivKeyBytes(), []byte("data"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return r.GetSignature()
+		return signature
 	}
 	if !bytes.Equal(sign(none), sign(none)) {
 		t.Error("two signatures without salt differ")
 	}
 	salted := sign(pss(grep11.MechSHA256RSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 32))
-	_, err := b.VerifySingle(t.Context(), &pb.VerifySingleRequest{Mech: none, PubKeyBytes: pair.GetPubKeyBytes(), Data: []byte("data"), Signature: salted})
-	wantCode(t, err, grep11.CodeSignatureInvalid)
+	wantCode(t, b.verify(none, pair.GetPubKeyBytes(), []byte("data"), salted), grep11.CodeSignatureInvalid)
 	for name, m := range map[string]*pb.Mechanism{
 		"no parameter": mech(grep11.MechSHA256RSAPKCSPSS),
 		"two hashes":   pss(grep11.MechSHA256RSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha1, 0),
@@ -174,7 +175,7 @@ func TestPSSWithoutSaltHasNone(t *testing.T) {
 		"long salt":    pss(grep11.MechSHA256RSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 1<<40),
 		"too long":     pss(grep11.MechSHA256RSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 127),
 	} {
-		_, err := b.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: m, PrivKeyBytes: pair.GetPrivKeyBytes(), Data: []byte("data")})
+		_, err := b.sign(m, pair.GetPrivKeyBytes(), []byte("data"))
 		if got := codeOf(t, err); got != grep11.CodeMechanismParamInvalid {
 			t.Errorf("%s: %v", name, got)
 		}

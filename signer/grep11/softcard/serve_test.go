@@ -190,41 +190,54 @@ func TestServeRefusesABrokenFolder(t *testing.T) {
 	}
 }
 
-func TestServeEndsWithItsContext(t *testing.T) {
-	t.Parallel()
+// inFlight is a card that serves, with a signature made and not yet sent.
+type inFlight struct {
+	ln       net.Listener
+	stop     context.CancelFunc
+	release  chan struct{} // closed, it lets the signature go
+	answered chan error    // of the client's call
+	served   chan error    // of Serve
+}
+
+func hold(t *testing.T) inFlight {
+	t.Helper()
 	card := newCard(t, 1)
-	entered, release := make(chan struct{}), make(chan struct{})
+	in := inFlight{ln: listen(t), release: make(chan struct{}), answered: make(chan error, 1), served: make(chan error, 1)}
+	entered := make(chan struct{})
 	card.OnSign = func([]byte, []byte) {
 		close(entered)
-		<-release
+		<-in.release
 	}
-	ln := listen(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- card.Serve(ctx, ln, "", true) }()
-	conn, err := grpc.NewClient(ln.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	var ctx context.Context
+	ctx, in.stop = context.WithCancel(t.Context())
+	go func() { in.served <- card.Serve(ctx, in.ln, "", true) }()
+	conn, err := grpc.NewClient(in.ln.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = conn.Close() }()
-	c := pb.NewCryptoClient(conn)
-	curve := testCurves[0]
+	t.Cleanup(func() { _ = conn.Close() })
+	c, curve := pb.NewCryptoClient(conn), testCurves[0]
 	pair := curve.pair(t, over(c))
-	answered := make(chan error, 1)
 	go func() {
 		_, err := signSingle(t.Context(), c, mech(curve.mech), pair.GetPrivKeyBytes(), [][]byte{[]byte("x")})
-		answered <- err
+		in.answered <- err
 	}()
 	<-entered
-	cancel() // a call is in flight: it must be answered
-	close(release)
-	if err := <-answered; err != nil {
+	return in
+}
+
+func TestServeEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	in := hold(t)
+	in.stop()
+	close(in.release)
+	if err := <-in.answered; err != nil {
 		t.Errorf("the call in flight: %v", err)
 	}
-	if err := <-done; err != nil {
+	if err := <-in.served; err != nil {
 		t.Errorf("Serve: %v", err)
 	}
-	if _, err := ln.Accept(); !errors.Is(err, net.ErrClosed) {
+	if _, err := in.ln.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("still listens: %v", err)
 	}
 }
@@ -240,39 +253,18 @@ func TestServeWithAnEndedContextReturns(t *testing.T) {
 
 func TestServeEndsWhileACallIsStuck(t *testing.T) {
 	t.Parallel()
-	card := newCard(t, 1)
-	entered, release := make(chan struct{}), make(chan struct{})
-	defer close(release)
-	card.OnSign = func([]byte, []byte) {
-		close(entered)
-		<-release
-	}
-	ln := listen(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- card.Serve(ctx, ln, "", true) }()
-	conn, err := grpc.NewClient(ln.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	c := pb.NewCryptoClient(conn)
-	curve := testCurves[0]
-	pair := curve.pair(t, over(c))
-	go func() {
-		if _, err := signSingle(t.Context(), c, mech(curve.mech), pair.GetPrivKeyBytes(), [][]byte{[]byte("x")}); err == nil {
-			t.Error("a stuck call was answered")
-		}
-	}()
-	<-entered
-	cancel()
+	in := hold(t)
+	in.stop()
 	select {
-	case err := <-done:
+	case err := <-in.served:
 		if err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	case <-time.After(2 * time.Minute):
 		t.Error("Serve does not end while a call is stuck")
+	}
+	close(in.release)
+	if err := <-in.answered; err == nil {
+		t.Error("a stuck call was answered")
 	}
 }

@@ -36,7 +36,7 @@ func (c *Card) sign(m mechanism, blob, message []byte) ([]byte, error) {
 	if m.keys == dsaKeys {
 		return signDSA(k, message)
 	}
-	signature, err := curve(k.kind).sign(k.secret, message)
+	signature, err := m.signEC(curve(k.kind), k.secret, message)
 	if err != nil {
 		return nil, err
 	}
@@ -44,8 +44,19 @@ func (c *Card) sign(m mechanism, blob, message []byte) ([]byte, error) {
 	return signature, nil
 }
 
+// signEC signs with a key on a curve.
+func (m mechanism) signEC(on curve, secret, message []byte) ([]byte, error) {
+	if m.takes == schnorrParameter {
+		return m.signSchnorr(on, secret, message)
+	}
+	return on.sign(secret, message)
+}
+
 // start begins an operation on data. HMAC's key goes first into its hash.
 func (c *Card) start(d direction, m mechanism, wire *pb.Mechanism, blob []byte) (operation, error) {
+	if m.takes == schnorrParameter {
+		return operation{}, refuse(grep11.CodeMechanismInvalid, "mechanism 0x%x wants its data in one call", m.id)
+	}
 	op, err := begin(d, wire, blob)
 	if err != nil || m.keys != macKeys {
 		return op, err
@@ -62,6 +73,9 @@ func (c *Card) start(d direction, m mechanism, wire *pb.Mechanism, blob []byte) 
 
 // whole is the message of data given at once.
 func (c *Card) whole(m mechanism, wire *pb.Mechanism, blob, data []byte) ([]byte, error) {
+	if err := m.checkSize(blob, data); err != nil {
+		return nil, err
+	}
 	if m.keys != macKeys {
 		return m.message(data)
 	}
@@ -120,8 +134,7 @@ func (s *service) SignInit(_ context.Context, request *pb.SignInitRequest) (*pb.
 	return &pb.SignInitResponse{State: state}, nil
 }
 
-// SignUpdate takes more data in. A mechanism that does not hash keeps the data in
-// the State: what does not fit is CKR_DATA_LEN_RANGE.
+// SignUpdate takes more data in. A mechanism that does not hash has no parts.
 func (s *service) SignUpdate(_ context.Context, request *pb.SignUpdateRequest) (*pb.SignUpdateResponse, error) {
 	state, err := s.card.update(request.GetState(), request.GetData(), signing)
 	if err != nil {

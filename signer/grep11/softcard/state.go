@@ -48,7 +48,7 @@ type operation struct {
 	Key       []byte // the blob as the client gave it; opened again at each call
 	Hash      []byte // the state of a hashing mechanism's hash
 	Chain     []byte // the last block of a chained cipher
-	Data      []byte // the data so far of a mechanism that takes it whole, or less than a block
+	Data      []byte // the data of a mechanism that takes it whole, or less than a block
 }
 
 // begin starts an operation.
@@ -60,11 +60,15 @@ func begin(d direction, wire *pb.Mechanism, blob []byte) (operation, error) {
 	return operation{Direction: d, Mechanism: raw, Key: blob}, nil
 }
 
-// update gives the State after more data.
+// update gives the State after more data, of a mechanism that hashes: the others take
+// theirs at once (IBM's GREP11 reference, supported mechanisms).
 func (c *Card) update(state, data []byte, d direction) ([]byte, error) {
 	op, m, err := c.openState(state, d)
 	if err != nil {
 		return nil, err
+	}
+	if m.hash == 0 {
+		return nil, refuse(grep11.CodeMechanismInvalid, "mechanism 0x%x takes its data at once", m.id)
 	}
 	if err := op.write(m, data); err != nil {
 		return nil, err
@@ -84,8 +88,8 @@ func (c *Card) finish(state, data []byte, d direction) (op operation, m mechanis
 	return op, m, message, err
 }
 
-// sealState gives the State to hand out. It is CKR_DATA_LEN_RANGE when the data
-// collected so far does not fit.
+// sealState gives the State to hand out. Only a parameter can be so long that it does
+// not fit.
 func (c *Card) sealState(op operation) ([]byte, error) {
 	w, err := c.wrapping()
 	if err != nil {
@@ -96,8 +100,7 @@ func (c *Card) sealState(op operation) ([]byte, error) {
 		return nil, fmt.Errorf("state of an operation: %v", err)
 	}
 	if n := stateNonceSize + plain.Len() + tagSize; n > maxStateSize {
-		return nil, refuse(grep11.CodeDataLenRange,
-			"the state would have %d bytes of at most %d: the mechanism does not hash, send less data", n, maxStateSize)
+		return nil, refuse(grep11.CodeMechanismParamInvalid, "the state would have %d bytes of at most %d", n, maxStateSize)
 	}
 	nonce := make([]byte, stateNonceSize)
 	if _, err := rand.Read(nonce); err != nil {

@@ -25,7 +25,7 @@ type keyTemplate struct {
 type shape struct {
 	class   int64
 	keyType int64
-	usage   uint64 // what such a key can be for; more is a contradiction
+	usage   uint64 // what a generated key can be for; more is a contradiction
 	origin  origin
 }
 
@@ -42,6 +42,7 @@ const (
 // marks one that a card accepts and does not keep.
 var flags = map[uint64]uint64{
 	grep11.AttrToken:           0,
+	grep11.AttrCopyable:        0,
 	grep11.AttrPrivate:         0,
 	grep11.AttrSensitive:       0,
 	grep11.AttrTrusted:         grep11.BlobTrusted,
@@ -62,14 +63,13 @@ var flags = map[uint64]uint64{
 	grep11.AttrIBMUseAsData:    grep11.BlobUseAsData,
 }
 
-// What a key may be asked to be for.
+// What a generated key may be asked to be for goes by its class, not by its type (IBM's
+// GREP11 reference, supported attributes). Of an imported or derived one it may be anything:
+// clients ask EC keys to unwrap, too. What a key cannot do its mechanisms refuse.
 const (
-	ecPrivateUsage  = grep11.BlobSign | grep11.BlobDerive
-	ecPublicUsage   = grep11.BlobVerify | grep11.BlobDerive
-	rsaPrivateUsage = grep11.BlobSign | grep11.BlobSignRecover | grep11.BlobDecrypt | grep11.BlobUnwrap
-	rsaPublicUsage  = grep11.BlobVerify | grep11.BlobVerifyRecover | grep11.BlobEncrypt | grep11.BlobWrap | grep11.BlobTrusted
-	dhUsage         = grep11.BlobDerive
-	usage           = grep11.BlobEncrypt | grep11.BlobDecrypt | grep11.BlobWrap | grep11.BlobUnwrap | grep11.BlobSign |
+	privateUsage = grep11.BlobSign | grep11.BlobSignRecover | grep11.BlobDecrypt | grep11.BlobUnwrap | grep11.BlobDerive
+	publicUsage  = grep11.BlobVerify | grep11.BlobVerifyRecover | grep11.BlobEncrypt | grep11.BlobWrap | grep11.BlobDerive | grep11.BlobTrusted
+	usage        = grep11.BlobEncrypt | grep11.BlobDecrypt | grep11.BlobWrap | grep11.BlobUnwrap | grep11.BlobSign |
 		grep11.BlobSignRecover | grep11.BlobVerify | grep11.BlobVerifyRecover | grep11.BlobDerive | grep11.BlobTrusted
 
 	// derivedUsage is what a derived key may do when its template does not say: IBM's

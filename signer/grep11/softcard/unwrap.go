@@ -37,7 +37,7 @@ func (s *service) UnwrapKey(_ context.Context, request *pb.UnwrapKeyRequest) (*p
 		return nil, asWrapped(err)
 	}
 	defer clear(plain)
-	k, err := t.read(plain)
+	k, err := t.read(m.cut(t, plain))
 	if err != nil {
 		return nil, err
 	}
@@ -57,10 +57,6 @@ func asWrapped(err error) error {
 	return err
 }
 
-// importUsage is what a key of any kind may be asked to be for when it is imported.
-// Clients ask EC keys to unwrap, too; what a key cannot do its mechanisms refuse.
-const importUsage = usage
-
 // classes are those of the key types that can be imported.
 var classes = map[int64]int64{
 	grep11.KeyTypeAES: grep11.ClassSecretKey, grep11.KeyTypeDES3: grep11.ClassSecretKey, grep11.KeyTypeGenericSecret: grep11.ClassSecretKey,
@@ -78,7 +74,7 @@ func readImport(attrs map[uint64]*pb.AttributeValue) (keyTemplate, error) {
 	if !ok {
 		return keyTemplate{}, refuse(grep11.CodeTemplateInconsistent, "no key of type 0x%x can be unwrapped here", keyType)
 	}
-	return readTemplate(attrs, shape{class: class, keyType: keyType, usage: importUsage, origin: imported})
+	return readTemplate(attrs, shape{class: class, keyType: keyType, origin: imported})
 }
 
 // read makes a key of what was unwrapped.
@@ -153,7 +149,7 @@ func (c *Card) importPublic(request *pb.UnwrapKeyRequest) (*pb.UnwrapKeyResponse
 	if on, isEC := k.kind.curve(); !ok || len(rest) > 0 || isEC && !on.valid(k.point) {
 		return nil, refuse(grep11.CodeWrappedKeyInvalid, "not the SubjectPublicKeyInfo of an RSA key or of a curve of this card")
 	}
-	s := shape{class: grep11.ClassPublicKey, keyType: k.kind.keyType(), usage: importUsage, origin: imported}
+	s := shape{class: grep11.ClassPublicKey, keyType: k.kind.keyType(), origin: imported}
 	t, err := readTemplate(request.GetTemplate(), s)
 	if err != nil {
 		return nil, err

@@ -26,7 +26,7 @@ func (c *Card) verifier(m mechanism, blob []byte) (verifier, error) {
 		}
 		return verifier{secret: k.secret}, m.checkKey(k.kind)
 	}
-	k, err := c.openPublic(blob)
+	k, err := c.openVerifying(blob)
 	if err != nil {
 		return verifier{}, err
 	}
@@ -34,6 +34,20 @@ func (c *Card) verifier(m mechanism, blob []byte) (verifier, error) {
 		return verifier{}, err
 	}
 	return verifier{public: k}, m.checkKey(k.kind)
+}
+
+// openVerifying opens a public key that is to verify. Here, and nowhere else, it may be a bare
+// SubjectPublicKeyInfo, out of a certificate for one (IBM's GREP11 reference, VerifyInit).
+func (c *Card) openVerifying(blob []byte) (publicKey, error) {
+	k, trailer, ok := cutSPKI(blob)
+	if !ok || len(trailer) > 0 {
+		return c.openPublic(blob)
+	}
+	if on, isEC := k.kind.curve(); isEC && !on.valid(k.point) {
+		return publicKey{}, refuse(grep11.CodeIBMBlobError, "the public key's point is none of its curve")
+	}
+	k.attributes = grep11.BlobVerify
+	return k, nil
 }
 
 // signatureSize is how long a signature of the mechanism has to be.
@@ -47,7 +61,7 @@ func (v verifier) signatureSize(m mechanism) int {
 	if m.keys == dsaKeys {
 		return 2 * v.public.domain.q.BitLen() / 8
 	}
-	return signatureSize
+	return 2 * curve(v.public.kind).size()
 }
 
 // verify checks a signature of the message of a mechanism. High and low S are both good.
@@ -75,6 +89,9 @@ func (v verifier) good(m mechanism, message, signature []byte) bool {
 	}
 	if m.keys == dsaKeys {
 		return v.public.verifyDSA(message, signature)
+	}
+	if m.takes == schnorrParameter {
+		return m.verifySchnorr(v.public, message, signature)
 	}
 	return curve(v.public.kind).verify(v.public.point, message, signature)
 }
@@ -123,7 +140,7 @@ func (s *service) VerifyInit(_ context.Context, request *pb.VerifyInitRequest) (
 	return &pb.VerifyInitResponse{State: state}, nil
 }
 
-// VerifyUpdate takes more data in, under SignUpdate's limit.
+// VerifyUpdate takes more data in, as SignUpdate does.
 func (s *service) VerifyUpdate(_ context.Context, request *pb.VerifyUpdateRequest) (*pb.VerifyUpdateResponse, error) {
 	state, err := s.card.update(request.GetState(), request.GetData(), verifying)
 	if err != nil {

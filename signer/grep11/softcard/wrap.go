@@ -62,19 +62,45 @@ func (c *Card) wrap(m mechanism, k key, kek []byte) ([]byte, error) {
 		return nil, refuse(grep11.CodeKeyNotWrappable, "the key wants a wrapping key that is CKA_TRUSTED")
 	case k.kind == kindDSA || k.kind == kindDH:
 		return nil, refuse(grep11.CodeKeyNotWrappable, "keys of DSA and Diffie-Hellman are not wrapped here")
-	case m.keys == rsaKeys && !k.kind.isSecret():
-		return nil, refuse(grep11.CodeKeyNotWrappable, "RSA wraps secret keys only: wrap a private key under an AES key")
+	case (m.keys == rsaKeys || m.unpadded()) && !k.kind.isSecret():
+		return nil, refuse(grep11.CodeKeyNotWrappable, "mechanism 0x%x wraps secret keys only: wrap a private key with CKM_AES_CBC_PAD", m.id)
 	}
 	plain, err := k.bare()
 	if err != nil {
 		return nil, err
 	}
 	defer clear(plain)
-	wrapped, err := c.cryptWith(m, encrypting, grep11.BlobWrap, kek, plain)
+	filled := m.fill(plain)
+	defer clear(filled)
+	wrapped, err := c.cryptWith(m, encrypting, grep11.BlobWrap, kek, filled)
 	if refusal, ok := errors.AsType[*cardError](err); ok && refusal.code == grep11.CodeDataLenRange {
 		return nil, refuse(grep11.CodeKeySizeRange, "the key is too long for the wrapping key: %s", refusal.detail)
 	}
 	return wrapped, err
+}
+
+// unpadded is whether a block cipher takes whole blocks only.
+func (m mechanism) unpadded() bool { return m.mode == ecb || m.mode == cbc }
+
+// fill puts zeros behind a key that is to be whole blocks (PKCS #11 v2.40, mechanisms,
+// sections 2.11.3 and 2.11.4).
+func (m mechanism) fill(plain []byte) []byte {
+	if !m.unpadded() || len(plain)%m.block() == 0 {
+		return plain
+	}
+	return append(plain, make([]byte, m.block()-len(plain)%m.block())...)
+}
+
+// cut takes fill's zeros off, as far as the template tells the length of the key.
+func (m mechanism) cut(t keyTemplate, plain []byte) []byte {
+	size := int(t.valueLen)
+	if t.shape.keyType == grep11.KeyTypeDES3 {
+		size = des3Size
+	}
+	if !m.unpadded() || size < 0 || size > len(plain) || len(plain)-size >= m.block() {
+		return plain
+	}
+	return plain[:size]
 }
 
 // trusted is whether a wrapping key, of either kind, is CKA_TRUSTED.
