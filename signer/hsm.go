@@ -95,7 +95,7 @@ func (k *key) try(ctx context.Context, at *place, digest tezos.Digest) (tezos.Si
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	start := time.Now()
-	sig, err := k.callHSM(ctx, at.Key, digest)
+	sig, err := k.callHSM(ctx, at, digest)
 	if !errors.Is(ctx.Err(), context.Canceled) {
 		at.tried(err)
 		if k.options.OnSign != nil {
@@ -110,15 +110,30 @@ func (k *key) try(ctx context.Context, at *place, digest tezos.Digest) (tezos.Si
 
 // callHSM gets a signature that verifies. A panic is an error of this request: it
 // runs on a flight's goroutine, where it would end the daemon for every key.
-func (k *key) callHSM(ctx context.Context, at Key, digest tezos.Digest) (sig tezos.Signature, err error) {
+func (k *key) callHSM(ctx context.Context, at *place, digest tezos.Digest) (sig tezos.Signature, err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			k.options.Log.Error("panic while signing", "pkh", k.hash.String(), "panic", fmt.Sprint(value), "stack", string(debug.Stack()))
 			sig, err = tezos.Signature{}, errors.New("panic while signing: see the log")
 		}
 	}()
-	if sig, err = at.Sign(ctx, digest); err != nil {
+	if sig, err = at.sign(ctx, digest); err != nil {
 		return tezos.Signature{}, err
 	}
 	return sig, k.Key.PublicKey().Verify(digest, sig)
+}
+
+// sign asks with the blobs that are known. A server that refuses all of them for its
+// master key may have finalised a new one, and then keys.json has the blobs for it: it is
+// asked once more with those, within ctx, so that no signature waits for Watch.
+func (p *place) sign(ctx context.Context, digest tezos.Digest) (tezos.Signature, error) {
+	known := p.offered.Load()
+	sig, err := p.Sign(ctx, digest)
+	if !grep11.RefusesBlob(err) {
+		return sig, err
+	}
+	if p.key.signer.lookAtConfig(ctx, false); p.offered.Load() == known {
+		return sig, err
+	}
+	return p.Sign(ctx, digest)
 }

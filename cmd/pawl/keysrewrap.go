@@ -17,8 +17,8 @@ type keysRewrapCmd struct {
 
 func (*keysRewrapCmd) Help() string {
 	return "When the HSM's master key is changed: load and commit the new one in the HSM, run pawl keys rewrap, finalise the new one in the " +
-		"HSM, run pawl keys rewrap --promote. The new blobs stand in keys.json as secret_key_next until then; pawl serve takes them up within a " +
-		"second or two, without a restart, says so in its log, and goes on signing when the new master key is finalised.\n\n" +
+		"HSM, run pawl keys rewrap --promote. The new blobs stand in keys.json as secret_key_next until then; pawl serve takes them up without a " +
+		"restart, says so in its log, and goes on signing when the new master key is finalised.\n\n" +
 		"keys.json changes for all keys or for none. To run it again is safe."
 }
 
@@ -111,7 +111,7 @@ func (c *keysRewrapCmd) rewrap(ctx context.Context, s *streams, client *grep11.C
 			return fmt.Errorf("keeping the new blobs: %w", err)
 		}
 	}
-	s.notef("note: next, when each daemon of %s has logged that it took the new blobs up: finalise the new master key in the HSM, then run pawl keys rewrap --promote", c.Config)
+	s.notef("note: next, when daemons with a copy of %s have the new one: finalise the new master key in the HSM, then run pawl keys rewrap --promote", c.Config)
 	return t.flush()
 }
 

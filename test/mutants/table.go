@@ -431,7 +431,7 @@ func faults() []sabotage {
 		{
 			name: "probe-not-verified",
 			file: "signer/watch.go",
-			old:  "\tif _, err := p.key.callHSM(ctx, p.Key, digest); err != nil {",
+			old:  "\tif _, err := p.key.callHSM(ctx, p, digest); err != nil {",
 			new:  "\tif _, err := p.Sign(ctx, digest); err != nil {",
 			pkg:  "./signer", test: "TestBadProbeIsNotReady",
 		},
@@ -515,6 +515,13 @@ func servers() []sabotage {
 			old:  "\t\ts.learn(list)\n",
 			new:  "\t\t_ = list\n",
 			pkg:  "./signer", test: "TestServerWithoutMechanism",
+		},
+		{
+			name: "new-blobs-wait-for-the-watch",
+			file: "signer/hsm.go",
+			old:  "\tif p.key.signer.lookAtConfig(ctx, false); p.offered.Load() == known {",
+			new:  "\tif p.offered.Load() == known {",
+			pkg:  "./signer", test: "TestFinalisedBeforeTheTakeUp",
 		},
 		{
 			name: "unproven-certificates-used",
