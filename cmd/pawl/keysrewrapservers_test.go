@@ -232,3 +232,19 @@ func TestPromoteAsksAllServers(t *testing.T) {
 		})
 	}
 }
+
+// TestCheckNamesTheServerThatHasFinalised: two servers on either side of a change of the
+// master key.
+func TestCheckNamesTheServerThatHasFinalised(t *testing.T) {
+	t.Parallel()
+	d := newDomains(t, 2)
+	d.commit(0, 2)
+	d.commit(1, 2)
+	if _, errOut, code := rewrapKeys(t, d.config); code != 0 {
+		t.Fatal(errOut)
+	}
+	d.finalise(1)
+	got := check(t, d.config)
+	got.want(t, 2, "ok", "keys.", "signed a probe at server "+d.address[0])
+	got.want(t, 2, "warning", "keys.", "server "+d.address[1]+": signs with secret_key_next")
+}
