@@ -51,6 +51,16 @@ func (f *folder) finalise() {
 	}
 }
 
+// finalised is a signer whose card wants blobs that stand in keys.json alone.
+func finalised(t *testing.T) (*folder, *signer.Signer, *heard) {
+	t.Helper()
+	f := newFolder(t)
+	s, log := f.openLogged()
+	f.rewrapped()
+	f.finalise()
+	return f, s, log
+}
+
 // TestFinalisedBeforeTheTakeUp: the new master key is finalised the moment keys.json has the
 // next blobs, while blocks and votes are asked for and nothing watches. No request fails, no
 // try does, and keys.json is read once each time.
@@ -109,10 +119,7 @@ func TestServersFinaliseBeforeTheTakeUp(t *testing.T) {
 // TestProbeLooksAtTheConfig, so that a server that has finalised is not left out.
 func TestProbeLooksAtTheConfig(t *testing.T) {
 	t.Parallel()
-	f := newFolder(t)
-	s, _ := f.openLogged()
-	f.rewrapped()
-	f.finalise()
+	_, s, _ := finalised(t)
 	if err := s.ProbeServers(t.Context()); err != nil {
 		t.Errorf("readiness after the first probe: %v", err)
 	}
@@ -148,10 +155,7 @@ func TestFlightsShareALook(t *testing.T) {
 // that is refused, but once a second, so that it is enough to mend its mode.
 func TestBadConfigIsReadAgainByWatchAlone(t *testing.T) {
 	t.Parallel()
-	f := newFolder(t)
-	s, _ := f.openLogged()
-	f.rewrapped()
-	f.finalise()
+	f, s, _ := finalised(t)
 	signs := func(when string, want bool) {
 		t.Helper()
 		if _, err := s.Sign(t.Context(), f.key, block(5, 0, 0)); (err == nil) != want {
@@ -195,10 +199,7 @@ func TestLookIsBounded(t *testing.T) {
 // TestBlobOfAnotherKey in keys.json: what it signs does not verify and is not released.
 func TestBlobOfAnotherKey(t *testing.T) {
 	t.Parallel()
-	f := newFolder(t)
-	s, log := f.openLogged()
-	f.rewrapped()
-	f.finalise()
+	f, s, log := finalised(t)
 	other, err := f.card.dial(t).Generate(t.Context(), tezos.P256, false)
 	if err != nil {
 		t.Fatal(err)

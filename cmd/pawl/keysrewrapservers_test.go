@@ -175,6 +175,18 @@ func TestRewrapAsksAllServers(t *testing.T) {
 	}
 }
 
+// rewrappedDomains are two that are about to take master key 2.
+func rewrappedDomains(t *testing.T) *domains {
+	t.Helper()
+	d := newDomains(t, 2)
+	d.commit(0, 2)
+	d.commit(1, 2)
+	if _, errOut, code := rewrapKeys(t, d.config); code != 0 {
+		t.Fatal(errOut)
+	}
+	return d
+}
+
 // TestPromoteAsksAllServers: nothing is promoted unless each has signed with each next blob.
 // One that has not is named, with the way out.
 func TestPromoteAsksAllServers(t *testing.T) {
@@ -212,12 +224,7 @@ func TestPromoteAsksAllServers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := newDomains(t, 2)
-			d.commit(0, 2)
-			d.commit(1, 2)
-			if _, errOut, code := rewrapKeys(t, d.config); code != 0 {
-				t.Fatal(errOut)
-			}
+			d := rewrappedDomains(t)
 			before, _ := d.keys()
 			test.at(d)
 			out, errOut, code := rewrapKeys(t, d.config, "--promote")
@@ -237,12 +244,7 @@ func TestPromoteAsksAllServers(t *testing.T) {
 // master key.
 func TestCheckNamesTheServerThatHasFinalised(t *testing.T) {
 	t.Parallel()
-	d := newDomains(t, 2)
-	d.commit(0, 2)
-	d.commit(1, 2)
-	if _, errOut, code := rewrapKeys(t, d.config); code != 0 {
-		t.Fatal(errOut)
-	}
+	d := rewrappedDomains(t)
 	d.finalise(1)
 	got := check(t, d.config)
 	got.want(t, 2, "ok", "keys.", "signed a probe at server "+d.address[0])

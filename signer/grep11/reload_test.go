@@ -39,22 +39,15 @@ func reload(t *testing.T, client *grep11.Client) {
 // Each file that changes moves a connection that stands, while calls go on.
 func TestReloadMovesAStandingConnection(t *testing.T) {
 	t.Parallel()
-	soon := time.Now().Add(time.Hour)
-	a := newAuthority(t)
-	a.issue(t, "server", 2, soon, "127.0.0.1")
-	a.issue(t, "client", 7, soon)
-	var seen atomic.Int64
-	address, _ := a.serveTLS(t, "127.0.0.1:0", &seen, 0, &scripted{})
-	client := dialTLS(t, a.config(address))
-	eventually(t, "connecting", func() error { return client.Ping(t.Context()) })
-	if moved, err := client.Reload(t.Context()); moved || err != nil {
+	a := newStanding(t)
+	if moved, err := a.client.Reload(t.Context()); moved || err != nil {
 		t.Errorf("nothing has changed: moved %v, %v", moved, err)
 	}
 	done := make(chan error, 1)
 	stop := make(chan struct{})
 	go func() { // calls all the while
 		for {
-			if err := client.Ping(t.Context()); err != nil {
+			if err := a.client.Ping(t.Context()); err != nil {
 				done <- err
 				return
 			}
@@ -66,12 +59,12 @@ func TestReloadMovesAStandingConnection(t *testing.T) {
 			}
 		}
 	}()
-	a.issue(t, "client", 9, soon)
-	reload(t, client)
-	if seen.Load() != 9 {
-		t.Errorf("the server saw certificate no. %d, want 9", seen.Load())
+	a.issue(t, "client", 9, a.soon)
+	reload(t, a.client)
+	if a.seen.Load() != 9 {
+		t.Errorf("the server saw certificate no. %d, want 9", a.seen.Load())
 	}
-	seen.Store(0)
+	a.seen.Store(0)
 	old, err := os.ReadFile(a.path("ca.pem"))
 	if err != nil {
 		t.Fatal(err)
@@ -80,14 +73,14 @@ func TestReloadMovesAStandingConnection(t *testing.T) {
 	if err := os.WriteFile(a.path("ca.pem"), append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: other.cert.Raw}), old...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	reload(t, client)
-	if seen.Load() != 9 {
+	reload(t, a.client)
+	if a.seen.Load() != 9 {
 		t.Error("a new CA file has not moved the connection")
 	}
 	// A renewal by a link to another folder, as a rename leaves no moment without a file.
 	fresh := newAuthority(t)
 	fresh.cert, fresh.key = a.cert, a.key
-	fresh.issue(t, "client", 11, soon)
+	fresh.issue(t, "client", 11, a.soon)
 	for _, name := range []string{"client.pem", "client-key.pem"} {
 		if err := os.Symlink(fresh.path(name), a.path("link")); err != nil {
 			t.Fatal(err)
@@ -96,9 +89,9 @@ func TestReloadMovesAStandingConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	reload(t, client)
-	if seen.Load() != 11 {
-		t.Errorf("the server saw certificate no. %d, want 11", seen.Load())
+	reload(t, a.client)
+	if a.seen.Load() != 11 {
+		t.Errorf("the server saw certificate no. %d, want 11", a.seen.Load())
 	}
 	close(stop)
 	if err := <-done; err != nil {
@@ -169,16 +162,9 @@ func TestReloadLeavesCallsAlone(t *testing.T) {
 // What cannot be used is told, by its name, and the old connection goes on.
 func TestReloadKeepsTheOldConnection(t *testing.T) {
 	t.Parallel()
-	soon := time.Now().Add(time.Hour)
-	a, stranger := newAuthority(t), newAuthority(t)
-	a.issue(t, "server", 2, soon, "127.0.0.1")
-	a.issue(t, "client", 7, soon)
-	stranger.issue(t, "client", 8, soon)
-	var seen atomic.Int64
-	address, _ := a.serveTLS(t, "127.0.0.1:0", &seen, 0, &scripted{})
-	cfg := a.config(address)
-	client := dialTLS(t, cfg)
-	eventually(t, "connecting", func() error { return client.Ping(t.Context()) })
+	a := newStanding(t)
+	stranger := newAuthority(t)
+	stranger.issue(t, "client", 8, a.soon)
 	for name, test := range map[string]struct {
 		spoil func()
 		want  string
@@ -200,39 +186,39 @@ func TestReloadKeepsTheOldConnection(t *testing.T) {
 			}
 		}, "Unavailable"},
 		"server of another CA": {func() {
-			a.issue(t, "client", 7, soon)
+			a.issue(t, "client", 7, a.soon)
 			writePEM(t, a.path("ca.pem"), "CERTIFICATE", stranger.cert.Raw)
 		}, "unknown authority"},
 	} {
-		a.issue(t, "client", 7, soon)
+		a.issue(t, "client", 7, a.soon)
 		writePEM(t, a.path("ca.pem"), "CERTIFICATE", a.cert.Raw)
 		test.spoil()
 		for range 2 { // it is tried again
-			moved, err := client.Reload(t.Context())
+			moved, err := a.client.Reload(t.Context())
 			if moved || err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%s: moved %v, %v; want an error with %q", name, moved, err, test.want)
 			}
 		}
-		if err := client.Ping(t.Context()); err != nil {
+		if err := a.client.Ping(t.Context()); err != nil {
 			t.Errorf("%s: the old connection: %v", name, err)
 		}
 	}
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	a.issue(t, "client", 12, soon)
+	a.issue(t, "client", 12, a.soon)
 	writePEM(t, a.path("ca.pem"), "CERTIFICATE", a.cert.Raw)
-	if moved, err := client.Reload(canceled); moved || err == nil {
+	if moved, err := a.client.Reload(canceled); moved || err == nil {
 		t.Errorf("canceled: moved %v, %v", moved, err)
 	}
-	reload(t, client)
-	if seen.Load() != 12 {
-		t.Errorf("the server saw certificate no. %d, want 12", seen.Load())
+	reload(t, a.client)
+	if a.seen.Load() != 12 {
+		t.Errorf("the server saw certificate no. %d, want 12", a.seen.Load())
 	}
-	if err := client.Close(); err != nil {
+	if err := a.client.Close(); err != nil {
 		t.Error(err)
 	}
-	a.issue(t, "client", 13, soon)
-	if moved, err := client.Reload(t.Context()); moved || err != nil {
+	a.issue(t, "client", 13, a.soon)
+	if moved, err := a.client.Reload(t.Context()); moved || err != nil {
 		t.Errorf("closed: moved %v, %v", moved, err)
 	}
 }

@@ -121,6 +121,28 @@ func (a *authority) serveTLS(t *testing.T, address string, seen *atomic.Int64, m
 	return serve(t, address, server.register, grpc.Creds(credentials.NewTLS(config)))
 }
 
+// standing is a server of an authority with a client, whose certificate is no. 7 and whose
+// connection stands.
+type standing struct {
+	*authority
+	address string
+	stop    func()
+	seen    atomic.Int64 // the client certificate that the server saw last
+	client  *grep11.Client
+	soon    time.Time // when certificates end
+}
+
+func newStanding(t *testing.T) *standing {
+	t.Helper()
+	s := &standing{authority: newAuthority(t), soon: time.Now().Add(time.Hour)}
+	s.issue(t, "server", 2, s.soon, "127.0.0.1")
+	s.issue(t, "client", 7, s.soon)
+	s.address, s.stop = s.serveTLS(t, "127.0.0.1:0", &s.seen, 0, &scripted{})
+	s.client = dialTLS(t, s.config(s.address))
+	eventually(t, "connecting", func() error { return s.client.Ping(t.Context()) })
+	return s
+}
+
 func (a *authority) config(address string) grep11.Config {
 	return grep11.Config{
 		Address: address, CertPath: a.path("client.pem"), KeyPath: a.path("client-key.pem"), CACertPath: a.path("ca.pem"),
@@ -249,57 +271,43 @@ func TestDialNamesTheBadCertificateFile(t *testing.T) {
 
 func TestRenewedCertificatesAreUsed(t *testing.T) {
 	t.Parallel()
-	soon := time.Now().Add(time.Hour)
-	a := newAuthority(t)
-	a.issue(t, "server", 2, soon, "127.0.0.1")
-	a.issue(t, "client", 7, soon)
-	var seen atomic.Int64
-	address, stop := a.serveTLS(t, "127.0.0.1:0", &seen, 0, &scripted{})
-	client := dialTLS(t, a.config(address))
-	eventually(t, "connecting", func() error { return client.Ping(t.Context()) })
-	if seen.Load() != 7 {
-		t.Fatalf("the server saw certificate no. %d", seen.Load())
+	a := newStanding(t)
+	if a.seen.Load() != 7 {
+		t.Fatalf("the server saw certificate no. %d", a.seen.Load())
 	}
-	stop()
+	a.stop()
 
 	// Both sides move to another CA while the client runs.
 	renewed := newAuthority(t)
 	renewed.dir = a.dir
 	writePEM(t, a.path("ca.pem"), "CERTIFICATE", renewed.cert.Raw)
-	renewed.issue(t, "server", 3, soon, "127.0.0.1")
-	renewed.issue(t, "client", 9, soon)
-	renewed.serveTLS(t, address, &seen, 0, &scripted{})
-	eventually(t, "connecting again", func() error { return client.Ping(t.Context()) })
-	if seen.Load() != 9 {
-		t.Errorf("the server saw certificate no. %d, want 9", seen.Load())
+	renewed.issue(t, "server", 3, a.soon, "127.0.0.1")
+	renewed.issue(t, "client", 9, a.soon)
+	renewed.serveTLS(t, a.address, &a.seen, 0, &scripted{})
+	eventually(t, "connecting again", func() error { return a.client.Ping(t.Context()) })
+	if a.seen.Load() != 9 {
+		t.Errorf("the server saw certificate no. %d, want 9", a.seen.Load())
 	}
 }
 
 // A file that is spoilt later is named by the calls that fail for it, and mending it is enough.
 func TestCertificateSpoiltLaterIsNamed(t *testing.T) {
 	t.Parallel()
-	soon := time.Now().Add(time.Hour)
-	a := newAuthority(t)
-	a.issue(t, "server", 2, soon, "127.0.0.1")
-	a.issue(t, "client", 7, soon)
-	var seen atomic.Int64
-	address, stop := a.serveTLS(t, "127.0.0.1:0", &seen, 0, &scripted{})
-	client := dialTLS(t, a.config(address))
-	eventually(t, "connecting", func() error { return client.Ping(t.Context()) })
-	stop()
+	a := newStanding(t)
+	a.stop()
 	writePEM(t, a.path("client.pem"), "NOTHING", nil)
-	a.serveTLS(t, address, &seen, 0, &scripted{})
+	a.serveTLS(t, a.address, &a.seen, 0, &scripted{})
 	eventually(t, "error that names the file", func() error {
-		err := client.Ping(t.Context())
+		err := a.client.Ping(t.Context())
 		if err == nil || !strings.Contains(err.Error(), "grep11 client certificate "+a.path("client.pem")) {
 			return fmt.Errorf("ping gave %v", err)
 		}
 		return nil
 	})
-	a.issue(t, "client", 11, soon)
-	eventually(t, "connecting again", func() error { return client.Ping(t.Context()) })
-	if seen.Load() != 11 {
-		t.Errorf("the server saw certificate no. %d, want 11", seen.Load())
+	a.issue(t, "client", 11, a.soon)
+	eventually(t, "connecting again", func() error { return a.client.Ping(t.Context()) })
+	if a.seen.Load() != 11 {
+		t.Errorf("the server saw certificate no. %d, want 11", a.seen.Load())
 	}
 }
 

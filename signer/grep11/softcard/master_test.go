@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -21,10 +20,7 @@ type domain struct {
 
 func domains(t *testing.T) map[string]domain {
 	t.Helper()
-	dir := softcard.Dir(filepath.Join(t.TempDir(), "card"))
-	if _, err := dir.Init(); err != nil {
-		t.Fatal(err)
-	}
+	dir := cardFolder(t)
 	ofFolder, err := softcard.Open(dir)
 	if err != nil {
 		t.Fatal(err)

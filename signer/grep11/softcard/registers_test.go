@@ -16,14 +16,21 @@ import (
 	"pawl/signer/grep11/softcard"
 )
 
-// TestACardWithoutMasterKey: the folder of a running card loses its key and gets it back.
-func TestACardWithoutMasterKey(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "card")
-	dir := softcard.Dir(path)
+// cardFolder has a new card in it.
+func cardFolder(t *testing.T) softcard.Dir {
+	t.Helper()
+	dir := softcard.Dir(filepath.Join(t.TempDir(), "card"))
 	if _, err := dir.Init(); err != nil {
 		t.Fatal(err)
 	}
+	return dir
+}
+
+// TestACardWithoutMasterKey: the folder of a running card loses its key and gets it back.
+func TestACardWithoutMasterKey(t *testing.T) {
+	t.Parallel()
+	dir := cardFolder(t)
+	path := string(dir)
 	card, err := softcard.Open(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -116,11 +123,8 @@ func TestRegistersOfAFolder(t *testing.T) {
 // TestAnUnfinishedFinaliseIsFinished: the new key is in place and the register not yet empty.
 func TestAnUnfinishedFinaliseIsFinished(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "card")
-	dir := softcard.Dir(path)
-	if _, err := dir.Init(); err != nil {
-		t.Fatal(err)
-	}
+	dir := cardFolder(t)
+	path := string(dir)
 	key, err := os.ReadFile(filepath.Join(path, "master.key"))
 	if err != nil {
 		t.Fatal(err)
@@ -145,11 +149,8 @@ func TestAnUnfinishedFinaliseIsFinished(t *testing.T) {
 
 func TestBrokenRegistersAreNamed(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "card")
-	dir := softcard.Dir(path)
-	if _, err := dir.Init(); err != nil {
-		t.Fatal(err)
-	}
+	dir := cardFolder(t)
+	path := string(dir)
 	hexKey := strings.Repeat("07", 32)
 	for name, text := range map[string]string{
 		"empty": "", "no state": hexKey, "another state": hexKey + " half", "short": hexKey[2:] + " committed", "no hex": strings.Repeat("zz", 32) + " committed",
@@ -180,10 +181,7 @@ func TestRegistersOfNew(t *testing.T) {
 	if card.LoadNext(bytes.Repeat([]byte{1}, 32)) == nil {
 		t.Error("the current key was loaded")
 	}
-	dir := softcard.Dir(filepath.Join(t.TempDir(), "card"))
-	if _, err := dir.Init(); err != nil {
-		t.Fatal(err)
-	}
+	dir := cardFolder(t)
 	ofFolder, err := softcard.Open(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -201,11 +199,8 @@ func TestRegistersOfNew(t *testing.T) {
 // a key at once one does.
 func TestOneStepAtATime(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "card")
-	dir := softcard.Dir(path)
-	if _, err := dir.Init(); err != nil {
-		t.Fatal(err)
-	}
+	dir := cardFolder(t)
+	path := string(dir)
 	folder, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
