@@ -45,8 +45,8 @@ func (k *key) signVerified(ctx context.Context, digest tezos.Digest) (tezos.Sign
 }
 
 // again is where the try that failed at first with err is made once more, or nil. A
-// refusal that is fatal to the key is final. One that only tells that the first
-// server is not one for the key is not, if the key has signed at another.
+// refusal that is fatal to the key is final. What tells of the first server and not of the
+// key is not, if there is another that has not refused it.
 func (k *key) again(ctx context.Context, first *place, err error) *place {
 	other := k.choose(first)
 	switch {
@@ -54,21 +54,25 @@ func (k *key) again(ctx context.Context, first *place, err error) *place {
 		return nil
 	case errors.Is(err, tezos.ErrBadSignature):
 		return other
-	case grep11.Unfit(err):
-		if other != first && other.standing() <= full {
-			return other
-		}
-		return nil
-	case !grep11.Transient(err):
+	case fatal(err):
 		return nil
 	case other != first && other.standing() <= doubtful:
 		return other
+	case !grep11.Transient(err):
+		return nil
 	}
 	k.wake()
 	if !pause(ctx, retryPause) {
 		return nil
 	}
 	return k.choose(first)
+}
+
+// fatal says whether err tells of the key: a refusal by the card that is neither trouble
+// of its own nor for want of the master key or the mechanism.
+func fatal(err error) bool {
+	_, refused := errors.AsType[*grep11.Error](err)
+	return refused && !grep11.Transient(err) && !grep11.Unfit(err)
 }
 
 // timeFor says whether ctx leaves so much time.

@@ -9,6 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"pawl/ratchet"
 	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/softcard"
@@ -16,8 +20,8 @@ import (
 )
 
 // TestRetryOnAnotherServer: transport and card trouble at a server costs no request
-// and no pause, for the try is made again at another server, with the same digest. What
-// is fatal to the key is not tried again.
+// and no pause, for the try is made again at another server, with the same digest. So does
+// an answer that is not the card's. What is fatal to the key is not tried again.
 func TestRetryOnAnotherServer(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -29,6 +33,11 @@ func TestRetryOnAnotherServer(t *testing.T) {
 		"cut":                {fault: &softcard.Fault{Cut: true}},
 		"hang":               {fault: &softcard.Fault{Hang: true}, least: 1900 * time.Millisecond},
 		"bad signature":      {fault: &softcard.Fault{Spoil: softcard.FlipBits(9)}},
+		"no signature":       {fault: &softcard.Fault{Spoil: softcard.Resize(0)}},
+		"unknown error":      {fault: &softcard.Fault{Err: errors.New("proxy")}},
+		"unreadable answer":  {fault: &softcard.Fault{Err: status.Error(codes.Internal, "garbage")}},
+		"no such service":    {fault: &softcard.Fault{Err: status.Error(codes.Unimplemented, "no GREP11")}},
+		"overloaded":         {fault: &softcard.Fault{Err: status.Error(codes.ResourceExhausted, "later")}},
 		"device error":       {fault: &softcard.Fault{Err: softcard.Refusal(grep11.CodeDeviceError)}},
 		"internal error":     {fault: &softcard.Fault{Err: softcard.Refusal(grep11.CodeIBMInternalError)}},
 		"transport error":    {fault: &softcard.Fault{Err: softcard.Refusal(0x80010003)}},
@@ -73,6 +82,71 @@ func TestRetryOnAnotherServer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNoRequestIsLostBeforeTheProbes: a server of another master key is met by the first
+// requests after a start, when nothing has signed anywhere yet.
+func TestNoRequestIsLostBeforeTheProbes(t *testing.T) {
+	t.Parallel()
+	a := newCard(t)
+	b := a.twin(t, foreign(t))
+	p := newPool(t, a, 4, tezos.P256, a.dial(t), b.dial(t))
+	for i := range p.keys {
+		if _, err := p.sign(t, i, block(1, 0, 0)); err != nil {
+			t.Errorf("key %d: %v", i, err)
+		}
+	}
+	if got := p.Servers()[1]; got.Signed != 0 || got.Failed == 0 {
+		t.Errorf("the server of another master key signed %d times and failed %d times; want it to be met", got.Signed, got.Failed)
+	}
+}
+
+// TestEachKeyAtItsOwnServer: two servers of different master keys, and of two keys each fits
+// one of them. Both sign, and both servers are named for the other key.
+func TestEachKeyAtItsOwnServer(t *testing.T) {
+	t.Parallel()
+	f := newFolder(t)
+	b := f.card.twin(t, foreign(t))
+	keys := make(map[string]any)
+	var hashes []tezos.PublicKeyHash
+	for _, at := range []*card{f.card, b} {
+		made, err := at.dial(t).Generate(t.Context(), tezos.P256, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes = append(hashes, made.PublicKey.Hash())
+		keys[made.PublicKey.Hash().String()] = map[string]any{"public_key": made.PublicKey.String(), "secret_key": made.Blob.Hex()}
+		f.inRatchet(func(db *ratchet.DB) error { return db.RegisterNew(t.Context(), made.PublicKey.Hash()) })
+	}
+	f.write(map[string]any{"url": []string{f.card.address, b.address}, "keys": keys})
+	s, _, err := f.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeSigner(t, s)
+	p := &pool{Signer: s}
+	stop := p.watched(t)
+	for level := range uint32(6) {
+		for _, hash := range hashes {
+			if _, err := s.Sign(t.Context(), hash, block(level+1, 0, 0)); err != nil {
+				t.Errorf("key %v, level %d: %v", hash, level+1, err)
+			}
+		}
+	}
+	named := func(state signer.ServerState) bool {
+		return state.Err != nil && strings.Contains(state.Err.Error(), "1 of 2 keys cannot sign there: it has another master key")
+	}
+	for start := time.Now(); !named(s.Servers()[0]) || !named(s.Servers()[1]); time.Sleep(10 * time.Millisecond) {
+		if time.Since(start) > 20*time.Second {
+			t.Fatalf("servers %v", s.Servers())
+		}
+	}
+	for hash, err := range s.Readiness() {
+		if err != nil {
+			t.Errorf("readiness of %v: %v", hash, err)
+		}
+	}
+	stop()
 }
 
 // TestFaultOfBothServers: there are two tries, one at each.

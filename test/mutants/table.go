@@ -505,7 +505,7 @@ func servers() []sabotage {
 		{
 			name: "fatal-refusal-tried-again",
 			file: "signer/hsm.go",
-			old:  "\tcase !grep11.Transient(err):\n",
+			old:  "\tcase fatal(err):\n",
 			new:  "\tcase err == nil:\n",
 			pkg:  "./signer", test: "TestRetryOnAnotherServer",
 		},
