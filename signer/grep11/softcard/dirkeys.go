@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -109,8 +110,8 @@ func (d Dir) Finalise() error {
 	})
 }
 
-// turn takes one step of the state machine, and is refused while another process takes
-// one. Finalise writes two files; when it was cut off between them the new key is the
+// turn takes one step of the state machine, after that of another process, for which it
+// waits a second at the most. Finalise writes two files; when it was cut off between them the new key is the
 // current one, which all readers take for an empty register.
 func (d Dir) turn(step func(Registers) error) error {
 	if err := d.whole(); err != nil {
@@ -137,17 +138,16 @@ func (d Dir) lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the card's folder: %w", err)
 	}
-	unlock = func() { _ = folder.Close() }
-	err = unix.Flock(int(folder.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	switch {
-	case errors.Is(err, unix.EWOULDBLOCK):
-		unlock()
-		return nil, errBusy
-	case err != nil:
-		unlock()
-		return nil, fmt.Errorf("locking the card's folder: %w", err)
+	for range 100 { // a step takes milliseconds, and so do the edits of a keys.json that lies there
+		if err = unix.Flock(int(folder.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
-	return unlock, nil
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("locking the card's folder: %w", err), folder.Close())
+	}
+	return func() { _ = folder.Close() }, nil
 }
 
 func (d Dir) dropFinalised() error {

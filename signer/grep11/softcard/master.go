@@ -233,7 +233,6 @@ var (
 	errSameKey     = errors.New("the new master key is the current one")
 	errEmpty       = errors.New("the new master key register is empty: load a key first")
 	errCommitted   = errors.New("the new master key is committed already: rewrap the keys and finalise it")
-	errBusy        = errors.New("another process changes the card's master key: try again")
 	errUncommitted = errors.New("the new master key is not committed: commit it and rewrap the keys first")
 )
 

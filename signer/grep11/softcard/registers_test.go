@@ -208,7 +208,7 @@ func TestOneStepAtATime(t *testing.T) {
 	if err := unix.Flock(int(folder.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	if err := dir.LoadNext(); err == nil || !strings.Contains(err.Error(), "another process changes the card's master key") {
+	if err := dir.LoadNext(); err == nil || !strings.Contains(err.Error(), "locking the card's folder") {
 		t.Errorf("beside another process: %v", err)
 	}
 	if r, err := dir.Registers(); err != nil || r.Full {
