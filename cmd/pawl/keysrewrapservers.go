@@ -47,6 +47,7 @@ func rewrapper(ctx context.Context, s *streams, clients []*grep11.Client, key ro
 // it already, or cannot tell.
 func (r rewrapped) agrees(ctx context.Context, s *streams, key rotatingKey, first rewrapped) error {
 	refusal, refused := errors.AsType[*grep11.Error](r.err)
+	otherKey := refused && (grep11.RefusesBlob(r.err) || refusal.Code == grep11.CodeIBMWKNotInitialized)
 	switch {
 	case r.err == nil && wrappingKey(r.next) == wrappingKey(first.next):
 		return nil
@@ -56,8 +57,10 @@ func (r rewrapped) agrees(ctx context.Context, s *streams, key rotatingKey, firs
 	case cannotRewrap(r.err):
 		s.notef("note: %s has no RewrapKeyBlob: see yourself that it has the same new master key", r.at.Address())
 		return nil
-	case refused && (grep11.RefusesBlob(r.err) || refusal.Code == grep11.CodeIBMWKNotInitialized) && key.try(ctx, r.at, first.next) == nil:
+	case otherKey && key.try(ctx, r.at, first.next) == nil:
 		return nil // it has finalised
+	case otherKey:
+		return withHint(r.err, "load and commit the same new master key there too; take a server of another HSM out of url")
 	}
 	return r.err
 }

@@ -126,7 +126,7 @@ func TestRewrapAsksAllServers(t *testing.T) {
 	}{
 		"the same at both":         {func(d *domains) { d.commit(0, 2); d.commit(1, 2) }, "", ""},
 		"another at the second":    {func(d *domains) { d.commit(0, 2); d.commit(1, 3) }, "but at B ", ""},
-		"not committed there":      {func(d *domains) { d.commit(0, 2) }, " at B: RewrapKeyBlob: CKR_IBM_WK_NOT_INITIALIZED (0x80010009): no new master key is committed: load and commit", ""},
+		"not committed there":      {func(d *domains) { d.commit(0, 2) }, " at B: RewrapKeyBlob: CKR_IBM_WK_NOT_INITIALIZED (0x80010009): no new master key is committed: load and commit the same new master key there too; take", ""},
 		"not committed at either":  {func(*domains) {}, " at A: RewrapKeyBlob: CKR_IBM_WK_NOT_INITIALIZED", ""},
 		"the first has finalised":  {func(d *domains) { d.commit(0, 2); d.finalise(0); d.commit(1, 2) }, "", ""},
 		"it has finalised another": {func(d *domains) { d.commit(0, 3); d.finalise(0); d.commit(1, 2) }, " at A: RewrapKeyBlob: CKR_IBM_WK_NOT_INITIALIZED", ""},
