@@ -64,8 +64,9 @@ func ParseDialect(s string) (Dialect, error) {
 type Config struct {
 	Address string // host:port
 
-	// PEM files of mutual TLS, required without APIKeyFile. They are read again at each handshake, and
-	// Reload moves to a new connection when one of them has changed.
+	// PEM files of mutual TLS, required without APIKeyFile. They are read again at each handshake, where
+	// those that cannot be read count as they were, and Reload moves to a new connection when one of
+	// them has changed.
 	CertPath, KeyPath, CACertPath string
 
 	ServerName  string  // name in the server's certificate; default the host of Address

@@ -290,20 +290,37 @@ func TestRenewedCertificatesAreUsed(t *testing.T) {
 	}
 }
 
-// A file that is spoilt later is named by the calls that fail for it, and mending it is enough.
-func TestCertificateSpoiltLaterIsNamed(t *testing.T) {
+// A server that is lost while a file is spoilt is connected to again with what the files
+// were before. Reload names the file, and mending it is enough.
+func TestCertificateSpoiltLater(t *testing.T) {
 	t.Parallel()
 	a := newStanding(t)
 	a.stop()
+	a.seen.Store(0)
 	writePEM(t, a.path("client.pem"), "NOTHING", nil)
-	a.serveTLS(t, a.address, &a.seen, 0, &scripted{})
+	_, stop := a.serveTLS(t, a.address, &a.seen, 0, &scripted{})
+	eventually(t, "connecting again", func() error { return a.client.Ping(t.Context()) })
+	if a.seen.Load() != 7 {
+		t.Errorf("the server saw certificate no. %d, want 7", a.seen.Load())
+	}
+	named := "grep11 client certificate " + a.path("client.pem")
+	if _, err := a.client.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), named) {
+		t.Errorf("Reload: %v; want the file named", err)
+	}
+
+	// A server that is not taken with them: the file is what is wrong.
+	stop()
+	stranger := newAuthority(t)
+	stranger.issue(t, "server", 3, a.soon, "127.0.0.1")
+	_, stop = stranger.serveTLS(t, a.address, &a.seen, 0, &scripted{})
 	eventually(t, "error that names the file", func() error {
-		err := a.client.Ping(t.Context())
-		if err == nil || !strings.Contains(err.Error(), "grep11 client certificate "+a.path("client.pem")) {
+		if err := a.client.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), named) {
 			return fmt.Errorf("ping gave %v", err)
 		}
 		return nil
 	})
+	stop()
+	a.serveTLS(t, a.address, &a.seen, 0, &scripted{})
 	a.issue(t, "client", 11, a.soon)
 	eventually(t, "connecting again", func() error { return a.client.Ping(t.Context()) })
 	if a.seen.Load() != 11 {
