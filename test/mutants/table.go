@@ -524,6 +524,13 @@ func servers() []sabotage {
 			pkg:  "./signer", test: "TestFinalisedBeforeTheTakeUp",
 		},
 		{
+			name: "promoted-after-one-server",
+			file: "cmd/pawl/keyspromote.go",
+			old:  "inOneLine(atEach(clients, func",
+			new:  "inOneLine(atEach(clients[:1], func",
+			pkg:  "./cmd/pawl", test: "TestPromoteAsksAllServers",
+		},
+		{
 			name: "unproven-certificates-used",
 			file: "signer/grep11/reload.go",
 			old:  "\tif err := stands(ctx, conn); err != nil {",
