@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -93,6 +94,7 @@ type tlsFiles struct {
 }
 
 func filesOf(cfg Config, host string) tlsFiles {
+	host, _, _ = strings.Cut(host, "%") // a zone names an interface of this host, and nothing in a certificate
 	return tlsFiles{
 		cert: cfg.CertPath, key: cfg.KeyPath, ca: cfg.CACertPath,
 		serverName: cmp.Or(cfg.ServerName, host), token: cfg.APIKeyFile != "",

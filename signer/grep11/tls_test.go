@@ -232,6 +232,29 @@ func TestMutualTLS(t *testing.T) {
 	}
 }
 
+// IPv6 addresses, with the zone that link-local ones need too.
+func TestMutualTLSOverIPv6(t *testing.T) {
+	t.Parallel()
+	free, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skipf("no IPv6 here: %v", err)
+	}
+	_ = free.Close()
+	a := newAuthority(t)
+	a.issue(t, "server", 2, time.Now().Add(time.Hour), "::1")
+	a.issue(t, "client", 7, time.Now().Add(time.Hour))
+	var seen atomic.Int64
+	address, _ := a.serveTLS(t, "[::1]:0", &seen, 0, &scripted{})
+	for _, host := range []string{"::1", "::1%lo"} {
+		cfg := a.config(withHost(t, address, host))
+		client := dialTLS(t, cfg)
+		eventually(t, "connecting to "+cfg.Address, func() error { return client.Ping(t.Context()) })
+		if _, err := grep11.Handshake(t.Context(), cfg); err != nil {
+			t.Errorf("%s: %v", cfg.Address, err)
+		}
+	}
+}
+
 func TestDialNamesTheBadCertificateFile(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
