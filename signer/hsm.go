@@ -46,7 +46,7 @@ func (k *key) signVerified(ctx context.Context, digest tezos.Digest) (tezos.Sign
 
 // again is where the try that failed at first with err is made once more, or nil. A
 // refusal that is fatal to the key is final. What tells of the first server and not of the
-// key is not, if there is another that has not refused it.
+// key is not, if there is another that has not refused it, be it not connected yet.
 func (k *key) again(ctx context.Context, first *place, err error) *place {
 	other := k.choose(first)
 	switch {
@@ -58,7 +58,7 @@ func (k *key) again(ctx context.Context, first *place, err error) *place {
 		return nil
 	case other != first && other.standing() <= doubtful:
 		return other
-	case !grep11.Transient(err):
+	case !grep11.Transient(err) && (other == first || other.standing() == unfit):
 		return nil
 	}
 	k.wake()

@@ -90,7 +90,9 @@ func TestNoRequestIsLostBeforeTheProbes(t *testing.T) {
 	t.Parallel()
 	a := newCard(t)
 	b := a.twin(t, foreign(t))
-	p := newPool(t, a, 4, tezos.P256, a.dial(t), b.dial(t))
+	clients := []*grep11.Client{a.dial(t), b.dial(t)}
+	connected(t, clients...)
+	p := newPool(t, a, 4, tezos.P256, clients...)
 	for i := range p.keys {
 		if _, err := p.sign(t, i, block(1, 0, 0)); err != nil {
 			t.Errorf("key %d: %v", i, err)
@@ -98,6 +100,39 @@ func TestNoRequestIsLostBeforeTheProbes(t *testing.T) {
 	}
 	if got := p.Servers()[1]; got.Signed != 0 || got.Failed == 0 {
 		t.Errorf("the server of another master key signed %d times and failed %d times; want it to be met", got.Signed, got.Failed)
+	}
+}
+
+// connected waits until the connections stand.
+func connected(t *testing.T, clients ...*grep11.Client) {
+	t.Helper()
+	for _, client := range clients {
+		for start := time.Now(); !client.Connected(); time.Sleep(time.Millisecond) {
+			if time.Since(start) > 20*time.Second {
+				t.Fatalf("%s is not connected", client.Address())
+			}
+		}
+	}
+}
+
+// TestServerOfTheKeyIsAwaited: with a server of another master key alone connected, as after
+// a start, a request waits a moment for the one that its key signs at.
+func TestServerOfTheKeyIsAwaited(t *testing.T) {
+	t.Parallel()
+	a := newCard(t)
+	b := a.twin(t, foreign(t))
+	client := b.dial(t)
+	p := newPool(t, a, 1, tezos.P256, a.dial(t), client)
+	a.stop()
+	connected(t, client)
+	flying := ask(t.Context(), p.Signer, p.keys[0], block(1, 0, 0))
+	time.Sleep(200 * time.Millisecond)
+	a.start(t)
+	if got := <-flying; got.err != nil {
+		t.Error(got.err)
+	}
+	if got := p.Servers()[1]; got.Failed != 1 {
+		t.Errorf("the server of another master key failed %d times, want 1", got.Failed)
 	}
 }
 
