@@ -13,7 +13,7 @@ export GOFLAGS += -trimpath
 # on a file system with a journal that is half as much writing.
 export CGO_CFLAGS := -O2 -g -DHAVE_FDATASYNC=1
 
-.PHONY: build run test race fuzz fault fault-long bench bench-compare bench-go lint fmt proto mutants test-clients static clean need-cc
+.PHONY: build run test race kill-test fuzz fault fault-long bench bench-compare bench-go lint fmt proto mutants test-clients static clean need-cc
 
 build: need-cc
 	$(GO) build -tags $(TAGS) -o bin/pawl ./cmd/pawl
@@ -29,6 +29,12 @@ test: need-cc
 # The packages of the sign path again and again, for races that one run misses.
 race: need-cc
 	$(GO) test $(TESTFLAGS) -count=5 ./ratchet ./signer ./server
+
+# One of two HSM servers killed under load at random moments, KILLS times: no request
+# fails. Prints the latencies. `make test` kills four times.
+KILLS ?= 50
+kill-test: need-cc
+	$(GO) test -tags $(TAGS) -count=1 -timeout 15m -v -run '^TestKillOneOfTwoServers$$' ./signer -kills $(KILLS)
 
 # Each fuzz target for FUZZTIME.
 fuzz: need-cc

@@ -68,8 +68,13 @@ func splice(data []byte, from, to int64, text string) []byte {
 }
 
 // edit replaces the file at path by what change makes of it, if that is a
-// keys.json and not the same.
+// keys.json and not the same. Of several commands at once one waits for the other.
 func edit(path string, change func(data []byte, root value) ([]byte, error)) error {
+	unlock, err := lockFolder(path)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {
 		return err
@@ -89,6 +94,22 @@ func edit(path string, change func(data []byte, root value) ([]byte, error)) err
 		return err
 	}
 	return replaceFile(path, changed)
+}
+
+// lockFolder takes an flock(2) on the folder of the file that path leads to: the file
+// itself is replaced by another one.
+func lockFolder(path string) (unlock func(), err error) {
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		return nil, err
+	}
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(folder.Fd()), unix.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("locking %s: %w", folder.Name(), err), folder.Close())
+	}
+	return func() { _ = folder.Close() }, nil
 }
 
 // replaceFile writes data beside the file that path leads to, syncs it, and

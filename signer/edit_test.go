@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -133,5 +134,33 @@ func TestEditKeepsOwnerAndMode(t *testing.T) {
 	}
 	if to, err := os.Readlink(link); err != nil || to != target || !strings.Contains(readFile(t, target), "127.0.0.1:1234") {
 		t.Errorf("the link leads to %q, %v; want the edited %s", to, err, target)
+	}
+}
+
+// Of two commands that change keys.json at once neither undoes the other.
+func TestEditsAtOnce(t *testing.T) {
+	t.Parallel()
+	public, err := tezos.ParsePublicKey(otherPublic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotation := signer.Rotation{Key: parsedHash(t, sampleHash), Blob: parsedBlob(t, sampleBlob("01")), Next: parsedBlob(t, sampleBlob("02"))}
+	for round := range 100 {
+		path := writeSample(t)
+		var both sync.WaitGroup
+		both.Go(func() {
+			if err := signer.AddNextBlobs(path, []signer.Rotation{rotation}); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Go(func() {
+			if err := signer.AddKey(path, public, parsedBlob(t, sampleBlob("01"))); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Wait()
+		if text := readFile(t, path); !strings.Contains(text, otherHash) || !strings.Contains(text, "secret_key_next") {
+			t.Fatalf("round %d: one change was lost: %s", round, text)
+		}
 	}
 }

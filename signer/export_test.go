@@ -1,6 +1,8 @@
 package signer
 
 import (
+	"context"
+	"errors"
 	"slices"
 
 	"pawl/tezos"
@@ -13,4 +15,15 @@ func (s *Signer) ChooseAfter(hash tezos.PublicKeyHash, before int) int {
 }
 
 // TakeUpBlobs is what Watch does each second about a keys.json that changed.
-func (s *Signer) TakeUpBlobs() { s.takeUpBlobs() }
+func (s *Signer) TakeUpBlobs() { s.lookAtConfig(context.Background(), true) }
+
+// ProbeServers has each server probed once, and gives what Servers then tells of them.
+func (s *Signer) ProbeServers(ctx context.Context) error {
+	var errs []error
+	for _, server := range s.servers {
+		server.probe(ctx)
+		_, err := server.trouble()
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}

@@ -45,8 +45,8 @@ func (k *key) signVerified(ctx context.Context, digest tezos.Digest) (tezos.Sign
 }
 
 // again is where the try that failed at first with err is made once more, or nil. A
-// refusal that is fatal to the key is final. One that only tells that the first
-// server is not one for the key is not, if the key has signed at another.
+// refusal that is fatal to the key is final. What tells of the first server and not of the
+// key is not, if there is another that has not refused it, be it not connected yet.
 func (k *key) again(ctx context.Context, first *place, err error) *place {
 	other := k.choose(first)
 	switch {
@@ -54,21 +54,25 @@ func (k *key) again(ctx context.Context, first *place, err error) *place {
 		return nil
 	case errors.Is(err, tezos.ErrBadSignature):
 		return other
-	case grep11.Unfit(err):
-		if other != first && other.standing() <= full {
-			return other
-		}
-		return nil
-	case !grep11.Transient(err):
+	case fatal(err):
 		return nil
 	case other != first && other.standing() <= doubtful:
 		return other
+	case !grep11.Transient(err) && (other == first || other.standing() == unfit):
+		return nil
 	}
 	k.wake()
 	if !pause(ctx, retryPause) {
 		return nil
 	}
 	return k.choose(first)
+}
+
+// fatal says whether err tells of the key: a refusal by the card that is neither trouble
+// of its own nor for want of the master key or the mechanism.
+func fatal(err error) bool {
+	_, refused := errors.AsType[*grep11.Error](err)
+	return refused && !grep11.Transient(err) && !grep11.Unfit(err)
 }
 
 // timeFor says whether ctx leaves so much time.
@@ -95,7 +99,7 @@ func (k *key) try(ctx context.Context, at *place, digest tezos.Digest) (tezos.Si
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	start := time.Now()
-	sig, err := k.callHSM(ctx, at.Key, digest)
+	sig, err := k.callHSM(ctx, at, digest)
 	if !errors.Is(ctx.Err(), context.Canceled) {
 		at.tried(err)
 		if k.options.OnSign != nil {
@@ -110,15 +114,30 @@ func (k *key) try(ctx context.Context, at *place, digest tezos.Digest) (tezos.Si
 
 // callHSM gets a signature that verifies. A panic is an error of this request: it
 // runs on a flight's goroutine, where it would end the daemon for every key.
-func (k *key) callHSM(ctx context.Context, at Key, digest tezos.Digest) (sig tezos.Signature, err error) {
+func (k *key) callHSM(ctx context.Context, at *place, digest tezos.Digest) (sig tezos.Signature, err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			k.options.Log.Error("panic while signing", "pkh", k.hash.String(), "panic", fmt.Sprint(value), "stack", string(debug.Stack()))
 			sig, err = tezos.Signature{}, errors.New("panic while signing: see the log")
 		}
 	}()
-	if sig, err = at.Sign(ctx, digest); err != nil {
+	if sig, err = at.sign(ctx, digest); err != nil {
 		return tezos.Signature{}, err
 	}
 	return sig, k.Key.PublicKey().Verify(digest, sig)
+}
+
+// sign asks with the blobs that are known. A server that refuses all of them for its
+// master key may have finalised a new one, and then keys.json has the blobs for it: it is
+// asked once more with those, within ctx, so that no signature waits for Watch.
+func (p *place) sign(ctx context.Context, digest tezos.Digest) (tezos.Signature, error) {
+	known := p.offered.Load()
+	sig, err := p.Sign(ctx, digest)
+	if !grep11.RefusesBlob(err) {
+		return sig, err
+	}
+	if p.key.signer.lookAtConfig(ctx, false); p.offered.Load() == known {
+		return sig, err
+	}
+	return p.Sign(ctx, digest)
 }

@@ -62,7 +62,7 @@ type Signer struct {
 	log     *slog.Logger
 
 	certificates map[string]string // name in keys.json to path
-	config       configFile        // of which Watch takes up new blobs
+	config       configFile        // of which new blobs are taken up
 
 	failed   chan struct{} // closed when a ratchet has failed
 	failOnce sync.Once
@@ -76,7 +76,7 @@ type key struct {
 	hash       tezos.PublicKeyHash
 	options    Options
 	places     []*place
-	turn       *atomic.Uint64 // the signer's
+	signer     *Signer
 	operations queue
 }
 
@@ -96,7 +96,7 @@ func New(entries []Entry, options Options) (*Signer, error) {
 		if _, double := s.keys[hash]; double {
 			return nil, fmt.Errorf("key %v is configured twice", hash)
 		}
-		k := &key{Entry: e, hash: hash, options: options, turn: &s.turn, operations: newQueue()}
+		k := &key{Entry: e, hash: hash, options: options, signer: s, operations: newQueue()}
 		for _, p := range append([]Place{{e.Key, e.Server}}, e.Others...) {
 			s.settle(k, p)
 		}

@@ -143,7 +143,7 @@ func (o *opener) open(ctx context.Context) (*Signer, error) {
 		return nil, err
 	}
 	s.locks = o.locks
-	s.config = configFile{path: o.cfg.path, read: o.cfg.file}
+	s.config = configFile{path: o.cfg.path, turn: make(chan struct{}, 1), seen: o.cfg.file}
 	s.certificates = map[string]string{"cert_path": o.cfg.HSM.CertPath, "cacert_path": o.cfg.HSM.CACertPath}
 	return s, nil
 }

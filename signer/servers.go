@@ -25,6 +25,8 @@ type place struct {
 	key    *key
 	server *server
 	health health
+
+	offered atomic.Uint64 // how often there was a new blob
 }
 
 // settle gives k a place at a server, which is made when the first key comes.
@@ -104,7 +106,7 @@ func (k *key) choose(before *place) (best *place) {
 	if len(k.places) == 1 {
 		return k.places[0]
 	}
-	turn, least := k.turn.Add(1), unfit+1
+	turn, least := k.signer.turn.Add(1), unfit+1
 	for range k.places {
 		p := k.places[turn%uint64(len(k.places))]
 		turn++

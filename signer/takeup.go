@@ -1,39 +1,68 @@
 package signer
 
 import (
+	"context"
 	"os"
 
 	"pawl/signer/grep11"
 )
 
-// configFile is the keys.json that a signer was opened from.
+// configFile is the keys.json that a signer was opened from. There is none with path "".
 type configFile struct {
 	path string
-	read os.FileInfo // as it was when it was last read
-	told string      // why it could not be read, once said
+	turn chan struct{} // of one place: who looks at the file has it, and what follows
+	seen os.FileInfo   // as it was at the last look
+	bad  bool          // and could not be read
+	told string        // why, once said
 }
 
-// changed looks at the file. One that is not there has not changed: it may be about to be
-// replaced.
-func (f *configFile) changed() bool {
+// changed looks at the file, and says whether it is to be read: when it is not as the last
+// look found it, or, with rereadBad, when it could not be read then. One that is not there
+// has not changed: it may be about to be replaced.
+func (f *configFile) changed(rereadBad bool) bool {
 	info, err := os.Stat(f.path)
 	if err != nil {
 		return false
 	}
-	return !os.SameFile(info, f.read) || !info.ModTime().Equal(f.read.ModTime()) || info.Size() != f.read.Size()
+	same := os.SameFile(info, f.seen) && info.ModTime().Equal(f.seen.ModTime()) && info.Size() == f.seen.Size()
+	f.seen = info
+	return !same || f.bad && rereadBad
+}
+
+// lookAtConfig takes up the blobs of a keys.json that has changed, or gives up when ctx
+// is done. Many may call it at once: one of them reads the file.
+func (s *Signer) lookAtConfig(ctx context.Context, rereadBad bool) {
+	if s.config.path == "" {
+		return
+	}
+	select {
+	case s.config.turn <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	looked := make(chan struct{})
+	go func() { // a file system that hangs holds this one goroutine
+		defer close(looked)
+		s.takeUpBlobs(rereadBad)
+		<-s.config.turn
+	}()
+	select {
+	case <-looked:
+	case <-ctx.Done():
+	}
 }
 
 // takeUpBlobs offers the key blobs of a keys.json that has changed to the keys, so that
-// they know their next ones before the HSM finalises its new master key. All else in the
+// they know their next ones when the HSM finalises its new master key. All else in the
 // file waits for a restart. That is safe at any moment: no key loses the blob in use, the
 // public keys are those of the start, and a signature that does not verify with them is
-// never released, whatever blob made it. A file that is no keys.json changes nothing and
-// is read again.
-func (s *Signer) takeUpBlobs() {
-	if !s.config.changed() {
+// never released, whatever blob made it. A file that is no keys.json changes nothing.
+func (s *Signer) takeUpBlobs(rereadBad bool) {
+	if !s.config.changed(rereadBad) {
 		return
 	}
 	cfg, findings, err := Load(s.config.path)
+	s.config.bad = err != nil
 	if err != nil {
 		if text := err.Error(); text != s.config.told {
 			s.log.Warn("keys.json has changed and cannot be read", "err", text)
@@ -41,7 +70,7 @@ func (s *Signer) takeUpBlobs() {
 		}
 		return
 	}
-	s.config.read, s.config.told = cfg.file, ""
+	s.config.seen, s.config.told = cfg.file, ""
 	for _, f := range findings {
 		if f.Severity >= Unopenable {
 			s.log.Warn("keys.json has changed and would not start again", "path", f.Path, "finding", f.Text)
@@ -71,7 +100,10 @@ func (s *Signer) offer(key *KeyConfig) (fresh bool) {
 			continue
 		}
 		added, unsound := hsmKey.Offer(blobs...)
-		fresh = fresh || added
+		if added {
+			p.offered.Add(1)
+			fresh = true
+		}
 		if err == nil {
 			err = unsound // at each server the same
 		}

@@ -102,9 +102,7 @@ func (k *key) ready() (err error) {
 // not hide another. It also takes up the key blobs of a keys.json that changed.
 func (s *Signer) Watch(ctx context.Context) {
 	var loops sync.WaitGroup
-	if s.config.path != "" {
-		loops.Go(func() { everySecond(ctx, s.takeUpBlobs) })
-	}
+	loops.Go(func() { everySecond(ctx, func() { s.lookAtConfig(ctx, true) }) })
 	for _, db := range s.dbs {
 		loops.Go(func() { everySecond(ctx, func() { probeRatchet(ctx, db) }) })
 	}
@@ -252,7 +250,7 @@ func (p *place) probe(ctx context.Context) error {
 	if _, err := rand.Read(digest[:]); err != nil {
 		return err
 	}
-	if _, err := p.key.callHSM(ctx, p.Key, digest); err != nil {
+	if _, err := p.key.callHSM(ctx, p, digest); err != nil {
 		return fmt.Errorf("probe signature: %w", err)
 	}
 	return nil

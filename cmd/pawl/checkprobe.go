@@ -147,7 +147,7 @@ func (r *checkReport) probe(server string, p keyProbe) {
 	switch {
 	case p.config.Blob == nil: // said of keys.json
 	case p.err == nil && p.next:
-		r.warn(subject, "pawl keys rewrap --promote: the card has its new master key", "signs with secret_key_next, and no more with secret_key")
+		r.warn(subject, "pawl keys rewrap --promote, when all servers have the new master key", "%s: signs with secret_key_next, and no more with secret_key", server)
 	case p.err == nil:
 		r.ok(subject, "signed a probe at %s in %s, verified", server, milliseconds(p.elapsed))
 	case p.lack == nil:

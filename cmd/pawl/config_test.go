@@ -25,6 +25,9 @@ func TestExampleKeysJSON(t *testing.T) {
 	if len(cfg.Keys) != 2 || !cfg.Keys[0].Policy.Baking || cfg.Keys[1].Policy.Baking {
 		t.Errorf("want a key that bakes and one that does not, got %d keys", len(cfg.Keys))
 	}
+	if n := len(cfg.Servers()); n != 2 {
+		t.Errorf("want the list form of url, with two servers, got %d", n)
+	}
 }
 
 func TestParseCredential(t *testing.T) {

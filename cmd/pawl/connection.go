@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -49,27 +48,6 @@ func connectionOf(path string) ([]grep11.Config, error) {
 		return nil, fmt.Errorf("%s: needs url, cert_path, key_path and cacert_path", path)
 	}
 	return cfg.Servers(), nil
-}
-
-// dialFirst connects to the first server that answers. With one server it does
-// not wait: the first call tells more.
-func dialFirst(ctx context.Context, servers []grep11.Config) (*grep11.Client, error) {
-	var silent []string
-	for _, server := range servers {
-		client, err := grep11.Dial(server)
-		if err != nil {
-			return nil, err
-		}
-		if len(servers) == 1 {
-			return client, nil
-		}
-		if err = client.Ping(ctx); err == nil {
-			return client, nil
-		}
-		silent = append(silent, fmt.Sprintf("%s: %v", server.Address, err))
-		_ = client.Close()
-	}
-	return nil, fmt.Errorf("no GREP11 server answers: %s", strings.Join(silent, "; "))
 }
 
 // parseCredential reads credential.yaml: one `name: value` a line, of the names

@@ -4,16 +4,18 @@ import (
 	"context"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/softcard"
 	"pawl/tezos"
 )
 
-// TestKeyIsMadeAtTheFirstServerThatAnswers: a server that is down is passed over, and
-// when all are, each is named.
+// TestKeyIsMadeAtTheFirstServerThatAnswers: once, and not at a server that is down. When
+// all are, each is named.
 func TestKeyIsMadeAtTheFirstServerThatAnswers(t *testing.T) {
 	t.Parallel()
 	dir := softcard.Dir(filepath.Join(t.TempDir(), "card"))
@@ -49,12 +51,39 @@ func TestKeyIsMadeAtTheFirstServerThatAnswers(t *testing.T) {
 	if err != nil || key.PublicKey.Kind() != tezos.P256 {
 		t.Errorf("newKey: %v, %v", key.PublicKey, err)
 	}
-	if made[1].Hits() != 1 || made[2].Hits() != 0 {
-		t.Errorf("the servers made %d and %d keys, want 1 and 0", made[1].Hits(), made[2].Hits())
+	if made[1].Hits()+made[2].Hits() != 1 {
+		t.Errorf("the servers made %d and %d keys, want one in all", made[1].Hits(), made[2].Hits())
 	}
 	down := []grep11.Config{servers[0], servers[0]}
 	_, err = newKey(t.Context(), down, tezos.P256, false)
 	if err == nil || strings.Count(err.Error(), servers[0].Address+": GetMechanismList: Unavailable") != 2 || strings.Contains(err.Error(), "\n") {
 		t.Errorf("all down: %v; want each named on one line", err)
+	}
+}
+
+// TestSilentServersCostOneTimeout, as many as there are.
+func TestSilentServersCostOneTimeout(t *testing.T) {
+	t.Parallel()
+	d := newDomains(t, 1)
+	good, err := connectionOf(d.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var silent []grep11.Config
+	for range 15 {
+		server := good[0]
+		ln := loopbackListener(t) // which takes connections and says nothing
+		t.Cleanup(func() { _ = ln.Close() })
+		server.Address = ln.Addr().String()
+		silent = append(silent, server)
+	}
+	began := time.Now()
+	if _, err := newKey(t.Context(), append(slices.Clone(silent), good...), tezos.P256, false); err != nil || time.Since(began) > 4*time.Second {
+		t.Errorf("%v after %v, want a key of the last server at once", err, time.Since(began))
+	}
+	began = time.Now()
+	_, err = newKey(t.Context(), silent, tezos.P256, false)
+	if took := time.Since(began); err == nil || strings.Count(err.Error(), ": GetMechanismList: ") != len(silent) || took > 4*time.Second {
+		t.Errorf("%v after %v; want each of %d named after two seconds", err, took, len(silent))
 	}
 }

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/tezos"
@@ -17,8 +20,9 @@ type keysRewrapCmd struct {
 
 func (*keysRewrapCmd) Help() string {
 	return "When the HSM's master key is changed: load and commit the new one in the HSM, run pawl keys rewrap, finalise the new one in the " +
-		"HSM, run pawl keys rewrap --promote. The new blobs stand in keys.json as secret_key_next until then; pawl serve takes them up within a " +
-		"second or two, without a restart, says so in its log, and goes on signing when the new master key is finalised.\n\n" +
+		"HSM, run pawl keys rewrap --promote. The new blobs stand in keys.json as secret_key_next until then; pawl serve takes them up without a " +
+		"restart, says so in its log, and goes on signing when the new master key is finalised.\n\n" +
+		"All servers of url are asked: each must be about to take the same new master key, and for --promote each must sign with the new blobs. " +
 		"keys.json changes for all keys or for none. To run it again is safe."
 }
 
@@ -42,15 +46,15 @@ func (c *keysRewrapCmd) run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
-	client, err := dialFirst(ctx, servers)
+	clients, err := dialAll(servers)
 	if err != nil {
 		return err
 	}
-	defer client.Close() //nolint:errcheck // nothing is under way
+	defer closeAll(clients)
 	if c.Promote {
-		return c.promote(ctx, s, client, keys)
+		return c.promote(ctx, s, clients, keys)
 	}
-	return c.rewrap(ctx, s, client, keys)
+	return c.rewrap(ctx, s, clients, keys)
 }
 
 // rotatingKeys reads the keys of a keys.json, which has to have some and no blob that
@@ -80,39 +84,52 @@ func rotatingKeys(path string) ([]rotatingKey, error) {
 	return keys, nil
 }
 
-// rewrap has the HSM rewrap each blob, and writes the new ones when it has all. One that
+// rewrap has a server rewrap each blob, and writes the new ones when it has all. One that
 // is there already under the same new master key stays.
-func (c *keysRewrapCmd) rewrap(ctx context.Context, s *streams, client *grep11.Client, keys []rotatingKey) error {
+func (c *keysRewrapCmd) rewrap(ctx context.Context, s *streams, clients []*grep11.Client, keys []rotatingKey) error {
+	client, next, err := rewrapper(ctx, s, clients, keys[0])
+	if err != nil {
+		return err
+	}
 	var changed []signer.Rotation
-	var newID string
+	newID := wrappingKey(next)
 	t := table{out: s.out}
-	for _, key := range keys {
-		next, err := client.Rewrap(ctx, key.Blob)
-		if err != nil {
-			return rewrapHint(fmt.Errorf("rewrapping %v: %w", key.Key, err), key.Next != nil)
+	for i, key := range keys {
+		if i > 0 { // the first has been
+			if next, err = key.rewrap(ctx, client); err != nil {
+				return err
+			}
 		}
-		id := wrappingKey(next)
-		if newID == "" {
-			newID = id
-		}
-		if id != newID {
+		if id := wrappingKey(next); id != newID {
 			return fmt.Errorf("rewrapping %v: under the master key %s, but %v under %s: the servers are not of one HSM domain", key.Key, id, keys[0].Key, newID)
 		}
 		what := "rewrapped"
-		if key.Next != nil && wrappingKey(key.Next) == id && grep11.CheckRewrapped(key.Blob, key.Next) == nil {
+		if key.Next != nil && wrappingKey(key.Next) == newID && grep11.CheckRewrapped(key.Blob, key.Next) == nil {
 			what = "is rewrapped already"
 		} else {
 			changed = append(changed, signer.Rotation{Key: key.Key, Blob: key.Blob, Next: next})
 		}
-		t.cells(key.Key.String(), wrappingKey(key.Blob), "to "+id, what)
+		t.cells(key.Key.String(), wrappingKey(key.Blob), "to "+newID, what)
 	}
 	if len(changed) > 0 {
 		if err := signer.AddNextBlobs(c.Config, changed); err != nil {
 			return fmt.Errorf("keeping the new blobs: %w", err)
 		}
 	}
-	s.notef("note: next, when each daemon of %s has logged that it took the new blobs up: finalise the new master key in the HSM, then run pawl keys rewrap --promote", c.Config)
+	s.notef("note: next, when daemons with a copy of %s have the new one: finalise the new master key in the HSM, then run pawl keys rewrap --promote", c.Config)
 	return t.flush()
+}
+
+// rewrap has a server rewrap the key, in two tries.
+func (k *rotatingKey) rewrap(ctx context.Context, client *grep11.Client) (next grep11.Blob, err error) {
+	err = twice(ctx, func() error {
+		next, err = client.Rewrap(ctx, k.Blob)
+		return err
+	})
+	if err != nil {
+		return nil, rewrapHint(fmt.Errorf("rewrapping %v at %s: %w", k.Key, client.Address(), err), k.Next != nil)
+	}
+	return next, nil
 }
 
 // wrappingKey is the id of a blob's master key in hex. The blob has been read, so it has
@@ -125,82 +142,30 @@ func wrappingKey(blob grep11.Blob) string {
 	return fmt.Sprintf("%x", header.WrappingKeyID)
 }
 
-// rewrapHint adds what is to be done about a refusal to rewrap.
+// cannotRewrap is whether the server has no such call, by either way to say so.
+func cannotRewrap(err error) bool {
+	refusal, ok := errors.AsType[*grep11.Error](err)
+	return ok && refusal.Code == grep11.CodeFunctionNotSupported || !ok && status.Code(err) == codes.Unimplemented
+}
+
+// rewrapHint adds what is to be done when a server did not rewrap a key.
 func rewrapHint(err error, hasNext bool) error {
 	const promote = "if the new master key is finalised already, run pawl keys rewrap --promote"
-	refusal, ok := errors.AsType[*grep11.Error](err)
+	refusal, _ := errors.AsType[*grep11.Error](err)
+	early := refusal != nil && refusal.Code == grep11.CodeIBMWKNotInitialized
 	switch {
-	case !ok:
-		return err
-	case refusal.Code == grep11.CodeFunctionNotSupported:
-		return withHint(err, "the GREP11 server has to offer RewrapKeyBlob")
-	case refusal.Code == grep11.CodeIBMWKNotInitialized && hasNext:
+	case cannotRewrap(err):
+		return withHint(err, "this GREP11 server has no RewrapKeyBlob: update it, or name another server of its HSM domain in url")
+	case early && hasNext:
 		return withHint(err, "load and commit a new master key in the HSM first; %s", promote)
-	case refusal.Code == grep11.CodeIBMWKNotInitialized:
+	case early:
 		return withHint(err, "load and commit a new master key in the HSM first")
 	case grep11.RefusesBlob(err) && hasNext:
 		return withHint(err, "%s; else this blob is of another HSM", promote)
 	case grep11.RefusesBlob(err):
 		return withHint(err, "this blob is broken or of another HSM: correct or remove its entry")
+	case grep11.Transient(err):
+		return withHint(err, seeToTheServer)
 	}
 	return err
-}
-
-// promote writes when the HSM has signed with the next blob of each key that has one.
-func (c *keysRewrapCmd) promote(ctx context.Context, s *streams, client *grep11.Client, keys []rotatingKey) error {
-	var promoted []signer.Rotation
-	t := table{out: s.out}
-	for _, key := range keys {
-		if key.Next == nil {
-			continue
-		}
-		if err := key.tryNext(ctx, client); err != nil {
-			return err
-		}
-		promoted = append(promoted, key.Rotation)
-		t.cells(key.Key.String(), wrappingKey(key.Next), "signs and is promoted")
-	}
-	if len(promoted) == 0 {
-		s.notef("note: no key of %s has a secret_key_next: there is nothing to promote", c.Config)
-		return nil
-	}
-	if err := signer.PromoteBlobs(c.Config, promoted); err != nil {
-		return fmt.Errorf("promoting the new blobs: %w", err)
-	}
-	s.notef("note: back up the new blobs; those before are of no use any more")
-	for _, key := range keys {
-		if key.Next != nil {
-			continue
-		}
-		if err := key.try(ctx, client, key.Blob); err != nil {
-			s.notef("warning: %v had no secret_key_next and does not sign: %v", key.Key, err)
-		}
-	}
-	return t.flush()
-}
-
-// tryNext is nil when the HSM signs with the next blob. When it refuses that one, the
-// error says whether it still wants the one before.
-func (k *rotatingKey) tryNext(ctx context.Context, client *grep11.Client) error {
-	err := k.try(ctx, client, k.Next)
-	if err == nil {
-		return nil
-	}
-	err = fmt.Errorf("trying the new blob of %v: %w", k.Key, err)
-	if !grep11.RefusesBlob(err) {
-		return err
-	}
-	switch before := k.try(ctx, client, k.Blob); {
-	case before == nil:
-		return withHint(err, "the HSM still wants the blob before: finalise the new master key in the HSM first")
-	case grep11.RefusesBlob(before):
-		return withHint(err, "the HSM takes neither blob of this key: it has a third master key")
-	default:
-		return err
-	}
-}
-
-// try has the HSM sign a random digest with one blob of the key.
-func (k *rotatingKey) try(ctx context.Context, client *grep11.Client, blob grep11.Blob) error {
-	return tryKey(ctx, client, grep11.Generated{PublicKey: k.public, Blob: blob})
 }

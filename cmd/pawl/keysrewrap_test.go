@@ -84,7 +84,7 @@ func TestRewrapIsAllOrNothing(t *testing.T) {
 		"no blob":            {none, func([]byte) ([]byte, error) { return nil, nil }, "the server sent no blob"},
 		"unknown blob":       {none, refusing(t, 0x80010004), "CKR_IBM_BLOB_ERROR (0x80010004): no such mechanism: this blob is broken or of another HSM"},
 		"not committed":      {none, refusing(t, 0x80010009), "CKR_IBM_WK_NOT_INITIALIZED (0x80010009): no such mechanism: load and commit a new master key in the HSM first"},
-		"without the call":   {none, refusing(t, 0x54), "CKR_FUNCTION_NOT_SUPPORTED (0x54): no such mechanism: the GREP11 server has to offer RewrapKeyBlob"},
+		"without the call":   {none, refusing(t, 0x54), "CKR_FUNCTION_NOT_SUPPORTED (0x54): no such mechanism: this GREP11 server has no RewrapKeyBlob: update it, or name another server of its HSM domain in url"},
 		"finalised":          {func(own, _ string) string { return own }, refusing(t, 0x80010001), "run pawl keys rewrap --promote; else this blob is of another HSM"},
 		"not of our own":     {none, func([]byte) ([]byte, error) { return nil, errors.New("boom") }, "RewrapKeyBlob: Unknown: boom"},
 	} {

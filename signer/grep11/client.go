@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -64,8 +65,9 @@ func ParseDialect(s string) (Dialect, error) {
 type Config struct {
 	Address string // host:port
 
-	// PEM files of mutual TLS, required without APIKeyFile. They are read again at each handshake, and
-	// Reload moves to a new connection when one of them has changed.
+	// PEM files of mutual TLS, required without APIKeyFile. They are read again at each handshake, where
+	// those that cannot be read count as they were, and Reload moves to a new connection when one of
+	// them has changed.
 	CertPath, KeyPath, CACertPath string
 
 	ServerName  string  // name in the server's certificate; default the host of Address
@@ -132,8 +134,10 @@ func connect(cfg Config, perCall []grpc.DialOption) (*grpc.ClientConn, error) {
 		return nil, err
 	}
 	// passthrough leaves names to the dialer, which resolves anew at each attempt; gRPC's
-	// own resolver would back off for minutes after one failure.
-	conn, err := grpc.NewClient("passthrough:///"+cfg.Address, append(slices.Clone(perCall),
+	// own resolver would back off for minutes after one failure. The target is a URL, in
+	// which the zone of an IPv6 address is escaped (RFC 6874).
+	target := "passthrough:///" + strings.ReplaceAll(cfg.Address, "%", "%25")
+	conn, err := grpc.NewClient(target, append(slices.Clone(perCall),
 		grpc.WithTransportCredentials(creds),
 		grpc.WithNoProxy(), // an HTTP proxy of the environment is not the way to an HSM
 		grpc.WithDisableServiceConfig(),

@@ -23,7 +23,7 @@ func TestHandshakeTellsOfThePeer(t *testing.T) {
 	a.issue(t, "server", 2, end, "127.0.0.1")
 	a.issue(t, "client", 3, end)
 	var seen atomic.Int64
-	address, _ := a.serveTLS(t, "127.0.0.1:0", &seen, 0)
+	address, _ := a.serveTLS(t, "127.0.0.1:0", &seen, 0, &scripted{})
 	peer, err := grep11.Handshake(t.Context(), a.config(address))
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +48,7 @@ func TestHandshakeTellsOfABadPeer(t *testing.T) {
 	} {
 		a.issue(t, "server", 2, test.end, test.hosts...)
 		var seen atomic.Int64
-		address, _ := a.serveTLS(t, "127.0.0.1:0", &seen, 0)
+		address, _ := a.serveTLS(t, "127.0.0.1:0", &seen, 0, &scripted{})
 		peer, err := grep11.Handshake(t.Context(), a.config(address))
 		if err == nil || !strings.Contains(err.Error(), test.want) || len(peer.Certificates) != 1 {
 			t.Errorf("%s: %+v, %v, want %s", name, peer, err, test.want)

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/credentials"
@@ -28,7 +30,9 @@ func transportCredentials(cfg Config, host string) (credentials.TransportCredent
 	if err != nil {
 		return nil, err
 	}
-	return mutualTLS{credentials.NewTLS(config), files}, nil
+	good := new(atomic.Pointer[tls.Config])
+	good.Store(config)
+	return mutualTLS{credentials.NewTLS(config), files, good}, nil
 }
 
 func isLoopback(host string) bool {
@@ -39,22 +43,26 @@ func isLoopback(host string) bool {
 type mutualTLS struct {
 	credentials.TransportCredentials // made of the files as they were at Dial; for Info only
 	files                            tlsFiles
+	good                             *atomic.Pointer[tls.Config] // of the files when they could be read last
 }
 
-// ClientHandshake authenticates both sides with the files as they are now.
+// ClientHandshake authenticates both sides with the files as they are now, or as they were
+// when they could be read last: a server that is lost while one is half-written is not lost
+// for longer than that. When it does not take these, the error is that of the files.
 func (m mutualTLS) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	config, err := m.files.load()
-	if err != nil {
-		return nil, nil, err
+	config, unreadable := m.files.load()
+	if unreadable != nil {
+		config = m.good.Load()
 	}
 	secured, info, err := credentials.NewTLS(config).ClientHandshake(ctx, authority, conn)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, cmp.Or(unreadable, err)
 	}
+	m.good.Store(config)
 	return explainedConn{secured}, info, nil
 }
 
-// Clone returns m: it holds nothing that changes.
+// Clone returns m: what changes is good for all.
 func (m mutualTLS) Clone() credentials.TransportCredentials { return m }
 
 // explainedConn says why a write failed. In TLS 1.3 a server refuses a client certificate
@@ -86,6 +94,7 @@ type tlsFiles struct {
 }
 
 func filesOf(cfg Config, host string) tlsFiles {
+	host, _, _ = strings.Cut(host, "%") // a zone names an interface of this host, and nothing in a certificate
 	return tlsFiles{
 		cert: cfg.CertPath, key: cfg.KeyPath, ca: cfg.CACertPath,
 		serverName: cmp.Or(cfg.ServerName, host), token: cfg.APIKeyFile != "",

@@ -1,7 +1,6 @@
 package grep11_test
 
 import (
-	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -23,11 +22,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/stats"
 
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/pb"
-	"pawl/tezos"
 )
 
 // authority is a CA with a folder for what it issues.
@@ -106,7 +102,7 @@ func (a *authority) issue(t *testing.T, name string, serial int64, end time.Time
 
 // serveTLS serves with the certificate "server" of a, for clients of a only. The serial
 // number of the client certificate last seen is in seen.
-func (a *authority) serveTLS(t *testing.T, address string, seen *atomic.Int64, maxVersion uint16) (bound string, stop func()) {
+func (a *authority) serveTLS(t *testing.T, address string, seen *atomic.Int64, maxVersion uint16, server *scripted) (bound string, stop func()) {
 	t.Helper()
 	cert, err := tls.LoadX509KeyPair(a.path("server.pem"), a.path("server-key.pem"))
 	if err != nil {
@@ -122,7 +118,29 @@ func (a *authority) serveTLS(t *testing.T, address string, seen *atomic.Int64, m
 			return nil
 		},
 	}
-	return serve(t, address, (&scripted{}).register, grpc.Creds(credentials.NewTLS(config)))
+	return serve(t, address, server.register, grpc.Creds(credentials.NewTLS(config)))
+}
+
+// standing is a server of an authority with a client, whose certificate is no. 7 and whose
+// connection stands.
+type standing struct {
+	*authority
+	address string
+	stop    func()
+	seen    atomic.Int64 // the client certificate that the server saw last
+	client  *grep11.Client
+	soon    time.Time // when certificates end
+}
+
+func newStanding(t *testing.T) *standing {
+	t.Helper()
+	s := &standing{authority: newAuthority(t), soon: time.Now().Add(time.Hour)}
+	s.issue(t, "server", 2, s.soon, "127.0.0.1")
+	s.issue(t, "client", 7, s.soon)
+	s.address, s.stop = s.serveTLS(t, "127.0.0.1:0", &s.seen, 0, &scripted{})
+	s.client = dialTLS(t, s.config(s.address))
+	eventually(t, "connecting", func() error { return s.client.Ping(t.Context()) })
+	return s
 }
 
 func (a *authority) config(address string) grep11.Config {
@@ -185,7 +203,7 @@ func TestMutualTLS(t *testing.T) {
 			}
 			a.issue(t, "server", 2, test.end, test.server)
 			var seen atomic.Int64
-			address, _ := a.serveTLS(t, "127.0.0.1:0", &seen, test.max)
+			address, _ := a.serveTLS(t, "127.0.0.1:0", &seen, test.max, &scripted{})
 			cfg := a.config(withHost(t, address, test.host))
 			if test.change != nil {
 				test.change(&cfg)
@@ -211,6 +229,29 @@ func TestMutualTLS(t *testing.T) {
 				t.Errorf("got %q", err)
 			}
 		})
+	}
+}
+
+// IPv6 addresses, with the zone that link-local ones need too.
+func TestMutualTLSOverIPv6(t *testing.T) {
+	t.Parallel()
+	free, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		t.Skipf("no IPv6 here: %v", err)
+	}
+	_ = free.Close()
+	a := newAuthority(t)
+	a.issue(t, "server", 2, time.Now().Add(time.Hour), "::1")
+	a.issue(t, "client", 7, time.Now().Add(time.Hour))
+	var seen atomic.Int64
+	address, _ := a.serveTLS(t, "[::1]:0", &seen, 0, &scripted{})
+	for _, host := range []string{"::1", "::1%lo"} {
+		cfg := a.config(withHost(t, address, host))
+		client := dialTLS(t, cfg)
+		eventually(t, "connecting to "+cfg.Address, func() error { return client.Ping(t.Context()) })
+		if _, err := grep11.Handshake(t.Context(), cfg); err != nil {
+			t.Errorf("%s: %v", cfg.Address, err)
+		}
 	}
 }
 
@@ -253,57 +294,60 @@ func TestDialNamesTheBadCertificateFile(t *testing.T) {
 
 func TestRenewedCertificatesAreUsed(t *testing.T) {
 	t.Parallel()
-	soon := time.Now().Add(time.Hour)
-	a := newAuthority(t)
-	a.issue(t, "server", 2, soon, "127.0.0.1")
-	a.issue(t, "client", 7, soon)
-	var seen atomic.Int64
-	address, stop := a.serveTLS(t, "127.0.0.1:0", &seen, 0)
-	client := dialTLS(t, a.config(address))
-	eventually(t, "connecting", func() error { return client.Ping(t.Context()) })
-	if seen.Load() != 7 {
-		t.Fatalf("the server saw certificate no. %d", seen.Load())
+	a := newStanding(t)
+	if a.seen.Load() != 7 {
+		t.Fatalf("the server saw certificate no. %d", a.seen.Load())
 	}
-	stop()
+	a.stop()
 
 	// Both sides move to another CA while the client runs.
 	renewed := newAuthority(t)
 	renewed.dir = a.dir
 	writePEM(t, a.path("ca.pem"), "CERTIFICATE", renewed.cert.Raw)
-	renewed.issue(t, "server", 3, soon, "127.0.0.1")
-	renewed.issue(t, "client", 9, soon)
-	renewed.serveTLS(t, address, &seen, 0)
-	eventually(t, "connecting again", func() error { return client.Ping(t.Context()) })
-	if seen.Load() != 9 {
-		t.Errorf("the server saw certificate no. %d, want 9", seen.Load())
+	renewed.issue(t, "server", 3, a.soon, "127.0.0.1")
+	renewed.issue(t, "client", 9, a.soon)
+	renewed.serveTLS(t, a.address, &a.seen, 0, &scripted{})
+	eventually(t, "connecting again", func() error { return a.client.Ping(t.Context()) })
+	if a.seen.Load() != 9 {
+		t.Errorf("the server saw certificate no. %d, want 9", a.seen.Load())
 	}
 }
 
-// A file that is spoilt later is named by the calls that fail for it, and mending it is enough.
-func TestCertificateSpoiltLaterIsNamed(t *testing.T) {
+// A server that is lost while a file is spoilt is connected to again with what the files
+// were before. Reload names the file, and mending it is enough.
+func TestCertificateSpoiltLater(t *testing.T) {
 	t.Parallel()
-	soon := time.Now().Add(time.Hour)
-	a := newAuthority(t)
-	a.issue(t, "server", 2, soon, "127.0.0.1")
-	a.issue(t, "client", 7, soon)
-	var seen atomic.Int64
-	address, stop := a.serveTLS(t, "127.0.0.1:0", &seen, 0)
-	client := dialTLS(t, a.config(address))
-	eventually(t, "connecting", func() error { return client.Ping(t.Context()) })
-	stop()
+	a := newStanding(t)
+	a.stop()
+	a.seen.Store(0)
 	writePEM(t, a.path("client.pem"), "NOTHING", nil)
-	a.serveTLS(t, address, &seen, 0)
+	_, stop := a.serveTLS(t, a.address, &a.seen, 0, &scripted{})
+	eventually(t, "connecting again", func() error { return a.client.Ping(t.Context()) })
+	if a.seen.Load() != 7 {
+		t.Errorf("the server saw certificate no. %d, want 7", a.seen.Load())
+	}
+	named := "grep11 client certificate " + a.path("client.pem")
+	if _, err := a.client.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), named) {
+		t.Errorf("Reload: %v; want the file named", err)
+	}
+
+	// A server that is not taken with them: the file is what is wrong.
+	stop()
+	stranger := newAuthority(t)
+	stranger.issue(t, "server", 3, a.soon, "127.0.0.1")
+	_, stop = stranger.serveTLS(t, a.address, &a.seen, 0, &scripted{})
 	eventually(t, "error that names the file", func() error {
-		err := client.Ping(t.Context())
-		if err == nil || !strings.Contains(err.Error(), "grep11 client certificate "+a.path("client.pem")) {
+		if err := a.client.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), named) {
 			return fmt.Errorf("ping gave %v", err)
 		}
 		return nil
 	})
-	a.issue(t, "client", 11, soon)
-	eventually(t, "connecting again", func() error { return client.Ping(t.Context()) })
-	if seen.Load() != 11 {
-		t.Errorf("the server saw certificate no. %d, want 11", seen.Load())
+	stop()
+	a.serveTLS(t, a.address, &a.seen, 0, &scripted{})
+	a.issue(t, "client", 11, a.soon)
+	eventually(t, "connecting again", func() error { return a.client.Ping(t.Context()) })
+	if a.seen.Load() != 11 {
+		t.Errorf("the server saw certificate no. %d, want 11", a.seen.Load())
 	}
 }
 
@@ -314,7 +358,7 @@ func TestRefusalByTheServerIsReadWhenAWriteFails(t *testing.T) {
 	a.issue(t, "server", 2, time.Now().Add(time.Hour), "127.0.0.1")
 	other.issue(t, "client", 8, time.Now().Add(time.Hour))
 	var seen atomic.Int64
-	address, _ := a.serveTLS(t, "127.0.0.1:0", &seen, 0)
+	address, _ := a.serveTLS(t, "127.0.0.1:0", &seen, 0, &scripted{})
 	cert, err := tls.LoadX509KeyPair(other.path("client.pem"), other.path("client-key.pem"))
 	if err != nil {
 		t.Fatal(err)
@@ -338,221 +382,5 @@ func TestRefusalByTheServerIsReadWhenAWriteFails(t *testing.T) {
 	})
 	if !strings.Contains(err.Error(), "remote error: tls: ") {
 		t.Errorf("got %v, want the server's alert", err)
-	}
-}
-
-// reload calls Reload until it has moved.
-func reload(t *testing.T, client *grep11.Client) {
-	t.Helper()
-	eventually(t, "moving to the renewed certificates", func() error {
-		moved, err := client.Reload(t.Context())
-		if err == nil && !moved {
-			err = errors.New("nothing has changed")
-		}
-		return err
-	})
-	if moved, err := client.Reload(t.Context()); moved || err != nil {
-		t.Errorf("after moving: moved %v again, %v", moved, err)
-	}
-}
-
-// Each file that changes moves a connection that stands, while calls go on.
-func TestReloadMovesAStandingConnection(t *testing.T) {
-	t.Parallel()
-	soon := time.Now().Add(time.Hour)
-	a := newAuthority(t)
-	a.issue(t, "server", 2, soon, "127.0.0.1")
-	a.issue(t, "client", 7, soon)
-	var seen atomic.Int64
-	address, _ := a.serveTLS(t, "127.0.0.1:0", &seen, 0)
-	client := dialTLS(t, a.config(address))
-	eventually(t, "connecting", func() error { return client.Ping(t.Context()) })
-	if moved, err := client.Reload(t.Context()); moved || err != nil {
-		t.Errorf("nothing has changed: moved %v, %v", moved, err)
-	}
-	done := make(chan error, 1)
-	stop := make(chan struct{})
-	go func() { // calls all the while
-		for {
-			if err := client.Ping(t.Context()); err != nil {
-				done <- err
-				return
-			}
-			select {
-			case <-stop:
-				done <- nil
-				return
-			default:
-			}
-		}
-	}()
-	a.issue(t, "client", 9, soon)
-	reload(t, client)
-	if seen.Load() != 9 {
-		t.Errorf("the server saw certificate no. %d, want 9", seen.Load())
-	}
-	seen.Store(0)
-	old, err := os.ReadFile(a.path("ca.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	other := newAuthority(t)
-	if err := os.WriteFile(a.path("ca.pem"), append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: other.cert.Raw}), old...), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	reload(t, client)
-	if seen.Load() != 9 {
-		t.Error("a new CA file has not moved the connection")
-	}
-	// A renewal by a link to another folder, as a rename leaves no moment without a file.
-	fresh := newAuthority(t)
-	fresh.cert, fresh.key = a.cert, a.key
-	fresh.issue(t, "client", 11, soon)
-	for _, name := range []string{"client.pem", "client-key.pem"} {
-		if err := os.Symlink(fresh.path(name), a.path("link")); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(a.path("link"), a.path(name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	reload(t, client)
-	if seen.Load() != 11 {
-		t.Errorf("the server saw certificate no. %d, want 11", seen.Load())
-	}
-	close(stop)
-	if err := <-done; err != nil {
-		t.Errorf("a call meanwhile: %v", err)
-	}
-}
-
-// connections counts those of a server that have ended.
-type connections struct {
-	stats.Handler
-	ended atomic.Int64
-}
-
-func (*connections) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
-
-func (*connections) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
-func (*connections) HandleRPC(context.Context, stats.RPCStats)                       {}
-
-func (c *connections) HandleConn(_ context.Context, s stats.ConnStats) {
-	if _, end := s.(*stats.ConnEnd); end {
-		c.ended.Add(1)
-	}
-}
-
-// A call that began on the old connection ends there; the connection is closed after that.
-func TestReloadLeavesCallsAlone(t *testing.T) {
-	t.Parallel()
-	soon := time.Now().Add(time.Hour)
-	a := newAuthority(t)
-	a.issue(t, "server", 2, soon, "127.0.0.1")
-	a.issue(t, "client", 7, soon)
-	cert, err := tls.LoadX509KeyPair(a.path("server.pem"), a.path("server-key.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var seen connections
-	entered, leave := make(chan struct{}), make(chan struct{})
-	server := &scripted{sign: func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
-		close(entered)
-		<-leave
-		return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
-	}}
-	address, _ := serve(t, "127.0.0.1:0", server.register, grpc.Creds(credentials.NewServerTLSFromCert(&cert)), grpc.StatsHandler(&seen))
-	client := dialTLS(t, a.config(address))
-	eventually(t, "connecting", func() error { return client.Ping(t.Context()) })
-	done := make(chan error, 1)
-	key := keyOf(t, client, testBlob())
-	go func() { _, err := key.Sign(t.Context(), tezos.Digest{}); done <- err }()
-	<-entered
-	a.issue(t, "client", 9, soon)
-	reload(t, client)
-	time.Sleep(500 * time.Millisecond)
-	close(leave)
-	if err := <-done; err != nil {
-		t.Errorf("the call under way: %v", err)
-	}
-	eventually(t, "closing the old connection", func() error {
-		if seen.ended.Load() != 1 {
-			return fmt.Errorf("%d connections have ended", seen.ended.Load())
-		}
-		return nil
-	})
-	if err := client.Ping(t.Context()); err != nil {
-		t.Errorf("after the old connection was closed: %v", err)
-	}
-}
-
-// What cannot be used is told, by its name, and the old connection goes on.
-func TestReloadKeepsTheOldConnection(t *testing.T) {
-	t.Parallel()
-	soon := time.Now().Add(time.Hour)
-	a, stranger := newAuthority(t), newAuthority(t)
-	a.issue(t, "server", 2, soon, "127.0.0.1")
-	a.issue(t, "client", 7, soon)
-	stranger.issue(t, "client", 8, soon)
-	var seen atomic.Int64
-	address, _ := a.serveTLS(t, "127.0.0.1:0", &seen, 0)
-	cfg := a.config(address)
-	client := dialTLS(t, cfg)
-	eventually(t, "connecting", func() error { return client.Ping(t.Context()) })
-	for name, test := range map[string]struct {
-		spoil func()
-		want  string
-	}{
-		"key not renewed yet": {func() {
-			writePEM(t, a.path("client.pem"), "CERTIFICATE", stranger.cert.Raw)
-		}, "client-key.pem"},
-		"gone":    {func() { _ = os.Remove(a.path("client.pem")) }, "no such file"},
-		"expired": {func() { a.issue(t, "client", 10, time.Now().Add(-time.Minute)) }, "expired at"},
-		"refused by the server": {func() {
-			for _, file := range []string{"client.pem", "client-key.pem"} {
-				data, err := os.ReadFile(stranger.path(file))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if err := os.WriteFile(a.path(file), data, 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}, "Unavailable"},
-		"server of another CA": {func() {
-			a.issue(t, "client", 7, soon)
-			writePEM(t, a.path("ca.pem"), "CERTIFICATE", stranger.cert.Raw)
-		}, "unknown authority"},
-	} {
-		a.issue(t, "client", 7, soon)
-		writePEM(t, a.path("ca.pem"), "CERTIFICATE", a.cert.Raw)
-		test.spoil()
-		for range 2 { // it is tried again
-			moved, err := client.Reload(t.Context())
-			if moved || err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("%s: moved %v, %v; want an error with %q", name, moved, err, test.want)
-			}
-		}
-		if err := client.Ping(t.Context()); err != nil {
-			t.Errorf("%s: the old connection: %v", name, err)
-		}
-	}
-	canceled, cancel := context.WithCancel(t.Context())
-	cancel()
-	a.issue(t, "client", 12, soon)
-	writePEM(t, a.path("ca.pem"), "CERTIFICATE", a.cert.Raw)
-	if moved, err := client.Reload(canceled); moved || err == nil {
-		t.Errorf("canceled: moved %v, %v", moved, err)
-	}
-	reload(t, client)
-	if seen.Load() != 12 {
-		t.Errorf("the server saw certificate no. %d, want 12", seen.Load())
-	}
-	if err := client.Close(); err != nil {
-		t.Error(err)
-	}
-	a.issue(t, "client", 13, soon)
-	if moved, err := client.Reload(t.Context()); moved || err != nil {
-		t.Errorf("closed: moved %v, %v", moved, err)
 	}
 }

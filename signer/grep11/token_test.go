@@ -3,7 +3,6 @@ package grep11_test
 import (
 	"context"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +10,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,15 +17,10 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/pb"
-	"pawl/tezos"
 )
 
 const apiKey = "0aZ-_apikey-of-a-test-that-must-be-seen-nowhere"
@@ -301,67 +294,5 @@ func TestDialWithAnAPIKey(t *testing.T) {
 		case err == nil || test.want == "" || !strings.Contains(err.Error(), test.want):
 			t.Errorf("%s: %v, want %s", name, err, test.want)
 		}
-	}
-}
-
-// bearerVariable has the test binary be the client of TestBearerTokensReachTheServer: the
-// CAs of the system, which its servers need to be among, are read once a process.
-const bearerVariable = "GREP11_TEST_BEARER"
-
-// A client without a certificate of its own, at a server of a public CA.
-func TestBearerTokensReachTheServer(t *testing.T) {
-	t.Parallel()
-	if os.Getenv(bearerVariable) != "" {
-		bearerClient(t)
-		return
-	}
-	s := newIAM(t, anHour)
-	var bore sync.Map
-	address, _ := serve(t, "127.0.0.1:0", (&scripted{sign: func(ctx context.Context, _ *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
-		header, _ := metadata.FromIncomingContext(ctx)
-		bore.Store(strings.Join(header.Get("authorization"), "; "), true)
-		return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
-	}}).register, grpc.Creds(credentials.NewServerTLSFromCert(&s.TLS.Certificates[0])))
-
-	roots := filepath.Join(t.TempDir(), "roots.pem")
-	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
-	if err := os.WriteFile(roots, block, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestBearerTokensReachTheServer$")
-	child.Env = append(os.Environ(), "SSL_CERT_FILE="+roots, "SSL_CERT_DIR="+t.TempDir(),
-		bearerVariable+"="+strings.Join([]string{address, keyFile(t, apiKey, 0o600), s.URL}, " "))
-	if out, err := child.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	bore.Range(func(header, _ any) bool {
-		if header != "Bearer token-1" {
-			t.Errorf("authorization: %v", header)
-		}
-		return true
-	})
-	if n := s.asked.Load(); n != 1 {
-		t.Errorf("asked for %d tokens", n)
-	}
-}
-
-// bearerClient signs three times.
-func bearerClient(t *testing.T) {
-	t.Helper()
-	words := strings.Fields(os.Getenv(bearerVariable))
-	cfg := grep11.Config{Address: words[0], APIKeyFile: words[1], IAMEndpoint: words[2]}
-	client, err := grep11.Dial(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = client.Close() }()
-	key := keyOf(t, client, testBlob())
-	for range 3 {
-		if _, err := key.Sign(t.Context(), tezos.Digest{}); err != nil {
-			t.Error(err)
-		}
-	}
-	if peer, err := grep11.Handshake(t.Context(), cfg); err != nil || len(peer.Certificates) == 0 {
-		t.Errorf("handshake: %+v, %v", peer, err)
 	}
 }

@@ -171,7 +171,7 @@ func faults() []sabotage {
 		{
 			name: "probe-not-verified",
 			file: "signer/watch.go",
-			old:  "\tif _, err := p.key.callHSM(ctx, p.Key, digest); err != nil {",
+			old:  "\tif _, err := p.key.callHSM(ctx, p, digest); err != nil {",
 			new:  "\tif _, err := p.Sign(ctx, digest); err != nil {",
 			pkg:  "./signer", test: "TestBadProbeIsNotReady",
 		},
@@ -245,7 +245,7 @@ func servers() []sabotage {
 		{
 			name: "fatal-refusal-tried-again",
 			file: "signer/hsm.go",
-			old:  "\tcase !grep11.Transient(err):\n",
+			old:  "\tcase fatal(err):\n",
 			new:  "\tcase err == nil:\n",
 			pkg:  "./signer", test: "TestRetryOnAnotherServer",
 		},
@@ -255,6 +255,20 @@ func servers() []sabotage {
 			old:  "\t\ts.learn(list)\n",
 			new:  "\t\t_ = list\n",
 			pkg:  "./signer", test: "TestServerWithoutMechanism",
+		},
+		{
+			name: "new-blobs-wait-for-the-watch",
+			file: "signer/hsm.go",
+			old:  "\tif p.key.signer.lookAtConfig(ctx, false); p.offered.Load() == known {",
+			new:  "\tif p.offered.Load() == known {",
+			pkg:  "./signer", test: "TestFinalisedBeforeTheTakeUp",
+		},
+		{
+			name: "promoted-after-one-server",
+			file: "cmd/pawl/keyspromote.go",
+			old:  "inOneLine(atEach(clients, func",
+			new:  "inOneLine(atEach(clients[:1], func",
+			pkg:  "./cmd/pawl", test: "TestPromoteAsksAllServers",
 		},
 		{
 			name: "unproven-certificates-used",

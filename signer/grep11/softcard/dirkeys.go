@@ -10,6 +10,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // nextKeyFile is the new master key register: 32 bytes in hex, a blank, and one of the
@@ -107,13 +110,18 @@ func (d Dir) Finalise() error {
 	})
 }
 
-// turn takes one step of the state machine. Finalise writes two files; when it was cut
-// off between them the new key is the current one, which all readers take for an empty
-// register.
+// turn takes one step of the state machine, after that of another process, for which it
+// waits a second at the most. Finalise writes two files; when it was cut off between them the new key is the
+// current one, which all readers take for an empty register.
 func (d Dir) turn(step func(Registers) error) error {
 	if err := d.whole(); err != nil {
 		return err
 	}
+	unlock, err := d.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	r, err := d.Registers()
 	if err != nil {
 		return err
@@ -122,6 +130,24 @@ func (d Dir) turn(step func(Registers) error) error {
 		return err
 	}
 	return d.dropFinalised()
+}
+
+// lock takes an flock(2) on the folder. It ends with the process, whatever ends that.
+func (d Dir) lock() (unlock func(), err error) {
+	folder, err := os.Open(string(d))
+	if err != nil {
+		return nil, fmt.Errorf("opening the card's folder: %w", err)
+	}
+	for range 100 { // a step takes milliseconds, and so do the edits of a keys.json that lies there
+		if err = unix.Flock(int(folder.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("locking the card's folder: %w", err), folder.Close())
+	}
+	return func() { _ = folder.Close() }, nil
 }
 
 func (d Dir) dropFinalised() error {

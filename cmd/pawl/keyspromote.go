@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"pawl/signer"
+	"pawl/signer/grep11"
+)
+
+// promote writes when every server has signed with the next blob of each key that has one.
+func (c *keysRewrapCmd) promote(ctx context.Context, s *streams, clients []*grep11.Client, keys []rotatingKey) error {
+	next := slices.DeleteFunc(slices.Clone(keys), func(k rotatingKey) bool { return k.Next == nil })
+	if len(next) == 0 {
+		s.notef("note: no key of %s has a secret_key_next: there is nothing to promote", c.Config)
+		return nil
+	}
+	if err := inOneLine(atEach(clients, func(client *grep11.Client) error { return tryNext(ctx, client, next) })); err != nil {
+		return err
+	}
+	t := table{out: s.out}
+	promoted := make([]signer.Rotation, len(next))
+	for i, key := range next {
+		promoted[i] = key.Rotation
+		t.cells(key.Key.String(), wrappingKey(key.Next), "signs and is promoted")
+	}
+	if err := signer.PromoteBlobs(c.Config, promoted); err != nil {
+		return fmt.Errorf("promoting the new blobs: %w", err)
+	}
+	s.notef("note: back up the new blobs; those before are of no use any more")
+	for _, key := range keys {
+		if key.Next != nil {
+			continue
+		}
+		if err := key.try(ctx, clients[0], key.Blob); err != nil {
+			s.notef("warning: %v had no secret_key_next and does not sign: %v", key.Key, err)
+		}
+	}
+	return t.flush()
+}
+
+// tryNext is nil when a server signs with the next blob of each key.
+func tryNext(ctx context.Context, client *grep11.Client, keys []rotatingKey) error {
+	for _, key := range keys {
+		if err := key.tryNext(ctx, client); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tryNext is nil when a server signs with the next blob. When it refuses that one, the
+// error says whether it still wants the one before.
+func (k *rotatingKey) tryNext(ctx context.Context, client *grep11.Client) error {
+	err := k.try(ctx, client, k.Next)
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("trying the new blob of %v at %s: %w", k.Key, client.Address(), err)
+	switch {
+	case !grep11.RefusesBlob(err) && grep11.Transient(err):
+		return withHint(err, seeToTheServer)
+	case !grep11.RefusesBlob(err):
+		return err
+	}
+	switch before := k.try(ctx, client, k.Blob); {
+	case before == nil:
+		return withHint(err, "the HSM still wants the blob before: finalise the new master key in the HSM first")
+	case grep11.RefusesBlob(before):
+		return withHint(err, "the HSM takes neither blob of this key: it has a third master key")
+	default:
+		return err
+	}
+}
