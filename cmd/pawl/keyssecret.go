@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -94,7 +95,7 @@ func readBounded(r io.Reader, size int, what string) ([]byte, error) {
 	return buffer[:n], nil
 }
 
-// askHidden asks at the terminal and does not show what is typed.
+// askHidden asks at the terminal and does not show what is typed: a line, or a PEM.
 func askHidden(ctx context.Context, prompt, otherwise string) ([]byte, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
@@ -102,22 +103,64 @@ func askHidden(ctx context.Context, prompt, otherwise string) ([]byte, error) {
 	}
 	defer tty.Close() //nolint:errcheck // nothing is to be kept
 	fd := int(tty.Fd())
-	before, err := term.GetState(fd)
+	show, err := hideTyping(fd)
 	if err != nil {
 		return nil, fmt.Errorf("the terminal: %w", err)
 	}
+	defer show()
 	if _, err := io.WriteString(tty, prompt); err != nil {
 		return nil, fmt.Errorf("the terminal: %w", err)
 	}
-	answer, err := interruptible(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
-	if ctx.Err() != nil {
-		err = errors.Join(err, term.Restore(fd, before))
-	}
+	answer, err := interruptible(ctx, func() ([]byte, error) { return readAnswer(fd) })
 	_, _ = io.WriteString(tty, "\n") // the one that was typed was not shown
 	if errors.Is(err, io.EOF) {
 		return nil, errors.New("nothing was typed")
 	}
 	return answer, err
+}
+
+// hideTyping has the terminal not show what is typed, until show. That also discards what
+// was not read, such as further lines of a paste: a shell would run and remember them.
+func hideTyping(fd int) (show func(), err error) {
+	before, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return nil, err
+	}
+	hidden := *before
+	hidden.Lflag = hidden.Lflag&^unix.ECHO | unix.ICANON | unix.ISIG
+	hidden.Iflag |= unix.ICRNL
+	return func() {
+		_ = unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIFLUSH)
+		_ = unix.IoctlSetTermios(fd, unix.TCSETS, before)
+	}, unix.IoctlSetTermios(fd, unix.TCSETS, &hidden)
+}
+
+// readAnswer reads a line, or a PEM to its end, however a paste of it is cut into pieces.
+func readAnswer(fd int) ([]byte, error) {
+	line, err := term.ReadPassword(fd)
+	if err != nil || !bytes.HasPrefix(line, []byte("-----BEGIN ")) {
+		return line, err
+	}
+	answer := make([]byte, 0, maxSecretSize) // no copy stays behind
+	for ; len(answer)+len(line) < maxSecretSize; line, err = term.ReadPassword(fd) {
+		answer = append(append(answer, line...), '\n')
+		if errors.Is(err, io.EOF) || endsKey(line) {
+			return answer, nil
+		}
+		if err != nil {
+			clear(answer)
+			return nil, err
+		}
+		clear(line)
+	}
+	clear(answer)
+	return nil, fmt.Errorf("more than %d bytes were typed", maxSecretSize)
+}
+
+// endsKey is whether a line is the last one of a PEM; OpenSSL writes parameters before the
+// key.
+func endsKey(line []byte) bool {
+	return bytes.HasPrefix(line, []byte("-----END ")) && !bytes.Contains(line, []byte("PARAMETERS"))
 }
 
 // interruptible waits for a read that knows no context. What is read after ctx was
