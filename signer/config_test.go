@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"pawl/signer"
 	"pawl/tezos"
 )
@@ -305,6 +307,20 @@ func TestServersOfURL(t *testing.T) {
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("url %s: servers %v, want %v", text, got, want)
+		}
+	}
+}
+
+// A pipe is refused before it is read, and is not waited for.
+func TestLoadReadsRegularFilesOnly(t *testing.T) {
+	t.Parallel()
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{pipe, filepath.Dir(pipe), os.DevNull} {
+		if _, _, err := signer.Load(path); err == nil || err.Error() != path+": is no regular file" {
+			t.Errorf("%s: %v", path, err)
 		}
 	}
 }

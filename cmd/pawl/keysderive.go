@@ -61,9 +61,9 @@ func (c *keysDeriveCmd) run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
-	seed, err := readBlobFile(c.Seed)
+	seed, err := interruptible(ctx, c.readSeed)
 	if err != nil {
-		return fmt.Errorf("--seed: %w", err)
+		return err
 	}
 	key, err := triedKey(ctx, servers, fmt.Sprintf("deriving %v %s", kind, c.Path),
 		func(ctx context.Context, client *grep11.Client) (grep11.Generated, error) {
@@ -73,6 +73,14 @@ func (c *keysDeriveCmd) run(ctx context.Context, s *streams) error {
 		return needs(err, "CKM_IBM_BTC_DERIVE")
 	}
 	return c.keep(s, key)
+}
+
+func (c *keysDeriveCmd) readSeed() (grep11.Blob, error) {
+	seed, err := readBlobFile(c.Seed)
+	if err != nil {
+		return nil, fmt.Errorf("--seed: %w", err)
+	}
+	return seed, nil
 }
 
 // parsePath reads m/1'/2 or 1'/2: numbers below 2^31, each with ', h or H when its
@@ -107,6 +115,14 @@ func readBlobFile(path string) (grep11.Blob, error) {
 	data, err := readBounded(file, maxSecretSize, path)
 	if err != nil {
 		return nil, err
+	}
+	return parseBlobFile(path, data)
+}
+
+// parseBlobFile reads what is in the file at path.
+func parseBlobFile(path string, data []byte) (grep11.Blob, error) {
+	if len(data) == 0 {
+		return nil, fmt.Errorf("%s: nothing in it", path)
 	}
 	blob, err := grep11.ParseBlob(string(data))
 	if err != nil {

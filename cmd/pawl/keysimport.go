@@ -67,7 +67,7 @@ func (c *keysImportCmd) secretKey(ctx context.Context, s *streams) (*tezos.Secre
 	defer clear(text)
 	secret, err := tezos.ParseSecretKey(text, func() ([]byte, error) {
 		if c.PassphraseFile != "" {
-			return passphraseOf(c.PassphraseFile)
+			return interruptible(ctx, func() ([]byte, error) { return passphraseOf(c.PassphraseFile) })
 		}
 		return askHidden(ctx, "Passphrase of the key: ", "name a file with --passphrase-file")
 	})

@@ -30,20 +30,24 @@ const secretOnLine = "a secret does not go on the command line, where others see
 // read reads the secret; the caller zeroes it.
 func (c secretSource) read(ctx context.Context, s *streams, prompt string) ([]byte, error) {
 	if c.From != "-" {
-		file, mode, err := openSecret(c.From)
-		if err != nil {
-			return nil, fmt.Errorf("--from: %w", err)
-		}
-		defer file.Close() //nolint:errcheck // only read
-		if mode&0o044 != 0 {
-			s.notef("warning: mode %04o lets others read %s", mode, c.From)
-		}
-		return readBounded(file, maxSecretSize, "--from "+c.From)
+		return interruptible(ctx, func() ([]byte, error) { return c.readFile(s) })
 	}
 	if term.IsTerminal(int(os.Stdin.Fd())) {
 		return askHidden(ctx, prompt, "name a file with --from")
 	}
 	return interruptible(ctx, func() ([]byte, error) { return readBounded(os.Stdin, maxSecretSize, "standard input") })
+}
+
+func (c secretSource) readFile(s *streams) ([]byte, error) {
+	file, mode, err := openSecret(c.From)
+	if err != nil {
+		return nil, fmt.Errorf("--from: %w", err)
+	}
+	defer file.Close() //nolint:errcheck // only read
+	if mode&0o044 != 0 {
+		s.notef("warning: mode %04o lets others read %s", mode, c.From)
+	}
+	return readBounded(file, maxSecretSize, "--from "+c.From)
 }
 
 // passphraseOf reads a passphrase file, without the end of its line. Others may not
@@ -163,11 +167,11 @@ func endsKey(line []byte) bool {
 	return bytes.HasPrefix(line, []byte("-----END ")) && !bytes.Contains(line, []byte("PARAMETERS"))
 }
 
-// interruptible waits for a read that knows no context. What is read after ctx was
-// done is lost with the process.
-func interruptible(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
+// interruptible waits for a read that knows no context, of a pipe for one. What is read
+// after ctx was done is lost with the process.
+func interruptible[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	type result struct {
-		data []byte
+		data T
 		err  error
 	}
 	done := make(chan result, 1)
@@ -179,6 +183,9 @@ func interruptible(ctx context.Context, read func() ([]byte, error)) ([]byte, er
 	case r := <-done:
 		return r.data, r.err
 	case <-ctx.Done():
-		return nil, errors.New("interrupted")
+		var none T
+		return none, errInterrupted
 	}
 }
+
+var errInterrupted = errors.New("interrupted")
