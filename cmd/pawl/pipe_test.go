@@ -23,6 +23,7 @@ func TestInterruptAtAPipe(t *testing.T) {
 		"passphrase": {"import", "--config", config, "--dir", t.TempDir(), "--from", encrypted, "--passphrase-file"},
 		"seed":       {"seed", "--config", config, "--out", filepath.Join(t.TempDir(), "seed"), "--from"},
 		"derive":     {"derive", "tz1", "m/0h", "--config", config, "--dir", t.TempDir(), "--seed"},
+		"inspect":    {"inspect"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
