@@ -209,6 +209,7 @@ func TestParseFindings(t *testing.T) {
 		{"blob too short", []string{sampleBlob("01"), "1234"}, signer.Unopenable, hash + ".secret_key: key blob"},
 		{"blob without marker", []string{"00011234", "00014321"}, signer.Unopenable, hash + ".secret_key: key blob"},
 		{"extractable blob", []string{born, "0000000000400125"}, signer.Warning, hash + ".secret_key: the key is extractable"},
+		{"session-bound blob", []string{`"secret_key": "00`, `"secret_key": "01`}, signer.Warning, hash + ".secret_key: the key is bound to a login session"},
 		{"two master keys", []string{`"keys": {`, second}, signer.Warning, "keys: the key blobs are wrapped by 2 master keys"},
 		{"no policy", []string{`"policy": {"baking": true, "operations": []}`, `"max_in_flight": 4`}, signer.Warning, hash + ": has no policy"},
 		{"old name", []string{`"db"`, `"hsm_slot": 0, "db"`}, signer.Warning, "hsm_slot: ignored"},
