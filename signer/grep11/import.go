@@ -100,7 +100,7 @@ func (c *Client) wrapIn(ctx context.Context, clearText []byte, template map[uint
 	encrypt.KeyBytes, encrypt.Key = c.inDialect(kek)
 	encrypted, err := call(ctx, c, "EncryptSingle", c.crypto.EncryptSingle, encrypt)
 	if err != nil {
-		return nil, err
+		return nil, wordless(err)
 	}
 	defer clear(encrypted.GetCiphered())
 	unwrap := &pb.UnwrapKeyRequest{Mech: mechanism, Wrapped: encrypted.GetCiphered(), Template: template}
