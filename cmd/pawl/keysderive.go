@@ -109,7 +109,7 @@ func parsePath(s string) ([]uint32, error) {
 func readBlobFile(path string) (grep11.Blob, error) {
 	file, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
-		return nil, err
+		return nil, errors.New(withoutSecrets(err.Error())) // it quotes the name
 	}
 	defer file.Close() //nolint:errcheck // only read
 	data, err := readBounded(file, maxSecretSize, path)

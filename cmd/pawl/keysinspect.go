@@ -85,10 +85,10 @@ func (c *keysInspectCmd) blobs(data []byte) ([]inspected, []signer.Finding, erro
 func (c *keysInspectCmd) read() ([]byte, error) {
 	file, err := os.Open(c.File)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, withHint(fmt.Errorf("%s does not exist", c.File), "name a keys.json or a file with a key blob")
+		return nil, withHint(fmt.Errorf("%s does not exist", withoutSecrets(c.File)), "name a keys.json or a file with a key blob")
 	}
 	if err != nil {
-		return nil, err
+		return nil, errors.New(withoutSecrets(err.Error()))
 	}
 	defer file.Close() //nolint:errcheck // only read
 	return io.ReadAll(io.LimitReader(file, signer.MaxConfigSize))
