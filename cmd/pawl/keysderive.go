@@ -23,8 +23,8 @@ type keysDeriveCmd struct {
 }
 
 func (*keysDeriveCmd) Help() string {
-	return "Prints and writes what createtezoskey does. The same seed and path give the same key on every HSM, and in wallets that " +
-		"follow SLIP-0010."
+	return "Prints and writes what createtezoskey does. A seed that was brought in with pawl keys seed --from gives the same key " +
+		"on the same path on every HSM, and in wallets that follow SLIP-0010."
 }
 
 // Validate finds a path that is none before anybody is connected to.
@@ -132,7 +132,7 @@ func parseBlobFile(path string, data []byte) (grep11.Blob, error) {
 }
 
 type keysSeedCmd struct {
-	Out    string `required:"" placeholder:"FILE" help:"File to make, for the seed's blob. It may not exist."`
+	Out    string `required:"" placeholder:"FILE" help:"File to make, for the seed's blob, e.g. seed.blob. It may not exist."`
 	From   string `placeholder:"FILE" help:"Bring the seed of this file, or - for the standard input, 16 to 64 bytes in hex, instead of making one."`
 	Config string `placeholder:"FILE" help:"keys.json that names the GREP11 servers (default: ./credential.yaml, else ./keys.json)."`
 }
