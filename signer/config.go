@@ -8,14 +8,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"pawl/policy"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
 
-// maxConfigSize bounds keys.json: ten thousand keys take a fourth of it.
-const maxConfigSize = 64 << 20
+// MaxConfigSize bounds keys.json, in bytes: ten thousand keys take a fourth of it.
+const MaxConfigSize = 64 << 20
 
 // Config is a keys.json, parsed. Its paths are absolute or count from the
 // working folder.
@@ -60,9 +61,9 @@ type KeyConfig struct {
 }
 
 // Load reads and parses the keys.json at path. A file that group or others may
-// write is refused.
+// write is refused, and so is what is no regular file: a pipe can be read only once.
 func Load(path string) (*Config, []Finding, error) {
-	file, err := os.Open(path) //nolint:gosec // the operator names the file
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the file; a pipe is not waited for
 	if err != nil {
 		return nil, nil, err
 	}
@@ -71,12 +72,15 @@ func Load(path string) (*Config, []Finding, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(file, maxConfigSize+1))
+	if !info.Mode().IsRegular() {
+		return nil, nil, fmt.Errorf("%s: is no regular file", path)
+	}
+	data, err := io.ReadAll(io.LimitReader(file, MaxConfigSize+1))
 	switch {
 	case err != nil:
 		return nil, nil, err
-	case len(data) > maxConfigSize:
-		return nil, nil, fmt.Errorf("%s: larger than %d bytes", path, maxConfigSize)
+	case len(data) > MaxConfigSize:
+		return nil, nil, fmt.Errorf("%s: larger than %d bytes", path, MaxConfigSize)
 	case info.Mode().Perm()&0o022 != 0:
 		return nil, nil, fmt.Errorf("%s: mode %04o lets others write it: chmod 600 %s", path, info.Mode().Perm(), path)
 	}

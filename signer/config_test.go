@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"pawl/signer"
 	"pawl/tezos"
 )
@@ -207,6 +209,7 @@ func TestParseFindings(t *testing.T) {
 		{"blob too short", []string{sampleBlob("01"), "1234"}, signer.Unopenable, hash + ".secret_key: key blob"},
 		{"blob without marker", []string{"00011234", "00014321"}, signer.Unopenable, hash + ".secret_key: key blob"},
 		{"extractable blob", []string{born, "0000000000400125"}, signer.Warning, hash + ".secret_key: the key is extractable"},
+		{"session-bound blob", []string{`"secret_key": "00`, `"secret_key": "01`}, signer.Warning, hash + ".secret_key: the key is bound to a login session"},
 		{"two master keys", []string{`"keys": {`, second}, signer.Warning, "keys: the key blobs are wrapped by 2 master keys"},
 		{"no policy", []string{`"policy": {"baking": true, "operations": []}`, `"max_in_flight": 4`}, signer.Warning, hash + ": has no policy"},
 		{"old name", []string{`"db"`, `"hsm_slot": 0, "db"`}, signer.Warning, "hsm_slot: ignored"},
@@ -305,6 +308,20 @@ func TestServersOfURL(t *testing.T) {
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("url %s: servers %v, want %v", text, got, want)
+		}
+	}
+}
+
+// A pipe is refused before it is read, and is not waited for.
+func TestLoadReadsRegularFilesOnly(t *testing.T) {
+	t.Parallel()
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{pipe, filepath.Dir(pipe), os.DevNull} {
+		if _, _, err := signer.Load(path); err == nil || err.Error() != path+": is no regular file" {
+			t.Errorf("%s: %v", path, err)
 		}
 	}
 }

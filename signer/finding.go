@@ -185,6 +185,9 @@ func (r *report) checkBlob(path string, blob grep11.Blob) {
 	if header.Extractable {
 		r.warn(path, "the key is extractable: it can leave the HSM")
 	}
+	if header.SessionBound {
+		r.warn(path, "the key is bound to a login session of the HSM: it is lost when that session ends")
+	}
 	if r.wrappingID == nil {
 		r.wrappingID = make(map[[16]byte]bool)
 	}

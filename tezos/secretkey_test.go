@@ -140,7 +140,7 @@ func TestParseSecretKeyRefuses(t *testing.T) {
 		"tz4 encrypted":    {"BLesk1ExnCaFxVcGFvKFQrPs2AADo2KpukB6bhA8SLASRzZ58uqvSNUNyzdNdya5NPgE1BAFwcN3wtyFv76r1GJ9", "tz4"},
 		"tz5":              {"mdsk1", "tz5"},
 		"a public key":     {"edpkuBknW28nW72KG6RoHtYW7p12T6GKc7nAbwYX5m8Wd9sDVC9yav", "public key"},
-		"no PEM":           {"-----BEGIN NOTHING", "no private key"},
+		"no PEM":           {"-----BEGIN NOTHING", "does not end"},
 		"prefix of other":  {"edsk" + "3kMNLNdzLPbbABASDLARft8JRZ3Wpwibn8SMAb4KmuWSMJmAFdPbbABASDLARft8JRZ3Wpwibn8SMAb4KmuWSMJmAFd12345"[:94], "not base58check"},
 		"98 of other keys": {otherHalf(t), "another's"},
 		"a digit of -1":    {minusOne(t), "not base58check"},

@@ -1,6 +1,7 @@
 package tezos
 
 import (
+	"bytes"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -21,19 +22,28 @@ const (
 	oidEd25519     = "\x06\x03\x2b\x65\x70"                     // RFC 8410 section 3
 )
 
+var pemBegin = []byte("-----BEGIN ")
+
 // parseSecretPEM reads the one private key in a PEM file. Parameters, certificates
 // and public keys beside it are skipped.
 func parseSecretPEM(text []byte) (*SecretKey, error) {
 	var found *SecretKey
+	begun := bytes.Count(text, pemBegin)
 	for {
 		block, rest := pem.Decode(text)
 		switch {
+		case block == nil && begun > 0: // Decode passes over them
+			if found != nil {
+				found.Zero()
+			}
+			return nil, errors.New("PEM: a block in it does not end, or is damaged")
 		case block == nil && found == nil:
 			return nil, errors.New("PEM: no private key in it")
 		case block == nil:
 			return found, nil
 		}
 		text = rest
+		begun--
 		if !strings.HasSuffix(block.Type, "PRIVATE KEY") {
 			continue
 		}
@@ -97,6 +107,9 @@ func (k ecKey) secret() (*SecretKey, error) {
 	}
 	if k.public != nil && !key.public.hasPoint(k.public) {
 		key.Zero()
+		if len(k.public) > 0 && (k.public[0] == 6 || k.public[0] == 7) { // X9.62 section 4.3.6
+			return nil, errors.New("PEM: the hybrid form of the public key beside it is not read: write it with -conv_form compressed")
+		}
 		return nil, errOtherPublic
 	}
 	return key, nil
@@ -113,7 +126,7 @@ func kindOfCurve(curve string) (KeyKind, error) {
 	case "":
 		return 0, errors.New("PEM: the key does not name its curve")
 	}
-	return 0, errors.New("PEM: a key of another curve: want Ed25519, secp256k1 or P-256")
+	return 0, errors.New("PEM: a key of another kind or curve, or one with its curve spelled out: want Ed25519, secp256k1 or P-256 by name")
 }
 
 // readSEC1 reads an ECPrivateKey (RFC 5915 section 3).

@@ -81,6 +81,7 @@ func TestParseSecretKeyReadsPEM(t *testing.T) {
 		"SEC1 without public":  {k1NoPublic, k1Public},
 		"PKCS8":                {k1PKCS8, k1Public},
 		"text around it":       {"a note\n" + k1PKCS8 + "another", k1Public},
+		"byte order mark":      {"\ufeff" + k1PKCS8, k1Public},
 		"Windows lines":        {strings.ReplaceAll(k1PKCS8, "\n", "\r\n"), k1Public},
 		"RFC 8410":             {rfc8410Short, rfc8410Public},
 		"RFC 8410 with public": {rfc8410Long, rfc8410Public},
@@ -160,9 +161,12 @@ func TestParseSecretKeyRefusesPEM(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"encrypted SEC1":          {k1Encrypted, "encrypted"},
 		"encrypted PKCS8":         {k1EncryptedPKCS8, "encrypted"},
-		"explicit parameters":     {k1Explicit, "another curve"},
-		"P-384":                   {block("EC PRIVATE KEY", otherCurve), "another curve"},
-		"P-384 in PKCS8":          {block("PRIVATE KEY", otherCurve8), "another curve"},
+		"explicit parameters":     {k1Explicit, "curve spelled out"},
+		"P-384":                   {block("EC PRIVATE KEY", otherCurve), "another kind or curve"},
+		"P-384 in PKCS8":          {block("PRIVATE KEY", otherCurve8), "another kind or curve"},
+		"no end":                  {k1SEC1[:len(k1SEC1)-20], "does not end"},
+		"a damaged second key":    {k1SEC1 + strings.Replace(rfc8410Short, "MC4C", "MC*C", 1), "is damaged"},
+		"hybrid":                  {block("EC PRIVATE KEY", hybrid(sec1)), "hybrid form"},
 		"two keys":                {k1SEC1 + rfc8410Short, "more than one"},
 		"RSA":                     {block("RSA PRIVATE KEY", sec1), `"RSA PRIVATE KEY" is not read`},
 		"OpenSSH":                 {block("OPENSSH PRIVATE KEY", sec1), `"OPENSSH PRIVATE KEY" is not read`},
@@ -219,11 +223,16 @@ func derOf(t *testing.T, text string) []byte {
 }
 
 // changed is der with one byte changed, counted from the end.
-func changed(der []byte, at int) []byte {
-	der = append([]byte(nil), der...)
-	der[len(der)+at] ^= 1
+func changed(der []byte, at int) []byte { return changedBy(der, at, 1) }
+
+func changedBy(der []byte, at int, bits byte) []byte {
+	der = slices.Clone(der)
+	der[len(der)+at] ^= bits
 	return der
 }
+
+// hybrid is sec1, which ends in an uncompressed point, with that in the form 07‖X‖Y.
+func hybrid(sec1 []byte) []byte { return changedBy(sec1, -65, 4^7) }
 
 func unhex(t *testing.T, s string) []byte {
 	t.Helper()

@@ -65,12 +65,12 @@ var errNoSecretKey = errors.New("not a secret key: want edsk…, spsk…, p2sk�
 //   - PEM with SEC1 (EC PRIVATE KEY) or PKCS #8 (PRIVATE KEY) inside, of P-256,
 //     secp256k1 or Ed25519. An encrypted one is [ErrEncryptedPEM].
 //
-// White space around it is tolerated. passphrase is called for an encrypted key
+// White space around it and a byte order mark before it are tolerated. passphrase is called for an encrypted key
 // only; its answer is zeroed. No error quotes text. The caller zeroes text and the
 // key.
 func ParseSecretKey(text []byte, passphrase func() ([]byte, error)) (*SecretKey, error) {
-	text = bytes.TrimSpace(text)
-	if bytes.Contains(text, []byte("-----BEGIN ")) {
+	text = bytes.TrimSpace(bytes.TrimPrefix(text, []byte("\ufeff")))
+	if bytes.Contains(text, pemBegin) {
 		return parseSecretPEM(text)
 	}
 	text = bytes.TrimPrefix(bytes.TrimPrefix(text, []byte("unencrypted:")), []byte("encrypted:"))

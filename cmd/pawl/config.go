@@ -27,13 +27,19 @@ func loadFindings(path string) (*signer.Config, []signer.Finding, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil, withHint(fmt.Errorf("%s does not exist", path),
 			"name another with --config, copy keys.json.example, or try `pawl demo`")
-	case err != nil && len(findings) > 0:
-		return nil, nil, fatalFindings(path, findings, signer.Invalid, err)
-	case err != nil: // it may name the file itself
-		text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "keys.json: "), path+": ")
-		return nil, nil, fmt.Errorf("%s: %s", path, text)
+	case err != nil:
+		return nil, nil, unreadableConfig(path, findings, err)
 	}
 	return cfg, findings, nil
+}
+
+// unreadableConfig tells why what is at path is no keys.json.
+func unreadableConfig(path string, findings []signer.Finding, err error) error {
+	if len(findings) > 0 {
+		return fatalFindings(path, findings, signer.Invalid, err)
+	}
+	text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "keys.json: "), path+": ") // it may name the file itself
+	return fmt.Errorf("%s: %s", path, text)
 }
 
 // fatalFindings returns the findings of at least the severity, else err.

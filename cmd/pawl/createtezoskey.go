@@ -71,7 +71,8 @@ func (c *createTezosKeyCmd) run(ctx context.Context, s *streams) (err error) {
 	if err := add.do(ctx, key); err != nil {
 		return withHint(err, "the key is kept in %s", c.Dir)
 	}
-	return s.printf("%s\n\n%v\n%v\n", key.Blob.Hex(), key.PublicKey, key.PublicKey.Hash())
+	err = s.printf("%s\n\n%v\n%v\n", key.Blob.Hex(), key.PublicKey, key.PublicKey.Hash())
+	return withHint(err, "the key is kept in %s", c.Dir)
 }
 
 // writable is nil when files can be made in dir, so that no key is made in
@@ -114,14 +115,17 @@ func triedKey(
 // withClient calls do with a connection to the first server that answers, within
 // keyTimeout. Which one it is does not matter: they have one master key.
 func withClient(ctx context.Context, servers []grep11.Config, do func(context.Context, *grep11.Client) error) error {
-	ctx, cancel := context.WithTimeout(ctx, keyTimeout)
+	bounded, cancel := context.WithTimeout(ctx, keyTimeout)
 	defer cancel()
-	client, err := dialFirst(ctx, servers)
-	if err != nil {
-		return err
+	client, err := dialFirst(bounded, servers)
+	if err == nil {
+		defer client.Close() //nolint:errcheck // nothing is under way
+		err = do(bounded, client)
 	}
-	defer client.Close() //nolint:errcheck // nothing is under way
-	return do(ctx, client)
+	if err != nil && ctx.Err() != nil {
+		return errInterrupted
+	}
+	return err
 }
 
 // tryKey has a key sign a random digest, that of no payload, and verifies the

@@ -248,15 +248,35 @@ type fullDisk struct{}
 
 func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
 
-// The key lies on disk before it is printed, and an output that is lost is an error.
-func TestCreateTezosKeyWritesBeforeItPrints(t *testing.T) {
+// The key lies on disk before it is printed, and an output that is lost is an error that
+// says so.
+func TestKeysAreWrittenBeforeTheyArePrinted(t *testing.T) {
 	t.Parallel()
-	config, dir := (&faultyCard{}).serve(t), t.TempDir()
-	err := run(t.Context(), []string{"pawl", "createtezoskey", "tz1", "--config", config, "--dir", dir}, fullDisk{}, io.Discard)
-	if err == nil || !strings.Contains(err.Error(), "no space left") {
-		t.Errorf("error %v", err)
+	config := (&faultyCard{}).serve(t)
+	for _, args := range [][]string{{"createtezoskey", "tz1"}, {"keys", "import", "--from", secretFile(t, sandboxSecret)}} {
+		dir := t.TempDir()
+		err := run(t.Context(), append(append([]string{"pawl"}, args...), "--config", config, "--dir", dir), fullDisk{}, io.Discard)
+		if err == nil || err.Error() != "no space left on device: the key is kept in "+dir {
+			t.Errorf("%v: error %v", args, err)
+		}
+		if names := namesIn(t, dir); len(names) != 2 {
+			t.Errorf("%v: the folder holds %v", args, names)
+		}
 	}
-	if names := namesIn(t, dir); len(names) != 2 {
+}
+
+// A signal during the calls is told as one, whatever call it was.
+func TestInterruptAtTheHSM(t *testing.T) {
+	t.Parallel()
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	config := (&faultyCard{hold: func(*pb.SignSingleRequest) { interrupt(); <-ctx.Done() }}).serve(t)
+	dir := t.TempDir()
+	err := run(ctx, []string{"pawl", "keys", "import", "--from", secretFile(t, sandboxSecret), "--config", config, "--dir", dir}, io.Discard, io.Discard)
+	if err == nil || err.Error() != "interrupted" {
+		t.Errorf("%v, want interrupted", err)
+	}
+	if names := namesIn(t, dir); len(names) != 0 {
 		t.Errorf("the folder holds %v", names)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"pawl/ratchet"
@@ -109,6 +110,13 @@ func hintFor(err error) string {
 	}
 	return ""
 }
+
+// secretWord is what a secret looks like that was given in the wrong place: a secret key of
+// Tezos, or 16 bytes or more in hex, the shortest seed.
+var secretWord = regexp.MustCompile(`\b(edsk|edesk|spsk|spesk|p2sk|p2esk|BLsk|BLesk|mdsk)[0-9A-Za-z]*|[0-9A-Fa-f]{32,}`)
+
+// withoutSecrets keeps what may be a secret from being shown once more.
+func withoutSecrets(text string) string { return secretWord.ReplaceAllString(text, "$1[redacted]") }
 
 // oneLine keeps what others wrote, such as a server's message, to its line.
 func oneLine(s string) string {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"pawl/signer"
@@ -37,5 +38,36 @@ func TestReport(t *testing.T) {
 	}
 	if withHint(nil, "unneeded") != nil {
 		t.Error("withHint makes an error of nil")
+	}
+}
+
+// A secret in the wrong place of the command line is not printed again.
+func TestMisplacedSecretsAreNotShown(t *testing.T) {
+	t.Parallel()
+	const seed = "000102030405060708090A0b0c0d0e0f"
+	for _, line := range []string{
+		sandboxSecret,
+		"keys " + sandboxSecret,
+		"keys import --" + sandboxSecret,
+		"keys import --frm=" + sandboxSecret,
+		"keys inspect " + sandboxSecret,
+		"keys inspect " + sandboxSecret + "/" + sandboxSecret,
+		"keys inspect " + strings.Repeat(seed, 10),
+		"keys derive tz1 m/0h " + seed + " --seed x",
+		"keys derive tz1 " + seed + " --seed x",
+		"keys derive " + sandboxSecret + " m/0h --seed x",
+		"createtezoskey " + strings.ToUpper(seed),
+		"createtezoskey edesk1uiM6BaysskGto8pRtzKQqFqsy1sea1QRjTzaQYuBxYNhuN6eqEU78TGRXZocsVRJYcN7AaU9JDykwUd8KW",
+	} {
+		var out bytes.Buffer
+		code := report(&out, run(t.Context(), append([]string{"pawl"}, strings.Fields(line)...), &out, &out))
+		if code == 0 {
+			t.Errorf("%s: exit code %d, %q", line, code, &out)
+		}
+		for _, secret := range []string{sandboxSecret[4:], seed, strings.ToUpper(seed), "uiM6"} {
+			if strings.Contains(out.String(), secret) {
+				t.Errorf("%s: shown: %q", line, &out)
+			}
+		}
 	}
 }

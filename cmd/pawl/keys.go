@@ -44,7 +44,8 @@ func (p keyPlace) keep(s *streams, key grep11.Generated) error {
 	hash := key.PublicKey.Hash()
 	s.notef("note: %v may have signed elsewhere and is not registered. Stop whatever else signs with it, add it to keys.json, "+
 		"then: pawl ratchet register %[1]v --chain NetX… --from-level N, with N above each level that it ever signed", hash)
-	return s.printf("%s\n\n%v\n%v\n", key.Blob.Hex(), key.PublicKey, hash)
+	err := s.printf("%s\n\n%v\n%v\n", key.Blob.Hex(), key.PublicKey, hash)
+	return withHint(err, "the key is kept in %s", p.Dir)
 }
 
 // vacant is nil when the key has no files in the folder, so that none is made in

@@ -3,10 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"pawl/signer/grep11/pb"
 )
@@ -190,12 +192,32 @@ func TestParsePath(t *testing.T) {
 	}
 }
 
-// A secret is bounded, and an empty one is told apart.
+// keepingReader keeps what it wrote where it was told to read to.
+type keepingReader struct {
+	io.Reader
+	kept [][]byte
+}
+
+func (r *keepingReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.kept = append(r.kept, p[:n])
+	return n, err
+}
+
+// A secret is bounded, and an empty one is told apart. On an error nothing of it is left.
 func TestReadBounded(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]string{"": "nothing in it", "123456": "more than 5 bytes"} {
-		if data, err := readBounded(strings.NewReader(text), 5, "x"); err == nil || data != nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %q, %v", text, data, err)
+	broken := io.MultiReader(strings.NewReader("123"), iotest.ErrReader(io.ErrClosedPipe))
+	for want, r := range map[string]*keepingReader{
+		"nothing in it":          {Reader: strings.NewReader("")},
+		"more than 5 bytes":      {Reader: strings.NewReader("123456")},
+		io.ErrClosedPipe.Error(): {Reader: broken},
+	} {
+		if data, err := readBounded(r, 5, "x"); err == nil || data != nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %q, %v", want, data, err)
+		}
+		if left := bytes.Trim(bytes.Join(r.kept, nil), "\x00"); len(left) > 0 {
+			t.Errorf("%s: %q is left", want, left)
 		}
 	}
 	for _, text := range []string{"1", "12345"} {

@@ -23,8 +23,8 @@ type keysDeriveCmd struct {
 }
 
 func (*keysDeriveCmd) Help() string {
-	return "Prints and writes what createtezoskey does. The same seed and path give the same key on every HSM, and in wallets that " +
-		"follow SLIP-0010."
+	return "Prints and writes what createtezoskey does. A seed that was brought in with pawl keys seed --from gives the same key " +
+		"on the same path on every HSM, and in wallets that follow SLIP-0010."
 }
 
 // Validate finds a path that is none before anybody is connected to.
@@ -61,9 +61,9 @@ func (c *keysDeriveCmd) run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return err
 	}
-	seed, err := readBlobFile(c.Seed)
+	seed, err := interruptible(ctx, c.readSeed)
 	if err != nil {
-		return fmt.Errorf("--seed: %w", err)
+		return err
 	}
 	key, err := triedKey(ctx, servers, fmt.Sprintf("deriving %v %s", kind, c.Path),
 		func(ctx context.Context, client *grep11.Client) (grep11.Generated, error) {
@@ -73,6 +73,14 @@ func (c *keysDeriveCmd) run(ctx context.Context, s *streams) error {
 		return needs(err, "CKM_IBM_BTC_DERIVE")
 	}
 	return c.keep(s, key)
+}
+
+func (c *keysDeriveCmd) readSeed() (grep11.Blob, error) {
+	seed, err := readBlobFile(c.Seed)
+	if err != nil {
+		return nil, fmt.Errorf("--seed: %w", err)
+	}
+	return seed, nil
 }
 
 // parsePath reads m/1'/2 or 1'/2: numbers below 2^31, each with ', h or H when its
@@ -101,12 +109,20 @@ func parsePath(s string) ([]uint32, error) {
 func readBlobFile(path string) (grep11.Blob, error) {
 	file, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
-		return nil, err
+		return nil, errors.New(withoutSecrets(err.Error())) // it quotes the name
 	}
 	defer file.Close() //nolint:errcheck // only read
 	data, err := readBounded(file, maxSecretSize, path)
 	if err != nil {
 		return nil, err
+	}
+	return parseBlobFile(path, data)
+}
+
+// parseBlobFile reads what is in the file at path.
+func parseBlobFile(path string, data []byte) (grep11.Blob, error) {
+	if len(data) == 0 {
+		return nil, fmt.Errorf("%s: nothing in it", path)
 	}
 	blob, err := grep11.ParseBlob(string(data))
 	if err != nil {
@@ -116,7 +132,7 @@ func readBlobFile(path string) (grep11.Blob, error) {
 }
 
 type keysSeedCmd struct {
-	Out    string `required:"" placeholder:"FILE" help:"File to make, for the seed's blob. It may not exist."`
+	Out    string `required:"" placeholder:"FILE" help:"File to make, for the seed's blob, e.g. seed.blob. It may not exist."`
 	From   string `placeholder:"FILE" help:"Bring the seed of this file, or - for the standard input, 16 to 64 bytes in hex, instead of making one."`
 	Config string `placeholder:"FILE" help:"keys.json that names the GREP11 servers (default: ./credential.yaml, else ./keys.json)."`
 }

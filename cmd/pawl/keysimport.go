@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"pawl/signer/grep11"
 	"pawl/tezos"
@@ -20,6 +21,19 @@ func (*keysImportCmd) Help() string {
 		"or P-256. Prints and writes what createtezoskey does.\n\n" +
 		"The clear key passes through the memory of this command and, within TLS, to the GREP11 server, which has the HSM encrypt it: " +
 		"run it on a host that you trust, and destroy the other copies of the key afterwards. A key that was made in the HSM was never in clear."
+}
+
+// Validate finds a key and a passphrase that are to come from one file.
+func (c *keysImportCmd) Validate() error {
+	from, err := os.Stdin.Stat()
+	if c.From != "-" {
+		from, err = os.Stat(c.From)
+	}
+	phrase, otherErr := os.Stat(c.PassphraseFile)
+	if err == nil && otherErr == nil && os.SameFile(from, phrase) { // what cannot be looked at cannot be read either
+		return errors.New("--passphrase-file and --from name one file")
+	}
+	return nil
 }
 
 // Run brings the key into the HSM.
@@ -67,7 +81,7 @@ func (c *keysImportCmd) secretKey(ctx context.Context, s *streams) (*tezos.Secre
 	defer clear(text)
 	secret, err := tezos.ParseSecretKey(text, func() ([]byte, error) {
 		if c.PassphraseFile != "" {
-			return passphraseOf(c.PassphraseFile)
+			return interruptible(ctx, func() ([]byte, error) { return passphraseOf(c.PassphraseFile) })
 		}
 		return askHidden(ctx, "Passphrase of the key: ", "name a file with --passphrase-file")
 	})

@@ -2,11 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -33,8 +36,12 @@ type inspected struct {
 
 // Run prints what each blob tells, then warns of what is not as it should be. A blob that
 // cannot be read is an error, after the others were printed.
-func (c *keysInspectCmd) Run(s *streams) error {
-	blobs, unreadable, err := c.blobs()
+func (c *keysInspectCmd) Run(ctx context.Context, s *streams) error {
+	data, err := interruptible(ctx, c.read)
+	if err != nil {
+		return err
+	}
+	blobs, unreadable, err := c.blobs(data)
 	if err != nil {
 		return err
 	}
@@ -65,38 +72,33 @@ func (c *keysInspectCmd) Run(s *streams) error {
 }
 
 // blobs are those of a keys.json, or the one of a blob file.
-func (c *keysInspectCmd) blobs() ([]inspected, []signer.Finding, error) {
-	isConfig, err := startsObject(c.File)
-	if err != nil {
-		return nil, nil, err
+func (c *keysInspectCmd) blobs(data []byte) ([]inspected, []signer.Finding, error) {
+	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
+		return configBlobs(c.File, data)
 	}
-	if isConfig {
-		return configBlobs(c.File)
-	}
-	blob, err := readBlobFile(c.File)
+	blob, err := parseBlobFile(c.File, data)
 	return []inspected{{name: c.File, blob: blob}}, nil, err
 }
 
-// startsObject is whether the file looks like JSON.
-func startsObject(path string) (bool, error) {
-	file, err := os.Open(path) //nolint:gosec // the operator names the file
+// read reads the file, of a size that a keys.json may have. It may be a pipe, which can be
+// read only once.
+func (c *keysInspectCmd) read() ([]byte, error) {
+	file, err := os.Open(c.File)
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, withHint(fmt.Errorf("%s does not exist", path), "name a keys.json or a file with a key blob")
+		return nil, withHint(fmt.Errorf("%s does not exist", withoutSecrets(c.File)), "name a keys.json or a file with a key blob")
 	}
 	if err != nil {
-		return false, err
+		return nil, errors.New(withoutSecrets(err.Error()))
 	}
 	defer file.Close() //nolint:errcheck // only read
-	head := make([]byte, 512)
-	n, _ := file.Read(head) // whatever fails here fails again when all is read
-	return bytes.HasPrefix(bytes.TrimSpace(head[:n]), []byte("{")), nil
+	return io.ReadAll(io.LimitReader(file, signer.MaxConfigSize))
 }
 
 // configBlobs reads the blobs of a keys.json and of the files that it names.
-func configBlobs(path string) ([]inspected, []signer.Finding, error) {
-	cfg, findings, err := loadFindings(path)
+func configBlobs(path string, data []byte) ([]inspected, []signer.Finding, error) {
+	cfg, findings, err := signer.Parse(data, filepath.Dir(path))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, unreadableConfig(path, findings, err)
 	}
 	unreadable := unreadableBlobs(findings)
 	var blobs []inspected

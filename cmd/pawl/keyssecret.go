@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -29,20 +30,24 @@ const secretOnLine = "a secret does not go on the command line, where others see
 // read reads the secret; the caller zeroes it.
 func (c secretSource) read(ctx context.Context, s *streams, prompt string) ([]byte, error) {
 	if c.From != "-" {
-		file, mode, err := openSecret(c.From)
-		if err != nil {
-			return nil, fmt.Errorf("--from: %w", err)
-		}
-		defer file.Close() //nolint:errcheck // only read
-		if mode&0o044 != 0 {
-			s.notef("warning: mode %04o lets others read %s", mode, c.From)
-		}
-		return readBounded(file, maxSecretSize, "--from "+c.From)
+		return interruptible(ctx, func() ([]byte, error) { return c.readFile(s) })
 	}
 	if term.IsTerminal(int(os.Stdin.Fd())) {
 		return askHidden(ctx, prompt, "name a file with --from")
 	}
 	return interruptible(ctx, func() ([]byte, error) { return readBounded(os.Stdin, maxSecretSize, "standard input") })
+}
+
+func (c secretSource) readFile(s *streams) ([]byte, error) {
+	file, mode, err := openSecret(c.From)
+	if err != nil {
+		return nil, fmt.Errorf("--from: %w", err)
+	}
+	defer file.Close() //nolint:errcheck // only read
+	if mode&0o044 != 0 {
+		s.notef("warning: mode %04o lets others read %s", mode, c.From)
+	}
+	return readBounded(file, maxSecretSize, "--from "+c.From)
 }
 
 // passphraseOf reads a passphrase file, without the end of its line. Others may not
@@ -94,7 +99,7 @@ func readBounded(r io.Reader, size int, what string) ([]byte, error) {
 	return buffer[:n], nil
 }
 
-// askHidden asks at the terminal and does not show what is typed.
+// askHidden asks at the terminal and does not show what is typed: a line, or a PEM.
 func askHidden(ctx context.Context, prompt, otherwise string) ([]byte, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
@@ -102,17 +107,15 @@ func askHidden(ctx context.Context, prompt, otherwise string) ([]byte, error) {
 	}
 	defer tty.Close() //nolint:errcheck // nothing is to be kept
 	fd := int(tty.Fd())
-	before, err := term.GetState(fd)
+	show, err := hideTyping(fd)
 	if err != nil {
 		return nil, fmt.Errorf("the terminal: %w", err)
 	}
+	defer show()
 	if _, err := io.WriteString(tty, prompt); err != nil {
 		return nil, fmt.Errorf("the terminal: %w", err)
 	}
-	answer, err := interruptible(ctx, func() ([]byte, error) { return term.ReadPassword(fd) })
-	if ctx.Err() != nil {
-		err = errors.Join(err, term.Restore(fd, before))
-	}
+	answer, err := interruptible(ctx, func() ([]byte, error) { return readAnswer(fd) })
 	_, _ = io.WriteString(tty, "\n") // the one that was typed was not shown
 	if errors.Is(err, io.EOF) {
 		return nil, errors.New("nothing was typed")
@@ -120,11 +123,55 @@ func askHidden(ctx context.Context, prompt, otherwise string) ([]byte, error) {
 	return answer, err
 }
 
-// interruptible waits for a read that knows no context. What is read after ctx was
-// done is lost with the process.
-func interruptible(ctx context.Context, read func() ([]byte, error)) ([]byte, error) {
+// hideTyping has the terminal not show what is typed, until show. That also discards what
+// was not read, such as further lines of a paste: a shell would run and remember them.
+func hideTyping(fd int) (show func(), err error) {
+	before, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return nil, err
+	}
+	hidden := *before
+	hidden.Lflag = hidden.Lflag&^unix.ECHO | unix.ICANON | unix.ISIG
+	hidden.Iflag |= unix.ICRNL
+	return func() {
+		_ = unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIFLUSH)
+		_ = unix.IoctlSetTermios(fd, unix.TCSETS, before)
+	}, unix.IoctlSetTermios(fd, unix.TCSETS, &hidden)
+}
+
+// readAnswer reads a line, or a PEM to its end, however a paste of it is cut into pieces.
+func readAnswer(fd int) ([]byte, error) {
+	line, err := term.ReadPassword(fd)
+	if err != nil || !bytes.HasPrefix(line, []byte("-----BEGIN ")) {
+		return line, err
+	}
+	answer := make([]byte, 0, maxSecretSize) // no copy stays behind
+	for ; len(answer)+len(line) < maxSecretSize; line, err = term.ReadPassword(fd) {
+		answer = append(append(answer, line...), '\n')
+		if errors.Is(err, io.EOF) || endsKey(line) {
+			return answer, nil
+		}
+		if err != nil {
+			clear(answer)
+			return nil, err
+		}
+		clear(line)
+	}
+	clear(answer)
+	return nil, fmt.Errorf("more than %d bytes were typed", maxSecretSize)
+}
+
+// endsKey is whether a line is the last one of a PEM; OpenSSL writes parameters before the
+// key.
+func endsKey(line []byte) bool {
+	return bytes.HasPrefix(line, []byte("-----END ")) && !bytes.Contains(line, []byte("PARAMETERS"))
+}
+
+// interruptible waits for a read that knows no context, of a pipe for one. What is read
+// after ctx was done is lost with the process.
+func interruptible[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	type result struct {
-		data []byte
+		data T
 		err  error
 	}
 	done := make(chan result, 1)
@@ -136,6 +183,9 @@ func interruptible(ctx context.Context, read func() ([]byte, error)) ([]byte, er
 	case r := <-done:
 		return r.data, r.err
 	case <-ctx.Done():
-		return nil, errors.New("interrupted")
+		var none T
+		return none, errInterrupted
 	}
 }
+
+var errInterrupted = errors.New("interrupted")

@@ -112,5 +112,5 @@ func usage(err error, parser *kong.Kong) error {
 	if (command == "pawl keys import" || command == "pawl keys seed") && strings.HasPrefix(err.Error(), "unexpected argument") {
 		return &usageError{text: secretOnLine, help: command + " --help"} // and is not printed once more
 	}
-	return &usageError{text: err.Error(), help: command + " --help"}
+	return &usageError{text: withoutSecrets(err.Error()), help: command + " --help"}
 }

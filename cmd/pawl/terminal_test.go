@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -88,19 +89,73 @@ func (term *terminal) asked(t *testing.T, stdout, stderr *bytes.Buffer, dir stri
 	cmd := exec.Command(self)
 	cmd.Args = []string{"pawl", "keys", "import", "--from", secret, "--config", config, "--dir", dir}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.slave, stdout, stderr
+	term.start(t, cmd)
+	term.await(t, "Passphrase of the key: ", false)
+	return cmd
+}
+
+// start runs a program that has the terminal.
+func (term *terminal) start(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	hung := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
 	t.Cleanup(func() { hung.Stop() })
-	for start := time.Now(); !strings.Contains(term.screen(), "Passphrase of the key: ") || term.echoes(t); time.Sleep(time.Millisecond) {
+}
+
+// await waits for a text on the screen, and for the terminal to show what is typed or not to.
+func (term *terminal) await(t *testing.T, text string, echoing bool) {
+	t.Helper()
+	for start := time.Now(); !strings.Contains(term.screen(), text) || term.echoes(t) != echoing; time.Sleep(time.Millisecond) {
 		if time.Since(start) > patience {
-			_ = cmd.Process.Kill()
-			t.Fatalf("not asked, but shown %q and told %q", term.screen(), stderr)
+			t.Fatalf("%q is not shown, but %q", text, term.screen())
 		}
 	}
-	return cmd
+}
+
+// A PEM may be pasted, in pieces and with more behind it. None of it is shown, and none is
+// left to the shell.
+func TestPastedPEM(t *testing.T) {
+	t.Parallel()
+	term := newTerminal(t)
+	config := (&faultyCard{}).serve(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pawl := filepath.Join(t.TempDir(), "pawl")
+	if err := os.Symlink(self, pawl); err != nil {
+		t.Fatal(err)
+	}
+	const shell = `"$0" keys import --config "$1" --dir "$2"; echo at the shell; read line; echo "it reads $line"`
+	cmd := exec.Command("sh", "-c", shell, pawl, config, t.TempDir())
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = term.slave, term.slave, term.slave
+	term.start(t, cmd)
+	term.await(t, "Secret key: ", false)
+	for _, piece := range []string{ // of RFC 8410 section 10.3, with the line ends of a paste
+		"-----BEGIN EC PARAMETERS-----\rBgUrgQQACg==\r-----END EC PARAMETERS-----\r-----BEGIN PRIV",
+		"ATE KEY-----\rMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06",
+		"/nwoy/HU++CXqI9EdVhC\r-----END PRIVATE KEY-----\rcommand\rcommand\r",
+	} {
+		if _, err := term.master.WriteString(piece); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	term.await(t, "at the shell", true)
+	if _, err := term.master.WriteString("what is typed\r"); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	screen := term.screen()
+	if !strings.Contains(screen, "edpktqZcVmXHSzLxFHBnyBpthJ3UpHjVPj7Q8T4H7MtLGthJbw3CTy") || !strings.Contains(screen, "it reads what is typed") {
+		t.Errorf("shown: %q", screen)
+	}
+	if strings.Contains(screen, "BEGIN") || strings.Contains(screen, "MC4CAQ") || strings.Contains(screen, "command") {
+		t.Errorf("the paste is shown: %q", screen)
+	}
 }
 
 func TestPassphraseIsNotShown(t *testing.T) {

@@ -169,7 +169,11 @@ func (c *Client) derive(
 		Template: childTemplate(curve, step),
 	}
 	request.BaseKeyBytes, request.BaseKey = c.inDialect(parent.blob)
-	return call(ctx, c, "DeriveKey", c.crypto.DeriveKey, request)
+	response, err := call(ctx, c, "DeriveKey", c.crypto.DeriveKey, request)
+	if err != nil && parent.chain != nil {
+		err = wordless(err)
+	}
+	return response, err
 }
 
 // childTemplate is that of IBM's example of SLIP-0010, and CKA_SIGN for the keys that

@@ -131,6 +131,7 @@ func TestDeriveRefusesAnUnsoundAnswer(t *testing.T) {
 		"a short chain code": {1, func(r *pb.DeriveKeyResponse) error { r.CheckSum = r.CheckSum[:31]; return nil }, "no chain code"},
 		"no blob":            {1, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes = nil; return nil }, "no blob"},
 		"extractable":        {1, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes[55] |= 1; return nil }, "extractable unasked"},
+		"session-bound":      {1, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes[31] = 1; return nil }, "bound the key to a login session"},
 		"a truncated blob":   {1, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes = r.NewKeyBytes[:99]; return nil }, "99 bytes"},
 		"no public key":      {2, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes = testBlob(); return nil }, "not a SubjectPublicKeyInfo"},
 		"another kind": {2, func(r *pb.DeriveKeyResponse) error {

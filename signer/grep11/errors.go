@@ -56,6 +56,19 @@ func causeOf(message string) string {
 	return message
 }
 
+// wordless leaves the server's words out of the error of a call that carried a secret:
+// they may quote it.
+func wordless(err error) error {
+	const words = "what the server says is left out, for the request held a secret"
+	if e, ok := errors.AsType[*Error](err); ok {
+		return &Error{RPC: e.RPC, Code: e.Code, Detail: words}
+	}
+	if e, ok := errors.AsType[*transportError](err); ok {
+		return &transportError{e.rpc, status.New(e.status.Code(), words)}
+	}
+	return err
+}
+
 // GRPCStatus lets status.Code and status.FromError see the gRPC code.
 func (e *transportError) GRPCStatus() *status.Status { return e.status }
 

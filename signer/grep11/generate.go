@@ -19,7 +19,7 @@ type Generated struct {
 
 // Generate makes a key pair of kind tz1, tz2 or tz3 in the HSM, for signing only, and
 // extractable only on demand. The answer is checked: one private blob with a sound head
-// that is not extractable unless asked, and a public key of the kind.
+// that is not extractable unless asked and outlives the session, and a public key of the kind.
 func (c *Client) Generate(ctx context.Context, kind tezos.KeyKind, extractable bool) (Generated, error) {
 	method, err := methodOf(kind)
 	if err != nil {
@@ -36,14 +36,25 @@ func (c *Client) Generate(ctx context.Context, kind tezos.KeyKind, extractable b
 	if got := generated.PublicKey.Kind(); got != kind {
 		return Generated{}, fmt.Errorf("GenerateKeyPair: asked for a %v key, got %v", kind, got)
 	}
-	header, err := generated.Blob.Header()
-	if err != nil {
+	if err := checkNew(generated.Blob, extractable); err != nil {
 		return Generated{}, fmt.Errorf("GenerateKeyPair: %v", err)
 	}
-	if header.Extractable && !extractable {
-		return Generated{}, errors.New("GenerateKeyPair: the server made the key extractable unasked")
-	}
 	return generated, nil
+}
+
+// checkNew is nil when a new blob has a sound head, is bound to no login session, and may
+// be extracted only if that was asked for.
+func checkNew(blob Blob, extractable bool) error {
+	header, err := blob.Header()
+	switch {
+	case err != nil:
+		return err
+	case header.SessionBound:
+		return errors.New("the server bound the key to a login session, with which it would be lost")
+	case header.Extractable && !extractable:
+		return errors.New("the server made the key extractable unasked")
+	}
+	return nil
 }
 
 func keyPairRequest(curve string, extractable bool) *pb.GenerateKeyPairRequest {

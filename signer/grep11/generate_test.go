@@ -61,9 +61,10 @@ func TestGenerateReadsEitherFormOfTheAnswer(t *testing.T) {
 func TestGenerateRefusesAnUnsoundAnswer(t *testing.T) {
 	t.Parallel()
 	info, blob := ed25519Info(t), testBlob()
-	other, extractable, noMarker := testBlob(), testBlob(), testBlob()
+	other, extractable, bound, noMarker := testBlob(), testBlob(), testBlob(), testBlob()
 	other[511]++
 	extractable[55] |= 1
+	bound[0] = 1
 	noMarker[65] = 0
 	p256 := append(head(headP256), head("04"+p256X+p256Y)...)
 	tests := map[string]struct {
@@ -77,6 +78,7 @@ func TestGenerateRefusesAnUnsoundAnswer(t *testing.T) {
 		"not a blob":          {&pb.GenerateKeyPairResponse{PrivKeyBytes: noMarker, PubKeyBytes: info}, "where an EP11 blob has 0x1234"},
 		"public as private":   {&pb.GenerateKeyPairResponse{PrivKeyBytes: append(info, trailer()...), PubKeyBytes: info}, "where an EP11 blob has 0x1234"},
 		"extractable unasked": {&pb.GenerateKeyPairResponse{PrivKeyBytes: extractable, PubKeyBytes: info}, "extractable unasked"},
+		"session-bound":       {&pb.GenerateKeyPairResponse{PrivKeyBytes: bound, PubKeyBytes: info}, "bound the key to a login session"},
 		"another kind":        {&pb.GenerateKeyPairResponse{PrivKeyBytes: blob, PubKeyBytes: p256}, "asked for a tz1 key, got tz3"},
 		"not a key":           {&pb.GenerateKeyPairResponse{PrivKeyBytes: blob, PubKeyBytes: []byte("not a key")}, "not a SubjectPublicKeyInfo"},
 	}

@@ -100,7 +100,7 @@ func (c *Client) wrapIn(ctx context.Context, clearText []byte, template map[uint
 	encrypt.KeyBytes, encrypt.Key = c.inDialect(kek)
 	encrypted, err := call(ctx, c, "EncryptSingle", c.crypto.EncryptSingle, encrypt)
 	if err != nil {
-		return nil, err
+		return nil, wordless(err)
 	}
 	defer clear(encrypted.GetCiphered())
 	unwrap := &pb.UnwrapKeyRequest{Mech: mechanism, Wrapped: encrypted.GetCiphered(), Template: template}
@@ -135,18 +135,14 @@ func (c *Client) inDialect(blob Blob) ([]byte, *pb.KeyBlob) {
 	return blob, &pb.KeyBlob{KeyBlobs: [][]byte{blob}}
 }
 
-// keptBlob is the blob of an answer, if it has a sound head and may not be extracted.
+// keptBlob is the blob of an answer, if it is sound and may not be extracted.
 func keptBlob(message *pb.KeyBlob, raw []byte) (Blob, error) {
 	blob, err := onlyBlob(message, raw)
 	if err != nil {
 		return nil, err
 	}
-	header, err := Blob(blob).Header()
-	switch {
-	case err != nil:
+	if err := checkNew(blob, false); err != nil {
 		return nil, err
-	case header.Extractable:
-		return nil, errors.New("the server made the key extractable unasked")
 	}
 	return blob, nil
 }

@@ -314,6 +314,7 @@ func TestImportRefusesAnUnsoundAnswer(t *testing.T) {
 		"two different blobs":   {func(r *ibm.UnwrapKeyResponse) { r.UnwrappedBytes = append(r.UnwrappedBytes[:255:255], 9) }, "two different blobs"},
 		"a truncated blob":      {func(r *ibm.UnwrapKeyResponse) { r.UnwrappedBytes, r.Unwrapped = r.UnwrappedBytes[:100], nil }, "100 bytes"},
 		"extractable, unasked":  {func(r *ibm.UnwrapKeyResponse) { r.Unwrapped = nil; r.UnwrappedBytes[55] |= 1 }, "extractable unasked"},
+		"session-bound":         {func(r *ibm.UnwrapKeyResponse) { r.Unwrapped = nil; r.UnwrappedBytes[0] = 1 }, "bound the key to a login session"},
 		"without the bit count": {func(r *ibm.UnwrapKeyResponse) { r.CheckSum = r.CheckSum[:len(r.CheckSum)-4] }, ""},
 		"only the public key":   {func(r *ibm.UnwrapKeyResponse) { r.CheckSum = r.CheckSum[:91] }, ""},
 	} {

@@ -27,6 +27,7 @@ const (
 	tokenTimeout = 10 * time.Second // for a token to come, whoever waits for it
 	tokenRenewal = time.Minute      // before its end a token is renewed
 	tokenPause   = time.Second      // after a failure, before the next try
+	maxPause     = time.Minute      // when the key is refused again and again
 
 	maxAPIKey   = 1 << 10 // bytes; IBM's have 44
 	maxToken    = 16 << 10
@@ -61,7 +62,7 @@ func CheckIAMEndpoint(endpoint string) error {
 }
 
 // tokens gives calls a bearer token of IBM Cloud: one for many calls, renewed a minute
-// before its end while the old one still serves.
+// before its end, or at half of a shorter life, while the old one still serves.
 type tokens struct {
 	keyFile string
 	url     string
@@ -70,9 +71,11 @@ type tokens struct {
 	mu      sync.Mutex
 	token   string
 	end     time.Time
+	renewal time.Duration // before end: a minute, or half of a shorter life
 	asking  chan struct{} // closed when the answer is there; nil when nobody asks
 	failure error         // of the last try
 	failed  time.Time
+	pause   time.Duration // after failed; twice as long each time that the key is refused
 }
 
 func newTokens(keyFile, endpoint string) (*tokens, error) {
@@ -91,7 +94,7 @@ func newTokens(keyFile, endpoint string) (*tokens, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tokens{keyFile: keyFile, url: target, client: &http.Client{
+	return &tokens{keyFile: keyFile, url: target, renewal: tokenRenewal, client: &http.Client{
 		Timeout: tokenTimeout,
 		// The key goes to the endpoint and nowhere else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -115,7 +118,7 @@ func (t *tokens) RequireTransportSecurity() bool { return true }
 func (t *tokens) get(ctx context.Context) (string, error) {
 	t.mu.Lock()
 	left := time.Until(t.end)
-	if left < tokenRenewal && t.asking == nil && time.Since(t.failed) >= tokenPause {
+	if left < t.renewal && t.asking == nil && time.Since(t.failed) >= t.pause {
 		t.asking = make(chan struct{})
 		go t.renew() //nolint:gosec // not within ctx: the token is for others too
 	}
@@ -147,10 +150,14 @@ func (t *tokens) renew() {
 	token, end, err := t.ask(ctx)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err == nil {
-		t.token, t.end, t.failure, t.failed = token, end, nil, time.Time{}
-	} else {
-		t.failure, t.failed = err, time.Now()
+	switch {
+	case err == nil:
+		t.token, t.end, t.failure, t.failed, t.pause = token, end, nil, time.Time{}, 0
+		t.renewal = min(tokenRenewal, time.Until(end)/2)
+	case status.Code(err) == grpccodes.Unauthenticated:
+		t.failure, t.failed, t.pause = err, time.Now(), min(max(tokenPause, 2*t.pause), maxPause)
+	default:
+		t.failure, t.failed, t.pause = err, time.Now(), tokenPause
 	}
 	close(t.asking)
 	t.asking = nil

@@ -206,6 +206,45 @@ func TestRefusedTokens(t *testing.T) {
 	}
 }
 
+// A token of less than two minutes is not asked for anew at each call.
+func TestAShortTokenServesHalfItsLife(t *testing.T) {
+	t.Parallel()
+	s := newIAM(t, func(w http.ResponseWriter, n int64) {
+		_, _ = fmt.Fprintf(w, `{"access_token":"token-%d","expires_in":40}`, n)
+	})
+	source := s.tokens(t)
+	for range 5 {
+		wantToken(t, source, "token-1")
+		time.Sleep(5 * time.Millisecond) // a renewal would be there
+	}
+	source.Pass(15 * time.Second)
+	wantToken(t, source, "token-1")
+	if n := s.asked.Load(); n != 1 {
+		t.Errorf("asked %d times in half of its life", n)
+	}
+	source.Pass(10 * time.Second)
+	eventually(t, "the renewal", func() error {
+		if got, err := source.Authorization(t.Context()); got != "Bearer token-2" {
+			return fmt.Errorf("%s, %w", got, err)
+		}
+		return nil
+	})
+}
+
+// A key that is refused is tried ever more seldom, but each minute.
+func TestARefusedKeyIsTriedSeldom(t *testing.T) {
+	t.Parallel()
+	s := newIAM(t, func(w http.ResponseWriter, _ int64) { w.WriteHeader(http.StatusBadRequest) })
+	source := s.tokens(t)
+	for range 60 { // twenty minutes
+		_, _ = source.Authorization(t.Context())
+		source.Pass(20 * time.Second)
+	}
+	if n := s.asked.Load(); n < 20 || n > 25 {
+		t.Errorf("asked %d times in twenty minutes", n)
+	}
+}
+
 // A caller that leaves takes nothing from the others.
 func TestATokenDoesNotOutwaitItsCaller(t *testing.T) {
 	t.Parallel()
