@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"pawl/signer/grep11/softcard"
+)
+
+func TestCheckFindsTheDialect(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		odd        oddServer
+		configured string
+		status     string
+		text       string
+	}{
+		{oddServer{v1: true}, "both", "ok", "reads dialect v1; keys.json has both"},
+		{oddServer{v2: true}, "both", "ok", "reads dialect v2; keys.json has both"},
+		{oddServer{v2: true}, "v1", "error", "reads dialect v2, and not v1 as keys.json has it"},
+		{oddServer{v1: true}, "v2", "error", "reads dialect v1, and not v2 as keys.json has it"},
+	} {
+		config, _ := checkedDemo(t, &test.odd)
+		replaceIn(t, config, `{`, `{"dialect": "`+test.configured+`", `)
+		check(t, config).want(t, 1, test.status, "server", test.text)
+	}
+}
+
+func TestCheckComparesClocks(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		off    time.Duration
+		status string
+		text   string
+	}{
+		{0, "ok", "its clock agrees"},
+		{2 * time.Second, "ok", "its clock agrees"},
+		{time.Hour, "warning", "its clock and that of this host differ by "},
+		{-time.Minute, "warning", "its clock and that of this host differ by "},
+	} {
+		config, _ := checkedDemo(t, &oddServer{date: time.Now().Add(test.off).UTC().Format(http.TimeFormat)})
+		check(t, config).want(t, 1, test.status, "server", test.text)
+	}
+}
+
+// A certificate of the future: the clock is wrong, here or there.
+func TestCheckTellsOfACertificateThatHasNotBegun(t *testing.T) {
+	t.Parallel()
+	ln, dir := loopbackListener(t), filepath.Join(t.TempDir(), "demo")
+	config := filepath.Join(dir, demoConfig)
+	if err := openFolder(t.Context(), &streams{io.Discard, io.Discard}, dir, ln.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if err := certify(dir, 20_000, 100); err != nil {
+		t.Fatal(err)
+	}
+	card, err := softcard.Open(softcard.Dir(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	served := make(chan error, 1)
+	go func() { served <- card.Serve(ctx, ln, softcard.Dir(dir), false) }()
+	defer func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}()
+	check(t, config).want(t, 1, "error", "server", "begins on")
+}
