@@ -149,6 +149,25 @@ func (o checkOutput) want(t *testing.T, n int, status, subject, text string) {
 	}
 }
 
+// wantRemedy wants that all errors and warnings of the subject, of which there are some,
+// have the text in their remedy.
+func (o checkOutput) wantRemedy(t *testing.T, subject, text string) {
+	t.Helper()
+	there := false
+	for _, f := range o.Findings {
+		if f.Status == "ok" || !strings.HasPrefix(f.Subject, subject) {
+			continue
+		}
+		there = true
+		if !strings.Contains(f.Remedy, text) {
+			t.Errorf("%s: remedy %q, want %q", f.Finding, f.Remedy, text)
+		}
+	}
+	if !there {
+		t.Errorf("%s is well: %+v", subject, o.Findings)
+	}
+}
+
 func replaceIn(t *testing.T, path, old, replacement string) {
 	t.Helper()
 	text, err := os.ReadFile(path)

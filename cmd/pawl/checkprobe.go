@@ -161,6 +161,8 @@ func remedyFor(err error) string {
 	switch {
 	case errors.Is(err, tezos.ErrBadSignature):
 		return "see whether public_key and secret_key are of one key; if they are, stop using this server"
+	case grep11.NoToken(err):
+		return "see that this host reaches the IAM endpoint, and that the key in apikey_file is one of its API keys"
 	case refusal == nil && !grep11.Transient(err):
 		return "see whether the server takes the client certificate, or the API key"
 	case refusal == nil:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -72,4 +73,29 @@ func TestCheckTellsOfACertificateThatHasNotBegun(t *testing.T) {
 		}
 	}()
 	check(t, config).want(t, 1, "error", "server", "begins on")
+}
+
+// Without a token no call is made, and the HSM is not to blame.
+func TestCheckTellsThatNoTokenCame(t *testing.T) {
+	t.Parallel()
+	silent, closed := loopbackListener(t), loopbackListener(t)
+	defer func() { _ = silent.Close() }()
+	if err := closed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for endpoint, want := range map[string]string{
+		"https://" + silent.Addr().String(): "none has come from https://" + silent.Addr().String(),
+		"https://" + closed.Addr().String(): "connection refused",
+	} {
+		config, _ := checkedDemo(t, nil)
+		key := filepath.Join(filepath.Dir(config), "apikey")
+		if err := os.WriteFile(key, []byte("abc"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		replaceIn(t, config, `{`, `{"apikey_file": "apikey", "iam_endpoint": "`+endpoint+`", `)
+		got := check(t, config)
+		got.want(t, 1, "error", "server", "IAM token: ")
+		got.want(t, 1, "error", "server", want)
+		got.wantRemedy(t, "server", "reaches the IAM endpoint")
+	}
 }
