@@ -37,10 +37,10 @@ type keyProbe struct {
 // errNotAsked is that of keys whose server had stopped to answer.
 var errNotAsked = errors.New("was not asked to sign: the server had stopped to answer")
 
-// otherCard is whether the card says that the blob is not its own.
-func (p keyProbe) otherCard() bool {
+// otherMaster is whether the card says that it has not the master key of the blob.
+func (p keyProbe) otherMaster() bool {
 	refusal, ok := errors.AsType[*grep11.Error](p.err)
-	return ok && (refusal.Code == grep11.CodeIBMWKIDMismatch || refusal.Code == grep11.CodeIBMBlobError)
+	return ok && refusal.Code == grep11.CodeIBMWKIDMismatch
 }
 
 // refused is whether the card gave a code instead of a signature.
@@ -71,11 +71,11 @@ func probeKeys(ctx context.Context, client *grep11.Client, mechanisms []uint64, 
 	return probes
 }
 
-// ask has the key sign. A blob that the card says is of another master key may have been
-// rewrapped: then the daemon uses the next one, and so does the check.
+// ask has the key sign. A blob that the card refuses may have been rewrapped: then the
+// daemon uses the next one, and so does the check.
 func (p *keyProbe) ask(ctx context.Context, client *grep11.Client, silent *atomic.Bool) {
 	p.try(ctx, client, silent)
-	if p.otherCard() && p.config.NextBlob != nil {
+	if grep11.RefusesBlob(p.err) && p.config.NextBlob != nil {
 		rewrapped := *p
 		rewrapped.config.Blob, rewrapped.next = p.config.NextBlob, true
 		if rewrapped.try(ctx, client, silent); rewrapped.err == nil {

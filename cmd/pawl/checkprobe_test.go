@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/softcard"
 )
@@ -51,12 +52,16 @@ func TestCheckTellsWhyAKeyDoesNotSign(t *testing.T) {
 	}
 	card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(grep11.CodeIBMWKIDMismatch)})
 	check(t, config).want(t, 1, "error", "server", "has not master key")
+	card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(grep11.CodeIBMBlobError)}) // of the blobs alone
+	got := check(t, config)
+	got.want(t, 0, "error", "server", "")
+	got.want(t, 1, "warning", "server", "may have master key")
 	card.SetFaults(&softcard.Fault{Call: "SignSingle", Spoil: softcard.FlipBits(100)})
 	check(t, config).want(t, 3, "error", "keys.", "does not verify")
 	card.SetFaults(&softcard.Fault{Call: "SignSingle", Times: 1, Err: softcard.Unavailable()})
 	check(t, config).want(t, 3, "ok", "keys.", "signed a probe")
 	card.SetFaults(&softcard.Fault{Call: "GetMechanismList", Err: softcard.Refusal(grep11.CodeIBMInternalError)})
-	got := check(t, config)
+	got = check(t, config)
 	got.want(t, 1, "error", "server", "CKR_IBM_INTERNAL_ERROR")
 	got.want(t, 0, "ok", "keys.", "")
 	card.SetFaults(&softcard.Fault{Call: "SignSingle", Skip: 5, Times: 4, Err: softcard.Refusal(grep11.CodeIBMInternalError)})
@@ -66,7 +71,7 @@ func TestCheckTellsWhyAKeyDoesNotSign(t *testing.T) {
 // After a change of the master key the rewrapped blobs sign, as they do for the daemon.
 func TestCheckUsesRewrappedBlobs(t *testing.T) {
 	t.Parallel()
-	config, _ := checkedDemo(t, nil)
+	config, card := checkedDemo(t, nil)
 	dir := softcard.Dir(filepath.Dir(config))
 	if err := errors.Join(dir.LoadNext(), dir.CommitNext()); err != nil {
 		t.Fatal(err)
@@ -82,6 +87,18 @@ func TestCheckUsesRewrappedBlobs(t *testing.T) {
 	got.want(t, 3, "warning", "keys.", "signs with secret_key_next")
 	got.want(t, 1, "ok", "server", "wraps 3 keys")
 	got.want(t, 0, "error", "", "")
+
+	// Which of two codes a card gives then is not documented.
+	cfg, _, err := signer.Load(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var faults []*softcard.Fault
+	for _, key := range cfg.Keys {
+		faults = append(faults, &softcard.Fault{Key: key.Blob, Err: softcard.Refusal(grep11.CodeIBMBlobError)})
+	}
+	card.SetFaults(faults...)
+	check(t, config).want(t, 3, "warning", "keys.", "signs with secret_key_next")
 }
 
 func TestCheckMeasuresFiftySignatures(t *testing.T) {

@@ -147,7 +147,7 @@ func (r *checkReport) wrappingKeys(subject string, probes []keyProbe) {
 		switch u := uses[header.WrappingKeyID]; {
 		case p.err == nil:
 			u.taken++
-		case p.otherCard():
+		case p.otherMaster():
 			u.refused++
 		default:
 			u.unknown++
