@@ -138,7 +138,8 @@ func probeDialect(ctx context.Context, server grep11.Config, dialect grep11.Dial
 func (r *checkReport) probe(server string, p keyProbe) {
 	subject := "keys." + p.config.PublicKey.Hash().String()
 	if p.lack != nil && p.err == nil && p.signs != nil {
-		r.warn(subject, "let the administrator see to the mechanism list", "%s: %v, and yet it signed", server, p.lack)
+		r.fail(subject, "have the HSM's administrator list it, or name a server that does",
+			"%s: %v: it signed, and yet the daemon leaves the server out for such keys", server, p.lack)
 		return
 	}
 	if p.lack != nil {

@@ -17,8 +17,9 @@ func TestCheckNamesTheKeyThatLacksAMechanism(t *testing.T) {
 	t.Parallel()
 	config, card := checkedDemo(t, &oddServer{lacks: []uint64{grep11.MechIBMEd25519SHA512}})
 	got := check(t, config)
-	got.want(t, 1, "warning", "keys.tz1", "lacks CKM_IBM_ED25519_SHA512 (0x8001001c)")
-	got.want(t, 0, "error", "", "")
+	got.want(t, 1, "error", "keys.tz1", "lacks CKM_IBM_ED25519_SHA512 (0x8001001c)")
+	got.want(t, 1, "error", "keys.tz1", "it signed, and yet the daemon leaves the server out")
+	got.want(t, 1, "error", "", "")
 
 	// What a key does not only lack in the list, but cannot do.
 	card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(grep11.CodeMechanismInvalid)})
