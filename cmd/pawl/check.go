@@ -24,7 +24,8 @@ type checkCmd struct {
 
 func (*checkCmd) Help() string {
 	return "Checks keys.json and all that it points at: certificates, the GREP11 server, a signature of each key, the ratchet, file modes, the " +
-		"clock. Changes nothing and may run beside a daemon. Exit code 1 when something keeps a key from signing; warnings leave it at 0."
+		"clock. Changes nothing and may run beside a daemon. Exit code 1 when anything is broken, be it one server of several; " +
+		"warnings leave it at 0."
 }
 
 // Run checks from the file outwards, and prints all that it found.

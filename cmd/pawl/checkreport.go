@@ -12,7 +12,7 @@ type checkStatus string
 const (
 	checkOK      checkStatus = "ok"
 	checkWarning checkStatus = "warning" // worth a look; keys sign all the same
-	checkError   checkStatus = "error"   // keeps a key, or the daemon, from its service
+	checkError   checkStatus = "error"   // is to be mended, though keys may sign by another server
 )
 
 // checkFinding is one thing that was checked, and what came of it.
@@ -59,7 +59,7 @@ func (r *checkReport) count(status checkStatus) (n int) {
 	return n
 }
 
-// err is an error when something keeps a key from its service.
+// err is an error when anything is broken, be it one server of several.
 func (r *checkReport) err() error {
 	switch n := r.count(checkError); n {
 	case 0:
