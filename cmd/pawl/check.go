@@ -13,13 +13,20 @@ import (
 	"pawl/signer"
 )
 
-// checkTimeout bounds a check, whatever hangs. A server that is down costs seconds.
-const checkTimeout = 2 * time.Minute
-
 type checkCmd struct {
 	Config string `default:"./keys.json" placeholder:"FILE" help:"keys.json to check (default: ${default})."`
 	Admin  string `default:"127.0.0.1:9732" placeholder:"ADDR" help:"Admin listener of a running daemon, asked while it holds the ratchet (default: ${default})."`
 	JSON   bool   `name:"json" help:"Print JSON."`
+	// Timeout bounds a check, whatever hangs. A server that is down costs seconds.
+	Timeout time.Duration `default:"2m" placeholder:"TIME" help:"End after so long; what was not checked by then is told (default: ${default})."`
+}
+
+// Validate finds a time that is none.
+func (c *checkCmd) Validate() error {
+	if c.Timeout <= 0 {
+		return fmt.Errorf("--timeout %v: want a time above 0", c.Timeout)
+	}
+	return nil
 }
 
 func (*checkCmd) Help() string {
@@ -28,22 +35,24 @@ func (*checkCmd) Help() string {
 		"warnings leave it at 0."
 }
 
-// Run checks from the file outwards, and prints all that it found.
+// Run checks from the file outwards, and prints all that it found. Servers, which can
+// take long, come last.
 func (c *checkCmd) Run(ctx context.Context, s *streams) error {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	var r checkReport
 	if cfg := r.config(c.Config); cfg != nil {
 		r.certificates(cfg.HSM)
+		r.ratchets(ctx, cfg, c.Admin)
 		for _, server := range serversOf(cfg) {
 			r.server(ctx, server, cfg.Keys)
 		}
-		r.ratchets(ctx, cfg, c.Admin)
 		if !r.open {
 			r.ok("file modes", "keys.json, what it names that is secret, and the folders of both are closed to others")
 		}
 	}
 	r.clock()
+	r.end(ctx, c.Timeout)
 	return errors.Join(r.print(s, c.JSON), r.err())
 }
 

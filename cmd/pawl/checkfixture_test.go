@@ -113,10 +113,16 @@ type checkOutput struct {
 
 // check runs `pawl check --json`, and wants a remedy with each finding that is not ok,
 // and an exit code that fits.
-func check(t *testing.T, config string) checkOutput {
+func check(t *testing.T, config string, flags ...string) checkOutput {
+	t.Helper()
+	return checkWithin(t.Context(), t, config, flags...)
+}
+
+func checkWithin(ctx context.Context, t *testing.T, config string, flags ...string) checkOutput {
 	t.Helper()
 	var out, errOut bytes.Buffer
-	code := report(&errOut, run(t.Context(), []string{"pawl", "check", "--json", "--config", config, "--admin", "127.0.0.1:1"}, &out, &errOut))
+	args := append([]string{"pawl", "check", "--json", "--config", config, "--admin", "127.0.0.1:1"}, flags...)
+	code := report(&errOut, run(ctx, args, &out, &errOut))
 	var got checkOutput
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
 		t.Fatalf("%v: %s", err, out.String())

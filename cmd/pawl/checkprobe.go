@@ -34,8 +34,12 @@ type keyProbe struct {
 	elapsed time.Duration
 }
 
-// errNotAsked is that of keys whose server had stopped to answer.
-var errNotAsked = errors.New("was not asked to sign: the server had stopped to answer")
+var (
+	// errNotAsked is that of keys whose server did not answer the others, or too late.
+	errNotAsked = errors.New("was not asked to sign: the server answers others late, or not at all")
+	// errNotReached is that of keys that had not signed when the check ended.
+	errNotReached = errors.New("not checked")
+)
 
 // otherMaster is whether the card says that it has not the master key of the blob.
 func (p keyProbe) otherMaster() bool {
@@ -49,8 +53,8 @@ func (p keyProbe) refused() bool {
 	return ok
 }
 
-// probeKeys has each key sign once. After a call that the server did not answer the rest
-// is not asked, or a thousand keys would wait for a thousand timeouts.
+// probeKeys has each key sign once. After a call that the server did not answer, or failed
+// as late as a timeout, the rest is not asked, or a thousand keys would wait for a thousand.
 func probeKeys(ctx context.Context, client *grep11.Client, mechanisms []uint64, keys []signer.KeyConfig) []keyProbe {
 	probes := make([]keyProbe, len(keys))
 	var asking sync.WaitGroup
@@ -78,7 +82,7 @@ func (p *keyProbe) ask(ctx context.Context, client *grep11.Client, silent *atomi
 	if grep11.RefusesBlob(p.err) && p.config.NextBlob != nil {
 		rewrapped := *p
 		rewrapped.config.Blob, rewrapped.next = p.config.NextBlob, true
-		if rewrapped.try(ctx, client, silent); rewrapped.err == nil {
+		if rewrapped.try(ctx, client, silent); rewrapped.err == nil || errors.Is(rewrapped.err, errNotReached) {
 			*p = rewrapped
 		}
 	}
@@ -100,7 +104,10 @@ func (p *keyProbe) try(ctx context.Context, client *grep11.Client, silent *atomi
 		p.err = signProbe(ctx, p.signs)
 	}
 	p.elapsed = time.Since(start)
-	if !p.refused() && grep11.Transient(p.err) {
+	switch {
+	case p.err != nil && ctx.Err() != nil:
+		p.err = errNotReached
+	case grep11.Transient(p.err) && (!p.refused() || p.elapsed > slowSignature):
 		silent.Store(true)
 	}
 }
@@ -202,22 +209,24 @@ func (r *checkReport) latency(ctx context.Context, subject string, probes []keyP
 	if len(good) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, latencyTime)
+	within, cancel := context.WithTimeout(ctx, latencyTime)
 	defer cancel()
 	var took []time.Duration
 	failed := 0
 	for n := range latencyCalls {
 		start := time.Now()
-		err := signProbe(ctx, good[n%len(good)].signs)
+		err := signProbe(within, good[n%len(good)].signs)
 		switch {
-		case ctx.Err() != nil: // time is up, which says nothing of this call
+		case within.Err() != nil: // time is up, which says nothing of this call
 		case err != nil:
 			failed++
 		default:
 			took = append(took, time.Since(start))
 		}
 	}
-	r.latencyFinding(subject, took, failed)
+	if ctx.Err() == nil {
+		r.latencyFinding(subject, took, failed)
+	}
 }
 
 func (r *checkReport) latencyFinding(subject string, took []time.Duration, failed int) {

@@ -37,6 +37,7 @@ func (r *checkReport) ratchet(ctx context.Context, path string, keys []signer.Ke
 	subject := "ratchet " + path
 	found, err := ratchet.Examine(ctx, path)
 	switch {
+	case err != nil && r.ended(ctx, subject):
 	case errors.Is(err, ratchet.ErrLocked):
 		held = true
 		r.ok(subject, "%v", strings.TrimSuffix(err.Error(), ": stop it first"))
@@ -87,13 +88,15 @@ func (r *checkReport) daemon(ctx context.Context, admin string) {
 	subject := "daemon " + admin
 	const name = "name the admin listener of the daemon with --admin"
 	marks, err := askDaemon(ctx, admin)
-	if err != nil {
+	ready, notReady := askReadiness(ctx, admin)
+	switch {
+	case (err != nil || notReady != nil) && r.ended(ctx, subject):
+		return
+	case err != nil:
 		r.warn(subject, name, "the ratchet is in use, and its daemon does not tell its marks: %v", err)
 		return
-	}
-	ready, err := askReadiness(ctx, admin)
-	if err != nil {
-		r.warn(subject, name, "the daemon does not tell whether it is ready: %v", err)
+	case notReady != nil:
+		r.warn(subject, name, "the daemon does not tell whether it is ready: %v", notReady)
 		return
 	}
 	r.ok(subject, "holds the ratchet, with %s", counted(len(marks), "mark"))

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 )
 
 // checkStatus is how bad a finding of check is.
@@ -27,8 +31,30 @@ type checkFinding struct {
 
 // checkReport collects findings.
 type checkReport struct {
-	findings []checkFinding
-	open     bool // a file or folder is open to others
+	findings  []checkFinding
+	open      bool     // a file or folder is open to others
+	unchecked []string // what was left when the time was over
+}
+
+// ended is whether the time for what there is to check is over. Then what came of it says
+// nothing, and it is noted as unchecked.
+func (r *checkReport) ended(ctx context.Context, what string) bool {
+	if ctx.Err() == nil {
+		return false
+	}
+	r.unchecked = append(r.unchecked, what)
+	return true
+}
+
+// end tells once what was not checked, and why.
+func (r *checkReport) end(ctx context.Context, timeout time.Duration) {
+	why, remedy := "was interrupted", "let it run to its end"
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		why, remedy = fmt.Sprintf("its %v are over", timeout), "see what is slow above, and give it more time with --timeout"
+	}
+	if len(r.unchecked) > 0 {
+		r.fail("check", remedy, "%s: not checked: %s", why, strings.Join(r.unchecked, ", "))
+	}
 }
 
 func (r *checkReport) ok(subject, format string, args ...any) {

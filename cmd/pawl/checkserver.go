@@ -43,24 +43,34 @@ func (r *checkReport) server(ctx context.Context, server grep11.Config, keys []s
 	defer client.Close() //nolint:errcheck // nothing is under way
 	mechanisms, err := client.Mechanisms(ctx)
 	if err != nil {
-		r.fail(subject, remedyFor(err), "%v", err)
+		if !r.ended(ctx, subject) {
+			r.fail(subject, remedyFor(err), "%v", err)
+		}
 		return
 	}
 	r.ok(subject, "offers %s", counted(len(mechanisms), "mechanism"))
 	r.serverClock(ctx, subject, client)
-	probes := probeKeys(ctx, client, mechanisms, keys)
+	all := probeKeys(ctx, client, mechanisms, keys)
+	probes := slices.DeleteFunc(slices.Clone(all), func(p keyProbe) bool { return errors.Is(p.err, errNotReached) })
 	for _, p := range probes {
 		r.probe(subject, p)
 	}
-	r.dialects(ctx, subject, server, probes)
 	r.wrappingKeys(subject, probes)
+	if left := len(all) - len(probes); left > 0 && r.ended(ctx, fmt.Sprintf("%s at %s", counted(left, "key"), subject)) {
+		return
+	}
+	r.dialects(ctx, subject, server, probes)
 	r.latency(ctx, subject, probes)
+	r.ended(ctx, "dialects and signing time of "+subject)
 }
 
 // handshake checks the TLS of a server, and says whether there is one to go on with.
 func (r *checkReport) handshake(ctx context.Context, subject string, server grep11.Config) bool {
 	peer, err := grep11.Handshake(ctx, server)
 	if err != nil {
+		if r.ended(ctx, subject) {
+			return false
+		}
 		if len(peer.Certificates) > 0 && !validNow(peer) {
 			r.certificate(subject, "its ", peer.Certificates[0])
 			return false
@@ -121,6 +131,9 @@ func (r *checkReport) dialects(ctx context.Context, subject string, server grep1
 		if probeDialect(ctx, server, dialect, probes[at].config) == nil {
 			read = append(read, string(dialect))
 		}
+	}
+	if ctx.Err() != nil {
+		return
 	}
 	configured, _ := grep11.ParseDialect(string(server.Dialect)) // Load has checked it
 	switch {
