@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,9 +49,7 @@ func (c *checkCmd) Run(ctx context.Context, s *streams) error {
 		for _, server := range serversOf(cfg) {
 			r.server(ctx, server, cfg.Keys)
 		}
-		if !r.open {
-			r.ok("file modes", "keys.json, what it names that is secret, and the folders of both are closed to others")
-		}
+		r.modes(c.Config, cfg)
 	}
 	r.clock()
 	r.end(ctx, c.Timeout)
@@ -76,10 +76,6 @@ func (r *checkReport) config(path string) *signer.Config {
 	case cfg != nil:
 		r.ok(path, "%s", counted(len(cfg.Keys), "key"))
 	}
-	if cfg == nil {
-		return nil
-	}
-	r.mode(filepath.Dir(path), 0o022)
 	return cfg
 }
 
@@ -97,6 +93,34 @@ func (r *checkReport) finding(path string, f signer.Finding) {
 		return
 	}
 	r.fail(subject, remedy, "%s", f.Text)
+}
+
+// modes looks at the ratchets, whatever state they are in, and at the folders of all that
+// is secret or decides; the modes of keys.json and of the secrets are findings of it.
+func (r *checkReport) modes(config string, cfg *signer.Config) {
+	guarded := []string{config, cfg.HSM.KeyPath, cfg.HSM.APIKeyFile}
+	ratchets := make(map[string]bool)
+	for _, key := range cfg.Keys {
+		guarded = append(guarded, key.BlobFile, key.DB)
+		ratchets[key.DB] = true
+	}
+	folders := make(map[string]bool)
+	for _, path := range guarded {
+		if path != "" {
+			folders[filepath.Dir(path)] = true
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(ratchets)) {
+		for _, suffix := range []string{"", "-wal", "-last"} {
+			r.mode(path+suffix, 0o077)
+		}
+	}
+	for _, folder := range slices.Sorted(maps.Keys(folders)) {
+		r.mode(folder, 0o022)
+	}
+	if !r.open {
+		r.ok("file modes", "keys.json, the ratchets, the secret files and the folders of them all are closed to others")
+	}
 }
 
 // mode warns of a file or folder that others may do with what they should not.

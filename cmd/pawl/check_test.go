@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
+	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/softcard"
 )
@@ -117,5 +120,52 @@ func TestCheckThatIsInterruptedBlamesNoDaemon(t *testing.T) {
 	r.daemon(ctx, "127.0.0.1:1")
 	if len(r.findings) != 0 || len(r.unchecked) != 1 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// Who may write to a folder may exchange what is in it, whatever is wrong beside it.
+func TestCheckLooksAtEveryFolder(t *testing.T) {
+	t.Parallel()
+	config, _ := checkedDemo(t, nil)
+	dir := filepath.Dir(config)
+	cfg, _, err := signer.Load(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"tls", "api", "blobs", "marks"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	blob := cfg.Keys[0].Blob.Hex()
+	for name, text := range map[string]string{"api/key": "abc", "blobs/1": blob, "marks/db": "no ratchet"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(filepath.Join(dir, "client-key.pem"), filepath.Join(dir, "tls/key")); err != nil {
+		t.Fatal(err)
+	}
+	replaceIn(t, config, `"client-key.pem"`, `"tls/key", "apikey_file": "api/key", "iam_endpoint": "https://127.0.0.1:1"`)
+	replaceIn(t, config, `"secret_key": "`+blob+`"`, `"secret_key_file": "blobs/1"`)
+	replaceIn(t, config, `"`+demoRatchet+`"`, `"marks/db"`)
+	check(t, config).want(t, 1, "ok", "file modes", "closed to others")
+	for _, name := range []string{"", "tls", "api", "blobs", "marks", "marks/db", "blobs/1", "api/key"} {
+		path := filepath.Join(dir, name)
+		was, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, 0o770); err != nil {
+			t.Fatal(err)
+		}
+		got := check(t, config)
+		if got.count("warning", path, "mode 0770")+got.count("warning", "keys.", "mode 0770")+got.count("error", "apikey_file", "mode 0770") != 1 {
+			t.Errorf("%q open to others: %+v", name, got.Findings)
+		}
+		got.want(t, 0, "ok", "file modes", "")
+		if err := os.Chmod(path, was.Mode()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

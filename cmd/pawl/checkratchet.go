@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -53,10 +52,6 @@ func (r *checkReport) ratchet(ctx context.Context, path string, keys []signer.Ke
 	if err == nil || held {
 		r.ok(subject, "each opening has %s, max_level_gap=%d", strings.Join(ratchet.Settings(), ", "), cmp.Or(gap, ratchet.DefaultMaxLevelGap))
 		r.filesystem(subject, found)
-		for _, suffix := range []string{"", "-wal", "-last"} {
-			r.mode(path+suffix, 0o077)
-		}
-		r.mode(filepath.Dir(path), 0o022)
 	}
 	return held
 }
