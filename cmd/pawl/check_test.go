@@ -117,7 +117,7 @@ func TestCheckThatIsInterruptedBlamesNoDaemon(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	interrupt()
 	var r checkReport
-	r.daemon(ctx, "127.0.0.1:1")
+	r.daemon(ctx, "127.0.0.1:1", nil)
 	if len(r.findings) != 0 || len(r.unchecked) != 1 {
 		t.Errorf("%+v", r)
 	}
