@@ -23,10 +23,11 @@ import (
 // oddServer is a software card behind a server that is odd in one way or another.
 type oddServer struct {
 	pb.UnimplementedCryptoServer
-	inner  pb.CryptoClient
-	lacks  []uint64 // mechanisms that it does not list
-	date   string   // header of its answers
-	v1, v2 bool     // reads this dialect only
+	inner    pb.CryptoClient
+	lacks    []uint64 // mechanisms that it does not list
+	lacksAll bool     // it lists none
+	date     string   // header of its answers
+	v1, v2   bool     // reads this dialect only
 }
 
 func (o *oddServer) GetMechanismList(ctx context.Context, req *pb.GetMechanismListRequest) (*pb.GetMechanismListResponse, error) {
@@ -37,7 +38,7 @@ func (o *oddServer) GetMechanismList(ctx context.Context, req *pb.GetMechanismLi
 	}
 	res, err := o.inner.GetMechanismList(ctx, req)
 	if err == nil {
-		res.Mechs = slices.DeleteFunc(res.GetMechs(), func(m uint64) bool { return slices.Contains(o.lacks, m) })
+		res.Mechs = slices.DeleteFunc(res.GetMechs(), func(m uint64) bool { return o.lacksAll || slices.Contains(o.lacks, m) })
 	}
 	return res, err
 }

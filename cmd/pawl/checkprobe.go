@@ -169,6 +169,8 @@ func remedyFor(err error) string {
 	switch {
 	case errors.Is(err, tezos.ErrBadSignature):
 		return "see whether public_key and secret_key are of one key; if they are, stop using this server"
+	case errors.Is(err, errNotAsked):
+		return "see what is said of the other keys of this server"
 	case grep11.NoToken(err):
 		return "see that this host reaches the IAM endpoint, and that the key in apikey_file is one of its API keys"
 	case refusal == nil && !grep11.Transient(err):
@@ -184,7 +186,7 @@ func remedyFor(err error) string {
 	case grep11.CodeIBMWKNotInitialized:
 		return "the card has no master key: have the HSM's administrator load it"
 	case grep11.CodeMechanismInvalid:
-		return "have the HSM's administrator enable the mechanism, or name a server that has it"
+		return "the blob may be that of another key, of another curve; if it is not, have the HSM's administrator enable the mechanism"
 	case grep11.CodeKeyFunctionNotPermitted:
 		return "the key may not sign: it was made for another purpose, or the blob is that of another key"
 	case grep11.CodeSessionClosed:

@@ -129,6 +129,44 @@ func TestCheckMeasuresFiftySignatures(t *testing.T) {
 	t.Error("no latency")
 }
 
+// The blob of a key of another curve is refused for the mechanism, which the card has.
+func TestCheckOfExchangedBlobs(t *testing.T) {
+	t.Parallel()
+	config, _ := checkedDemo(t, nil)
+	cfg, _, err := signer.Load(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ed, ec := cfg.Keys[0].Blob.Hex(), cfg.Keys[2].Blob.Hex()
+	replaceIn(t, config, ed, "ed")
+	replaceIn(t, config, ec, ed)
+	replaceIn(t, config, `"ed"`, `"`+ec+`"`)
+	got := check(t, config)
+	got.want(t, 2, "error", "keys.", "")
+	got.wantRemedy(t, "keys.", "that of another key")
+}
+
+func TestCheckOfSlowSignatures(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		slowest time.Duration
+		calls   int
+		failed  int
+		status  checkStatus
+	}{
+		{slowSignature, latencyCalls, 0, checkOK},
+		{slowSignature + 1, latencyCalls, 0, checkWarning},
+		{time.Millisecond, latencyCalls - 1, 0, checkWarning}, // its time was over
+		{time.Millisecond, latencyCalls - 1, 1, checkWarning},
+	} {
+		took := make([]time.Duration, test.calls)
+		took[0] = test.slowest
+		var r checkReport
+		r.latencyFinding("server", took, test.failed)
+		r.wants(t, test.status, "server", "signatures: half within")
+	}
+}
+
 func TestPercentileIsTheNearestRank(t *testing.T) {
 	t.Parallel()
 	sorted := make([]time.Duration, 50)

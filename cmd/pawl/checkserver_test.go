@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
+	"errors"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
+	"pawl/signer/grep11"
 	"pawl/signer/grep11/softcard"
 )
 
@@ -97,5 +101,72 @@ func TestCheckTellsThatNoTokenCame(t *testing.T) {
 		got.want(t, 1, "error", "server", "IAM token: ")
 		got.want(t, 1, "error", "server", want)
 		got.wantRemedy(t, "server", "reaches the IAM endpoint")
+	}
+}
+
+// Whether a server reads a dialect is unknown when it did not answer.
+func TestCheckOfADialectWithoutAnswer(t *testing.T) {
+	t.Parallel()
+	config, card := checkedDemo(t, nil)
+	card.SetFaults(&softcard.Fault{Call: "SignSingle", Skip: 3, Times: 1, Err: softcard.Unavailable()})
+	got := check(t, config)
+	got.want(t, 1, "warning", "server", "does not tell whether it reads dialect v1")
+	got.want(t, 0, "ok", "server", "reads dialect")
+}
+
+func TestCheckOfAServerWithoutMechanisms(t *testing.T) {
+	t.Parallel()
+	config, _ := checkedDemo(t, &oddServer{lacksAll: true})
+	check(t, config).want(t, 1, "error", "server", "offers 0 mechanisms")
+}
+
+// An API key that others may read has a finding with the cure; the server has none to blame.
+func TestCheckOfAnAPIKeyFileThatIsOpen(t *testing.T) {
+	t.Parallel()
+	config, _ := checkedDemo(t, nil)
+	key := filepath.Join(filepath.Dir(config), "apikey")
+	if err := errors.Join(os.WriteFile(key, []byte("abc"), 0o600), os.Chmod(key, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	replaceIn(t, config, `{`, `{"apikey_file": "apikey", `)
+	got := check(t, config)
+	got.want(t, 1, "error", "apikey_file", "mode 0644 is too open: chmod 600")
+	got.wantRemedy(t, "server", "no server is to blame")
+}
+
+// Of the CAs in a file the last to end counts, of the client's certificates the first.
+func TestCheckOfSeveralCertificates(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var all [3][]byte
+	ends := make(map[int]string)
+	for i, days := range []int{100, -1, 200} {
+		if _, err := issue(dir, "x", &x509.Certificate{}, &x509.Certificate{}, nil, days); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(filepath.Join(dir, "x.pem"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := readCertificates(filepath.Join(dir, "x.pem"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[i], ends[days] = text, list[0].NotAfter.UTC().Format(time.RFC3339)
+	}
+	path := filepath.Join(dir, "all.pem")
+	for order, days := range map[[3]int][2]int{{0, 1, 2}: {100, 200}, {1, 2, 0}: {-1, 200}, {2, 0, 1}: {200, 200}} {
+		if err := os.WriteFile(path, slices.Concat(all[order[0]], all[order[1]], all[order[2]]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var r checkReport
+		r.certificates(grep11.Config{CertPath: path, CACertPath: path})
+		for i, subject := range []string{"cert_path", "cacert_path"} {
+			status, end := checkOK, ends[days[i]]
+			if days[i] < 0 {
+				status = checkError
+			}
+			r.wants(t, status, subject, end)
+		}
 	}
 }
