@@ -65,6 +65,30 @@ func TestCheckEndsInTime(t *testing.T) {
 	got.wantRemedy(t, "check", "--timeout")
 }
 
+// A server may tell of a deadline before the context does.
+func TestCheckIsOverAtItsDeadline(t *testing.T) {
+	t.Parallel()
+	for ctx, want := range map[context.Context]bool{
+		late{Context: t.Context(), by: time.Second}:  true,
+		late{Context: t.Context(), by: -time.Minute}: false,
+		t.Context(): false,
+	} {
+		if got := over(ctx); got != want {
+			t.Errorf("%v: over %v, want %v", ctx, got, want)
+		}
+	}
+}
+
+// late is a context whose timer is slow.
+type late struct {
+	context.Context
+
+	by time.Duration
+}
+
+// Deadline was some time ago, and yet the context has not ended.
+func (l late) Deadline() (time.Time, bool) { return time.Now().Add(-l.by), true }
+
 func TestCheckThatIsInterrupted(t *testing.T) {
 	t.Parallel()
 	config, card := checkedDemo(t, nil)

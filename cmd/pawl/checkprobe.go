@@ -105,7 +105,7 @@ func (p *keyProbe) try(ctx context.Context, client *grep11.Client, silent *atomi
 	}
 	p.elapsed = time.Since(start)
 	switch {
-	case p.err != nil && ctx.Err() != nil:
+	case p.err != nil && over(ctx):
 		p.err = errNotReached
 	case grep11.Transient(p.err) && (!p.refused() || p.elapsed > slowSignature):
 		silent.Store(true)
@@ -219,14 +219,14 @@ func (r *checkReport) latency(ctx context.Context, subject string, probes []keyP
 		start := time.Now()
 		err := signProbe(within, good[n%len(good)].signs)
 		switch {
-		case within.Err() != nil: // time is up, which says nothing of this call
+		case over(within): // time is up, which says nothing of this call
 		case err != nil:
 			failed++
 		default:
 			took = append(took, time.Since(start))
 		}
 	}
-	if ctx.Err() == nil {
+	if !over(ctx) {
 		r.latencyFinding(subject, took, failed)
 	}
 }

@@ -36,10 +36,17 @@ type checkReport struct {
 	unchecked []string // what was left when the time was over
 }
 
+// over is whether ctx has ended, or its deadline is there: gRPC may tell that before ctx
+// does.
+func over(ctx context.Context) bool {
+	deadline, bounded := ctx.Deadline()
+	return ctx.Err() != nil || bounded && !time.Now().Before(deadline)
+}
+
 // ended is whether the time for what there is to check is over. Then what came of it says
 // nothing, and it is noted as unchecked.
 func (r *checkReport) ended(ctx context.Context, what string) bool {
-	if ctx.Err() == nil {
+	if !over(ctx) {
 		return false
 	}
 	r.unchecked = append(r.unchecked, what)
@@ -48,9 +55,9 @@ func (r *checkReport) ended(ctx context.Context, what string) bool {
 
 // end tells once what was not checked, and why.
 func (r *checkReport) end(ctx context.Context, timeout time.Duration) {
-	why, remedy := "was interrupted", "let it run to its end"
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		why, remedy = fmt.Sprintf("its %v are over", timeout), "see what is slow above, and give it more time with --timeout"
+	why, remedy := fmt.Sprintf("its %v are over", timeout), "see what is slow above, and give it more time with --timeout"
+	if errors.Is(ctx.Err(), context.Canceled) {
+		why, remedy = "was interrupted", "let it run to its end"
 	}
 	if len(r.unchecked) > 0 {
 		r.fail("check", remedy, "%s: not checked: %s", why, strings.Join(r.unchecked, ", "))

@@ -138,7 +138,7 @@ func (r *checkReport) dialects(ctx context.Context, subject string, server grep1
 	for _, dialect := range []grep11.Dialect{grep11.V1, grep11.V2} {
 		err := probeDialect(ctx, server, dialect, probes[at].config)
 		switch {
-		case ctx.Err() != nil:
+		case over(ctx):
 			return
 		case err == nil:
 			read = append(read, string(dialect))
