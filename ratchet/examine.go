@@ -55,7 +55,7 @@ func Examine(ctx context.Context, path string) (Examination, error) {
 			return e, locked
 		}
 		if err == nil || try == 2 { // else it may have been opened and closed
-			return found, err
+			return found, orEnded(ctx, path, err)
 		}
 	}
 }

@@ -313,12 +313,24 @@ func TestExamineKeepsNoLock(t *testing.T) {
 	}
 }
 
-func TestExamineEndsWithItsContext(t *testing.T) {
+// A context that ends says nothing of the file: no operator is to throw it away.
+func TestAnEndedContextIsNoDefectOfTheFile(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := ratchet.Examine(ctx, closedRatchet(t)); err == nil {
-		t.Error("examined after the context had ended")
+	path, foreign := closedRatchet(t), filepath.Join(t.TempDir(), "other.db")
+	if _, err := openPool(t, "file:"+foreign).ExecContext(t.Context(), "CREATE TABLE signature (a)"); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{path, foreign} {
+		_, examined := ratchet.Examine(canceled(t), path)
+		_, opened := ratchet.Open(canceled(t), path, ratchet.Options{})
+		for _, err := range []error{examined, opened} {
+			if !errors.Is(err, context.Canceled) || errors.Is(err, ratchet.ErrSuspect) || strings.Contains(err.Error(), "init") {
+				t.Errorf("%s: %v, want %v", path, err, context.Canceled)
+			}
+		}
+	}
+	if err := open(t, path, ratchet.Options{}).Close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -45,7 +45,7 @@ type DB struct {
 // counts one generation more. It refuses, without writing to it, an absent file
 // ([ErrMissing]), one in use ([ErrLocked]), one that may have lost marks
 // ([ErrSuspect]), a foreign or newer one, a link, a file on a network file
-// system. When it returns nil no other process can even read the file.
+// system. Once ctx has ended its error is that of ctx and says nothing of the file. When it returns nil no other process can even read the file.
 func Open(ctx context.Context, path string, opts Options) (*DB, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -61,9 +61,18 @@ func Open(ctx context.Context, path string, opts Options) (*DB, error) {
 	if err := db.open(ctx); err != nil {
 		_ = db.closeSQLite()
 		_ = db.unlock()
-		return nil, err
+		return nil, orEnded(ctx, path, err)
 	}
 	return db, nil
+}
+
+// orEnded is the error of a context that has ended instead of one that came of that: a
+// file that was not read to its end is not thereby damaged, or another program's.
+func orEnded(ctx context.Context, path string, err error) error {
+	if ended := ctx.Err(); err != nil && ended != nil {
+		return fmt.Errorf("%s was not read to its end: %w", path, ended)
+	}
+	return err
 }
 
 func newDB(path string, opts Options) *DB {

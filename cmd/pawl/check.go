@@ -5,44 +5,54 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"pawl/signer"
 )
 
-// checkTimeout bounds a check, whatever hangs. A server that is down costs seconds.
-const checkTimeout = 2 * time.Minute
-
 type checkCmd struct {
 	Config string `default:"./keys.json" placeholder:"FILE" help:"keys.json to check (default: ${default})."`
 	Admin  string `default:"127.0.0.1:9732" placeholder:"ADDR" help:"Admin listener of a running daemon, asked while it holds the ratchet (default: ${default})."`
 	JSON   bool   `name:"json" help:"Print JSON."`
+	// Timeout bounds a check, whatever hangs. A server that is down costs seconds.
+	Timeout time.Duration `default:"2m" placeholder:"TIME" help:"End after so long; what was not checked by then is told (default: ${default})."`
+}
+
+// Validate finds a time that is none.
+func (c *checkCmd) Validate() error {
+	if c.Timeout <= 0 {
+		return fmt.Errorf("--timeout %v: want a time above 0", c.Timeout)
+	}
+	return nil
 }
 
 func (*checkCmd) Help() string {
 	return "Checks keys.json and all that it points at: certificates, the GREP11 server, a signature of each key, the ratchet, file modes, the " +
-		"clock. Changes nothing and may run beside a daemon. Exit code 1 when something keeps a key from signing; warnings leave it at 0."
+		"clock. Changes nothing and may run beside a daemon. Exit code 1 when anything is broken, be it one server of several; " +
+		"warnings leave it at 0."
 }
 
-// Run checks from the file outwards, and prints all that it found.
+// Run checks from the file outwards, and prints all that it found. Servers, which can
+// take long, come last.
 func (c *checkCmd) Run(ctx context.Context, s *streams) error {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	var r checkReport
 	if cfg := r.config(c.Config); cfg != nil {
 		r.certificates(cfg.HSM)
+		r.ratchets(ctx, cfg, c.Admin)
 		for _, server := range serversOf(cfg) {
 			r.server(ctx, server, cfg.Keys)
 		}
-		r.ratchets(ctx, cfg, c.Admin)
-		if !r.open {
-			r.ok("file modes", "keys.json, what it names that is secret, and the folders of both are closed to others")
-		}
+		r.modes(c.Config, cfg)
 	}
 	r.clock()
+	r.end(ctx, c.Timeout)
 	return errors.Join(r.print(s, c.JSON), r.err())
 }
 
@@ -66,10 +76,6 @@ func (r *checkReport) config(path string) *signer.Config {
 	case cfg != nil:
 		r.ok(path, "%s", counted(len(cfg.Keys), "key"))
 	}
-	if cfg == nil {
-		return nil
-	}
-	r.mode(filepath.Dir(path), 0o022)
 	return cfg
 }
 
@@ -87,6 +93,34 @@ func (r *checkReport) finding(path string, f signer.Finding) {
 		return
 	}
 	r.fail(subject, remedy, "%s", f.Text)
+}
+
+// modes looks at the ratchets, whatever state they are in, and at the folders of all that
+// is secret or decides; the modes of keys.json and of the secrets are findings of it.
+func (r *checkReport) modes(config string, cfg *signer.Config) {
+	guarded := []string{config, cfg.HSM.KeyPath, cfg.HSM.APIKeyFile}
+	ratchets := make(map[string]bool)
+	for _, key := range cfg.Keys {
+		guarded = append(guarded, key.BlobFile, key.DB)
+		ratchets[key.DB] = true
+	}
+	folders := make(map[string]bool)
+	for _, path := range guarded {
+		if path != "" {
+			folders[filepath.Dir(path)] = true
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(ratchets)) {
+		for _, suffix := range []string{"", "-wal", "-last"} {
+			r.mode(path+suffix, 0o077)
+		}
+	}
+	for _, folder := range slices.Sorted(maps.Keys(folders)) {
+		r.mode(folder, 0o022)
+	}
+	if !r.open {
+		r.ok("file modes", "keys.json, the ratchets, the secret files and the folders of them all are closed to others")
+	}
 }
 
 // mode warns of a file or folder that others may do with what they should not.

@@ -15,9 +15,13 @@ const (
 
 // clock says whether the kernel holds the clock to be right. Rounds of Tezos are seconds.
 func (r *checkReport) clock() {
-	const remedy = "run chrony, ntpd or systemd-timesyncd on the host"
 	var state unix.Timex // Modes 0: it is only read
 	result, err := unix.Adjtimex(&state)
+	r.clockFinding(result, state, err)
+}
+
+func (r *checkReport) clockFinding(result int, state unix.Timex, err error) {
+	const remedy = "run chrony, ntpd or systemd-timesyncd on the host"
 	room := time.Duration(state.Maxerror) * time.Microsecond
 	switch {
 	case err != nil:

@@ -34,13 +34,17 @@ type keyProbe struct {
 	elapsed time.Duration
 }
 
-// errNotAsked is that of keys whose server had stopped to answer.
-var errNotAsked = errors.New("was not asked to sign: the server had stopped to answer")
+var (
+	// errNotAsked is that of keys whose server did not answer the others, or too late.
+	errNotAsked = errors.New("was not asked to sign: the server answers others late, or not at all")
+	// errNotReached is that of keys that had not signed when the check ended.
+	errNotReached = errors.New("not checked")
+)
 
-// otherCard is whether the card says that the blob is not its own.
-func (p keyProbe) otherCard() bool {
+// otherMaster is whether the card says that it has not the master key of the blob.
+func (p keyProbe) otherMaster() bool {
 	refusal, ok := errors.AsType[*grep11.Error](p.err)
-	return ok && (refusal.Code == grep11.CodeIBMWKIDMismatch || refusal.Code == grep11.CodeIBMBlobError)
+	return ok && refusal.Code == grep11.CodeIBMWKIDMismatch
 }
 
 // refused is whether the card gave a code instead of a signature.
@@ -49,8 +53,8 @@ func (p keyProbe) refused() bool {
 	return ok
 }
 
-// probeKeys has each key sign once. After a call that the server did not answer the rest
-// is not asked, or a thousand keys would wait for a thousand timeouts.
+// probeKeys has each key sign once. After a call that the server did not answer, or failed
+// as late as a timeout, the rest is not asked, or a thousand keys would wait for a thousand.
 func probeKeys(ctx context.Context, client *grep11.Client, mechanisms []uint64, keys []signer.KeyConfig) []keyProbe {
 	probes := make([]keyProbe, len(keys))
 	var asking sync.WaitGroup
@@ -71,14 +75,14 @@ func probeKeys(ctx context.Context, client *grep11.Client, mechanisms []uint64, 
 	return probes
 }
 
-// ask has the key sign. A blob that the card says is of another master key may have been
-// rewrapped: then the daemon uses the next one, and so does the check.
+// ask has the key sign. A blob that the card refuses may have been rewrapped: then the
+// daemon uses the next one, and so does the check.
 func (p *keyProbe) ask(ctx context.Context, client *grep11.Client, silent *atomic.Bool) {
 	p.try(ctx, client, silent)
-	if p.otherCard() && p.config.NextBlob != nil {
+	if grep11.RefusesBlob(p.err) && p.config.NextBlob != nil {
 		rewrapped := *p
 		rewrapped.config.Blob, rewrapped.next = p.config.NextBlob, true
-		if rewrapped.try(ctx, client, silent); rewrapped.err == nil {
+		if rewrapped.try(ctx, client, silent); rewrapped.err == nil || errors.Is(rewrapped.err, errNotReached) {
 			*p = rewrapped
 		}
 	}
@@ -100,7 +104,10 @@ func (p *keyProbe) try(ctx context.Context, client *grep11.Client, silent *atomi
 		p.err = signProbe(ctx, p.signs)
 	}
 	p.elapsed = time.Since(start)
-	if !p.refused() && grep11.Transient(p.err) {
+	switch {
+	case p.err != nil && over(ctx):
+		p.err = errNotReached
+	case grep11.Transient(p.err) && (!p.refused() || p.elapsed > slowSignature):
 		silent.Store(true)
 	}
 }
@@ -138,7 +145,8 @@ func probeDialect(ctx context.Context, server grep11.Config, dialect grep11.Dial
 func (r *checkReport) probe(server string, p keyProbe) {
 	subject := "keys." + p.config.PublicKey.Hash().String()
 	if p.lack != nil && p.err == nil && p.signs != nil {
-		r.warn(subject, "let the administrator see to the mechanism list", "%s: %v, and yet it signed", server, p.lack)
+		r.fail(subject, "have the HSM's administrator list it, or name a server that does",
+			"%s: %v: it signed, and yet the daemon leaves the server out for such keys", server, p.lack)
 		return
 	}
 	if p.lack != nil {
@@ -161,6 +169,10 @@ func remedyFor(err error) string {
 	switch {
 	case errors.Is(err, tezos.ErrBadSignature):
 		return "see whether public_key and secret_key are of one key; if they are, stop using this server"
+	case errors.Is(err, errNotAsked):
+		return "see what is said of the other keys of this server"
+	case grep11.NoToken(err):
+		return "see that this host reaches the IAM endpoint, and that the key in apikey_file is one of its API keys"
 	case refusal == nil && !grep11.Transient(err):
 		return "see whether the server takes the client certificate, or the API key"
 	case refusal == nil:
@@ -174,7 +186,7 @@ func remedyFor(err error) string {
 	case grep11.CodeIBMWKNotInitialized:
 		return "the card has no master key: have the HSM's administrator load it"
 	case grep11.CodeMechanismInvalid:
-		return "have the HSM's administrator enable the mechanism, or name a server that has it"
+		return "the blob may be that of another key, of another curve; if it is not, have the HSM's administrator enable the mechanism"
 	case grep11.CodeKeyFunctionNotPermitted:
 		return "the key may not sign: it was made for another purpose, or the blob is that of another key"
 	case grep11.CodeSessionClosed:
@@ -199,22 +211,24 @@ func (r *checkReport) latency(ctx context.Context, subject string, probes []keyP
 	if len(good) == 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, latencyTime)
+	within, cancel := context.WithTimeout(ctx, latencyTime)
 	defer cancel()
 	var took []time.Duration
 	failed := 0
 	for n := range latencyCalls {
 		start := time.Now()
-		err := signProbe(ctx, good[n%len(good)].signs)
+		err := signProbe(within, good[n%len(good)].signs)
 		switch {
-		case ctx.Err() != nil: // time is up, which says nothing of this call
+		case over(within): // time is up, which says nothing of this call
 		case err != nil:
 			failed++
 		default:
 			took = append(took, time.Since(start))
 		}
 	}
-	r.latencyFinding(subject, took, failed)
+	if !over(ctx) {
+		r.latencyFinding(subject, took, failed)
+	}
 }
 
 func (r *checkReport) latencyFinding(subject string, took []time.Duration, failed int) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -27,7 +26,7 @@ func (r *checkReport) ratchets(ctx context.Context, cfg *signer.Config, admin st
 	for _, path := range slices.Sorted(maps.Keys(keysOf)) {
 		if r.ratchet(ctx, path, keysOf[path], cfg.MaxLevelGap) && !asked {
 			asked = true
-			r.daemon(ctx, admin)
+			r.daemon(ctx, admin, cfg.Keys)
 		}
 	}
 }
@@ -37,6 +36,7 @@ func (r *checkReport) ratchet(ctx context.Context, path string, keys []signer.Ke
 	subject := "ratchet " + path
 	found, err := ratchet.Examine(ctx, path)
 	switch {
+	case err != nil && r.ended(ctx, subject):
 	case errors.Is(err, ratchet.ErrLocked):
 		held = true
 		r.ok(subject, "%v", strings.TrimSuffix(err.Error(), ": stop it first"))
@@ -52,10 +52,6 @@ func (r *checkReport) ratchet(ctx context.Context, path string, keys []signer.Ke
 	if err == nil || held {
 		r.ok(subject, "each opening has %s, max_level_gap=%d", strings.Join(ratchet.Settings(), ", "), cmp.Or(gap, ratchet.DefaultMaxLevelGap))
 		r.filesystem(subject, found)
-		for _, suffix := range []string{"", "-wal", "-last"} {
-			r.mode(path+suffix, 0o077)
-		}
-		r.mode(filepath.Dir(path), 0o022)
 	}
 	return held
 }
@@ -82,18 +78,25 @@ func (r *checkReport) filesystem(subject string, found ratchet.Examination) {
 	r.ok(subject, "is on %s", found.FileSystem)
 }
 
-// daemon asks the one that holds a ratchet what it knows.
-func (r *checkReport) daemon(ctx context.Context, admin string) {
+// daemon asks the one that holds a ratchet what it knows. Another one may answer: it has
+// other keys.
+func (r *checkReport) daemon(ctx context.Context, admin string, keys []signer.KeyConfig) {
 	subject := "daemon " + admin
 	const name = "name the admin listener of the daemon with --admin"
 	marks, err := askDaemon(ctx, admin)
-	if err != nil {
+	ready, notReady := askReadiness(ctx, admin)
+	switch {
+	case (err != nil || notReady != nil) && r.ended(ctx, subject):
+		return
+	case err != nil:
 		r.warn(subject, name, "the ratchet is in use, and its daemon does not tell its marks: %v", err)
 		return
-	}
-	ready, err := askReadiness(ctx, admin)
-	if err != nil {
-		r.warn(subject, name, "the daemon does not tell whether it is ready: %v", err)
+	case notReady != nil:
+		r.warn(subject, name, "the daemon does not tell whether it is ready: %v", notReady)
+		return
+	case !sameKeys(ready, keys):
+		r.warn(subject, name+", or restart it to take up keys.json",
+			"has other keys than keys.json: it is another daemon than the one that holds the ratchet, or keys.json was changed since it began")
 		return
 	}
 	r.ok(subject, "holds the ratchet, with %s", counted(len(marks), "mark"))
@@ -105,6 +108,14 @@ func (r *checkReport) daemon(ctx context.Context, admin string) {
 	if !slices.ContainsFunc(slices.Collect(maps.Values(ready)), func(k readyKey) bool { return !k.Ready }) {
 		r.ok(subject, "is ready with %s", counted(len(ready), "key"))
 	}
+}
+
+// sameKeys is whether a daemon has the keys of keys.json and no others.
+func sameKeys(ready map[string]readyKey, keys []signer.KeyConfig) bool {
+	return len(ready) == len(keys) && !slices.ContainsFunc(keys, func(key signer.KeyConfig) bool {
+		_, there := ready[key.PublicKey.Hash().String()]
+		return !there
+	})
 }
 
 // readyKey is one of /readyz.

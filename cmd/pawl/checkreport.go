@@ -1,9 +1,13 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 )
 
 // checkStatus is how bad a finding of check is.
@@ -12,7 +16,7 @@ type checkStatus string
 const (
 	checkOK      checkStatus = "ok"
 	checkWarning checkStatus = "warning" // worth a look; keys sign all the same
-	checkError   checkStatus = "error"   // keeps a key, or the daemon, from its service
+	checkError   checkStatus = "error"   // is to be mended, though keys may sign by another server
 )
 
 // checkFinding is one thing that was checked, and what came of it.
@@ -27,8 +31,37 @@ type checkFinding struct {
 
 // checkReport collects findings.
 type checkReport struct {
-	findings []checkFinding
-	open     bool // a file or folder is open to others
+	findings  []checkFinding
+	open      bool     // a file or folder is open to others
+	unchecked []string // what was left when the time was over
+}
+
+// over is whether ctx has ended, or its deadline is there: gRPC may tell that before ctx
+// does.
+func over(ctx context.Context) bool {
+	deadline, bounded := ctx.Deadline()
+	return ctx.Err() != nil || bounded && !time.Now().Before(deadline)
+}
+
+// ended is whether the time for what there is to check is over. Then what came of it says
+// nothing, and it is noted as unchecked.
+func (r *checkReport) ended(ctx context.Context, what string) bool {
+	if !over(ctx) {
+		return false
+	}
+	r.unchecked = append(r.unchecked, what)
+	return true
+}
+
+// end tells once what was not checked, and why.
+func (r *checkReport) end(ctx context.Context, timeout time.Duration) {
+	why, remedy := fmt.Sprintf("its %v are over", timeout), "see what is slow above, and give it more time with --timeout"
+	if errors.Is(ctx.Err(), context.Canceled) {
+		why, remedy = "was interrupted", "let it run to its end"
+	}
+	if len(r.unchecked) > 0 {
+		r.fail("check", remedy, "%s: not checked: %s", why, strings.Join(r.unchecked, ", "))
+	}
 }
 
 func (r *checkReport) ok(subject, format string, args ...any) {
@@ -59,7 +92,7 @@ func (r *checkReport) count(status checkStatus) (n int) {
 	return n
 }
 
-// err is an error when something keeps a key from its service.
+// err is an error when anything is broken, be it one server of several.
 func (r *checkReport) err() error {
 	switch n := r.count(checkError); n {
 	case 0:

@@ -17,6 +17,10 @@ import (
 	"pawl/signer/grep11"
 )
 
+// ownFiles is the remedy where no server was asked: a file of this host forbade it, and
+// has a finding with the cure if it is one of a certificate or a mode.
+const ownFiles = "no server is to blame: mend the file that is named, as the findings of keys.json say"
+
 // serversOf are the GREP11 servers of a keys.json.
 func serversOf(cfg *signer.Config) []grep11.Config {
 	if cfg.HSM.Address == "" {
@@ -37,30 +41,44 @@ func (r *checkReport) server(ctx context.Context, server grep11.Config, keys []s
 	}
 	client, err := grep11.Dial(server)
 	if err != nil {
-		r.fail(subject, "mend keys.json and the files that it names", "%v", err)
+		r.fail(subject, ownFiles, "%v", err)
 		return
 	}
 	defer client.Close() //nolint:errcheck // nothing is under way
 	mechanisms, err := client.Mechanisms(ctx)
 	if err != nil {
-		r.fail(subject, remedyFor(err), "%v", err)
+		if !r.ended(ctx, subject) {
+			r.fail(subject, remedyFor(err), "%v", err)
+		}
 		return
 	}
-	r.ok(subject, "offers %s", counted(len(mechanisms), "mechanism"))
+	if len(mechanisms) == 0 {
+		r.fail(subject, "have the HSM's administrator see to the card: a whole one lists what it can do", "offers 0 mechanisms")
+	} else {
+		r.ok(subject, "offers %s", counted(len(mechanisms), "mechanism"))
+	}
 	r.serverClock(ctx, subject, client)
-	probes := probeKeys(ctx, client, mechanisms, keys)
+	all := probeKeys(ctx, client, mechanisms, keys)
+	probes := slices.DeleteFunc(slices.Clone(all), func(p keyProbe) bool { return errors.Is(p.err, errNotReached) })
 	for _, p := range probes {
 		r.probe(subject, p)
 	}
-	r.dialects(ctx, subject, server, probes)
 	r.wrappingKeys(subject, probes)
+	if left := len(all) - len(probes); left > 0 && r.ended(ctx, fmt.Sprintf("%s at %s", counted(left, "key"), subject)) {
+		return
+	}
+	r.dialects(ctx, subject, server, probes)
 	r.latency(ctx, subject, probes)
+	r.ended(ctx, "dialects and signing time of "+subject)
 }
 
 // handshake checks the TLS of a server, and says whether there is one to go on with.
 func (r *checkReport) handshake(ctx context.Context, subject string, server grep11.Config) bool {
 	peer, err := grep11.Handshake(ctx, server)
 	if err != nil {
+		if r.ended(ctx, subject) {
+			return false
+		}
 		if len(peer.Certificates) > 0 && !validNow(peer) {
 			r.certificate(subject, "its ", peer.Certificates[0])
 			return false
@@ -90,7 +108,7 @@ func handshakeRemedy(err error) string {
 	case network || errors.Is(err, io.EOF):
 		return "see that the server runs, that url is right, and that no firewall is between"
 	}
-	return "mend keys.json and the files that it names"
+	return ownFiles
 }
 
 // serverClock compares the clocks, if the server tells its own.
@@ -118,8 +136,15 @@ func (r *checkReport) dialects(ctx context.Context, subject string, server grep1
 	}
 	var read []string
 	for _, dialect := range []grep11.Dialect{grep11.V1, grep11.V2} {
-		if probeDialect(ctx, server, dialect, probes[at].config) == nil {
+		err := probeDialect(ctx, server, dialect, probes[at].config)
+		switch {
+		case over(ctx):
+			return
+		case err == nil:
 			read = append(read, string(dialect))
+		case grep11.Transient(err):
+			r.warn(subject, "check again when the server answers", "does not tell whether it reads dialect %s: %v", dialect, err)
+			return
 		}
 	}
 	configured, _ := grep11.ParseDialect(string(server.Dialect)) // Load has checked it
@@ -147,7 +172,7 @@ func (r *checkReport) wrappingKeys(subject string, probes []keyProbe) {
 		switch u := uses[header.WrappingKeyID]; {
 		case p.err == nil:
 			u.taken++
-		case p.otherCard():
+		case p.otherMaster():
 			u.refused++
 		default:
 			u.unknown++

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,6 +50,16 @@ func callCredentials(cfg Config) ([]grpc.DialOption, error) {
 		return nil, err
 	}
 	return []grpc.DialOption{grpc.WithPerRPCCredentials(source)}, nil
+}
+
+// tokenTrouble begins the statuses of calls that had no token.
+const tokenTrouble = "IAM token: "
+
+// NoToken reports whether a call was not made for want of a token: the trouble is with
+// the IAM endpoint, or with the API key, and the server is not to blame.
+func NoToken(err error) bool {
+	transport, ok := errors.AsType[*transportError](err)
+	return ok && strings.HasPrefix(transport.status.Message(), tokenTrouble)
 }
 
 // CheckIAMEndpoint is nil when a token may be asked for there: https and a host, and
@@ -133,7 +144,7 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 	select {
 	case <-asking:
 	case <-ctx.Done():
-		return "", status.FromContextError(ctx.Err()).Err()
+		return "", status.Errorf(status.FromContextError(ctx.Err()).Code(), "%snone has come from %s yet", tokenTrouble, t.url)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

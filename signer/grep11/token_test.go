@@ -256,8 +256,9 @@ func TestATokenDoesNotOutwaitItsCaller(t *testing.T) {
 	source := s.tokens(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := source.Authorization(ctx); status.Code(err) != codes.DeadlineExceeded {
-		t.Errorf("%v, want %v", err, codes.DeadlineExceeded)
+	_, err := source.Authorization(ctx)
+	if want := "IAM token: none has come from " + s.URL; status.Code(err) != codes.DeadlineExceeded || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %v: %s", err, codes.DeadlineExceeded, want)
 	}
 	close(hold)
 	wantToken(t, source, "token-1")

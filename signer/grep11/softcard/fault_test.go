@@ -220,6 +220,17 @@ func TestSlowFaults(t *testing.T) {
 	}
 }
 
+// TestAnEndedCallHasNoCode: when a caller's time is over at the card first, the caller is
+// told what it would find out by itself.
+func TestAnEndedCallHasNoCode(t *testing.T) {
+	t.Parallel()
+	for ended, want := range map[error]codes.Code{context.DeadlineExceeded: codes.DeadlineExceeded, context.Canceled: codes.Canceled} {
+		if err := softcard.Answered(ended); status.Code(err) != want || len(status.Convert(err).Details()) != 0 {
+			t.Errorf("%v: %v, want %v without a code of the card", ended, err, want)
+		}
+	}
+}
+
 // leave makes a call and leaves it once the fault has hit and, if it signs, has signed.
 func (b *broken) leave(t *testing.T, name string, fault *softcard.Fault, signs bool) {
 	t.Helper()

@@ -51,6 +51,9 @@ func answered(err error) error {
 	if wanted, ok := errors.AsType[faultError](err); ok {
 		return wanted.error
 	}
+	if ended := status.FromContextError(err); ended.Code() != codes.Unknown {
+		return ended.Err() // the caller's time was over here first: it is told no code of a card
+	}
 	if status.Code(err) == codes.Unimplemented {
 		return refuse(grep11.CodeFunctionNotSupported, "the software card does not have this function")
 	}

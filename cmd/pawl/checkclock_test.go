@@ -1,0 +1,28 @@
+package main
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestCheckOfTheClock(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		result int
+		state  unix.Timex
+		err    error
+		status checkStatus
+		text   string
+	}{
+		{0, unix.Timex{Maxerror: 20_000}, nil, checkOK, "is synchronised, off by 20ms at most"},
+		{0, unix.Timex{Maxerror: 1_500_000}, nil, checkWarning, "may be off by 1.5s"},
+		{timeError, unix.Timex{}, nil, checkWarning, "is not synchronised"},
+		{0, unix.Timex{Status: unsynced}, nil, checkWarning, "is not synchronised"},
+		{-1, unix.Timex{}, unix.EPERM, checkWarning, "does not tell its state: operation not permitted"},
+	} {
+		var r checkReport
+		r.clockFinding(test.result, test.state, test.err)
+		r.wants(t, test.status, "clock", test.text)
+	}
+}

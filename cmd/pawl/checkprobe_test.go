@@ -1,0 +1,184 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pawl/signer"
+	"pawl/signer/grep11"
+	"pawl/signer/grep11/softcard"
+)
+
+func TestCheckNamesTheKeyThatLacksAMechanism(t *testing.T) {
+	t.Parallel()
+	config, card := checkedDemo(t, &oddServer{lacks: []uint64{grep11.MechIBMEd25519SHA512}})
+	got := check(t, config)
+	got.want(t, 1, "error", "keys.tz1", "lacks CKM_IBM_ED25519_SHA512 (0x8001001c)")
+	got.want(t, 1, "error", "keys.tz1", "it signed, and yet the daemon leaves the server out")
+	got.want(t, 1, "error", "", "")
+
+	// What a key does not only lack in the list, but cannot do.
+	card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(grep11.CodeMechanismInvalid)})
+	got = check(t, config)
+	got.want(t, 1, "error", "keys.tz1", "lacks CKM_IBM_ED25519_SHA512")
+	got.want(t, 1, "error", "keys.tz2", "CKR_MECHANISM_INVALID")
+	got.want(t, 1, "error", "keys.tz3", "CKR_MECHANISM_INVALID")
+}
+
+// Each code of the card has its remedy, and the key is named.
+func TestCheckTellsWhyAKeyDoesNotSign(t *testing.T) {
+	t.Parallel()
+	config, card := checkedDemo(t, nil)
+	for code, remedy := range map[grep11.Code]string{
+		grep11.CodeIBMWKIDMismatch:         "another master key",
+		grep11.CodeIBMBlobError:            "restore it",
+		grep11.CodeIBMWKNotInitialized:     "load it",
+		grep11.CodeMechanismInvalid:        "enable the mechanism",
+		grep11.CodeKeyFunctionNotPermitted: "may not sign",
+		grep11.CodeSessionClosed:           "login session",
+		grep11.CodeFunctionCanceled:        "administrator",
+	} {
+		card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(code)})
+		got := check(t, config)
+		got.want(t, 3, "error", "keys.", code.String())
+		for _, f := range got.Findings {
+			if strings.HasPrefix(f.Subject, "keys.") && !strings.Contains(f.Remedy, remedy) {
+				t.Errorf("%v: %q, want %q", code, f.Remedy, remedy)
+			}
+		}
+	}
+	card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(grep11.CodeIBMWKIDMismatch)})
+	check(t, config).want(t, 1, "error", "server", "has not master key")
+	card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(grep11.CodeIBMBlobError)}) // of the blobs alone
+	got := check(t, config)
+	got.want(t, 0, "error", "server", "")
+	got.want(t, 1, "warning", "server", "may have master key")
+	card.SetFaults(&softcard.Fault{Call: "SignSingle", Spoil: softcard.FlipBits(100)})
+	check(t, config).want(t, 3, "error", "keys.", "does not verify")
+	card.SetFaults(&softcard.Fault{Call: "SignSingle", Times: 1, Err: softcard.Unavailable()})
+	check(t, config).want(t, 3, "ok", "keys.", "signed a probe")
+	card.SetFaults(&softcard.Fault{Call: "GetMechanismList", Err: softcard.Refusal(grep11.CodeIBMInternalError)})
+	got = check(t, config)
+	got.want(t, 1, "error", "server", "CKR_IBM_INTERNAL_ERROR")
+	got.want(t, 0, "ok", "keys.", "")
+	card.SetFaults(&softcard.Fault{Call: "SignSingle", Skip: 5, Times: 4, Err: softcard.Refusal(grep11.CodeIBMInternalError)})
+	check(t, config).want(t, 1, "warning", "server", "46 signatures")
+}
+
+// After a change of the master key the rewrapped blobs sign, as they do for the daemon.
+func TestCheckUsesRewrappedBlobs(t *testing.T) {
+	t.Parallel()
+	config, card := checkedDemo(t, nil)
+	dir := softcard.Dir(filepath.Dir(config))
+	if err := errors.Join(dir.LoadNext(), dir.CommitNext()); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), []string{"pawl", "keys", "rewrap", "--config", config}, io.Discard, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	check(t, config).want(t, 3, "ok", "keys.", "signed a probe")
+	if err := dir.Finalise(); err != nil {
+		t.Fatal(err)
+	}
+	got := check(t, config)
+	got.want(t, 3, "warning", "keys.", "signs with secret_key_next")
+	got.want(t, 1, "ok", "server", "wraps 3 keys")
+	got.want(t, 0, "error", "", "")
+
+	// Which of two codes a card gives then is not documented.
+	cfg, _, err := signer.Load(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var faults []*softcard.Fault
+	for _, key := range cfg.Keys {
+		faults = append(faults, &softcard.Fault{Key: key.Blob, Err: softcard.Refusal(grep11.CodeIBMBlobError)})
+	}
+	card.SetFaults(faults...)
+	check(t, config).want(t, 3, "warning", "keys.", "signs with secret_key_next")
+}
+
+func TestCheckMeasuresFiftySignatures(t *testing.T) {
+	t.Parallel()
+	config, card := checkedDemo(t, nil)
+	fault := &softcard.Fault{Call: "SignSingle", Delay: 2 * time.Millisecond}
+	card.SetFaults(fault)
+	got := check(t, config)
+	if !got.OK {
+		t.Errorf("%+v", got)
+	}
+	got.want(t, 3, "ok", "keys.tz", "signed a probe")
+	got.want(t, 1, "ok", "server", "reads dialect v1 and v2; keys.json has both")
+	got.want(t, 1, "ok", "server", "wraps 3 keys")
+	got.want(t, 1, "ok", "ratchet", "synchronous=2")
+	if want := 3 + 2 + latencyCalls; fault.Hits() != want {
+		t.Errorf("%d signatures were asked for, want %d: one a key, one a dialect, and those measured", fault.Hits(), want)
+	}
+	for _, f := range got.Findings {
+		if l := f.Latency; l != nil {
+			if l.Calls != latencyCalls || l.P50 < 2 || l.P90 < l.P50 || l.P99 < l.P90 || l.Max < l.P99 {
+				t.Errorf("%+v", l)
+			}
+			return
+		}
+	}
+	t.Error("no latency")
+}
+
+// The blob of a key of another curve is refused for the mechanism, which the card has.
+func TestCheckOfExchangedBlobs(t *testing.T) {
+	t.Parallel()
+	config, _ := checkedDemo(t, nil)
+	cfg, _, err := signer.Load(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ed, ec := cfg.Keys[0].Blob.Hex(), cfg.Keys[2].Blob.Hex()
+	replaceIn(t, config, ed, "ed")
+	replaceIn(t, config, ec, ed)
+	replaceIn(t, config, `"ed"`, `"`+ec+`"`)
+	got := check(t, config)
+	got.want(t, 2, "error", "keys.", "")
+	got.wantRemedy(t, "keys.", "that of another key")
+}
+
+func TestCheckOfSlowSignatures(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		slowest time.Duration
+		calls   int
+		failed  int
+		status  checkStatus
+	}{
+		{slowSignature, latencyCalls, 0, checkOK},
+		{slowSignature + 1, latencyCalls, 0, checkWarning},
+		{time.Millisecond, latencyCalls - 1, 0, checkWarning}, // its time was over
+		{time.Millisecond, latencyCalls - 1, 1, checkWarning},
+	} {
+		took := make([]time.Duration, test.calls)
+		took[0] = test.slowest
+		var r checkReport
+		r.latencyFinding("server", took, test.failed)
+		r.wants(t, test.status, "server", "signatures: half within")
+	}
+}
+
+func TestPercentileIsTheNearestRank(t *testing.T) {
+	t.Parallel()
+	sorted := make([]time.Duration, 50)
+	for i := range sorted {
+		sorted[i] = time.Duration(i+1) * time.Millisecond
+	}
+	for p, want := range map[int]time.Duration{50: 25, 90: 45, 99: 50, 1: 1} {
+		if got := percentile(sorted, p); got != want*time.Millisecond {
+			t.Errorf("percentile %d is %v, want %d ms", p, got, want)
+		}
+	}
+	if got := percentile(sorted[:1], 50); got != time.Millisecond {
+		t.Errorf("of one: %v", got)
+	}
+}
