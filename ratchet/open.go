@@ -45,7 +45,8 @@ type DB struct {
 // counts one generation more. It refuses, without writing to it, an absent file
 // ([ErrMissing]), one in use ([ErrLocked]), one that may have lost marks
 // ([ErrSuspect]), a foreign or newer one, a link, a file on a network file
-// system. Once ctx has ended its error is that of ctx and says nothing of the file. When it returns nil no other process can even read the file.
+// system. Once ctx has ended its error is that of ctx and says nothing of the file.
+// When it returns nil no other process can even read the file.
 func Open(ctx context.Context, path string, opts Options) (*DB, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
