@@ -134,20 +134,23 @@ func (e *Examination) readTables(ctx context.Context, path string) error {
 	if err := db.quickCheck(ctx); err != nil {
 		return err
 	}
-	version, err := readVersion(ctx, conn)
+	sealed, err := hasSeals(ctx, conn)
 	if err != nil {
 		return fmt.Errorf("reading %s: %v", path, err)
 	}
-	marks, err := readMarks(ctx, conn, version)
+	marks, err := readMarks(ctx, conn, sealed)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", path, err)
 	}
 	e.Marks = len(marks)
-	found, err := readRegistrations(ctx, conn, version)
+	found, err := readRegistrations(ctx, conn, sealed)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", path, err)
+	}
 	for _, r := range found {
 		e.Registrations = append(e.Registrations, r.Registration)
 	}
-	return err
+	return nil
 }
 
 // Settings are what each opening of a ratchet asks of SQLite, and refuses to work

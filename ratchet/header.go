@@ -43,12 +43,20 @@ func checkHeader(ctx context.Context, fd int, path string) error {
 	}
 	version := binary.BigEndian.Uint32(header[userVersionOffset:])
 	switch {
-	case version > schemaVersion:
-		return fmt.Errorf("%s has schema version %d, this pawl knows %d: use the newer pawl", path, version, schemaVersion)
-	case version < unsealedVersion, header[writeVersionOffset] != 2:
+	case version < unsealedVersion: // it is written together with the application id
+		return fmt.Errorf("%w: %s has schema version %d, which there never was: %s", ErrSuspect, path, version, wayOut)
+	case header[writeVersionOffset] != 2:
 		return interrupted(path)
 	}
-	return nil
+	return newerFile(path, version)
+}
+
+// newerFile refuses a file of a schema that this pawl does not know.
+func newerFile(path string, version uint32) error {
+	if version <= schemaVersion {
+		return nil
+	}
+	return fmt.Errorf("%s has schema version %d, this pawl knows %d: use the newer pawl", path, version, schemaVersion)
 }
 
 // interrupted is told of a file that is ours and never was a ratchet.

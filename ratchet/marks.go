@@ -3,7 +3,6 @@ package ratchet
 import (
 	"context"
 	"database/sql"
-	"fmt"
 
 	"pawl/tezos"
 )
@@ -12,7 +11,7 @@ import (
 func (db *DB) Marks(ctx context.Context) ([]Entry, error) {
 	var marks []slotRow
 	err := db.ask(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
-		marks, err = readMarks(ctx, tx, schemaVersion)
+		marks, err = readMarks(ctx, tx, true)
 		return err
 	})
 	if err != nil {
@@ -30,7 +29,7 @@ func (db *DB) Marks(ctx context.Context) ([]Entry, error) {
 func (db *DB) Registrations(ctx context.Context) ([]Registration, error) {
 	var found []registration
 	err := db.ask(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
-		found, err = readRegistrations(ctx, tx, schemaVersion)
+		found, err = readRegistrations(ctx, tx, true)
 		return err
 	})
 	if err != nil {
@@ -48,30 +47,26 @@ type slotRow struct {
 	row
 }
 
-// marksQuery reads all marks of a file of a schema version.
-var marksQuery = map[int]string{
-	unsealedVersion: "SELECT key, chain, kind, NULL, level, round, digest, signature FROM marks ORDER BY key, chain, kind",
-	schemaVersion:   "SELECT key, chain, kind, seal, level, round, digest, signature FROM marks ORDER BY key, chain, kind",
-}
+const (
+	marksQuery         = "SELECT key, chain, kind, seal, level, round, digest, signature FROM marks ORDER BY key, chain, kind"
+	unsealedMarksQuery = "SELECT key, chain, kind, NULL, level, round, digest, signature FROM marks ORDER BY key, chain, kind"
+)
 
-// readMarks reads every mark of a file of this schema version, and checks the seals.
-func readMarks(ctx context.Context, tx *sql.Conn, version int) ([]slotRow, error) {
-	rows, err := tx.QueryContext(ctx, marksQuery[version])
+// readMarks reads every mark, and checks the seals if the file has them.
+func readMarks(ctx context.Context, tx *sql.Conn, sealed bool) ([]slotRow, error) {
+	query := marksQuery
+	if !sealed {
+		query = unsealedMarksQuery
+	}
+	rows, err := tx.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
 	var marks []slotRow
 	for rows.Next() {
-		var (
-			m                slotRow
-			key, chain, seal []byte
-		)
-		if m.row, err = scanRow(rows, &key, &chain, &m.kind, &seal); err != nil {
-			return nil, fmt.Errorf("reading mark %d: %v", len(marks)+1, err)
-		}
-		m.key, m.chain = tezos.PublicKeyHash(key), tezos.ChainID(chain)
-		if err := m.checkSeal(version, seal); err != nil {
+		m, err := scanMark(rows, sealed)
+		if err != nil {
 			return nil, err
 		}
 		marks = append(marks, m)
@@ -79,41 +74,73 @@ func readMarks(ctx context.Context, tx *sql.Conn, version int) ([]slotRow, error
 	return marks, rows.Err()
 }
 
+func scanMark(rows *sql.Rows, sealed bool) (m slotRow, err error) {
+	var key, chain, seal []byte
+	if m.row, err = scanRow(rows, &key, &chain, &m.kind, &seal); err != nil {
+		return m, err
+	}
+	if len(key) != len(m.key) || len(chain) != len(m.chain) {
+		return m, damaged("a mark has a key of %d bytes on a chain of %d", len(key), len(chain))
+	}
+	m.key, m.chain = tezos.PublicKeyHash(key), tezos.ChainID(chain)
+	if sealed {
+		err = m.checkSeal(seal)
+	}
+	return m, err
+}
+
 type registration struct {
 	Registration
 	floor sql.Null[int32]
 }
 
-// registrationsQuery reads all registrations of a file of a schema version.
-var registrationsQuery = map[int]string{
-	unsealedVersion: "SELECT key, NULL, NULL, NULL FROM never_used UNION ALL SELECT key, chain, from_level, NULL FROM registrations ORDER BY 1, 2",
-	schemaVersion:   "SELECT key, NULL, NULL, seal FROM never_used UNION ALL SELECT key, chain, from_level, seal FROM registrations ORDER BY 1, 2",
+const (
+	registrationsQuery = `
+SELECT key, NULL, NULL, seal FROM never_used UNION ALL SELECT key, chain, from_level, seal FROM registrations ORDER BY 1, 2`
+	unsealedRegistrationsQuery = `
+SELECT key, NULL, NULL, NULL FROM never_used UNION ALL SELECT key, chain, from_level, NULL FROM registrations ORDER BY 1, 2`
+	registrationsOfKeyQuery = `
+SELECT key, NULL, NULL, seal FROM never_used WHERE key = ?1 UNION ALL SELECT key, chain, from_level, seal FROM registrations WHERE key = ?1`
+)
+
+// readRegistrations reads every registration, and checks the seals if the file has them.
+func readRegistrations(ctx context.Context, tx *sql.Conn, sealed bool) ([]registration, error) {
+	if !sealed {
+		return queryRegistrations(ctx, tx, false, unsealedRegistrationsQuery)
+	}
+	return queryRegistrations(ctx, tx, true, registrationsQuery)
 }
 
-// readRegistrations does the same with all registrations.
-func readRegistrations(ctx context.Context, tx *sql.Conn, version int) ([]registration, error) {
-	rows, err := tx.QueryContext(ctx, registrationsQuery[version])
+func queryRegistrations(ctx context.Context, tx *sql.Conn, sealed bool, query string, args ...any) ([]registration, error) {
+	rows, err := tx.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
 	var registrations []registration
 	for rows.Next() {
-		var (
-			r                registration
-			key, chain, seal []byte
-		)
-		if err := rows.Scan(&key, &chain, &r.floor, &seal); err != nil {
-			return nil, fmt.Errorf("reading registration %d: %v", len(registrations)+1, err)
-		}
-		r.Key, r.FromLevel = tezos.PublicKeyHash(key), r.floor.V
-		if r.AnyChain = chain == nil; !r.AnyChain {
-			r.ChainID = tezos.ChainID(chain)
-		}
-		if err := r.checkSeal(version, seal); err != nil {
+		r, err := scanRegistration(rows, sealed)
+		if err != nil {
 			return nil, err
 		}
 		registrations = append(registrations, r)
 	}
 	return registrations, rows.Err()
+}
+
+func scanRegistration(rows *sql.Rows, sealed bool) (r registration, err error) {
+	var key, chain, seal []byte
+	if err := rows.Scan(&key, &chain, &r.floor, &seal); err != nil {
+		return r, unreadable(err)
+	}
+	r.AnyChain = chain == nil
+	if len(key) != len(r.Key) || !r.AnyChain && len(chain) != len(r.ChainID) {
+		return r, damaged("a registration has a key of %d bytes and a chain of %d", len(key), len(chain))
+	}
+	r.Key, r.FromLevel = tezos.PublicKeyHash(key), r.floor.V
+	copy(r.ChainID[:], chain)
+	if sealed {
+		err = r.checkSeal(seal)
+	}
+	return r, err
 }

@@ -96,7 +96,7 @@ func (m *memory) chain(key tezos.PublicKeyHash, chain tezos.ChainID) *chainMemor
 
 // load fills the memory from the tables, once, before anybody has the ratchet.
 func (db *DB) load(ctx context.Context) error {
-	registrations, err := readRegistrations(ctx, db.conn, schemaVersion)
+	registrations, err := readRegistrations(ctx, db.conn, true)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", db.path, err)
 	}
@@ -107,7 +107,7 @@ func (db *DB) load(ctx context.Context) error {
 			db.memory.putFloor(r.Key, r.ChainID, r.floor)
 		}
 	}
-	marks, err := readMarks(ctx, db.conn, schemaVersion)
+	marks, err := readMarks(ctx, db.conn, true)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", db.path, err)
 	}

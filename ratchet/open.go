@@ -120,6 +120,9 @@ func (db *DB) open(ctx context.Context) error {
 	if err := db.checkpoint(ctx, "TRUNCATE"); err != nil {
 		return err
 	}
+	if err := db.checkSchema(ctx); err != nil {
+		return err
+	}
 	if err := db.record(ctx, false); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"testing"
@@ -141,6 +142,45 @@ func TestKillAtEveryWrite(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestKilledUpgradeIsNotForAnOlderPawl: one that has seals says so in the head of the file,
+// which is all that an older pawl, which makes rows without, looks at.
+func TestKilledUpgradeIsNotForAnOlderPawl(t *testing.T) {
+	t.Parallel()
+	r, path := newReleased(t)
+	sealed := 0
+	for point, killed := 1, true; killed; point++ {
+		unseal(t, path)
+		killed = killAt(t, r, "sign", path, point)
+		const versionAt = 63 // the last byte of user_version (https://www.sqlite.org/fileformat.html, section 1.3)
+		if version := read(t, path)[versionAt]; version != 2 && sealedWithWAL(t, path) {
+			t.Errorf("killed before write %d: has seals, and its head says version %d", point, version)
+		} else if version == 2 {
+			sealed++
+		}
+		r.check(t, path)
+	}
+	if sealed < 10 {
+		t.Errorf("%d files had version 2, want more", sealed)
+	}
+}
+
+// sealedWithWAL looks at a copy.
+func sealedWithWAL(t *testing.T, path string) (sealed bool) {
+	t.Helper()
+	copied := filepath.Join(t.TempDir(), "copy.db")
+	for _, suffix := range []string{"", "-wal"} {
+		if present(t, path+suffix) {
+			write(t, copied+suffix, read(t, path+suffix))
+		}
+	}
+	pool := openPool(t, "file:"+copied)
+	query := "SELECT EXISTS (SELECT 1 FROM pragma_table_info('marks') WHERE name = 'seal')"
+	if err := errors.Join(pool.QueryRowContext(t.Context(), query).Scan(&sealed), pool.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return sealed
 }
 
 func killAt(t *testing.T, r *released, child, path string, point int) bool {

@@ -2,9 +2,12 @@ package ratchet
 
 import (
 	"bytes"
+	"database/sql"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
+	"github.com/mattn/go-sqlite3"
 	"golang.org/x/crypto/blake2b"
 )
 
@@ -45,19 +48,33 @@ func sealOf(text []byte) []byte {
 	return sum[:sealSize]
 }
 
-// checkSeal is ErrSuspect for a row, of a file of this schema version, that is not as it
-// was written.
-func (m slotRow) checkSeal(version int, found []byte) error {
-	if version == unsealedVersion || bytes.Equal(m.seal(), found) {
+// checkSeal is ErrSuspect for a row that is not as it was written.
+func (m slotRow) checkSeal(found []byte) error {
+	if bytes.Equal(m.seal(), found) {
 		return nil
 	}
-	return fmt.Errorf("%w: the mark of %s on %s, %s level %d and round %d, is not as it was written: %s",
-		ErrSuspect, m.key, m.chain, m.kind, m.level, m.round, wayOut)
+	return damaged("the mark of %s on %s, %s level %d and round %d, is not as it was written", m.key, m.chain, m.kind, m.level, m.round)
 }
 
-func (r registration) checkSeal(version int, found []byte) error {
-	if version == unsealedVersion || bytes.Equal(r.seal(), found) {
+func (r registration) checkSeal(found []byte) error {
+	switch {
+	case bytes.Equal(r.seal(), found):
 		return nil
+	case r.AnyChain:
+		return damaged("the registration of %s for any chain is not as it was written", r.Key)
 	}
-	return fmt.Errorf("%w: the registration of %s is not as it was written: %s", ErrSuspect, r.Key, wayOut)
+	return damaged("the registration of %s on %s from level %d is not as it was written", r.Key, r.ChainID, r.floor.V)
+}
+
+// unreadable is what err, of a row, tells: SQLite's own errors tell of the disk, those of
+// database/sql that the row has values of no ratchet.
+func unreadable(err error) error {
+	if _, ofSQLite := errors.AsType[sqlite3.Error](err); ofSQLite || errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	return damaged("a row cannot be read: %v", err)
+}
+
+func damaged(format string, args ...any) error {
+	return fmt.Errorf("%w: %s: %s", ErrSuspect, fmt.Sprintf(format, args...), wayOut)
 }

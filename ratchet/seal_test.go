@@ -51,7 +51,7 @@ func TestChangedRowIsRefused(t *testing.T) {
 	t.Parallel()
 	digest, key := bytesNumber(9), keyNumber(7)
 	other := signatureOf(t, digest, 0)
-	const mark, registration = "the mark of tz", "the registration of tz"
+	const mark, registration, unread = "the mark of tz", "the registration of tz", "a row cannot be read: "
 	for statement, want := range map[string]string{
 		fmt.Sprintf("UPDATE marks SET key = x'%x' WHERE level = 10", key[:]):              mark,
 		fmt.Sprintf("UPDATE marks SET chain = x'%x'", ghostnet[:]):                        mark,
@@ -61,6 +61,9 @@ func TestChangedRowIsRefused(t *testing.T) {
 		"UPDATE marks SET round = 0 WHERE round = 1":                                      mark,
 		fmt.Sprintf("UPDATE marks SET digest = x'%x'", digest[:]):                         mark,
 		fmt.Sprintf("UPDATE marks SET signature = '%v'", other):                           mark,
+		"UPDATE marks SET signature = 'edsigx'":                                           "a stored signature",
+		"UPDATE marks SET level = 2147483648":                                             unread,
+		"UPDATE registrations SET from_level = 2147483648":                                unread,
 		"UPDATE marks SET signature = NULL":                                               mark,
 		"UPDATE marks SET seal = NULL":                                                    mark,
 		"UPDATE marks SET seal = zeroblob(16)":                                            mark,
@@ -107,6 +110,54 @@ func TestRowThatChangesWhileOpen(t *testing.T) {
 	}
 	if err := db.Err(); !errors.Is(err, ratchet.ErrSuspect) {
 		t.Errorf("failed with %v, want %v", err, ratchet.ErrSuspect)
+	}
+}
+
+// TestRegistrationThatChangesWhileOpen: the same for a level that has risen, which would
+// refuse what may be signed.
+func TestRegistrationThatChangesWhileOpen(t *testing.T) {
+	t.Parallel()
+	for _, statement := range []string{"UPDATE registrations SET from_level = 50", "UPDATE registrations SET seal = zeroblob(16), from_level = 50"} {
+		db := openRegistered(t, ratchet.Options{})
+		mustSign(t, db, block(10, 0), bytesNumber(0))
+		if err := db.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+		d := bytesNumber(1)
+		if _, err := db.Sign(t.Context(), block(11, 0), d, new(card).sign(d)); !errors.Is(err, ratchet.ErrStopped) || !errors.Is(db.Err(), ratchet.ErrSuspect) {
+			t.Errorf("%s: got %v, failed with %v, want %v", statement, err, db.Err(), ratchet.ErrSuspect)
+		}
+	}
+}
+
+// TestExamineOfAKeyThatIsNone: a look that only reads leaves out SQLite's own checks.
+func TestExamineOfAKeyThatIsNone(t *testing.T) {
+	t.Parallel()
+	for _, table := range []string{"marks", "registrations", "never_used"} {
+		path := sealedFile(t)
+		alter(t, path, "UPDATE "+table+" SET key = x'ff' WHERE key = (SELECT max(key) FROM "+table+")")
+		if _, err := ratchet.Examine(t.Context(), path); !errors.Is(err, ratchet.ErrSuspect) || !strings.Contains(err.Error(), "key of 1 byte") {
+			t.Errorf("%s: got %v, want %v", table, err, ratchet.ErrSuspect)
+		}
+	}
+}
+
+// TestNewerInTheWAL: a file whose head says less than its -wal.
+func TestNewerInTheWAL(t *testing.T) {
+	t.Parallel()
+	path := newFile(t)
+	db := open(t, path, ratchet.Options{})
+	if err := db.ExecOutside(t.Context(), "PRAGMA user_version = 3"); err != nil {
+		t.Fatal(err)
+	}
+	head, wal := read(t, path), read(t, path+"-wal")
+	abandon(t, db) // which copies the -wal into the file, as a kill does not
+	write(t, path, head)
+	write(t, path+"-wal", wal)
+	for range 2 {
+		if _, err := ratchet.Open(t.Context(), path, ratchet.Options{}); err == nil || !strings.Contains(err.Error(), "use the newer pawl") {
+			t.Errorf("got %v", err)
+		}
 	}
 }
 

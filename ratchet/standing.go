@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 
 	"pawl/tezos"
 )
@@ -85,14 +84,8 @@ func (r row) judge(m Mark, d tezos.Digest) (*tezos.Signature, error) {
 
 // readStanding reads in one transaction what judge must know of m.
 func readStanding(ctx context.Context, tx *sql.Conn, m Mark) (standing, error) {
-	const query = `
-SELECT (SELECT count(*) FROM registrations WHERE key = ?1),
-       EXISTS (SELECT 1 FROM never_used WHERE key = ?1),
-       EXISTS (SELECT 1 FROM registrations WHERE key = ?1 AND chain = ?2),
-       (SELECT from_level FROM registrations WHERE key = ?1 AND chain = ?2)`
-	var s standing
-	found := tx.QueryRowContext(ctx, query, m.Key[:], m.ChainID[:])
-	if err := found.Scan(&s.chains, &s.neverUsed, &s.registered, &s.floor); err != nil {
+	s, err := readRegistered(ctx, tx, m)
+	if err != nil {
 		return standing{}, err
 	}
 	const markQuery = "SELECT seal, level, round, digest, signature FROM marks WHERE key = ? AND chain = ? AND kind = ?"
@@ -105,7 +98,23 @@ SELECT (SELECT count(*) FROM registrations WHERE key = ?1),
 		return standing{}, err
 	}
 	s.mark = &r
-	return s, slotRow{m.slot(), r}.checkSeal(schemaVersion, seal)
+	return s, slotRow{m.slot(), r}.checkSeal(seal)
+}
+
+// readRegistered reads where the key of m may sign.
+func readRegistered(ctx context.Context, tx *sql.Conn, m Mark) (s standing, err error) {
+	registrations, err := queryRegistrations(ctx, tx, true, registrationsOfKeyQuery, m.Key[:])
+	for _, r := range registrations {
+		switch {
+		case r.AnyChain:
+			s.neverUsed = true
+			continue
+		case r.ChainID == m.ChainID:
+			s.registered, s.floor = true, r.floor
+		}
+		s.chains++
+	}
+	return s, err
 }
 
 // scanRow reads level, round, digest and signature, after any other columns.
@@ -116,13 +125,13 @@ func scanRow(from interface{ Scan(dest ...any) error }, before ...any) (row, err
 		signature sql.Null[string]
 	)
 	if err := from.Scan(append(before, &r.level, &r.round, &digest, &signature)...); err != nil {
-		return row{}, err
+		return row{}, unreadable(err)
 	}
 	copy(r.digest[:], digest)
 	if signature.Valid {
 		parsed, err := tezos.ParseSignature(signature.V)
 		if err != nil {
-			return row{}, fmt.Errorf("stored %v", err)
+			return row{}, damaged("a stored %v", err)
 		}
 		r.signature = &parsed
 	}

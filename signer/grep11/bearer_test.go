@@ -13,8 +13,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
@@ -105,6 +107,31 @@ func signWith(t *testing.T, client *grep11.Client) {
 		if _, err := key.Sign(t.Context(), tezos.Digest{}); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestRevokedToken: a server that takes the first token no more is soon asked with another.
+func TestRevokedToken(t *testing.T) {
+	t.Parallel()
+	if cfg, _, ok := bearerConfig(); ok {
+		key := keyOf(t, dialTLS(t, cfg), testBlob())
+		eventually(t, "a signature with another token", func() error {
+			_, err := key.Sign(t.Context(), tezos.Digest{})
+			return err
+		})
+		return
+	}
+	s := newIAM(t, anHour)
+	refuseFirst := func(ctx context.Context, _ *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+		if header, _ := metadata.FromIncomingContext(ctx); header.Get("authorization")[0] == "Bearer token-1" {
+			return nil, status.Error(codes.Unauthenticated, "revoked")
+		}
+		return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
+	}
+	address, _ := serve(t, "127.0.0.1:0", (&scripted{sign: refuseFirst}).register, grpc.Creds(credentials.NewServerTLSFromCert(&s.TLS.Certificates[0])))
+	s.bearerClient(t, address)
+	if n := s.asked.Load(); n != 2 {
+		t.Errorf("asked for %d tokens, want 2", n)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"net/http"
 	"time"
+
+	"google.golang.org/grpc"
 )
 
 // TokenSource is tokens for the tests.
@@ -30,10 +32,17 @@ func (s *TokenSource) Authorization(ctx context.Context) (string, error) {
 // OverTLSOnly says whether gRPC must refuse a connection without TLS.
 func (s *TokenSource) OverTLSOnly() bool { return s.tokens.RequireTransportSecurity() }
 
+// Answered is a call that a server answers so.
+func (s *TokenSource) Answered(ctx context.Context, answer error) error {
+	return s.tokens.intercept(ctx, "", nil, nil, nil,
+		func(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error { return answer })
+}
+
 // Pass lets time pass for the token and for the pause after a failure.
 func (s *TokenSource) Pass(d time.Duration) {
 	s.tokens.mu.Lock()
 	defer s.tokens.mu.Unlock()
+	s.tokens.given = s.tokens.given.Add(-d)
 	s.tokens.end = s.tokens.end.Add(-d)
 	s.tokens.failed = s.tokens.failed.Add(-d)
 }

@@ -27,7 +27,7 @@ const DefaultIAMEndpoint = "https://iam.cloud.ibm.com"
 const (
 	tokenTimeout = 10 * time.Second // for a token to come, whoever waits for it
 	tokenRenewal = time.Minute      // before its end a token is renewed
-	tokenPause   = time.Second      // after a failure, before the next try
+	tokenPause   = time.Second      // after a failure or a token, before the next try
 	maxPause     = time.Minute      // when the key is refused again and again
 
 	maxAPIKey   = 1 << 10 // bytes; IBM's have 44
@@ -49,7 +49,7 @@ func callCredentials(cfg Config) ([]grpc.DialOption, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []grpc.DialOption{grpc.WithPerRPCCredentials(source)}, nil
+	return []grpc.DialOption{grpc.WithPerRPCCredentials(source), grpc.WithUnaryInterceptor(source.intercept)}, nil
 }
 
 // tokenTrouble begins the statuses of calls that had no token.
@@ -81,6 +81,7 @@ type tokens struct {
 
 	mu      sync.Mutex
 	token   string
+	given   time.Time
 	end     time.Time
 	renewal time.Duration // before end: a minute, or half of a shorter life
 	asking  chan struct{} // closed when the answer is there; nil when nobody asks
@@ -124,6 +125,23 @@ func (t *tokens) GetRequestMetadata(ctx context.Context, _ ...string) (map[strin
 // RequireTransportSecurity is true: without TLS gRPC refuses the connection.
 func (t *tokens) RequireTransportSecurity() bool { return true }
 
+// intercept makes a call, and drops the token that a server refuses: the next call asks for
+// another. One that is younger than a second stays: a server that takes none shall not
+// have IAM asked for each call.
+func (t *tokens) intercept(
+	ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
+) error {
+	err := invoke(ctx, method, request, reply, conn, opts...)
+	if status.Code(err) == grpccodes.Unauthenticated {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if time.Since(t.given) >= tokenPause {
+			t.end = time.Time{}
+		}
+	}
+	return err
+}
+
 // get returns a token that is good now. Calls that need a new one wait for the same
 // answer, each as long as its ctx allows; the errors are gRPC statuses.
 func (t *tokens) get(ctx context.Context) (string, error) {
@@ -163,7 +181,7 @@ func (t *tokens) renew() {
 	defer t.mu.Unlock()
 	switch {
 	case err == nil:
-		t.token, t.end, t.failure, t.failed, t.pause = token, end, nil, time.Time{}, 0
+		t.token, t.given, t.end, t.failure, t.failed, t.pause = token, time.Now(), end, nil, time.Time{}, 0
 		t.renewal = min(tokenRenewal, time.Until(end)/2)
 	case status.Code(err) == grpccodes.Unauthenticated:
 		t.failure, t.failed, t.pause = err, time.Now(), min(max(tokenPause, 2*t.pause), maxPause)

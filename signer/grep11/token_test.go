@@ -246,6 +246,30 @@ func TestARefusedKeyIsTriedSeldom(t *testing.T) {
 }
 
 // A caller that leaves takes nothing from the others.
+// TestATokenThatIsRefusedIsDropped: one that the server takes no more, revoked for one, does
+// not serve until its end; and a server that takes none has IAM asked once a second.
+func TestATokenThatIsRefusedIsDropped(t *testing.T) {
+	t.Parallel()
+	s := newIAM(t, anHour)
+	source := s.tokens(t)
+	wantToken(t, source, "token-1")
+	answered := func(code codes.Code) {
+		t.Helper()
+		answer := status.Error(code, "of the server")
+		if err := source.Answered(t.Context(), answer); !errors.Is(err, answer) {
+			t.Errorf("%v, want the server's answer", err)
+		}
+	}
+	answered(codes.Unauthenticated)
+	wantToken(t, source, "token-1") // it is new
+	source.Pass(time.Second)
+	answered(codes.Unavailable)
+	answered(codes.OK)
+	wantToken(t, source, "token-1")
+	answered(codes.Unauthenticated)
+	wantToken(t, source, "token-2")
+}
+
 func TestATokenDoesNotOutwaitItsCaller(t *testing.T) {
 	t.Parallel()
 	hold := make(chan struct{})

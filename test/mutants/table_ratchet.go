@@ -247,21 +247,21 @@ func seals() []sabotage {
 		{
 			name: "changed-mark-accepted",
 			file: "ratchet/marks.go",
-			old:  "\t\tif err := m.checkSeal(version, seal); err != nil {",
-			new:  "\t\tif err := m.checkSeal(version, m.seal()); err != nil {",
+			old:  "\t\terr = m.checkSeal(seal)",
+			new:  "\t\terr = m.checkSeal(m.seal())",
 			pkg:  "./ratchet", test: "TestChangedRowIsRefused",
 		},
 		{
 			name: "changed-registration-accepted",
 			file: "ratchet/marks.go",
-			old:  "\t\tif err := r.checkSeal(version, seal); err != nil {",
-			new:  "\t\tif err := r.checkSeal(version, r.seal()); err != nil {",
+			old:  "\t\terr = r.checkSeal(seal)",
+			new:  "\t\terr = r.checkSeal(r.seal())",
 			pkg:  "./ratchet", test: "TestChangedRowIsRefused",
 		},
 		{
 			name: "changed-mark-judges", // in the transaction
 			file: "ratchet/standing.go",
-			old:  "\treturn s, slotRow{m.slot(), r}.checkSeal(schemaVersion, seal)",
+			old:  "\treturn s, slotRow{m.slot(), r}.checkSeal(seal)",
 			new:  "\treturn s, nil",
 			pkg:  "./ratchet", test: "TestRowThatChangesWhileOpen",
 		},
