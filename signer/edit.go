@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -97,7 +98,8 @@ func edit(path string, change func(data []byte, root value) ([]byte, error)) err
 }
 
 // lockFolder takes an flock(2) on the folder of the file that path leads to: the file
-// itself is replaced by another one.
+// itself is replaced by another one. It waits for at most a second, for whoever may read
+// the folder can hold it.
 func lockFolder(path string) (unlock func(), err error) {
 	if path, err = filepath.EvalSymlinks(path); err != nil {
 		return nil, err
@@ -106,7 +108,13 @@ func lockFolder(path string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(folder.Fd()), unix.LOCK_EX); err != nil {
+	for range 100 { // an edit takes milliseconds
+		if err = unix.Flock(int(folder.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("locking %s: %w", folder.Name(), err), folder.Close())
 	}
 	return func() { _ = folder.Close() }, nil

@@ -1,6 +1,7 @@
 package signer_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -134,6 +135,27 @@ func TestEditKeepsOwnerAndMode(t *testing.T) {
 	}
 	if to, err := os.Readlink(link); err != nil || to != target || !strings.Contains(readFile(t, target), "127.0.0.1:1234") {
 		t.Errorf("the link leads to %q, %v; want the edited %s", to, err, target)
+	}
+}
+
+// TestEditDoesNotWaitForEver: another program may hold the folder's lock, and never let go.
+func TestEditDoesNotWaitForEver(t *testing.T) {
+	t.Parallel()
+	path := writeSample(t)
+	before := readFile(t, path)
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close() //nolint:errcheck // only held
+	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if err := signer.SetURL(path, "127.0.0.1:1234"); !errors.Is(err, syscall.EWOULDBLOCK) || !strings.Contains(err.Error(), filepath.Dir(path)) {
+		t.Errorf("%v, want %v and the folder", err, syscall.EWOULDBLOCK)
+	}
+	if readFile(t, path) != before {
+		t.Error("keys.json has changed")
 	}
 }
 
