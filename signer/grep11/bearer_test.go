@@ -104,7 +104,7 @@ func signWith(t *testing.T, client *grep11.Client) {
 	t.Helper()
 	key := keyOf(t, client, testBlob())
 	for range 3 {
-		if _, err := key.Sign(t.Context(), tezos.Digest{}); err != nil {
+		if _, err := key.Sign(t.Context(), tezos.Message{}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -116,7 +116,7 @@ func TestRevokedToken(t *testing.T) {
 	if cfg, _, ok := bearerConfig(); ok {
 		key := keyOf(t, dialTLS(t, cfg), testBlob())
 		eventually(t, "a signature with another token", func() error {
-			_, err := key.Sign(t.Context(), tezos.Digest{})
+			_, err := key.Sign(t.Context(), tezos.Message{})
 			return err
 		})
 		return

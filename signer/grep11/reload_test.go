@@ -139,7 +139,7 @@ func TestReloadLeavesCallsAlone(t *testing.T) {
 	eventually(t, "connecting", func() error { return client.Ping(t.Context()) })
 	done := make(chan error, 1)
 	key := keyOf(t, client, testBlob())
-	go func() { _, err := key.Sign(t.Context(), tezos.Digest{}); done <- err }()
+	go func() { _, err := key.Sign(t.Context(), tezos.Message{}); done <- err }()
 	<-entered
 	a.issue(t, "client", 9, soon)
 	reload(t, client)
