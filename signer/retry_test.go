@@ -16,6 +16,7 @@ import (
 	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/softcard"
+	"pawl/signer/hsm"
 	"pawl/tezos"
 )
 
@@ -107,7 +108,7 @@ func TestNoRequestIsLostBeforeTheProbes(t *testing.T) {
 func connected(t *testing.T, clients ...*grep11.Client) {
 	t.Helper()
 	for _, client := range clients {
-		for start := time.Now(); !client.Connected(); time.Sleep(time.Millisecond) {
+		for start := time.Now(); client.State() == hsm.Down; time.Sleep(time.Millisecond) {
 			if time.Since(start) > 20*time.Second {
 				t.Fatalf("%s is not connected", client.Address())
 			}
@@ -159,7 +160,7 @@ func TestEachKeyAtItsOwnServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closeSigner(t, s)
-	p := &pool{Signer: s}
+	p := &pool{Signer: s.Signer, daemon: s}
 	stop := p.watched(t)
 	for level := range uint32(6) {
 		for _, hash := range hashes {
