@@ -22,7 +22,7 @@ import (
 	"pawl/server"
 	"pawl/signer"
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 

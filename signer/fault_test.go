@@ -16,7 +16,7 @@ import (
 	"pawl/ratchet"
 	"pawl/signer"
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"pawl/signer"
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 )
 
 // A server that hangs costs seconds, whatever hangs: the handshake, or each signature.

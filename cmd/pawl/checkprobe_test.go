@@ -10,7 +10,7 @@ import (
 
 	"pawl/signer"
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 )
 
 func TestCheckNamesTheKeyThatLacksAMechanism(t *testing.T) {

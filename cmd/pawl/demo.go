@@ -8,7 +8,7 @@ import (
 
 	"pawl/server"
 	"pawl/signer"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 

@@ -13,7 +13,7 @@ import (
 
 	"pawl/ratchet"
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 

@@ -15,7 +15,7 @@ import (
 
 	"pawl/signer"
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 

@@ -228,7 +228,7 @@ func delays() []sabotage {
 			file: "signer/grep11/client.go",
 			old:  "\t\tgrpc.WithStaticStreamWindowSize(window),",
 			new:  "",
-			pkg:  "./signer/grep11/softcard", test: "TestNoPings",
+			pkg:  "./softcard", test: "TestNoPings",
 		},
 	}
 }

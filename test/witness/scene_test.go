@@ -24,7 +24,7 @@ import (
 
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 

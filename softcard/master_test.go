@@ -9,7 +9,7 @@ import (
 
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 )
 
 // domain is a card whose registers can be driven: of a folder or of New.

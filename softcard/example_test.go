@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 )
 
 func Example() {

@@ -13,7 +13,7 @@ import (
 
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 )
 
 // cardFolder has a new card in it.

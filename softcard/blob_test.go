@@ -12,7 +12,7 @@ import (
 
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 )
 
 func TestPrivateBlobIsShapedAsACards(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"pawl/signer/grep11/pb"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 )
 
 // serveTLS runs the card of d and gives its address.

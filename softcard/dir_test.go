@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 )
 
 func initDir(tb testing.TB) softcard.Dir {

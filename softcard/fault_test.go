@@ -13,7 +13,7 @@ import (
 
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 )
 
 // broken is a card that is served, with a key of a curve, to try faults on.

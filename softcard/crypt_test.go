@@ -6,7 +6,7 @@ import (
 
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 )
 
 // NIST SP 800-38A appendix F: the plaintext, and the keys of F.1 and F.2.
