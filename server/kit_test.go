@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"pawl/internal/ep11"
 	"pawl/policy"
 	"pawl/ratchet"
 	"pawl/server"
@@ -49,7 +50,7 @@ type rig struct {
 	card, twin *card
 	log        *buffer
 	metrics    *server.Metrics
-	blobs      []grep11.Blob
+	blobs      []ep11.Blob
 }
 
 // newRig starts all and stops it at the end of the test.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"pawl/internal/ep11"
 	"pawl/policy"
 	"pawl/signer/grep11"
 	"pawl/tezos"
@@ -49,11 +50,11 @@ type KeyConfig struct {
 	PublicKey tezos.PublicKey
 	// Blob is the wrapped private key (secret_key), or nil when it lies in
 	// BlobFile (secret_key_file) or is unreadable.
-	Blob     grep11.Blob
+	Blob     ep11.Blob
 	BlobFile string
 	// NextBlob is the same private key under the HSM's next master key
 	// (secret_key_next, see AddNextBlobs), or nil.
-	NextBlob grep11.Blob
+	NextBlob ep11.Blob
 	// DB is the path of the key's ratchet.
 	DB string
 	// Policy is the key's own, else the global one.

@@ -10,14 +10,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/tezos"
 )
 
 // AddKey adds an entry for a key to the keys.json at path and leaves every
 // other byte as it is. The file is replaced whole or not at all, durably. A key
 // that is there already is refused.
-func AddKey(path string, pk tezos.PublicKey, blob grep11.Blob) error {
+func AddKey(path string, pk tezos.PublicKey, blob ep11.Blob) error {
 	return edit(path, func(data []byte, root value) ([]byte, error) {
 		keys, ok := root.get("keys")
 		if !ok || !keys.object {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"pawl/internal/ep11"
 	"pawl/ratchet"
 	"pawl/signer/grep11"
 	"pawl/tezos"
@@ -111,12 +112,12 @@ func (o *opener) blobFile(key *KeyConfig) {
 }
 
 // readBlob reads a file with the hex of one blob.
-func readBlob(path string) (grep11.Blob, error) {
+func readBlob(path string) (ep11.Blob, error) {
 	data, err := os.ReadFile(path) //nolint:gosec // keys.json names the file
 	if err != nil {
 		return nil, err
 	}
-	return grep11.ParseBlob(string(data))
+	return ep11.ParseBlob(string(data))
 }
 
 func (o *opener) open(ctx context.Context) (*Signer, error) {

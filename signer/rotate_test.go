@@ -15,14 +15,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pawl/internal/ep11"
 	"pawl/signer"
-	"pawl/signer/grep11"
 	"pawl/tezos"
 )
 
-func parsedBlob(t *testing.T, hexadecimal string) grep11.Blob {
+func parsedBlob(t *testing.T, hexadecimal string) ep11.Blob {
 	t.Helper()
-	blob, err := grep11.ParseBlob(hexadecimal)
+	blob, err := ep11.ParseBlob(hexadecimal)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +203,7 @@ func TestOpenComparesTheNextBlob(t *testing.T) {
 }
 
 // rotate loads and commits a new master key of the folder's card, and rewraps the key.
-func (f *folder) rotate() (next grep11.Blob) {
+func (f *folder) rotate() (next ep11.Blob) {
 	t := f.t
 	t.Helper()
 	if err := f.card.dir.LoadNext(); err != nil {

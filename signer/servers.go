@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -166,7 +167,7 @@ func (p *place) masterKey() (id [16]byte, known bool) {
 
 func otherMasterKey(err error) bool {
 	e, ok := errors.AsType[*grep11.Error](err)
-	return ok && e.Code == grep11.CodeIBMWKIDMismatch
+	return ok && e.Code == ep11.CodeIBMWKIDMismatch
 }
 
 // ServerState is what is known of an HSM server.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 )
 
@@ -116,10 +117,10 @@ func (s *Signer) offer(key *KeyConfig) (fresh bool) {
 
 // blobs are those of the key that can be read, and why one of a file of its own cannot.
 // Parse has told of the others.
-func (k *KeyConfig) blobs() ([]grep11.Blob, error) {
+func (k *KeyConfig) blobs() ([]ep11.Blob, error) {
 	blob, err := k.current()
-	var blobs []grep11.Blob
-	for _, b := range []grep11.Blob{blob, k.NextBlob} {
+	var blobs []ep11.Blob
+	for _, b := range []ep11.Blob{blob, k.NextBlob} {
 		if b != nil {
 			blobs = append(blobs, b)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pawl/internal/ep11"
 	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/tezos"
@@ -140,7 +141,7 @@ func TestFlightsShareALook(t *testing.T) {
 	for i := range 8 {
 		all.Go(func() {
 			_, err := s.Sign(t.Context(), f.key, michelson(byte(i)))
-			if refusal, ok := errors.AsType[*grep11.Error](err); !ok || refusal.Code != grep11.CodeIBMWKIDMismatch {
+			if refusal, ok := errors.AsType[*grep11.Error](err); !ok || refusal.Code != ep11.CodeIBMWKIDMismatch {
 				t.Errorf("request %d: %v, want CKR_IBM_WKID_MISMATCH", i, err)
 			}
 		})

@@ -8,7 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -29,8 +29,8 @@ func boundUnder(k kind) mechanism {
 
 // wrapAttrBound wraps; each of the three keys has to be CKA_IBM_ATTRBOUND.
 func (c *Card) wrapAttrBound(k key, kek []byte, request *pb.WrapKeyRequest) (*pb.WrapKeyResponse, error) {
-	if k.attributes&grep11.BlobAttrBound == 0 {
-		return nil, refuse(grep11.CodeKeyNotWrappable, "the key is not CKA_IBM_ATTRBOUND")
+	if k.attributes&ep11.BlobAttrBound == 0 {
+		return nil, refuse(ep11.CodeKeyNotWrappable, "the key is not CKA_IBM_ATTRBOUND")
 	}
 	mac, err := c.macKey(request.GetMacKeyBytes(), request.GetMacKey())
 	if err != nil {
@@ -46,7 +46,7 @@ func (c *Card) wrapAttrBound(k key, kek []byte, request *pb.WrapKeyRequest) (*pb
 	}
 	fresh, iv := random[:masterKeySize], random[masterKeySize:]
 	defer clear(fresh)
-	sealed, err := c.cryptWith(boundUnder(under), encrypting, grep11.BlobWrap, kek, fresh)
+	sealed, err := c.cryptWith(boundUnder(under), encrypting, ep11.BlobWrap, kek, fresh)
 	if err != nil {
 		return nil, err
 	}
@@ -75,28 +75,28 @@ func (c *Card) unwrapAttrBound(kek []byte, request *pb.UnwrapKeyRequest) (*pb.Un
 		return nil, err
 	}
 	defer clear(under.secret)
-	if err := under.wants(grep11.BlobAttrBound); err != nil {
+	if err := under.wants(ep11.BlobAttrBound); err != nil {
 		return nil, err
 	}
 	sealed, iv, body, ok := cutBound(request.GetWrapped(), mac.secret)
 	if !ok {
-		return nil, refuse(grep11.CodeWrappedKeyInvalid, "the wrapped key's MAC does not fit: another MAC key, or it was changed")
+		return nil, refuse(ep11.CodeWrappedKeyInvalid, "the wrapped key's MAC does not fit: another MAC key, or it was changed")
 	}
-	fresh, err := c.cryptWith(boundUnder(under.kind), decrypting, grep11.BlobUnwrap, kek, sealed)
+	fresh, err := c.cryptWith(boundUnder(under.kind), decrypting, ep11.BlobUnwrap, kek, sealed)
 	if err != nil {
 		return nil, asWrapped(err)
 	}
 	defer clear(fresh)
 	plain, err := bodyCipher(decrypting, fresh, iv, body)
 	if err != nil || len(plain) < 8 {
-		return nil, refuse(grep11.CodeWrappedKeyInvalid, "the wrapped key does not decrypt")
+		return nil, refuse(ep11.CodeWrappedKeyInvalid, "the wrapped key does not decrypt")
 	}
 	defer clear(plain)
 	kind, secret, ok := readPlain(plain[8:])
 	if !ok {
-		return nil, refuse(grep11.CodeWrappedKeyInvalid, "there is no key in the wrapped key")
+		return nil, refuse(ep11.CodeWrappedKeyInvalid, "there is no key in the wrapped key")
 	}
-	attributes := binary.BigEndian.Uint64(plain) &^ grep11.BlobLocal
+	attributes := binary.BigEndian.Uint64(plain) &^ ep11.BlobLocal
 	return c.unwrapped(key{kind: kind, attributes: attributes, secret: secret})
 }
 
@@ -117,7 +117,7 @@ func cutBound(wrapped, macKey []byte) (sealed, iv, body []byte, ok bool) {
 // bodyCipher is AES-CBC with padding under the fresh key.
 func bodyCipher(d direction, fresh, iv, data []byte) ([]byte, error) {
 	if len(fresh) != masterKeySize {
-		return nil, refuse(grep11.CodeWrappedKeyInvalid, "the fresh key has %d bytes", len(fresh))
+		return nil, refuse(ep11.CodeWrappedKeyInvalid, "the fresh key has %d bytes", len(fresh))
 	}
 	b, err := aes.NewCipher(fresh)
 	if err != nil {
@@ -141,9 +141,9 @@ func (c *Card) macKey(raw []byte, message *pb.KeyBlob) (key, error) {
 		return key{}, err
 	}
 	if !k.kind.isSecret() {
-		return key{}, refuse(grep11.CodeKeyTypeInconsistent, "the MAC key is not a secret key")
+		return key{}, refuse(ep11.CodeKeyTypeInconsistent, "the MAC key is not a secret key")
 	}
-	return k, k.wants(grep11.BlobAttrBound)
+	return k, k.wants(ep11.BlobAttrBound)
 }
 
 // boundKEK is what kind the wrapping key is of: an RSA public key or an AES key.
@@ -153,12 +153,12 @@ func (c *Card) boundKEK(kek []byte) (kind, error) {
 		if err != nil {
 			return 0, err
 		}
-		return k.kind, permitted(k.attributes, grep11.BlobAttrBound)
+		return k.kind, permitted(k.attributes, ep11.BlobAttrBound)
 	}
 	k, err := c.openKey(kek)
 	if err != nil {
 		return 0, err
 	}
 	defer clear(k.secret)
-	return k.kind, k.wants(grep11.BlobAttrBound)
+	return k.kind, k.wants(ep11.BlobAttrBound)
 }

@@ -6,7 +6,7 @@ import (
 	"maps"
 	"slices"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -25,10 +25,10 @@ func bytesValue(v []byte) *pb.AttributeValue {
 // attributesOf are what every key has.
 func attributesOf(class, keyType int64, bits uint64) map[uint64]*pb.AttributeValue {
 	list := map[uint64]*pb.AttributeValue{
-		grep11.AttrClass:            intValue(class),
-		grep11.AttrKeyType:          intValue(keyType),
-		grep11.AttrLocal:            boolValue(bits&grep11.BlobLocal != 0),
-		grep11.AttrNeverExtractable: boolValue(bits&grep11.BlobNeverExtractable != 0),
+		ep11.AttrClass:            intValue(class),
+		ep11.AttrKeyType:          intValue(keyType),
+		ep11.AttrLocal:            boolValue(bits&ep11.BlobLocal != 0),
+		ep11.AttrNeverExtractable: boolValue(bits&ep11.BlobNeverExtractable != 0),
 	}
 	for id, bit := range flags {
 		if bit != 0 {
@@ -40,7 +40,7 @@ func attributesOf(class, keyType int64, bits uint64) map[uint64]*pb.AttributeVal
 
 // describe gives the attributes of a public key as a KeyBlob lists them.
 func (k publicKey) describe() (map[uint64]*pb.AttributeValue, error) {
-	list := attributesOf(grep11.ClassPublicKey, k.kind.keyType(), k.attributes)
+	list := attributesOf(ep11.ClassPublicKey, k.kind.keyType(), k.attributes)
 	return list, k.describePublic(list)
 }
 
@@ -50,28 +50,28 @@ func (k publicKey) describePublic(list map[uint64]*pb.AttributeValue) error {
 	if err != nil {
 		return err
 	}
-	list[grep11.AttrPublicKeyInfo] = bytesValue(spki)
+	list[ep11.AttrPublicKeyInfo] = bytesValue(spki)
 	if on, ok := k.kind.curve(); ok {
-		list[grep11.AttrECParams] = bytesValue([]byte(on.params()))
+		list[ep11.AttrECParams] = bytesValue([]byte(on.params()))
 		return nil
 	}
 	if k.rsa == nil {
 		return nil
 	}
-	list[grep11.AttrModulus] = bytesValue(k.rsa.N.Bytes())
-	list[grep11.AttrModulusBits] = intValue(int64(k.rsa.N.BitLen()))
-	list[grep11.AttrPublicExponent] = bytesValue(binary.BigEndian.AppendUint32(nil, uint32(k.rsa.E))) //nolint:gosec // bounded by newRSAPair and crypto/x509
+	list[ep11.AttrModulus] = bytesValue(k.rsa.N.Bytes())
+	list[ep11.AttrModulusBits] = intValue(int64(k.rsa.N.BitLen()))
+	list[ep11.AttrPublicExponent] = bytesValue(binary.BigEndian.AppendUint32(nil, uint32(k.rsa.E))) //nolint:gosec // bounded by newRSAPair and crypto/x509
 	return nil
 }
 
 // describe gives the attributes of a private or secret key.
 func (k key) describe() (map[uint64]*pb.AttributeValue, error) {
 	list := attributesOf(k.kind.class(), k.kind.keyType(), k.attributes)
-	list[grep11.AttrSensitive] = boolValue(true)
-	list[grep11.AttrAlwaysSensitive] = boolValue(k.attributes&grep11.BlobLocal != 0)
+	list[ep11.AttrSensitive] = boolValue(true)
+	list[ep11.AttrAlwaysSensitive] = boolValue(k.attributes&ep11.BlobLocal != 0)
 	if k.kind.isSecret() {
-		list[grep11.AttrValueLen] = intValue(int64(len(k.secret)))
-		list[grep11.AttrCheckValue] = bytesValue(k.checkValue())
+		list[ep11.AttrValueLen] = intValue(int64(len(k.secret)))
+		list[ep11.AttrCheckValue] = bytesValue(k.checkValue())
 		return list, nil
 	}
 	public, err := k.public()
@@ -131,10 +131,10 @@ func pick(all map[uint64]*pb.AttributeValue, id uint64) (*pb.AttributeValue, err
 	if value, ok := all[id]; ok {
 		return value, nil
 	}
-	if id == grep11.AttrValue {
-		return nil, refuse(grep11.CodeAttributeSensitive, "a card does not give the value of a key")
+	if id == ep11.AttrValue {
+		return nil, refuse(ep11.CodeAttributeSensitive, "a card does not give the value of a key")
 	}
-	return nil, refuse(grep11.CodeAttributeTypeInvalid, "the key has no attribute 0x%x", id)
+	return nil, refuse(ep11.CodeAttributeTypeInvalid, "the key has no attribute 0x%x", id)
 }
 
 // asBytes is a value as IBM's helpers make it: a CK_BBOOL byte, eight bytes big-endian.
@@ -200,7 +200,7 @@ func (w *wrapping) resetPublic(blob []byte, attrs map[uint64]*pb.AttributeValue)
 }
 
 // unraisable are the bits that nobody may set on a key that has them not.
-const unraisable = grep11.BlobExtractable | grep11.BlobTrusted | grep11.BlobModifiable | grep11.BlobRestrictable
+const unraisable = ep11.BlobExtractable | ep11.BlobTrusted | ep11.BlobModifiable | ep11.BlobRestrictable
 
 // changeable refuses what a key of some bits may not become: a modifiable key may become
 // anything else, a restrictable one only less (ep11.h, XCP_Attr_t).
@@ -209,10 +209,10 @@ func changeable(was, is uint64) error {
 	switch {
 	case changed == 0:
 		return nil
-	case was&grep11.BlobModifiable == 0 && (was&grep11.BlobRestrictable == 0 || raised != 0):
-		return refuse(grep11.CodeActionProhibited, "the key is not CKA_MODIFIABLE")
-	case changed&grep11.BlobAttrBound != 0 || raised&unraisable != 0:
-		return refuse(grep11.CodeAttributeReadOnly, "the key can never become so: bits 0x%x", changed)
+	case was&ep11.BlobModifiable == 0 && (was&ep11.BlobRestrictable == 0 || raised != 0):
+		return refuse(ep11.CodeActionProhibited, "the key is not CKA_MODIFIABLE")
+	case changed&ep11.BlobAttrBound != 0 || raised&unraisable != 0:
+		return refuse(ep11.CodeAttributeReadOnly, "the key can never become so: bits 0x%x", changed)
 	}
 	return nil
 }
@@ -228,7 +228,7 @@ func changed(bits uint64, attrs map[uint64]*pb.AttributeValue) (uint64, error) {
 		on, ok := asBool(attrs[id])
 		switch {
 		case !ok:
-			return 0, refuse(grep11.CodeAttributeValueInvalid, "attribute 0x%x wants a boolean", id)
+			return 0, refuse(ep11.CodeAttributeValueInvalid, "attribute 0x%x wants a boolean", id)
 		case on:
 			bits |= bit
 		default:
@@ -245,14 +245,14 @@ func changeableBit(id uint64) (uint64, error) {
 	case bit != 0:
 		return bit, nil
 	case isFlag, slices.Contains(fixed, id):
-		return 0, refuse(grep11.CodeAttributeReadOnly, "attribute 0x%x cannot be changed", id)
+		return 0, refuse(ep11.CodeAttributeReadOnly, "attribute 0x%x cannot be changed", id)
 	}
-	return 0, refuse(grep11.CodeAttributeTypeInvalid, "there is no attribute 0x%x", id)
+	return 0, refuse(ep11.CodeAttributeTypeInvalid, "there is no attribute 0x%x", id)
 }
 
 // fixed are the attributes that a key is born with.
 var fixed = []uint64{
-	grep11.AttrClass, grep11.AttrKeyType, grep11.AttrLabel, grep11.AttrValue, grep11.AttrValueLen, grep11.AttrCheckValue,
-	grep11.AttrLocal, grep11.AttrNeverExtractable, grep11.AttrAlwaysSensitive, grep11.AttrPublicKeyInfo, grep11.AttrECParams,
-	grep11.AttrECPoint, grep11.AttrModulus, grep11.AttrModulusBits, grep11.AttrPublicExponent, grep11.AttrIBMStructParams,
+	ep11.AttrClass, ep11.AttrKeyType, ep11.AttrLabel, ep11.AttrValue, ep11.AttrValueLen, ep11.AttrCheckValue,
+	ep11.AttrLocal, ep11.AttrNeverExtractable, ep11.AttrAlwaysSensitive, ep11.AttrPublicKeyInfo, ep11.AttrECParams,
+	ep11.AttrECPoint, ep11.AttrModulus, ep11.AttrModulusBits, ep11.AttrPublicExponent, ep11.AttrIBMStructParams,
 }

@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 	"testing"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -29,20 +29,20 @@ func TestGetAttributeValue(t *testing.T) {
 		want   any
 		bytes  string
 	}{
-		{"class of a secret key", b.kek, grep11.AttrClass, int64(4), "\x00\x00\x00\x00\x00\x00\x00\x04"},
-		{"type of a secret key", b.kek, grep11.AttrKeyType, int64(0x1f), "\x00\x00\x00\x00\x00\x00\x00\x1f"},
-		{"length of a secret key", b.kek, grep11.AttrValueLen, int64(32), "\x00\x00\x00\x00\x00\x00\x00\x20"},
-		{"wrapping", b.kek, grep11.AttrWrap, true, "\x01"},
-		{"extractable", b.kek, grep11.AttrExtractable, true, "\x01"},
-		{"never extractable", b.kek, grep11.AttrNeverExtractable, false, "\x00"},
-		{"local", b.kek, grep11.AttrLocal, true, "\x01"},
-		{"sensitive", b.kek, grep11.AttrSensitive, true, "\x01"},
-		{"class of a private key", pair.GetPrivKeyBytes(), grep11.AttrClass, int64(3), "\x00\x00\x00\x00\x00\x00\x00\x03"},
-		{"curve", pair.GetPrivKeyBytes(), grep11.AttrECParams, grep11.CurveSecp256k1, grep11.CurveSecp256k1},
-		{"public key of a private one", pair.GetPrivKeyBytes(), grep11.AttrPublicKeyInfo, string(pair.GetPubKeyBytes()[:88]), string(pair.GetPubKeyBytes()[:88])},
-		{"never extractable private key", pair.GetPrivKeyBytes(), grep11.AttrNeverExtractable, true, "\x01"},
-		{"class of a public key", pair.GetPubKeyBytes(), grep11.AttrClass, int64(2), "\x00\x00\x00\x00\x00\x00\x00\x02"},
-		{"verifying", pair.GetPubKeyBytes(), grep11.AttrVerify, true, "\x01"},
+		{"class of a secret key", b.kek, ep11.AttrClass, int64(4), "\x00\x00\x00\x00\x00\x00\x00\x04"},
+		{"type of a secret key", b.kek, ep11.AttrKeyType, int64(0x1f), "\x00\x00\x00\x00\x00\x00\x00\x1f"},
+		{"length of a secret key", b.kek, ep11.AttrValueLen, int64(32), "\x00\x00\x00\x00\x00\x00\x00\x20"},
+		{"wrapping", b.kek, ep11.AttrWrap, true, "\x01"},
+		{"extractable", b.kek, ep11.AttrExtractable, true, "\x01"},
+		{"never extractable", b.kek, ep11.AttrNeverExtractable, false, "\x00"},
+		{"local", b.kek, ep11.AttrLocal, true, "\x01"},
+		{"sensitive", b.kek, ep11.AttrSensitive, true, "\x01"},
+		{"class of a private key", pair.GetPrivKeyBytes(), ep11.AttrClass, int64(3), "\x00\x00\x00\x00\x00\x00\x00\x03"},
+		{"curve", pair.GetPrivKeyBytes(), ep11.AttrECParams, ep11.CurveSecp256k1, ep11.CurveSecp256k1},
+		{"public key of a private one", pair.GetPrivKeyBytes(), ep11.AttrPublicKeyInfo, string(pair.GetPubKeyBytes()[:88]), string(pair.GetPubKeyBytes()[:88])},
+		{"never extractable private key", pair.GetPrivKeyBytes(), ep11.AttrNeverExtractable, true, "\x01"},
+		{"class of a public key", pair.GetPubKeyBytes(), ep11.AttrClass, int64(2), "\x00\x00\x00\x00\x00\x00\x00\x02"},
+		{"verifying", pair.GetPubKeyBytes(), ep11.AttrVerify, true, "\x01"},
 	} {
 		r, err := b.get(test.object, test.id)
 		if err != nil {
@@ -60,15 +60,15 @@ func TestGetAttributeValue(t *testing.T) {
 	for name, test := range map[string]struct {
 		object []byte
 		id     uint64
-		want   grep11.Code
+		want   ep11.Code
 	}{
-		"the value":            {b.kek, grep11.AttrValue, grep11.CodeAttributeSensitive},
-		"a curve of AES":       {b.kek, grep11.AttrECParams, grep11.CodeAttributeTypeInvalid},
-		"an unknown attribute": {pair.GetPubKeyBytes(), 0xdeadbeef, grep11.CodeAttributeTypeInvalid},
-		"nothing":              {nil, grep11.AttrClass, grep11.CodeArgumentsBad},
-		"no blob":              {make([]byte, 256), grep11.AttrClass, grep11.CodeIBMBlobError},
-		"another card's key":   {newBench2(t), grep11.AttrClass, grep11.CodeIBMWKIDMismatch},
-		"a changed public key": {flipped(pair.GetPubKeyBytes(), 80), grep11.AttrClass, grep11.CodeIBMBlobError},
+		"the value":            {b.kek, ep11.AttrValue, ep11.CodeAttributeSensitive},
+		"a curve of AES":       {b.kek, ep11.AttrECParams, ep11.CodeAttributeTypeInvalid},
+		"an unknown attribute": {pair.GetPubKeyBytes(), 0xdeadbeef, ep11.CodeAttributeTypeInvalid},
+		"nothing":              {nil, ep11.AttrClass, ep11.CodeArgumentsBad},
+		"no blob":              {make([]byte, 256), ep11.AttrClass, ep11.CodeIBMBlobError},
+		"another card's key":   {newBench2(t), ep11.AttrClass, ep11.CodeIBMWKIDMismatch},
+		"a changed public key": {flipped(pair.GetPubKeyBytes(), 80), ep11.AttrClass, ep11.CodeIBMBlobError},
 	} {
 		_, err := b.get(test.object, test.id)
 		if got := codeOf(t, err); got != test.want {
@@ -81,63 +81,63 @@ func TestSetAttributeValue(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	pair := testCurves[1].pair(t, direct(b.card))
-	fixed := b.aes(32, all().but(template{grep11.AttrModifiable: false}))
-	kept := b.aes(32, all().but(template{grep11.AttrExtractable: false}))
+	fixed := b.aes(32, all().but(template{ep11.AttrModifiable: false}))
+	kept := b.aes(32, all().but(template{ep11.AttrExtractable: false}))
 	set := func(object []byte, changes template) ([]byte, error) {
 		r, err := b.SetAttributeValue(t.Context(), &pb.SetAttributeValueRequest{Object: object, Attributes: changes.attributes(t)})
 		return r.GetObject(), err
 	}
-	pad := withIV(grep11.MechAESCBCPad, zeroIV)
-	closed, err := set(b.kek, template{grep11.AttrExtractable: false, grep11.AttrEncrypt: false})
+	pad := withIV(ep11.MechAESCBCPad, zeroIV)
+	closed, err := set(b.kek, template{ep11.AttrExtractable: false, ep11.AttrEncrypt: false})
 	if err != nil || len(closed) != len(b.kek) {
 		t.Fatalf("%d bytes, want %d: %v", len(closed), len(b.kek), err)
 	}
-	if was, is := binary.BigEndian.Uint64(b.kek[48:]), binary.BigEndian.Uint64(closed[48:]); is != was&^(grep11.BlobExtractable|grep11.BlobEncrypt) {
+	if was, is := binary.BigEndian.Uint64(b.kek[48:]), binary.BigEndian.Uint64(closed[48:]); is != was&^(ep11.BlobExtractable|ep11.BlobEncrypt) {
 		t.Errorf("attributes 0x%x, they were 0x%x", is, was)
 	}
 	_, err = b.WrapKey(t.Context(), &pb.WrapKeyRequest{Mech: pad, KeyBytes: closed, KeKBytes: b.kek})
-	wantCode(t, err, grep11.CodeKeyUnextractable)
+	wantCode(t, err, ep11.CodeKeyUnextractable)
 	_, err = b.EncryptSingle(t.Context(), &pb.EncryptSingleRequest{Mech: pad, KeyBytes: closed})
-	wantCode(t, err, grep11.CodeKeyFunctionNotPermitted)
+	wantCode(t, err, ep11.CodeKeyFunctionNotPermitted)
 	if got := b.decrypt(pad, closed, b.encrypt(pad, b.kek, []byte("the same key"))); string(got) != "the same key" {
 		t.Errorf("%q", got)
 	}
-	mute, err := set(pair.GetPubKeyBytes(), template{grep11.AttrVerify: "\x00"})
+	mute, err := set(pair.GetPubKeyBytes(), template{ep11.AttrVerify: "\x00"})
 	if err != nil || !bytes.Equal(mute[:88], pair.GetPubKeyBytes()[:88]) {
 		t.Errorf("public key: %v", err)
 	}
-	wantCode(t, b.verify(mech(grep11.MechECDSA), mute, make([]byte, 32), nil), grep11.CodeKeyFunctionNotPermitted)
+	wantCode(t, b.verify(mech(ep11.MechECDSA), mute, make([]byte, 32), nil), ep11.CodeKeyFunctionNotPermitted)
 	for name, test := range map[string]struct {
 		object  []byte
 		changes template
-		want    grep11.Code
+		want    ep11.Code
 	}{
-		"extractable again":     {kept, template{grep11.AttrExtractable: true}, grep11.CodeAttributeReadOnly},
-		"trusted":               {b.kek, template{grep11.AttrTrusted: true}, grep11.CodeAttributeReadOnly},
-		"bound":                 {b.kek, template{grep11.AttrIBMAttrBound: true}, grep11.CodeAttributeReadOnly},
-		"bound no more":         {b.aes(32, all().but(template{grep11.AttrIBMAttrBound: true})), template{grep11.AttrIBMAttrBound: false}, grep11.CodeAttributeReadOnly},
-		"local":                 {b.kek, template{grep11.AttrLocal: false}, grep11.CodeAttributeReadOnly},
-		"length":                {b.kek, template{grep11.AttrValueLen: 16}, grep11.CodeAttributeReadOnly},
-		"not modifiable":        {fixed, template{grep11.AttrEncrypt: false}, grep11.CodeActionProhibited},
-		"modifiable again":      {fixed, template{grep11.AttrModifiable: true}, grep11.CodeActionProhibited},
-		"unknown":               {b.kek, template{0xdeadbeef: true}, grep11.CodeAttributeTypeInvalid},
-		"an integer for a flag": {b.kek, template{grep11.AttrEncrypt: 1}, grep11.CodeAttributeValueInvalid},
-		"no value":              {b.kek, template{grep11.AttrEncrypt: nil}, grep11.CodeAttributeValueInvalid},
-		"no object":             {nil, template{grep11.AttrEncrypt: true}, grep11.CodeArgumentsBad},
-		"no blob":               {make([]byte, 300), template{grep11.AttrEncrypt: true}, grep11.CodeIBMBlobError},
+		"extractable again":     {kept, template{ep11.AttrExtractable: true}, ep11.CodeAttributeReadOnly},
+		"trusted":               {b.kek, template{ep11.AttrTrusted: true}, ep11.CodeAttributeReadOnly},
+		"bound":                 {b.kek, template{ep11.AttrIBMAttrBound: true}, ep11.CodeAttributeReadOnly},
+		"bound no more":         {b.aes(32, all().but(template{ep11.AttrIBMAttrBound: true})), template{ep11.AttrIBMAttrBound: false}, ep11.CodeAttributeReadOnly},
+		"local":                 {b.kek, template{ep11.AttrLocal: false}, ep11.CodeAttributeReadOnly},
+		"length":                {b.kek, template{ep11.AttrValueLen: 16}, ep11.CodeAttributeReadOnly},
+		"not modifiable":        {fixed, template{ep11.AttrEncrypt: false}, ep11.CodeActionProhibited},
+		"modifiable again":      {fixed, template{ep11.AttrModifiable: true}, ep11.CodeActionProhibited},
+		"unknown":               {b.kek, template{0xdeadbeef: true}, ep11.CodeAttributeTypeInvalid},
+		"an integer for a flag": {b.kek, template{ep11.AttrEncrypt: 1}, ep11.CodeAttributeValueInvalid},
+		"no value":              {b.kek, template{ep11.AttrEncrypt: nil}, ep11.CodeAttributeValueInvalid},
+		"no object":             {nil, template{ep11.AttrEncrypt: true}, ep11.CodeArgumentsBad},
+		"no blob":               {make([]byte, 300), template{ep11.AttrEncrypt: true}, ep11.CodeIBMBlobError},
 	} {
 		_, err := set(test.object, test.changes)
 		if got := codeOf(t, err); got != test.want {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
 	}
-	less := b.aes(32, all().but(template{grep11.AttrModifiable: false, grep11.AttrIBMRestrictable: true}))
-	if less, err = set(less, template{grep11.AttrEncrypt: false}); err != nil {
+	less := b.aes(32, all().but(template{ep11.AttrModifiable: false, ep11.AttrIBMRestrictable: true}))
+	if less, err = set(less, template{ep11.AttrEncrypt: false}); err != nil {
 		t.Errorf("taking from a restrictable key: %v", err)
 	}
-	_, err = set(less, template{grep11.AttrEncrypt: true})
-	wantCode(t, err, grep11.CodeActionProhibited)
-	if same, err := set(fixed, template{grep11.AttrEncrypt: true}); err != nil || len(same) != len(fixed) {
+	_, err = set(less, template{ep11.AttrEncrypt: true})
+	wantCode(t, err, ep11.CodeActionProhibited)
+	if same, err := set(fixed, template{ep11.AttrEncrypt: true}); err != nil || len(same) != len(fixed) {
 		t.Errorf("what is not changed of a fixed key: %v", err)
 	}
 }
@@ -146,8 +146,8 @@ func TestSetAttributeValue(t *testing.T) {
 func TestSecondGenerationOfEachCall(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	ctx, pad := t.Context(), withIV(grep11.MechAESCBCPad, zeroIV)
-	seed := b.bringSecret(grep11.KeyTypeGenericSecret, make([]byte, 32))
+	ctx, pad := t.Context(), withIV(ep11.MechAESCBCPad, zeroIV)
+	seed := b.bringSecret(ep11.KeyTypeGenericSecret, make([]byte, 32))
 	encrypted, err := b.EncryptSingle(ctx, inV2(&pb.EncryptSingleRequest{Mech: pad, KeyBytes: b.kek, Plain: []byte("data")}))
 	if err != nil {
 		t.Fatal(err)
@@ -162,17 +162,17 @@ func TestSecondGenerationOfEachCall(t *testing.T) {
 	}
 	_, errs["UnwrapKey"] = b.UnwrapKey(ctx, inV2(&pb.UnwrapKeyRequest{
 		Mech: pad, KeKBytes: b.kek, Wrapped: wrapped.GetWrapped(),
-		Template: template{grep11.AttrClass: grep11.ClassSecretKey, grep11.AttrKeyType: grep11.KeyTypeGenericSecret}.attributes(t),
+		Template: template{ep11.AttrClass: ep11.ClassSecretKey, ep11.AttrKeyType: ep11.KeyTypeGenericSecret}.attributes(t),
 	}))
 	_, errs["DeriveKey"] = b.DeriveKey(ctx, inV2(&pb.DeriveKeyRequest{
 		Mech: btc(pb.BTCDeriveParm_CkBIP0032MASTERK, 0, nil), BaseKeyBytes: seed, Template: derivation("").attributes(t),
 	}))
-	signed, err := b.SignSingle(ctx, inV2(&pb.SignSingleRequest{Mech: mech(grep11.MechSHA256HMAC), PrivKeyBytes: seed, Data: []byte("data")}))
+	signed, err := b.SignSingle(ctx, inV2(&pb.SignSingleRequest{Mech: mech(ep11.MechSHA256HMAC), PrivKeyBytes: seed, Data: []byte("data")}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, errs["VerifySingle"] = b.VerifySingle(ctx, inV2(&pb.VerifySingleRequest{
-		Mech: mech(grep11.MechSHA256HMAC), PubKeyBytes: seed, Data: []byte("data"), Signature: signed.GetSignature(),
+		Mech: mech(ep11.MechSHA256HMAC), PubKeyBytes: seed, Data: []byte("data"), Signature: signed.GetSignature(),
 	}))
 	for call, err := range errs {
 		if err != nil {
@@ -180,5 +180,5 @@ func TestSecondGenerationOfEachCall(t *testing.T) {
 		}
 	}
 	_, err = b.EncryptSingle(ctx, &pb.EncryptSingleRequest{Mech: pad, KeyBytes: b.kek, Key: keyBlob(seed)})
-	wantCode(t, err, grep11.CodeArgumentsBad) // two keys
+	wantCode(t, err, ep11.CodeArgumentsBad) // two keys
 }

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"testing"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -26,24 +26,24 @@ func TestABareKeyVerifies(t *testing.T) {
 			if err := flows[name].verify(t.Context(), c, mech(curve.mech), bare, parts, signature); err != nil {
 				t.Errorf("%s, %s: %v", curve.name, name, err)
 			}
-			wantCode(t, flows[name].verify(t.Context(), c, mech(curve.mech), bare, parts, flipped(signature, 40)), grep11.CodeSignatureInvalid)
+			wantCode(t, flows[name].verify(t.Context(), c, mech(curve.mech), bare, parts, flipped(signature, 40)), ep11.CodeSignatureInvalid)
 		}
-		wantCode(t, verifySingle(t.Context(), c, mech(grep11.MechSHA256RSAPKCS), bare, parts, signature), grep11.CodeKeyTypeInconsistent)
-		if curve.mech == grep11.MechECDSA {
-			wantCode(t, verifySingle(t.Context(), c, mech(curve.mech), flipped(bare, -1), parts, signature), grep11.CodeIBMBlobError)
+		wantCode(t, verifySingle(t.Context(), c, mech(ep11.MechSHA256RSAPKCS), bare, parts, signature), ep11.CodeKeyTypeInconsistent)
+		if curve.mech == ep11.MechECDSA {
+			wantCode(t, verifySingle(t.Context(), c, mech(curve.mech), flipped(bare, -1), parts, signature), ep11.CodeIBMBlobError)
 		}
 	}
 	pair := b.rsaPair(2048, 65537, nil, nil)
-	bare := pair.GetPubKey().GetAttributes()[grep11.AttrPublicKeyInfo].GetAttributeB()
-	signature, err := signSingle(t.Context(), c, mech(grep11.MechSHA256RSAPKCS), pair.GetPrivKeyBytes(), parts)
+	bare := pair.GetPubKey().GetAttributes()[ep11.AttrPublicKeyInfo].GetAttributeB()
+	signature, err := signSingle(t.Context(), c, mech(ep11.MechSHA256RSAPKCS), pair.GetPrivKeyBytes(), parts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := verifyParts(t.Context(), c, mech(grep11.MechSHA256RSAPKCS), bare, parts, signature); err != nil {
+	if err := verifyParts(t.Context(), c, mech(ep11.MechSHA256RSAPKCS), bare, parts, signature); err != nil {
 		t.Errorf("RSA: %v", err)
 	}
-	_, err = c.EncryptSingle(t.Context(), &pb.EncryptSingleRequest{Mech: mech(grep11.MechRSAPKCS), KeyBytes: bare, Plain: []byte("data")})
-	wantCode(t, err, grep11.CodeIBMBlobError)
-	_, err = c.WrapKey(t.Context(), &pb.WrapKeyRequest{Mech: mech(grep11.MechRSAPKCS), KeKBytes: bare, KeyBytes: b.aes(32, all())})
-	wantCode(t, err, grep11.CodeIBMBlobError)
+	_, err = c.EncryptSingle(t.Context(), &pb.EncryptSingleRequest{Mech: mech(ep11.MechRSAPKCS), KeyBytes: bare, Plain: []byte("data")})
+	wantCode(t, err, ep11.CodeIBMBlobError)
+	_, err = c.WrapKey(t.Context(), &pb.WrapKeyRequest{Mech: mech(ep11.MechRSAPKCS), KeKBytes: bare, KeyBytes: b.aes(32, all())})
+	wantCode(t, err, ep11.CodeIBMBlobError)
 }

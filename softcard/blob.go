@@ -7,7 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 )
 
 // The blob of a private or secret key as cards make it: session id, identifier of the wrapping
@@ -71,28 +71,28 @@ func (k kind) isSecret() bool { return k == kindAES || k == kindGeneric || k == 
 // class is CKA_CLASS of a blob's key.
 func (k kind) class() int64 {
 	if k.isSecret() {
-		return grep11.ClassSecretKey
+		return ep11.ClassSecretKey
 	}
-	return grep11.ClassPrivateKey
+	return ep11.ClassPrivateKey
 }
 
 // keyType is CKA_KEY_TYPE.
 func (k kind) keyType() int64 {
 	switch k {
 	case kindAES:
-		return grep11.KeyTypeAES
+		return ep11.KeyTypeAES
 	case kindGeneric:
-		return grep11.KeyTypeGenericSecret
+		return ep11.KeyTypeGenericSecret
 	case kindDES3:
-		return grep11.KeyTypeDES3
+		return ep11.KeyTypeDES3
 	case kindRSA:
-		return grep11.KeyTypeRSA
+		return ep11.KeyTypeRSA
 	case kindDSA:
-		return grep11.KeyTypeDSA
+		return ep11.KeyTypeDSA
 	case kindDH:
-		return grep11.KeyTypeDH
+		return ep11.KeyTypeDH
 	}
-	return grep11.KeyTypeEC
+	return ep11.KeyTypeEC
 }
 
 // blobSize chooses the size of a blob: 256 bytes of an AES key and 448 of a generic
@@ -188,7 +188,7 @@ func (c *Card) openPrivate(blob []byte) (privateKey, error) {
 	}
 	on, ok := k.kind.curve()
 	if !ok {
-		return privateKey{}, refuse(grep11.CodeKeyTypeInconsistent, "the key is not an EC key")
+		return privateKey{}, refuse(ep11.CodeKeyTypeInconsistent, "the key is not an EC key")
 	}
 	return privateKey{curve: on, attributes: k.attributes, secret: k.secret}, nil
 }
@@ -206,25 +206,25 @@ func (c *Card) openKey(blob []byte) (key, error) {
 
 func (w *wrapping) open(blob []byte) (key, error) {
 	if _, _, ok := cutSPKI(blob); ok {
-		return key{}, refuse(grep11.CodeKeyTypeInconsistent, "a public key where a private or secret key is wanted")
+		return key{}, refuse(ep11.CodeKeyTypeInconsistent, "a public key where a private or secret key is wanted")
 	}
 	if !blobShaped(blob) {
-		return key{}, refuse(grep11.CodeIBMBlobError, "not a key blob: %d bytes", len(blob))
+		return key{}, refuse(ep11.CodeIBMBlobError, "not a key blob: %d bytes", len(blob))
 	}
 	if err := w.checkWKID(blob[wkidOffset : wkidOffset+wkidSize]); err != nil {
 		return key{}, err
 	}
 	header, sealed, mac := blob[:headerSize], blob[headerSize:len(blob)-macSize], blob[len(blob)-macSize:]
 	if !hmac.Equal(mac, authenticate(w.blobMAC, blob[:len(blob)-macSize])) {
-		return key{}, refuse(grep11.CodeIBMBlobError, "the key blob's MAC does not fit")
+		return key{}, refuse(ep11.CodeIBMBlobError, "the key blob's MAC does not fit")
 	}
 	plain, err := w.blobs.Open(nil, header[ivOffset:], sealed, header)
 	if err != nil {
-		return key{}, refuse(grep11.CodeIBMBlobError, "the key blob does not decrypt")
+		return key{}, refuse(ep11.CodeIBMBlobError, "the key blob does not decrypt")
 	}
 	k, secret, ok := readPlain(plain)
 	if !ok {
-		return key{}, refuse(grep11.CodeIBMBlobError, "the key blob holds no key")
+		return key{}, refuse(ep11.CodeIBMBlobError, "the key blob holds no key")
 	}
 	return key{kind: k, attributes: binary.BigEndian.Uint64(header[attributesOffset:]), secret: secret}, nil
 }
@@ -235,16 +235,16 @@ func (k key) wants(bit uint64) error { return permitted(k.attributes, bit) }
 // permitted is CKR_KEY_FUNCTION_NOT_PERMITTED unless the bit is set.
 func permitted(attributes, bit uint64) error {
 	if attributes&bit == 0 {
-		return refuse(grep11.CodeKeyFunctionNotPermitted, "the key lacks %s", usageNames[bit])
+		return refuse(ep11.CodeKeyFunctionNotPermitted, "the key lacks %s", usageNames[bit])
 	}
 	return nil
 }
 
 // usageNames are those of the usages that are asked for.
 var usageNames = map[uint64]string{
-	grep11.BlobSign: "CKA_SIGN", grep11.BlobVerify: "CKA_VERIFY", grep11.BlobEncrypt: "CKA_ENCRYPT",
-	grep11.BlobDecrypt: "CKA_DECRYPT", grep11.BlobWrap: "CKA_WRAP", grep11.BlobUnwrap: "CKA_UNWRAP",
-	grep11.BlobDerive: "CKA_DERIVE", grep11.BlobUseAsData: "CKA_IBM_USE_AS_DATA", grep11.BlobAttrBound: "CKA_IBM_ATTRBOUND",
+	ep11.BlobSign: "CKA_SIGN", ep11.BlobVerify: "CKA_VERIFY", ep11.BlobEncrypt: "CKA_ENCRYPT",
+	ep11.BlobDecrypt: "CKA_DECRYPT", ep11.BlobWrap: "CKA_WRAP", ep11.BlobUnwrap: "CKA_UNWRAP",
+	ep11.BlobDerive: "CKA_DERIVE", ep11.BlobUseAsData: "CKA_IBM_USE_AS_DATA", ep11.BlobAttrBound: "CKA_IBM_ATTRBOUND",
 }
 
 // blobShaped tells whether the lengths and the magic number are a private blob's.

@@ -10,7 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
 )
@@ -61,11 +61,11 @@ func TestAttributesInTheBlobsHeader(t *testing.T) {
 		want    uint64
 	}{
 		{"not extractable", private(), 0x400126}, // as seen on cards
-		{"extractable", template{grep11.AttrSign: true, grep11.AttrExtractable: true}, 0x400125},
+		{"extractable", template{ep11.AttrSign: true, ep11.AttrExtractable: true}, 0x400125},
 		{"without SIGN", nil, 0x400026},
-		{"SIGN denied", template{grep11.AttrSign: false}, 0x400026},
-		{"not modifiable", template{grep11.AttrSign: true, grep11.AttrModifiable: false}, 0x40012a},
-		{"derivation", template{grep11.AttrSign: true, grep11.AttrDerive: true, grep11.AttrIBMUseAsData: true}, 0x4011a6},
+		{"SIGN denied", template{ep11.AttrSign: false}, 0x400026},
+		{"not modifiable", template{ep11.AttrSign: true, ep11.AttrModifiable: false}, 0x40012a},
+		{"derivation", template{ep11.AttrSign: true, ep11.AttrDerive: true, ep11.AttrIBMUseAsData: true}, 0x4011a6},
 	} {
 		pair, err := direct(card)(pairRequest(t, testCurves[0].public(), test.private))
 		if err != nil {
@@ -99,7 +99,7 @@ func TestPublicKeyIsSPKIAndTrailer(t *testing.T) {
 			trailer = trailer[2+n:]
 		}
 		for _, half := range []*pb.KeyBlob{pair.GetPubKey(), pair.GetPrivKey()} {
-			if info := half.GetAttributes()[grep11.AttrPublicKeyInfo].GetAttributeB(); !bytes.Equal(info, spki) {
+			if info := half.GetAttributes()[ep11.AttrPublicKeyInfo].GetAttributeB(); !bytes.Equal(info, spki) {
 				t.Errorf("%s: CKA_PUBLIC_KEY_INFO %x, want the bare SPKI %x", curve.name, info, spki)
 			}
 		}
@@ -121,9 +121,9 @@ func TestAnswerFillsBothDialects(t *testing.T) {
 			t.Errorf("%s: two public keys", curve.name)
 		}
 		attributes := pair.GetPrivKey().GetAttributes()
-		if !attributes[grep11.AttrSign].GetAttributeTF() || attributes[grep11.AttrExtractable].GetAttributeTF() ||
-			attributes[grep11.AttrClass].GetAttributeI() != grep11.ClassPrivateKey ||
-			string(attributes[grep11.AttrECParams].GetAttributeB()) != curve.params {
+		if !attributes[ep11.AttrSign].GetAttributeTF() || attributes[ep11.AttrExtractable].GetAttributeTF() ||
+			attributes[ep11.AttrClass].GetAttributeI() != ep11.ClassPrivateKey ||
+			string(attributes[ep11.AttrECParams].GetAttributeB()) != curve.params {
 			t.Errorf("%s: attributes %v", curve.name, attributes)
 		}
 	}
@@ -139,9 +139,9 @@ func TestNoBitOfABlobMayChange(t *testing.T) {
 		for bit := range len(priv) * 8 {
 			changed := bytes.Clone(priv)
 			changed[bit/8] ^= 1 << (bit % 8)
-			want := grep11.CodeIBMBlobError
+			want := ep11.CodeIBMBlobError
 			if bit/8 >= 32 && bit/8 < 48 {
-				want = grep11.CodeIBMWKIDMismatch
+				want = ep11.CodeIBMWKIDMismatch
 			}
 			_, err := service.SignSingle(context.Background(), &pb.SignSingleRequest{PrivKeyBytes: changed, Mech: mech(curve.mech), Data: data})
 			if got := codeOf(t, err); got != want {
@@ -155,9 +155,9 @@ func TestNoBitOfABlobMayChange(t *testing.T) {
 		for bit := range len(pub) * 8 {
 			changed := bytes.Clone(pub)
 			changed[bit/8] ^= 1 << (bit % 8)
-			want := grep11.CodeIBMBlobError
+			want := ep11.CodeIBMBlobError
 			if at := bit/8 - curve.spki; at >= 2 && at < 18 {
-				want = grep11.CodeIBMWKIDMismatch
+				want = ep11.CodeIBMWKIDMismatch
 			}
 			_, err := service.VerifySingle(context.Background(), &pb.VerifySingleRequest{
 				PubKeyBytes: changed, Mech: mech(curve.mech), Data: data, Signature: signed.GetSignature(),
@@ -204,7 +204,7 @@ func FuzzBlob(f *testing.F) {
 	own := testCurves[2].pair(f, direct(newCard(f, 1)))
 	f.Fuzz(func(t *testing.T, blob, pub, data []byte, id uint64) {
 		ctx := context.Background()
-		for _, m := range []*pb.Mechanism{mech(id), mech(grep11.MechECDSA), nil} {
+		for _, m := range []*pb.Mechanism{mech(id), mech(ep11.MechECDSA), nil} {
 			r, err := service.SignSingle(ctx, &pb.SignSingleRequest{PrivKeyBytes: blob, Mech: m, Data: data})
 			if codeOf(t, err) == 0 || r != nil {
 				t.Fatalf("a made-up blob signs: %x", blob)
@@ -218,7 +218,7 @@ func FuzzBlob(f *testing.F) {
 		}
 		signature := append(bytes.Clone(data), make([]byte, 64)...)[:64]
 		_, err := service.VerifySingle(ctx, &pb.VerifySingleRequest{
-			PubKeyBytes: own.GetPubKeyBytes(), Mech: mech(grep11.MechECDSA), Data: []byte("digest"), Signature: signature,
+			PubKeyBytes: own.GetPubKeyBytes(), Mech: mech(ep11.MechECDSA), Data: []byte("digest"), Signature: signature,
 		})
 		codeOf(t, err)
 	})
@@ -244,9 +244,9 @@ func FuzzGenerateKeyPair(f *testing.F) {
 			return
 		}
 		if _, err := softcard.Service(card).SignSingle(t.Context(), &pb.SignSingleRequest{
-			Mech: mech(grep11.MechECDSA), PrivKeyBytes: pair.GetPrivKeyBytes(), Data: []byte("digest"),
+			Mech: mech(ep11.MechECDSA), PrivKeyBytes: pair.GetPrivKeyBytes(), Data: []byte("digest"),
 		}); err != nil { // an Ed25519 key, or one without SIGN
-			if code := codeOf(t, err); code != grep11.CodeMechanismInvalid && code != grep11.CodeKeyFunctionNotPermitted {
+			if code := codeOf(t, err); code != ep11.CodeMechanismInvalid && code != ep11.CodeKeyFunctionNotPermitted {
 				t.Errorf("a key just made does not sign: %v", err)
 			}
 		}
@@ -294,18 +294,18 @@ func TestNilRequestsAreRefusedWithoutPanic(t *testing.T) {
 	_, calls["RewrapKeyBlob"] = s.RewrapKeyBlob(ctx, nil)
 	_, calls["GetAttributeValue"] = s.GetAttributeValue(ctx, nil)
 	_, calls["SetAttributeValue"] = s.SetAttributeValue(ctx, nil)
-	_, calls["UnwrapKey of a public key"] = s.UnwrapKey(ctx, &pb.UnwrapKeyRequest{Mech: mech(grep11.MechIBMTransportKey)})
-	_, calls["DeriveKey without parameter"] = s.DeriveKey(ctx, &pb.DeriveKeyRequest{Mech: mech(grep11.MechIBMBTCDerive)})
-	_, calls["DeriveKey without point"] = s.DeriveKey(ctx, &pb.DeriveKeyRequest{Mech: mech(grep11.MechECDH1Derive)})
+	_, calls["UnwrapKey of a public key"] = s.UnwrapKey(ctx, &pb.UnwrapKeyRequest{Mech: mech(ep11.MechIBMTransportKey)})
+	_, calls["DeriveKey without parameter"] = s.DeriveKey(ctx, &pb.DeriveKeyRequest{Mech: mech(ep11.MechIBMBTCDerive)})
+	_, calls["DeriveKey without point"] = s.DeriveKey(ctx, &pb.DeriveKeyRequest{Mech: mech(ep11.MechECDH1Derive)})
 	_, calls["nil template value"] = s.GenerateKey(ctx, &pb.GenerateKeyRequest{
-		Mech: mech(grep11.MechAESKeyGen), Template: map[uint64]*pb.AttributeValue{grep11.AttrValueLen: nil},
+		Mech: mech(ep11.MechAESKeyGen), Template: map[uint64]*pb.AttributeValue{ep11.AttrValueLen: nil},
 	})
 	_, calls["nil KeyBlob list"] = s.SignSingle(ctx, &pb.SignSingleRequest{
-		Mech: mech(grep11.MechECDSA), PrivKey: &pb.KeyBlob{KeyBlobs: [][]byte{nil}},
+		Mech: mech(ep11.MechECDSA), PrivKey: &pb.KeyBlob{KeyBlobs: [][]byte{nil}},
 	})
 	_, calls["nil attribute"] = s.GenerateKeyPair(ctx, &pb.GenerateKeyPairRequest{
-		Mech:           mech(grep11.MechECKeyPairGen),
-		PubKeyTemplate: map[uint64]*pb.AttributeValue{grep11.AttrClass: nil, grep11.AttrECParams: nil},
+		Mech:           mech(ep11.MechECKeyPairGen),
+		PubKeyTemplate: map[uint64]*pb.AttributeValue{ep11.AttrClass: nil, ep11.AttrECParams: nil},
 	})
 	for name, err := range calls {
 		if codeOf(t, err) == 0 {

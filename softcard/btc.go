@@ -1,7 +1,7 @@
 package softcard
 
 import (
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -39,11 +39,11 @@ func (c *Card) deriveBTC(m mechanism, base []byte, attrs map[uint64]*pb.Attribut
 	if err != nil {
 		return nil, err
 	}
-	class := grep11.ClassPrivateKey
+	class := ep11.ClassPrivateKey
 	if s.public {
-		class = grep11.ClassPublicKey
+		class = ep11.ClassPublicKey
 	}
-	t, err := readTemplate(attrs, shape{class: class, keyType: grep11.KeyTypeEC, origin: derived})
+	t, err := readTemplate(attrs, shape{class: class, keyType: ep11.KeyTypeEC, origin: derived})
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (c *Card) parent(s step, t keyTemplate, base []byte) (node, error) {
 	if err != nil {
 		return node{}, err
 	}
-	for _, bit := range []uint64{grep11.BlobDerive, grep11.BlobUseAsData} {
+	for _, bit := range []uint64{ep11.BlobDerive, ep11.BlobUseAsData} {
 		if err := k.wants(bit); err != nil {
 			return node{}, err
 		}
@@ -113,7 +113,7 @@ func (c *Card) parent(s step, t keyTemplate, base []byte) (node, error) {
 	}
 	on, ok := k.kind.curve()
 	if !ok {
-		return node{}, refuse(grep11.CodeKeyTypeInconsistent, "a child key is derived from an EC key")
+		return node{}, refuse(ep11.CodeKeyTypeInconsistent, "a child key is derived from an EC key")
 	}
 	return node{on: on, secret: k.secret}, s.checkCurve(t, on)
 }
@@ -125,9 +125,9 @@ func (c *Card) publicParent(s step, t keyTemplate, base []byte) (node, error) {
 	}
 	on, ok := k.kind.curve()
 	if !ok {
-		return node{}, refuse(grep11.CodeKeyTypeInconsistent, "a child key is derived from an EC key")
+		return node{}, refuse(ep11.CodeKeyTypeInconsistent, "a child key is derived from an EC key")
 	}
-	if err := permitted(k.attributes, grep11.BlobDerive); err != nil {
+	if err := permitted(k.attributes, ep11.BlobDerive); err != nil {
 		return node{}, err
 	}
 	return node{on: on, point: k.point}, s.checkCurve(t, on)
@@ -137,15 +137,15 @@ func (c *Card) publicParent(s step, t keyTemplate, base []byte) (node, error) {
 // has the template name it.
 func seed(s step, t keyTemplate, k key) (node, error) {
 	if !k.kind.isSecret() {
-		return node{}, refuse(grep11.CodeKeyTypeInconsistent, "a master key is derived from a secret key")
+		return node{}, refuse(ep11.CodeKeyTypeInconsistent, "a master key is derived from a secret key")
 	}
 	if n := len(k.secret); n < minSeed || n > maxSeed {
-		return node{}, refuse(grep11.CodeKeySizeRange, "a seed of %d bytes, want %d to %d", n, minSeed, maxSeed)
+		return node{}, refuse(ep11.CodeKeySizeRange, "a seed of %d bytes, want %d to %d", n, minSeed, maxSeed)
 	}
 	on := secp256k1
 	switch {
 	case s.slip && len(t.params) == 0:
-		return node{}, refuse(grep11.CodeTemplateIncomplete, "the template lacks CKA_EC_PARAMS")
+		return node{}, refuse(ep11.CodeTemplateIncomplete, "the template lacks CKA_EC_PARAMS")
 	case s.slip:
 		var err error
 		if on, err = wantCurve(t.params); err != nil {
@@ -159,10 +159,10 @@ func seed(s step, t keyTemplate, k key) (node, error) {
 // SLIP-0010 on curves of other sizes than 256 bits.
 func (s step) checkCurve(t keyTemplate, on curve) error {
 	if !s.slip && on != secp256k1 {
-		return refuse(grep11.CodeCurveNotSupported, "BIP-32 is of secp256k1 alone")
+		return refuse(ep11.CodeCurveNotSupported, "BIP-32 is of secp256k1 alone")
 	}
 	if on.size() != secretSize {
-		return refuse(grep11.CodeCurveNotSupported, "SLIP-0010 is of curves of 256 bits")
+		return refuse(ep11.CodeCurveNotSupported, "SLIP-0010 is of curves of 256 bits")
 	}
 	if len(t.params) == 0 {
 		return nil
@@ -172,9 +172,9 @@ func (s step) checkCurve(t keyTemplate, on curve) error {
 	case err != nil:
 		return err
 	case named != on && !s.slip:
-		return refuse(grep11.CodeCurveNotSupported, "BIP-32 is of secp256k1 alone")
+		return refuse(ep11.CodeCurveNotSupported, "BIP-32 is of secp256k1 alone")
 	case named != on:
-		return refuse(grep11.CodeTemplateInconsistent, "the template names another curve than the base key's")
+		return refuse(ep11.CodeTemplateInconsistent, "the template names another curve than the base key's")
 	}
 	return nil
 }

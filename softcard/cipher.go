@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"slices"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 )
 
 // mode is how a block cipher is chained and padded, or how RSA pads.
@@ -103,16 +103,16 @@ func (m mechanism) end(op *operation, b cipher.Block) (out []byte, err error) {
 	case len(op.Data) == 0 && m.mode != cbcPad:
 		return nil, nil
 	case op.Direction == encrypting:
-		return nil, refuse(grep11.CodeDataLenRange, "the data is not whole blocks of %d bytes", size)
+		return nil, refuse(ep11.CodeDataLenRange, "the data is not whole blocks of %d bytes", size)
 	}
-	return nil, refuse(grep11.CodeEncryptedDataLenRange, "the data is not whole blocks of %d bytes", size)
+	return nil, refuse(ep11.CodeEncryptedDataLenRange, "the data is not whole blocks of %d bytes", size)
 }
 
 // unpad takes the padding off the last block.
 func unpad(block []byte) ([]byte, error) {
 	n := int(block[len(block)-1])
 	if n == 0 || n > len(block) || !bytes.Equal(block[len(block)-n:], bytes.Repeat(block[len(block)-1:], n)) {
-		return nil, refuse(grep11.CodeEncryptedDataInvalid, "the padding is none: another key, or other data")
+		return nil, refuse(ep11.CodeEncryptedDataInvalid, "the padding is none: another key, or other data")
 	}
 	return block[:len(block)-n], nil
 }

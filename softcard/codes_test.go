@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -27,17 +27,17 @@ func TestEachWrongKeyHasItsCode(t *testing.T) {
 			pair := curve.pair(t, over(c))
 			priv, pub := pair.GetPrivKeyBytes(), pair.GetPubKeyBytes()
 			foreign := curve.pair(t, direct(newCard(t, 2)))
-			unsigning, err := over(c)(pairRequest(t, curve.public(), template{grep11.AttrExtractable: false}))
+			unsigning, err := over(c)(pairRequest(t, curve.public(), template{ep11.AttrExtractable: false}))
 			if err != nil {
 				t.Fatal(err)
 			}
-			unverifying, err := over(c)(pairRequest(t, template{grep11.AttrECParams: curve.params}, private()))
+			unverifying, err := over(c)(pairRequest(t, template{ep11.AttrECParams: curve.params}, private()))
 			if err != nil {
 				t.Fatal(err)
 			}
-			other := grep11.MechECDSA
+			other := ep11.MechECDSA
 			if curve.mech == other {
-				other = grep11.MechIBMEd25519SHA512
+				other = ep11.MechIBMEd25519SHA512
 			}
 			data := sha256.Sum256([]byte("data"))
 			sign := func(blob []byte, m *pb.Mechanism) error {
@@ -52,41 +52,41 @@ func TestEachWrongKeyHasItsCode(t *testing.T) {
 				name string
 				blob []byte
 				mech uint64
-				want grep11.Code
+				want ep11.Code
 			}{
-				{"wrong wrapping key", foreign.GetPrivKeyBytes(), curve.mech, grep11.CodeIBMWKIDMismatch},
-				{"bit flipped in the session id", flipped(priv, 3), curve.mech, grep11.CodeIBMBlobError},
-				{"bit flipped in the wrapping key's id", flipped(priv, 40), curve.mech, grep11.CodeIBMWKIDMismatch},
-				{"bit flipped in the attributes", flipped(priv, 55), curve.mech, grep11.CodeIBMBlobError},
-				{"bit flipped in the mode", flipped(priv, 63), curve.mech, grep11.CodeIBMBlobError},
-				{"bit flipped in the magic number", flipped(priv, 65), curve.mech, grep11.CodeIBMBlobError},
-				{"bit flipped in the IV", flipped(priv, 70), curve.mech, grep11.CodeIBMBlobError},
-				{"bit flipped in the ciphertext", flipped(priv, 200), curve.mech, grep11.CodeIBMBlobError},
-				{"bit flipped in the MAC", flipped(priv, -1), curve.mech, grep11.CodeIBMBlobError},
-				{"blob cut by a block", priv[:len(priv)-16], curve.mech, grep11.CodeIBMBlobError},
-				{"blob cut by a byte", priv[:len(priv)-1], curve.mech, grep11.CodeIBMBlobError},
-				{"one byte", priv[:1], curve.mech, grep11.CodeIBMBlobError},
-				{"public blob as private key", pub, curve.mech, grep11.CodeKeyTypeInconsistent},
-				{"missing SIGN flag", unsigning.GetPrivKeyBytes(), curve.mech, grep11.CodeKeyFunctionNotPermitted},
-				{"mechanism of another curve", priv, other, grep11.CodeMechanismInvalid},
-				{"unknown mechanism", priv, 0x12345678, grep11.CodeMechanismInvalid},
-				{"listed mechanism without ability", priv, grep11.MechIBMTransportKey, grep11.CodeMechanismInvalid},
-				{"RSA mechanism", priv, grep11.MechSHA256RSAPKCS, grep11.CodeKeyTypeInconsistent},
-				{"HMAC mechanism", priv, grep11.MechSHA256HMAC, grep11.CodeKeyTypeInconsistent},
-				{"mechanism that does not sign", priv, grep11.MechECKeyPairGen, grep11.CodeMechanismInvalid},
-				{"no key", nil, curve.mech, grep11.CodeArgumentsBad},
+				{"wrong wrapping key", foreign.GetPrivKeyBytes(), curve.mech, ep11.CodeIBMWKIDMismatch},
+				{"bit flipped in the session id", flipped(priv, 3), curve.mech, ep11.CodeIBMBlobError},
+				{"bit flipped in the wrapping key's id", flipped(priv, 40), curve.mech, ep11.CodeIBMWKIDMismatch},
+				{"bit flipped in the attributes", flipped(priv, 55), curve.mech, ep11.CodeIBMBlobError},
+				{"bit flipped in the mode", flipped(priv, 63), curve.mech, ep11.CodeIBMBlobError},
+				{"bit flipped in the magic number", flipped(priv, 65), curve.mech, ep11.CodeIBMBlobError},
+				{"bit flipped in the IV", flipped(priv, 70), curve.mech, ep11.CodeIBMBlobError},
+				{"bit flipped in the ciphertext", flipped(priv, 200), curve.mech, ep11.CodeIBMBlobError},
+				{"bit flipped in the MAC", flipped(priv, -1), curve.mech, ep11.CodeIBMBlobError},
+				{"blob cut by a block", priv[:len(priv)-16], curve.mech, ep11.CodeIBMBlobError},
+				{"blob cut by a byte", priv[:len(priv)-1], curve.mech, ep11.CodeIBMBlobError},
+				{"one byte", priv[:1], curve.mech, ep11.CodeIBMBlobError},
+				{"public blob as private key", pub, curve.mech, ep11.CodeKeyTypeInconsistent},
+				{"missing SIGN flag", unsigning.GetPrivKeyBytes(), curve.mech, ep11.CodeKeyFunctionNotPermitted},
+				{"mechanism of another curve", priv, other, ep11.CodeMechanismInvalid},
+				{"unknown mechanism", priv, 0x12345678, ep11.CodeMechanismInvalid},
+				{"listed mechanism without ability", priv, ep11.MechIBMTransportKey, ep11.CodeMechanismInvalid},
+				{"RSA mechanism", priv, ep11.MechSHA256RSAPKCS, ep11.CodeKeyTypeInconsistent},
+				{"HMAC mechanism", priv, ep11.MechSHA256HMAC, ep11.CodeKeyTypeInconsistent},
+				{"mechanism that does not sign", priv, ep11.MechECKeyPairGen, ep11.CodeMechanismInvalid},
+				{"no key", nil, curve.mech, ep11.CodeArgumentsBad},
 			} {
 				if got := codeOf(t, sign(test.blob, mech(test.mech))); got != test.want {
 					t.Errorf("sign, %s: %v, want %v", test.name, got, test.want)
 				}
 			}
-			wantCode(t, sign(priv, nil), grep11.CodeMechanismInvalid)
+			wantCode(t, sign(priv, nil), ep11.CodeMechanismInvalid)
 			wantCode(t, sign(priv, &pb.Mechanism{
 				Mechanism: curve.mech, Parameter: &pb.Mechanism_ParameterB{ParameterB: []byte{1}},
-			}), grep11.CodeMechanismParamInvalid)
+			}), ep11.CodeMechanismParamInvalid)
 			wantCode(t, sign(priv, &pb.Mechanism{
 				Mechanism: curve.mech, Parameter: &pb.Mechanism_ECSGParameter{ECSGParameter: &pb.ECSGParm{}},
-			}), grep11.CodeMechanismParamInvalid)
+			}), ep11.CodeMechanismParamInvalid)
 
 			signature, err := signSingle(t.Context(), c, mech(curve.mech), priv, [][]byte{data[:]})
 			if err != nil {
@@ -96,22 +96,22 @@ func TestEachWrongKeyHasItsCode(t *testing.T) {
 				name string
 				blob []byte
 				mech uint64
-				want grep11.Code
+				want ep11.Code
 			}{
-				{"wrong wrapping key", foreign.GetPubKeyBytes(), curve.mech, grep11.CodeIBMWKIDMismatch},
-				{"bit flipped in the SPKI's point", flipped(pub, curve.spki-1), curve.mech, grep11.CodeIBMBlobError},
-				{"bit flipped in the SPKI's header", flipped(pub, 5), curve.mech, grep11.CodeIBMBlobError},
-				{"bit flipped in the wrapping key's id", flipped(pub, curve.spki+2), curve.mech, grep11.CodeIBMWKIDMismatch},
-				{"bit flipped in the salt", flipped(pub, curve.spki+54), curve.mech, grep11.CodeIBMBlobError},
-				{"bit flipped in the attributes", flipped(pub, curve.spki+80), curve.mech, grep11.CodeIBMBlobError},
-				{"bit flipped in the MAC", flipped(pub, -1), curve.mech, grep11.CodeIBMBlobError},
-				{"bare SPKI, cut", pub[:curve.spki-1], curve.mech, grep11.CodeIBMBlobError},
-				{"byte behind the MAC", append(slices.Clone(pub), 0), curve.mech, grep11.CodeIBMBlobError},
-				{"private blob as public key", priv, curve.mech, grep11.CodeKeyTypeInconsistent},
-				{"missing VERIFY flag", unverifying.GetPubKeyBytes(), curve.mech, grep11.CodeKeyFunctionNotPermitted},
-				{"mechanism of another curve", pub, other, grep11.CodeMechanismInvalid},
-				{"unknown mechanism", pub, 0x12345678, grep11.CodeMechanismInvalid},
-				{"no key", nil, curve.mech, grep11.CodeArgumentsBad},
+				{"wrong wrapping key", foreign.GetPubKeyBytes(), curve.mech, ep11.CodeIBMWKIDMismatch},
+				{"bit flipped in the SPKI's point", flipped(pub, curve.spki-1), curve.mech, ep11.CodeIBMBlobError},
+				{"bit flipped in the SPKI's header", flipped(pub, 5), curve.mech, ep11.CodeIBMBlobError},
+				{"bit flipped in the wrapping key's id", flipped(pub, curve.spki+2), curve.mech, ep11.CodeIBMWKIDMismatch},
+				{"bit flipped in the salt", flipped(pub, curve.spki+54), curve.mech, ep11.CodeIBMBlobError},
+				{"bit flipped in the attributes", flipped(pub, curve.spki+80), curve.mech, ep11.CodeIBMBlobError},
+				{"bit flipped in the MAC", flipped(pub, -1), curve.mech, ep11.CodeIBMBlobError},
+				{"bare SPKI, cut", pub[:curve.spki-1], curve.mech, ep11.CodeIBMBlobError},
+				{"byte behind the MAC", append(slices.Clone(pub), 0), curve.mech, ep11.CodeIBMBlobError},
+				{"private blob as public key", priv, curve.mech, ep11.CodeKeyTypeInconsistent},
+				{"missing VERIFY flag", unverifying.GetPubKeyBytes(), curve.mech, ep11.CodeKeyFunctionNotPermitted},
+				{"mechanism of another curve", pub, other, ep11.CodeMechanismInvalid},
+				{"unknown mechanism", pub, 0x12345678, ep11.CodeMechanismInvalid},
+				{"no key", nil, curve.mech, ep11.CodeArgumentsBad},
 			} {
 				err := verifySingle(t.Context(), c, mech(test.mech), test.blob, [][]byte{data[:]}, signature)
 				if got := codeOf(t, err); got != test.want {
@@ -135,7 +135,7 @@ func TestTwoDifferentKeysInOneRequest(t *testing.T) {
 		Mech: mech(curve.mech), PrivKeyBytes: one.GetPrivKeyBytes(),
 		PrivKey: keyBlob(two.GetPrivKeyBytes()),
 	})
-	wantCode(t, err, grep11.CodeArgumentsBad)
+	wantCode(t, err, ep11.CodeArgumentsBad)
 }
 
 func TestEachWrongSignatureHasItsCode(t *testing.T) {
@@ -153,15 +153,15 @@ func TestEachWrongSignatureHasItsCode(t *testing.T) {
 		for _, test := range []struct {
 			name      string
 			signature []byte
-			want      grep11.Code
+			want      ep11.Code
 		}{
-			{"byte 0 changed", first, grep11.CodeSignatureInvalid},
-			{"last byte changed", flipped(good, -1), grep11.CodeSignatureInvalid},
-			{"zeros", make([]byte, 64), grep11.CodeSignatureInvalid},
-			{"r and s over the order", bytes.Repeat([]byte{0xff}, 64), grep11.CodeSignatureInvalid},
-			{"none", nil, grep11.CodeSignatureLenRange},
-			{"a byte short", good[:63], grep11.CodeSignatureLenRange},
-			{"a byte long", append(bytes.Clone(good), 0), grep11.CodeSignatureLenRange},
+			{"byte 0 changed", first, ep11.CodeSignatureInvalid},
+			{"last byte changed", flipped(good, -1), ep11.CodeSignatureInvalid},
+			{"zeros", make([]byte, 64), ep11.CodeSignatureInvalid},
+			{"r and s over the order", bytes.Repeat([]byte{0xff}, 64), ep11.CodeSignatureInvalid},
+			{"none", nil, ep11.CodeSignatureLenRange},
+			{"a byte short", good[:63], ep11.CodeSignatureLenRange},
+			{"a byte long", append(bytes.Clone(good), 0), ep11.CodeSignatureLenRange},
 		} {
 			for name, flow := range wholeFlows {
 				err := flow.verify(t.Context(), c, mech(curve.mech), pair.GetPubKeyBytes(), parts, test.signature)
@@ -180,8 +180,8 @@ func TestECDSAWithoutDigestIsRefused(t *testing.T) {
 		pair := curve.pair(t, over(c))
 		for name, flow := range flows {
 			_, err := flow.sign(t.Context(), c, mech(curve.mech), pair.GetPrivKeyBytes(), nil)
-			if curve.mech == grep11.MechECDSA {
-				wantCode(t, err, grep11.CodeDataLenRange)
+			if curve.mech == ep11.MechECDSA {
+				wantCode(t, err, ep11.CodeDataLenRange)
 			} else if err != nil {
 				t.Errorf("%s, %s: the empty message of Ed25519: %v", curve.name, name, err)
 			}
@@ -214,15 +214,15 @@ func TestTamperedStateIsRefused(t *testing.T) {
 		_, calls["VerifyUpdate"] = c.VerifyUpdate(t.Context(), &pb.VerifyUpdateRequest{State: state, Data: []byte("data")})
 		_, calls["VerifyFinal"] = c.VerifyFinal(t.Context(), &pb.VerifyFinalRequest{State: state})
 		for call, err := range calls {
-			if got := codeOf(t, err); got != grep11.CodeSavedStateInvalid {
+			if got := codeOf(t, err); got != ep11.CodeSavedStateInvalid {
 				t.Errorf("%s, %s: %v", name, call, got)
 			}
 		}
 	}
 	_, err = c.Verify(t.Context(), &pb.VerifyRequest{State: state, Data: []byte("data"), Signature: make([]byte, 64)})
-	wantCode(t, err, grep11.CodeSavedStateInvalid)
+	wantCode(t, err, ep11.CodeSavedStateInvalid)
 	_, err = foreign.Sign(t.Context(), &pb.SignRequest{State: state, Data: []byte("data")})
-	wantCode(t, err, grep11.CodeSavedStateInvalid)
+	wantCode(t, err, ep11.CodeSavedStateInvalid)
 }
 
 func TestEachWrongTemplateHasItsCode(t *testing.T) {
@@ -236,31 +236,31 @@ func TestEachWrongTemplateHasItsCode(t *testing.T) {
 	for _, test := range []struct {
 		name            string
 		public, private template
-		want            grep11.Code
+		want            ep11.Code
 	}{
-		{"no curve", template{grep11.AttrVerify: true}, private(), grep11.CodeTemplateIncomplete},
-		{"no templates", nil, nil, grep11.CodeTemplateIncomplete},
-		{"curve in the private template only", template{}, with(private(), grep11.AttrECParams, curve.params), grep11.CodeTemplateIncomplete},
-		{"empty curve", template{grep11.AttrECParams: ""}, private(), grep11.CodeTemplateIncomplete},
-		{"P-192", template{grep11.AttrECParams: "\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x01"}, private(), grep11.CodeCurveNotSupported},
-		{"BLS12-381", template{grep11.AttrECParams: "\x06\x0c\x2b\x06\x01\x04\x01\x02\x82\x0b\x87\x67\x03\x02"}, private(), grep11.CodeCurveNotSupported},
-		{"a name of no curve", template{grep11.AttrECParams: "P-257"}, private(), grep11.CodeCurveNotSupported},
-		{"two curves", curve.public(), with(private(), grep11.AttrECParams, grep11.CurveSecp256k1), grep11.CodeTemplateInconsistent},
-		{"public class for the private key", curve.public(), with(private(), grep11.AttrClass, grep11.ClassPublicKey), grep11.CodeTemplateInconsistent},
-		{"private class for the public key", with(curve.public(), grep11.AttrClass, grep11.ClassPrivateKey), private(), grep11.CodeTemplateInconsistent},
-		{"RSA key type", with(curve.public(), grep11.AttrKeyType, 0), private(), grep11.CodeTemplateInconsistent},
-		{"public key that signs", with(curve.public(), grep11.AttrSign, true), private(), grep11.CodeTemplateInconsistent},
-		{"private key that verifies", curve.public(), with(private(), grep11.AttrVerify, true), grep11.CodeTemplateInconsistent},
-		{"private key that wraps", curve.public(), with(private(), grep11.AttrWrap, true), grep11.CodeTemplateInconsistent},
-		{"private key not sensitive", curve.public(), with(private(), grep11.AttrSensitive, false), grep11.CodeTemplateInconsistent},
-		{"read-only attribute", curve.public(), with(private(), grep11.AttrLocal, true), grep11.CodeAttributeReadOnly},
-		{"attribute of another kind of key", curve.public(), with(private(), grep11.AttrValueLen, 32), grep11.CodeAttributeTypeInvalid},
-		{"unknown attribute", curve.public(), with(private(), 0xdeadbeef, true), grep11.CodeAttributeTypeInvalid},
-		{"integer for a boolean", curve.public(), with(private(), grep11.AttrSign, 1), grep11.CodeAttributeValueInvalid},
-		{"two bytes for a boolean", curve.public(), with(private(), grep11.AttrSign, "\x00\x01"), grep11.CodeAttributeValueInvalid},
-		{"boolean for a curve", with(curve.public(), grep11.AttrECParams, true), private(), grep11.CodeAttributeValueInvalid},
-		{"boolean for a class", with(curve.public(), grep11.AttrClass, true), private(), grep11.CodeAttributeValueInvalid},
-		{"attribute without value", with(curve.public(), grep11.AttrVerify, nil), private(), grep11.CodeAttributeValueInvalid},
+		{"no curve", template{ep11.AttrVerify: true}, private(), ep11.CodeTemplateIncomplete},
+		{"no templates", nil, nil, ep11.CodeTemplateIncomplete},
+		{"curve in the private template only", template{}, with(private(), ep11.AttrECParams, curve.params), ep11.CodeTemplateIncomplete},
+		{"empty curve", template{ep11.AttrECParams: ""}, private(), ep11.CodeTemplateIncomplete},
+		{"P-192", template{ep11.AttrECParams: "\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x01"}, private(), ep11.CodeCurveNotSupported},
+		{"BLS12-381", template{ep11.AttrECParams: "\x06\x0c\x2b\x06\x01\x04\x01\x02\x82\x0b\x87\x67\x03\x02"}, private(), ep11.CodeCurveNotSupported},
+		{"a name of no curve", template{ep11.AttrECParams: "P-257"}, private(), ep11.CodeCurveNotSupported},
+		{"two curves", curve.public(), with(private(), ep11.AttrECParams, ep11.CurveSecp256k1), ep11.CodeTemplateInconsistent},
+		{"public class for the private key", curve.public(), with(private(), ep11.AttrClass, ep11.ClassPublicKey), ep11.CodeTemplateInconsistent},
+		{"private class for the public key", with(curve.public(), ep11.AttrClass, ep11.ClassPrivateKey), private(), ep11.CodeTemplateInconsistent},
+		{"RSA key type", with(curve.public(), ep11.AttrKeyType, 0), private(), ep11.CodeTemplateInconsistent},
+		{"public key that signs", with(curve.public(), ep11.AttrSign, true), private(), ep11.CodeTemplateInconsistent},
+		{"private key that verifies", curve.public(), with(private(), ep11.AttrVerify, true), ep11.CodeTemplateInconsistent},
+		{"private key that wraps", curve.public(), with(private(), ep11.AttrWrap, true), ep11.CodeTemplateInconsistent},
+		{"private key not sensitive", curve.public(), with(private(), ep11.AttrSensitive, false), ep11.CodeTemplateInconsistent},
+		{"read-only attribute", curve.public(), with(private(), ep11.AttrLocal, true), ep11.CodeAttributeReadOnly},
+		{"attribute of another kind of key", curve.public(), with(private(), ep11.AttrValueLen, 32), ep11.CodeAttributeTypeInvalid},
+		{"unknown attribute", curve.public(), with(private(), 0xdeadbeef, true), ep11.CodeAttributeTypeInvalid},
+		{"integer for a boolean", curve.public(), with(private(), ep11.AttrSign, 1), ep11.CodeAttributeValueInvalid},
+		{"two bytes for a boolean", curve.public(), with(private(), ep11.AttrSign, "\x00\x01"), ep11.CodeAttributeValueInvalid},
+		{"boolean for a curve", with(curve.public(), ep11.AttrECParams, true), private(), ep11.CodeAttributeValueInvalid},
+		{"boolean for a class", with(curve.public(), ep11.AttrClass, true), private(), ep11.CodeAttributeValueInvalid},
+		{"attribute without value", with(curve.public(), ep11.AttrVerify, nil), private(), ep11.CodeAttributeValueInvalid},
 	} {
 		_, err := over(c)(pairRequest(t, test.public, test.private))
 		if got := codeOf(t, err); got != test.want {
@@ -270,16 +270,16 @@ func TestEachWrongTemplateHasItsCode(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		mech *pb.Mechanism
-		want grep11.Code
+		want ep11.Code
 	}{
-		{"no mechanism", nil, grep11.CodeMechanismInvalid},
-		{"RSA key pair of EC templates", mech(grep11.MechRSAPKCSKeyPairGen), grep11.CodeAttributeTypeInvalid},
-		{"ML-DSA key pair", mech(0x80010035), grep11.CodeMechanismInvalid},
-		{"mechanism that signs", mech(grep11.MechECDSA), grep11.CodeMechanismInvalid},
+		{"no mechanism", nil, ep11.CodeMechanismInvalid},
+		{"RSA key pair of EC templates", mech(ep11.MechRSAPKCSKeyPairGen), ep11.CodeAttributeTypeInvalid},
+		{"ML-DSA key pair", mech(0x80010035), ep11.CodeMechanismInvalid},
+		{"mechanism that signs", mech(ep11.MechECDSA), ep11.CodeMechanismInvalid},
 		{
 			"parameter",
-			&pb.Mechanism{Mechanism: grep11.MechECKeyPairGen, Parameter: &pb.Mechanism_ParameterB{ParameterB: []byte(curve.params)}},
-			grep11.CodeMechanismParamInvalid,
+			&pb.Mechanism{Mechanism: ep11.MechECKeyPairGen, Parameter: &pb.Mechanism_ParameterB{ParameterB: []byte(curve.params)}},
+			ep11.CodeMechanismParamInvalid,
 		},
 	} {
 		request := pairRequest(t, curve.public(), private())
@@ -297,29 +297,29 @@ func TestTemplatesAsClientsSendThem(t *testing.T) {
 	for _, curve := range testCurves {
 		for name, templates := range map[string][2]template{
 			"IBM's example": {
-				{grep11.AttrECParams: curve.params, grep11.AttrVerify: true, grep11.AttrExtractable: false},
-				{grep11.AttrSign: true, grep11.AttrExtractable: false},
+				{ep11.AttrECParams: curve.params, ep11.AttrVerify: true, ep11.AttrExtractable: false},
+				{ep11.AttrSign: true, ep11.AttrExtractable: false},
 			},
 			"class, key type and label": {
 				{
-					grep11.AttrECParams: curve.params, grep11.AttrVerify: true, grep11.AttrClass: grep11.ClassPublicKey,
-					grep11.AttrKeyType: grep11.KeyTypeEC, grep11.AttrLabel: "baker",
+					ep11.AttrECParams: curve.params, ep11.AttrVerify: true, ep11.AttrClass: ep11.ClassPublicKey,
+					ep11.AttrKeyType: ep11.KeyTypeEC, ep11.AttrLabel: "baker",
 				},
 				{
-					grep11.AttrSign: true, grep11.AttrClass: grep11.ClassPrivateKey, grep11.AttrKeyType: grep11.KeyTypeEC,
-					grep11.AttrLabel: "baker", grep11.AttrECParams: curve.params, grep11.AttrToken: true,
+					ep11.AttrSign: true, ep11.AttrClass: ep11.ClassPrivateKey, ep11.AttrKeyType: ep11.KeyTypeEC,
+					ep11.AttrLabel: "baker", ep11.AttrECParams: curve.params, ep11.AttrToken: true,
 				},
 			},
 			"all that keys of the class may be for": {
 				{
-					grep11.AttrECParams: curve.params, grep11.AttrVerify: true, grep11.AttrEncrypt: true, grep11.AttrWrap: true,
-					grep11.AttrDerive: true, grep11.AttrTrusted: true, grep11.AttrCopyable: true,
+					ep11.AttrECParams: curve.params, ep11.AttrVerify: true, ep11.AttrEncrypt: true, ep11.AttrWrap: true,
+					ep11.AttrDerive: true, ep11.AttrTrusted: true, ep11.AttrCopyable: true,
 				},
-				{grep11.AttrSign: true, grep11.AttrDecrypt: true, grep11.AttrUnwrap: true, grep11.AttrDerive: true, grep11.AttrCopyable: false},
+				{ep11.AttrSign: true, ep11.AttrDecrypt: true, ep11.AttrUnwrap: true, ep11.AttrDerive: true, ep11.AttrCopyable: false},
 			},
 			"derivation, booleans as bytes": {
-				{grep11.AttrECParams: curve.params, grep11.AttrVerify: "\x01", grep11.AttrDerive: true, grep11.AttrIBMUseAsData: true},
-				{grep11.AttrSign: "\x01", grep11.AttrExtractable: "\x00", grep11.AttrDerive: true, grep11.AttrIBMUseAsData: true},
+				{ep11.AttrECParams: curve.params, ep11.AttrVerify: "\x01", ep11.AttrDerive: true, ep11.AttrIBMUseAsData: true},
+				{ep11.AttrSign: "\x01", ep11.AttrExtractable: "\x00", ep11.AttrDerive: true, ep11.AttrIBMUseAsData: true},
 			},
 		} {
 			pair, err := over(c)(pairRequest(t, templates[0], templates[1]))
@@ -337,12 +337,12 @@ func TestTemplatesAsClientsSendThem(t *testing.T) {
 func TestACurveByName(t *testing.T) {
 	t.Parallel()
 	c := client(t, newCard(t, 1))
-	for name, params := range map[string]string{"P-224": grep11.CurveP224, "P-256": grep11.CurveP256, "P-384": grep11.CurveP384, "P-521": grep11.CurveP521} {
-		pair, err := over(c)(pairRequest(t, template{grep11.AttrECParams: name, grep11.AttrVerify: true}, private()))
+	for name, params := range map[string]string{"P-224": ep11.CurveP224, "P-256": ep11.CurveP256, "P-384": ep11.CurveP384, "P-521": ep11.CurveP521} {
+		pair, err := over(c)(pairRequest(t, template{ep11.AttrECParams: name, ep11.AttrVerify: true}, private()))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := pair.GetPubKey().GetAttributes()[grep11.AttrECParams].GetAttributeB(); string(got) != params {
+		if got := pair.GetPubKey().GetAttributes()[ep11.AttrECParams].GetAttributeB(); string(got) != params {
 			t.Errorf("%s: CKA_EC_PARAMS %x, want the object identifier", name, got)
 		}
 	}

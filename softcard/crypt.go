@@ -3,12 +3,12 @@ package softcard
 import (
 	"crypto/cipher"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
 // usageOf is what a key needs for a direction of encryption.
-var usageOf = map[direction]uint64{encrypting: grep11.BlobEncrypt, decrypting: grep11.BlobDecrypt}
+var usageOf = map[direction]uint64{encrypting: ep11.BlobEncrypt, decrypting: ep11.BlobDecrypt}
 
 // crypt encrypts or decrypts in one call.
 func (c *Card) crypt(d direction, wire *pb.Mechanism, raw []byte, message *pb.KeyBlob, data []byte) ([]byte, error) {
@@ -79,7 +79,7 @@ func (c *Card) publicRSA(usage uint64, blob []byte) (publicKey, error) {
 		return publicKey{}, err
 	}
 	if k.rsa == nil {
-		return publicKey{}, refuse(grep11.CodeKeyTypeInconsistent, "the key is not an RSA key")
+		return publicKey{}, refuse(ep11.CodeKeyTypeInconsistent, "the key is not an RSA key")
 	}
 	return k, permitted(k.attributes, usage)
 }
@@ -127,7 +127,7 @@ func (c *Card) cryptPart(d direction, state, data []byte) (next, out []byte, err
 		return nil, nil, err
 	}
 	if m.keys == rsaKeys {
-		return nil, nil, refuse(grep11.CodeMechanismInvalid, "mechanism 0x%x takes its data at once", m.id)
+		return nil, nil, refuse(ep11.CodeMechanismInvalid, "mechanism 0x%x takes its data at once", m.id)
 	}
 	b, err := c.cipher(m, usageOf[d], op.Key)
 	if err != nil {

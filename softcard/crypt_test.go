@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"testing"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
 )
@@ -24,10 +24,10 @@ var nistVectors = []struct {
 	key      string
 	ciphered string
 }{
-	{"F.1.1 ECB-AES128", grep11.MechAESECB, nist128, "3ad77bb40d7a3660a89ecaf32466ef97f5d3d58503b9699de785895a96fdbaaf43b1cd7f598ece23881b00e3ed0306887b0c785e27e8ad3f8223207104725dd4"},
-	{"F.2.1 CBC-AES128", grep11.MechAESCBC, nist128, "7649abac8119b246cee98e9b12e9197d5086cb9b507219ee95db113a917678b273bed6b8e3c1743b7116e69e222295163ff1caa1681fac09120eca307586e1a7"},
-	{"F.2.3 CBC-AES192", grep11.MechAESCBC, nist192, "4f021db243bc633d7178183a9fa071e8b4d9ada9ad7dedf4e5e738763f69145a571b242012fb7ae07fa9baac3df102e008b0e27988598881d920a9e64f5615cd"},
-	{"F.2.5 CBC-AES256", grep11.MechAESCBC, nist256, "f58c4c04d6e5f1ba779eabfb5f7bfbd69cfc4e967edb808d679f777bc6702c7d39f23369a9d9bacfa530e26304231461b2eb05e2c39be9fcda6c19078c6a9d1b"},
+	{"F.1.1 ECB-AES128", ep11.MechAESECB, nist128, "3ad77bb40d7a3660a89ecaf32466ef97f5d3d58503b9699de785895a96fdbaaf43b1cd7f598ece23881b00e3ed0306887b0c785e27e8ad3f8223207104725dd4"},
+	{"F.2.1 CBC-AES128", ep11.MechAESCBC, nist128, "7649abac8119b246cee98e9b12e9197d5086cb9b507219ee95db113a917678b273bed6b8e3c1743b7116e69e222295163ff1caa1681fac09120eca307586e1a7"},
+	{"F.2.3 CBC-AES192", ep11.MechAESCBC, nist192, "4f021db243bc633d7178183a9fa071e8b4d9ada9ad7dedf4e5e738763f69145a571b242012fb7ae07fa9baac3df102e008b0e27988598881d920a9e64f5615cd"},
+	{"F.2.5 CBC-AES256", ep11.MechAESCBC, nist256, "f58c4c04d6e5f1ba779eabfb5f7bfbd69cfc4e967edb808d679f777bc6702c7d39f23369a9d9bacfa530e26304231461b2eb05e2c39be9fcda6c19078c6a9d1b"},
 }
 
 func TestAESVectors(t *testing.T) {
@@ -35,9 +35,9 @@ func TestAESVectors(t *testing.T) {
 	b := newBench(t)
 	plain := unhex(t, nistPlain)
 	for _, test := range nistVectors {
-		key := b.bringSecret(grep11.KeyTypeAES, unhex(t, test.key))
+		key := b.bringSecret(ep11.KeyTypeAES, unhex(t, test.key))
 		m := mech(test.mech)
-		if test.mech == grep11.MechAESCBC {
+		if test.mech == ep11.MechAESCBC {
 			m = withIV(test.mech, unhex(t, nistIV))
 		}
 		want := unhex(t, test.ciphered)
@@ -95,7 +95,7 @@ func (b *bench) cryptInParts(m *pb.Mechanism, key, data []byte, at int, decrypt 
 func TestPartsAreTheWhole(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	des3, err := b.generate(grep11.MechDES3KeyGen, all())
+	des3, err := b.generate(ep11.MechDES3KeyGen, all())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,11 +105,11 @@ func TestPartsAreTheWhole(t *testing.T) {
 		key   []byte
 		whole int // lengths are multiples of it
 	}{
-		{"AES_CBC_PAD", withIV(grep11.MechAESCBCPad, zeroIV), b.kek, 1},
-		{"AES_CBC", withIV(grep11.MechAESCBC, zeroIV), b.kek, 16},
-		{"AES_ECB", mech(grep11.MechAESECB), b.kek, 16},
-		{"DES3_CBC_PAD", withIV(grep11.MechDES3CBCPad, make([]byte, 8)), des3.GetKeyBytes(), 1},
-		{"DES3_ECB", mech(grep11.MechDES3ECB), des3.GetKeyBytes(), 8},
+		{"AES_CBC_PAD", withIV(ep11.MechAESCBCPad, zeroIV), b.kek, 1},
+		{"AES_CBC", withIV(ep11.MechAESCBC, zeroIV), b.kek, 16},
+		{"AES_ECB", mech(ep11.MechAESECB), b.kek, 16},
+		{"DES3_CBC_PAD", withIV(ep11.MechDES3CBCPad, make([]byte, 8)), des3.GetKeyBytes(), 1},
+		{"DES3_ECB", mech(ep11.MechDES3ECB), des3.GetKeyBytes(), 8},
 	} {
 		for n := 0; n <= 48; n += test.whole {
 			plain := bytes.Repeat([]byte{byte(n)}, n)
@@ -135,7 +135,7 @@ func TestPartsAreTheWhole(t *testing.T) {
 func TestIBMsPartsComeWhenIBMsExampleWantsThem(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	m := withIV(grep11.MechAESCBCPad, zeroIV)
+	m := withIV(ep11.MechAESCBCPad, zeroIV)
 	begun, err := b.EncryptInit(t.Context(), &pb.EncryptInitRequest{Mech: m, KeyBytes: b.kek})
 	if err != nil {
 		t.Fatal(err)
@@ -174,37 +174,37 @@ func TestEachWrongEncryptionHasItsCode(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	mute := b.aes(32, template{})
-	generic := b.bringSecret(grep11.KeyTypeGenericSecret, make([]byte, 32))
+	generic := b.bringSecret(ep11.KeyTypeGenericSecret, make([]byte, 32))
 	ec := testCurves[2].pair(t, direct(b.card))
 	foreign := newBench2(t)
-	pad := withIV(grep11.MechAESCBCPad, zeroIV)
+	pad := withIV(ep11.MechAESCBCPad, zeroIV)
 	for _, test := range []struct {
 		name          string
 		m             *pb.Mechanism
 		key, data     []byte
-		encryption    grep11.Code // 0: not tried
-		decryption    grep11.Code
+		encryption    ep11.Code // 0: not tried
+		decryption    ep11.Code
 		onlyAtTheData bool // Init cannot see it
 	}{
-		{"no mechanism", nil, b.kek, zeroIV, grep11.CodeMechanismInvalid, grep11.CodeMechanismInvalid, false},
-		{"a mechanism that signs", mech(grep11.MechECDSA), b.kek, zeroIV, grep11.CodeMechanismInvalid, grep11.CodeMechanismInvalid, false},
-		{"no vector", mech(grep11.MechAESCBCPad), b.kek, zeroIV, grep11.CodeMechanismParamInvalid, grep11.CodeMechanismParamInvalid, false},
-		{"a short vector", withIV(grep11.MechAESCBC, zeroIV[:15]), b.kek, zeroIV, grep11.CodeMechanismParamInvalid, grep11.CodeMechanismParamInvalid, false},
-		{"a vector for ECB", withIV(grep11.MechAESECB, zeroIV), b.kek, zeroIV, grep11.CodeMechanismParamInvalid, grep11.CodeMechanismParamInvalid, false},
-		{"no key", pad, nil, zeroIV, grep11.CodeArgumentsBad, grep11.CodeArgumentsBad, false},
-		{"no blob", pad, []byte("key"), zeroIV, grep11.CodeIBMBlobError, grep11.CodeIBMBlobError, false},
-		{"a flipped bit", pad, flipped(b.kek, 100), zeroIV, grep11.CodeIBMBlobError, grep11.CodeIBMBlobError, false},
-		{"another card's key", pad, foreign, zeroIV, grep11.CodeIBMWKIDMismatch, grep11.CodeIBMWKIDMismatch, false},
-		{"a key for nothing", pad, mute, zeroIV, grep11.CodeKeyFunctionNotPermitted, grep11.CodeKeyFunctionNotPermitted, false},
-		{"a generic secret", pad, generic, zeroIV, grep11.CodeKeyTypeInconsistent, grep11.CodeKeyTypeInconsistent, false},
-		{"an EC public key", pad, ec.GetPubKeyBytes(), zeroIV, grep11.CodeKeyTypeInconsistent, grep11.CodeKeyTypeInconsistent, false},
-		{"triple DES with an AES key", withIV(grep11.MechDES3CBCPad, make([]byte, 8)), b.kek, zeroIV, grep11.CodeKeyTypeInconsistent, grep11.CodeKeyTypeInconsistent, false},
-		{"part of a block", withIV(grep11.MechAESCBC, zeroIV), b.kek, make([]byte, 17), grep11.CodeDataLenRange, grep11.CodeEncryptedDataLenRange, true},
-		{"part of a padded block", pad, b.kek, make([]byte, 17), 0, grep11.CodeEncryptedDataLenRange, true},
-		{"nothing padded", pad, b.kek, nil, 0, grep11.CodeEncryptedDataLenRange, true},
-		{"no padding", pad, b.kek, b.encrypt(withIV(grep11.MechAESCBC, zeroIV), b.kek, zeroIV), 0, grep11.CodeEncryptedDataInvalid, true},
-		{"padding over a block", pad, b.kek, b.encrypt(withIV(grep11.MechAESCBC, zeroIV), b.kek, bytes.Repeat([]byte{17}, 16)), 0, grep11.CodeEncryptedDataInvalid, true},
-		{"uneven padding", pad, b.kek, b.encrypt(withIV(grep11.MechAESCBC, zeroIV), b.kek, append(make([]byte, 14), 1, 2)), 0, grep11.CodeEncryptedDataInvalid, true},
+		{"no mechanism", nil, b.kek, zeroIV, ep11.CodeMechanismInvalid, ep11.CodeMechanismInvalid, false},
+		{"a mechanism that signs", mech(ep11.MechECDSA), b.kek, zeroIV, ep11.CodeMechanismInvalid, ep11.CodeMechanismInvalid, false},
+		{"no vector", mech(ep11.MechAESCBCPad), b.kek, zeroIV, ep11.CodeMechanismParamInvalid, ep11.CodeMechanismParamInvalid, false},
+		{"a short vector", withIV(ep11.MechAESCBC, zeroIV[:15]), b.kek, zeroIV, ep11.CodeMechanismParamInvalid, ep11.CodeMechanismParamInvalid, false},
+		{"a vector for ECB", withIV(ep11.MechAESECB, zeroIV), b.kek, zeroIV, ep11.CodeMechanismParamInvalid, ep11.CodeMechanismParamInvalid, false},
+		{"no key", pad, nil, zeroIV, ep11.CodeArgumentsBad, ep11.CodeArgumentsBad, false},
+		{"no blob", pad, []byte("key"), zeroIV, ep11.CodeIBMBlobError, ep11.CodeIBMBlobError, false},
+		{"a flipped bit", pad, flipped(b.kek, 100), zeroIV, ep11.CodeIBMBlobError, ep11.CodeIBMBlobError, false},
+		{"another card's key", pad, foreign, zeroIV, ep11.CodeIBMWKIDMismatch, ep11.CodeIBMWKIDMismatch, false},
+		{"a key for nothing", pad, mute, zeroIV, ep11.CodeKeyFunctionNotPermitted, ep11.CodeKeyFunctionNotPermitted, false},
+		{"a generic secret", pad, generic, zeroIV, ep11.CodeKeyTypeInconsistent, ep11.CodeKeyTypeInconsistent, false},
+		{"an EC public key", pad, ec.GetPubKeyBytes(), zeroIV, ep11.CodeKeyTypeInconsistent, ep11.CodeKeyTypeInconsistent, false},
+		{"triple DES with an AES key", withIV(ep11.MechDES3CBCPad, make([]byte, 8)), b.kek, zeroIV, ep11.CodeKeyTypeInconsistent, ep11.CodeKeyTypeInconsistent, false},
+		{"part of a block", withIV(ep11.MechAESCBC, zeroIV), b.kek, make([]byte, 17), ep11.CodeDataLenRange, ep11.CodeEncryptedDataLenRange, true},
+		{"part of a padded block", pad, b.kek, make([]byte, 17), 0, ep11.CodeEncryptedDataLenRange, true},
+		{"nothing padded", pad, b.kek, nil, 0, ep11.CodeEncryptedDataLenRange, true},
+		{"no padding", pad, b.kek, b.encrypt(withIV(ep11.MechAESCBC, zeroIV), b.kek, zeroIV), 0, ep11.CodeEncryptedDataInvalid, true},
+		{"padding over a block", pad, b.kek, b.encrypt(withIV(ep11.MechAESCBC, zeroIV), b.kek, bytes.Repeat([]byte{17}, 16)), 0, ep11.CodeEncryptedDataInvalid, true},
+		{"uneven padding", pad, b.kek, b.encrypt(withIV(ep11.MechAESCBC, zeroIV), b.kek, append(make([]byte, 14), 1, 2)), 0, ep11.CodeEncryptedDataInvalid, true},
 	} {
 		errs := map[string]error{}
 		if test.encryption != 0 {
@@ -242,11 +242,11 @@ func newBench2(t *testing.T) []byte {
 func TestStatesOfCiphersAreBound(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	begun, err := b.EncryptInit(t.Context(), &pb.EncryptInitRequest{Mech: withIV(grep11.MechAESCBCPad, zeroIV), KeyBytes: b.kek})
+	begun, err := b.EncryptInit(t.Context(), &pb.EncryptInitRequest{Mech: withIV(ep11.MechAESCBCPad, zeroIV), KeyBytes: b.kek})
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest, err := b.DigestInit(t.Context(), &pb.DigestInitRequest{Mech: mech(grep11.MechSHA256)})
+	digest, err := b.DigestInit(t.Context(), &pb.DigestInitRequest{Mech: mech(ep11.MechSHA256)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,40 +261,40 @@ func TestStatesOfCiphersAreBound(t *testing.T) {
 		_, errs["DecryptFinal"] = b.DecryptFinal(t.Context(), &pb.DecryptFinalRequest{State: state})
 		_, errs["Decrypt"] = b.Decrypt(t.Context(), &pb.DecryptRequest{State: state})
 		for call, err := range errs {
-			if got := codeOf(t, err); got != grep11.CodeSavedStateInvalid {
+			if got := codeOf(t, err); got != ep11.CodeSavedStateInvalid {
 				t.Errorf("%s, %s: %v", name, call, got)
 			}
 		}
 	}
 	_, err = b.DecryptFinal(t.Context(), &pb.DecryptFinalRequest{State: begun.GetState()})
-	wantCode(t, err, grep11.CodeSavedStateInvalid)
+	wantCode(t, err, ep11.CodeSavedStateInvalid)
 	_, err = b.DigestFinal(t.Context(), &pb.DigestFinalRequest{State: begun.GetState()})
-	wantCode(t, err, grep11.CodeSavedStateInvalid)
+	wantCode(t, err, ep11.CodeSavedStateInvalid)
 }
 
 func TestReencryptSingle(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	other := b.aes(16, template{grep11.AttrEncrypt: true, grep11.AttrDecrypt: true})
-	mute := b.aes(16, template{grep11.AttrDecrypt: true})
+	other := b.aes(16, template{ep11.AttrEncrypt: true, ep11.AttrDecrypt: true})
+	mute := b.aes(16, template{ep11.AttrDecrypt: true})
 	iv := bytes.Repeat([]byte{9}, 16)
 	plain := []byte("Hello, this is a very long and creative message")
 	request := &pb.ReencryptSingleRequest{
-		DecMech: withIV(grep11.MechAESCBCPad, zeroIV), EncMech: withIV(grep11.MechAESCBCPad, iv),
+		DecMech: withIV(ep11.MechAESCBCPad, zeroIV), EncMech: withIV(ep11.MechAESCBCPad, iv),
 		DecKey: keyBlob(b.kek), EncKey: keyBlob(other),
-		Ciphered: b.encrypt(withIV(grep11.MechAESCBCPad, zeroIV), b.kek, plain),
+		Ciphered: b.encrypt(withIV(ep11.MechAESCBCPad, zeroIV), b.kek, plain),
 	}
 	r, err := b.ReencryptSingle(t.Context(), request)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := b.decrypt(withIV(grep11.MechAESCBCPad, iv), other, r.GetReciphered()); !bytes.Equal(got, plain) {
+	if got := b.decrypt(withIV(ep11.MechAESCBCPad, iv), other, r.GetReciphered()); !bytes.Equal(got, plain) {
 		t.Errorf("%q", got)
 	}
 	request.EncKey = keyBlob(mute)
 	_, err = b.ReencryptSingle(t.Context(), request)
-	wantCode(t, err, grep11.CodeKeyFunctionNotPermitted)
+	wantCode(t, err, ep11.CodeKeyFunctionNotPermitted)
 	request.EncKey = nil
 	_, err = b.ReencryptSingle(t.Context(), request)
-	wantCode(t, err, grep11.CodeArgumentsBad)
+	wantCode(t, err, ep11.CodeArgumentsBad)
 }

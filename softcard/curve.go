@@ -10,7 +10,7 @@ import (
 
 	ecc "github.com/decred/dcrd/dcrec/secp256k1/v4"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 )
 
 // curve is one of those that the card makes keys on. The value is stored in blobs.
@@ -69,17 +69,17 @@ func (c curve) size() int { return (c.bits() + 7) / 8 }
 func (c curve) params() string {
 	switch c {
 	case edwards25519:
-		return grep11.CurveEd25519
+		return ep11.CurveEd25519
 	case secp256k1:
-		return grep11.CurveSecp256k1
+		return ep11.CurveSecp256k1
 	case p224:
-		return grep11.CurveP224
+		return ep11.CurveP224
 	case p256:
-		return grep11.CurveP256
+		return ep11.CurveP256
 	case p384:
-		return grep11.CurveP384
+		return ep11.CurveP384
 	case p521:
-		return grep11.CurveP521
+		return ep11.CurveP521
 	}
 	return ""
 }

@@ -5,7 +5,7 @@ import (
 	"crypto"
 	"encoding/binary"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -13,7 +13,7 @@ import (
 // where CheckSum is the chain code, and CKM_ECDH1_DERIVE and CKM_DH_PKCS_DERIVE, where it
 // is that of a secret key. A derived key may do what its template does not forbid.
 func (s *service) DeriveKey(_ context.Context, request *pb.DeriveKeyRequest) (*pb.DeriveKeyResponse, error) {
-	m, err := choose(request.GetMech(), grep11.CanDerive)
+	m, err := choose(request.GetMech(), ep11.CanDerive)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (c *Card) deriveECDH(m mechanism, base []byte, attrs map[uint64]*pb.Attribu
 		return nil, err
 	}
 	defer clear(k.secret)
-	if err := permitted(k.attributes, grep11.BlobDerive); err != nil {
+	if err := permitted(k.attributes, ep11.BlobDerive); err != nil {
 		return nil, err
 	}
 	if err := m.checkKey(kind(k.curve)); err != nil {
@@ -77,17 +77,17 @@ func (c *Card) derivedSecret(k key) (*pb.DeriveKeyResponse, error) {
 
 // readSecretTemplate reads the template of a secret key that is derived.
 func readSecretTemplate(attrs map[uint64]*pb.AttributeValue) (keyTemplate, kind, error) {
-	keyType, err := lookInt(attrs, grep11.AttrKeyType)
+	keyType, err := lookInt(attrs, ep11.AttrKeyType)
 	if err != nil {
 		return keyTemplate{}, 0, err
 	}
 	of, ok := map[int64]kind{
-		grep11.KeyTypeAES: kindAES, grep11.KeyTypeDES3: kindDES3, grep11.KeyTypeGenericSecret: kindGeneric,
+		ep11.KeyTypeAES: kindAES, ep11.KeyTypeDES3: kindDES3, ep11.KeyTypeGenericSecret: kindGeneric,
 	}[keyType]
 	if !ok {
-		return keyTemplate{}, 0, refuse(grep11.CodeTemplateInconsistent, "a key agreement does not give a key of type 0x%x", keyType)
+		return keyTemplate{}, 0, refuse(ep11.CodeTemplateInconsistent, "a key agreement does not give a key of type 0x%x", keyType)
 	}
-	t, err := readTemplate(attrs, shape{class: grep11.ClassSecretKey, keyType: keyType, origin: derived})
+	t, err := readTemplate(attrs, shape{class: ep11.ClassSecretKey, keyType: keyType, origin: derived})
 	return t, of, err
 }
 
@@ -109,7 +109,7 @@ func (m mechanism) kdf(shared []byte, size int) (secret []byte, err error) {
 		case len(m.ecdh.GetSharedData()) > 0:
 			return nil, m.bad("shared data without a derivation function")
 		case size > len(shared):
-			return nil, refuse(grep11.CodeTemplateInconsistent, "CKA_VALUE_LEN %d, the agreement gives %d bytes", size, len(shared))
+			return nil, refuse(ep11.CodeTemplateInconsistent, "CKA_VALUE_LEN %d, the agreement gives %d bytes", size, len(shared))
 		}
 		return append(secret, shared[len(shared)-size:]...), nil
 	}

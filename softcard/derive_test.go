@@ -12,14 +12,14 @@ import (
 	"strings"
 	"testing"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
 const hardened = 1 << 31
 
 func btc(kind pb.BTCDeriveParm_BTCDeriveType, index uint64, chain []byte) *pb.Mechanism {
-	return &pb.Mechanism{Mechanism: grep11.MechIBMBTCDerive, Parameter: &pb.Mechanism_BTCDeriveParameter{
+	return &pb.Mechanism{Mechanism: ep11.MechIBMBTCDerive, Parameter: &pb.Mechanism_BTCDeriveParameter{
 		BTCDeriveParameter: &pb.BTCDeriveParm{Type: kind, ChildKeyIndex: index, ChainCode: chain, Version: 1},
 	}}
 }
@@ -27,11 +27,11 @@ func btc(kind pb.BTCDeriveParm_BTCDeriveType, index uint64, chain []byte) *pb.Me
 // derivation is the template of IBM's clients, but for the key to be extractable.
 func derivation(params string) template {
 	t := template{
-		grep11.AttrVerify: true, grep11.AttrDerive: true, grep11.AttrKeyType: grep11.KeyTypeEC, grep11.AttrValueLen: 0,
-		grep11.AttrIBMUseAsData: true, grep11.AttrExtractable: true,
+		ep11.AttrVerify: true, ep11.AttrDerive: true, ep11.AttrKeyType: ep11.KeyTypeEC, ep11.AttrValueLen: 0,
+		ep11.AttrIBMUseAsData: true, ep11.AttrExtractable: true,
 	}
 	if params != "" {
-		t[grep11.AttrECParams] = params
+		t[ep11.AttrECParams] = params
 	}
 	return t
 }
@@ -161,7 +161,7 @@ func TestSLIP10Vectors(t *testing.T) {
 	for _, line := range vectorLines(t, "slip-0010.txt") {
 		if curve, ok := byName[line[0]]; ok {
 			r = &tree{
-				bench: b, curve: curve, params: curve.params, seed: b.bringSecret(grep11.KeyTypeGenericSecret, unhex(t, line[1])),
+				bench: b, curve: curve, params: curve.params, seed: b.bringSecret(ep11.KeyTypeGenericSecret, unhex(t, line[1])),
 				master: pb.BTCDeriveParm_CkSLIP0010MASTERK, priv: pb.BTCDeriveParm_CkSLIP0010PRV2PRV, pub: pb.BTCDeriveParm_CkSLIP0010PRV2PUB,
 				nodes: map[string]*pb.DeriveKeyResponse{},
 			}
@@ -204,7 +204,7 @@ func TestBIP32Vectors(t *testing.T) {
 	for _, line := range vectorLines(t, "bip-0032.txt") {
 		if len(line) == 1 {
 			r = &tree{
-				bench: b, curve: testCurves[1], seed: b.bringSecret(grep11.KeyTypeGenericSecret, unhex(t, line[0])),
+				bench: b, curve: testCurves[1], seed: b.bringSecret(ep11.KeyTypeGenericSecret, unhex(t, line[0])),
 				master: pb.BTCDeriveParm_CkBIP0032MASTERK, priv: pb.BTCDeriveParm_CkBIP0032PRV2PRV, pub: pb.BTCDeriveParm_CkBIP0032PRV2PUB,
 				nodes: map[string]*pb.DeriveKeyResponse{},
 			}
@@ -251,26 +251,26 @@ func (r *tree) checkFromPublic(kind pb.BTCDeriveParm_BTCDeriveType, path, chain,
 func TestDerivedHeadersAreAsSeen(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	seed := b.bringSecret(grep11.KeyTypeGenericSecret, make([]byte, 32))
-	made, err := b.derive(btc(pb.BTCDeriveParm_CkSLIP0010MASTERK, 0, nil), seed, derivation(grep11.CurveP256))
+	seed := b.bringSecret(ep11.KeyTypeGenericSecret, make([]byte, 32))
+	made, err := b.derive(btc(pb.BTCDeriveParm_CkSLIP0010MASTERK, 0, nil), seed, derivation(ep11.CurveP256))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := binary.BigEndian.Uint64(made.GetNewKeyBytes()[48:]); got != 0x9d85 { // of a card
 		t.Errorf("attributes 0x%x, want 0x9d85", got)
 	}
-	made, err = b.derive(btc(pb.BTCDeriveParm_CkSLIP0010MASTERK, 0, nil), seed, derivation(grep11.CurveP256).but(template{grep11.AttrSign: false}))
+	made, err = b.derive(btc(pb.BTCDeriveParm_CkSLIP0010MASTERK, 0, nil), seed, derivation(ep11.CurveP256).but(template{ep11.AttrSign: false}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = b.sign(mech(grep11.MechECDSA), made.GetNewKeyBytes(), make([]byte, 32))
-	wantCode(t, err, grep11.CodeKeyFunctionNotPermitted)
+	_, err = b.sign(mech(ep11.MechECDSA), made.GetNewKeyBytes(), make([]byte, 32))
+	wantCode(t, err, ep11.CodeKeyFunctionNotPermitted)
 }
 
 func TestEachWrongDerivationHasItsCode(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	seed := b.bringSecret(grep11.KeyTypeGenericSecret, make([]byte, 32))
+	seed := b.bringSecret(ep11.KeyTypeGenericSecret, make([]byte, 32))
 	chain := make([]byte, 32)
 	const (
 		master, private, public = pb.BTCDeriveParm_CkSLIP0010MASTERK, pb.BTCDeriveParm_CkSLIP0010PRV2PRV, pb.BTCDeriveParm_CkSLIP0010PRV2PUB
@@ -300,41 +300,41 @@ func TestEachWrongDerivationHasItsCode(t *testing.T) {
 		m    *pb.Mechanism
 		base []byte
 		t    template
-		want grep11.Code
+		want ep11.Code
 	}{
-		{"no parameter", mech(grep11.MechIBMBTCDerive), seed, derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
-		{"version 2", version2, seed, derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
-		{"type 0", btc(0, 0, nil), seed, derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
-		{"type 9", btc(9, 0, nil), seed, derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
-		{"Ed25519 from public to public", btc(slipFromPublic, 0, chain), publics[grep11.CurveEd25519], derivation(grep11.CurveEd25519), grep11.CodeMechanismParamInvalid},
-		{"SLIP-0010, hardened from a public key", btc(slipFromPublic, hardened, chain), publics[grep11.CurveP256], derivation(""), grep11.CodeMechanismParamInvalid},
-		{"SLIP-0010 from public to public on another curve", btc(slipFromPublic, 0, chain), publics[grep11.CurveP256], derivation(grep11.CurveSecp256k1), grep11.CodeTemplateInconsistent},
-		{"index over 32 bits", btc(private, 1<<32, chain), made[grep11.CurveP256], derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
-		{"no chain code", btc(private, 0, nil), made[grep11.CurveP256], derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
-		{"short chain code", btc(private, 0, chain[1:]), made[grep11.CurveP256], derivation(grep11.CurveP256), grep11.CodeMechanismParamInvalid},
-		{"Ed25519, not hardened", btc(private, 0, chain), made[grep11.CurveEd25519], derivation(grep11.CurveEd25519), grep11.CodeMechanismParamInvalid},
-		{"Ed25519, public, not hardened", btc(public, 0, chain), made[grep11.CurveEd25519], derivation(grep11.CurveEd25519), grep11.CodeMechanismParamInvalid},
-		{"hardened from a public key", btc(bipFromPublic, hardened, chain), publics[grep11.CurveSecp256k1], derivation(""), grep11.CodeMechanismParamInvalid},
-		{"SLIP-0010 master without curve", btc(master, 0, nil), seed, derivation(""), grep11.CodeTemplateIncomplete},
-		{"SLIP-0010 master on P-384", btc(master, 0, nil), seed, derivation(grep11.CurveP384), grep11.CodeCurveNotSupported},
-		{"BIP-32 master on P-256", btc(bipMaster, 0, nil), seed, derivation(grep11.CurveP256), grep11.CodeCurveNotSupported},
-		{"BIP-32 child on P-256", btc(bipPrivate, 0, chain), made[grep11.CurveP256], derivation(""), grep11.CodeCurveNotSupported},
-		{"BIP-32 from public to public on P-256", btc(bipFromPublic, 0, chain), publics[grep11.CurveP256], derivation(""), grep11.CodeCurveNotSupported},
-		{"another curve than the parent's", btc(private, 0, chain), made[grep11.CurveP256], derivation(grep11.CurveSecp256k1), grep11.CodeTemplateInconsistent},
-		{"another key type", btc(master, 0, nil), seed, derivation(grep11.CurveP256).but(template{grep11.AttrKeyType: grep11.KeyTypeAES}), grep11.CodeTemplateInconsistent},
-		{"child of a seed", btc(private, 0, chain), seed, derivation(grep11.CurveP256), grep11.CodeKeyTypeInconsistent},
-		{"master of an EC key", btc(master, 0, nil), made[grep11.CurveP256], derivation(grep11.CurveP256), grep11.CodeKeyTypeInconsistent},
-		{"child of a public key", btc(private, 0, chain), publics[grep11.CurveP256], derivation(grep11.CurveP256), grep11.CodeKeyTypeInconsistent},
-		{"public child of a private key", btc(bipFromPublic, 0, chain), made[grep11.CurveSecp256k1], derivation(""), grep11.CodeKeyTypeInconsistent},
-		{"short seed", btc(master, 0, nil), b.bringSecret(grep11.KeyTypeGenericSecret, make([]byte, 15)), derivation(grep11.CurveP256), grep11.CodeKeySizeRange},
-		{"long seed", btc(master, 0, nil), b.bringSecret(grep11.KeyTypeGenericSecret, make([]byte, 65)), derivation(grep11.CurveP256), grep11.CodeKeySizeRange},
-		{"seed without DERIVE", btc(master, 0, nil), b.aes(32, all().but(template{grep11.AttrDerive: nil})), derivation(grep11.CurveP256), grep11.CodeKeyFunctionNotPermitted},
-		{"seed without USE_AS_DATA", btc(master, 0, nil), b.aes(32, all().but(template{grep11.AttrIBMUseAsData: nil})), derivation(grep11.CurveP256), grep11.CodeKeyFunctionNotPermitted},
-		{"key pair that is to sign", btc(private, hardened, chain), pair.GetPrivKeyBytes(), derivation(grep11.CurveSecp256k1), grep11.CodeKeyFunctionNotPermitted},
-		{"public key that is to verify", btc(bipFromPublic, 0, chain), pair.GetPubKeyBytes(), derivation(""), grep11.CodeKeyFunctionNotPermitted},
-		{"no key", btc(master, 0, nil), nil, derivation(grep11.CurveP256), grep11.CodeArgumentsBad},
-		{"another card's seed", btc(master, 0, nil), newBench2(t), derivation(grep11.CurveP256), grep11.CodeIBMWKIDMismatch},
-		{"BLS key derivation", mech(0x80070002), seed, derivation(grep11.CurveP256), grep11.CodeMechanismInvalid},
+		{"no parameter", mech(ep11.MechIBMBTCDerive), seed, derivation(ep11.CurveP256), ep11.CodeMechanismParamInvalid},
+		{"version 2", version2, seed, derivation(ep11.CurveP256), ep11.CodeMechanismParamInvalid},
+		{"type 0", btc(0, 0, nil), seed, derivation(ep11.CurveP256), ep11.CodeMechanismParamInvalid},
+		{"type 9", btc(9, 0, nil), seed, derivation(ep11.CurveP256), ep11.CodeMechanismParamInvalid},
+		{"Ed25519 from public to public", btc(slipFromPublic, 0, chain), publics[ep11.CurveEd25519], derivation(ep11.CurveEd25519), ep11.CodeMechanismParamInvalid},
+		{"SLIP-0010, hardened from a public key", btc(slipFromPublic, hardened, chain), publics[ep11.CurveP256], derivation(""), ep11.CodeMechanismParamInvalid},
+		{"SLIP-0010 from public to public on another curve", btc(slipFromPublic, 0, chain), publics[ep11.CurveP256], derivation(ep11.CurveSecp256k1), ep11.CodeTemplateInconsistent},
+		{"index over 32 bits", btc(private, 1<<32, chain), made[ep11.CurveP256], derivation(ep11.CurveP256), ep11.CodeMechanismParamInvalid},
+		{"no chain code", btc(private, 0, nil), made[ep11.CurveP256], derivation(ep11.CurveP256), ep11.CodeMechanismParamInvalid},
+		{"short chain code", btc(private, 0, chain[1:]), made[ep11.CurveP256], derivation(ep11.CurveP256), ep11.CodeMechanismParamInvalid},
+		{"Ed25519, not hardened", btc(private, 0, chain), made[ep11.CurveEd25519], derivation(ep11.CurveEd25519), ep11.CodeMechanismParamInvalid},
+		{"Ed25519, public, not hardened", btc(public, 0, chain), made[ep11.CurveEd25519], derivation(ep11.CurveEd25519), ep11.CodeMechanismParamInvalid},
+		{"hardened from a public key", btc(bipFromPublic, hardened, chain), publics[ep11.CurveSecp256k1], derivation(""), ep11.CodeMechanismParamInvalid},
+		{"SLIP-0010 master without curve", btc(master, 0, nil), seed, derivation(""), ep11.CodeTemplateIncomplete},
+		{"SLIP-0010 master on P-384", btc(master, 0, nil), seed, derivation(ep11.CurveP384), ep11.CodeCurveNotSupported},
+		{"BIP-32 master on P-256", btc(bipMaster, 0, nil), seed, derivation(ep11.CurveP256), ep11.CodeCurveNotSupported},
+		{"BIP-32 child on P-256", btc(bipPrivate, 0, chain), made[ep11.CurveP256], derivation(""), ep11.CodeCurveNotSupported},
+		{"BIP-32 from public to public on P-256", btc(bipFromPublic, 0, chain), publics[ep11.CurveP256], derivation(""), ep11.CodeCurveNotSupported},
+		{"another curve than the parent's", btc(private, 0, chain), made[ep11.CurveP256], derivation(ep11.CurveSecp256k1), ep11.CodeTemplateInconsistent},
+		{"another key type", btc(master, 0, nil), seed, derivation(ep11.CurveP256).but(template{ep11.AttrKeyType: ep11.KeyTypeAES}), ep11.CodeTemplateInconsistent},
+		{"child of a seed", btc(private, 0, chain), seed, derivation(ep11.CurveP256), ep11.CodeKeyTypeInconsistent},
+		{"master of an EC key", btc(master, 0, nil), made[ep11.CurveP256], derivation(ep11.CurveP256), ep11.CodeKeyTypeInconsistent},
+		{"child of a public key", btc(private, 0, chain), publics[ep11.CurveP256], derivation(ep11.CurveP256), ep11.CodeKeyTypeInconsistent},
+		{"public child of a private key", btc(bipFromPublic, 0, chain), made[ep11.CurveSecp256k1], derivation(""), ep11.CodeKeyTypeInconsistent},
+		{"short seed", btc(master, 0, nil), b.bringSecret(ep11.KeyTypeGenericSecret, make([]byte, 15)), derivation(ep11.CurveP256), ep11.CodeKeySizeRange},
+		{"long seed", btc(master, 0, nil), b.bringSecret(ep11.KeyTypeGenericSecret, make([]byte, 65)), derivation(ep11.CurveP256), ep11.CodeKeySizeRange},
+		{"seed without DERIVE", btc(master, 0, nil), b.aes(32, all().but(template{ep11.AttrDerive: nil})), derivation(ep11.CurveP256), ep11.CodeKeyFunctionNotPermitted},
+		{"seed without USE_AS_DATA", btc(master, 0, nil), b.aes(32, all().but(template{ep11.AttrIBMUseAsData: nil})), derivation(ep11.CurveP256), ep11.CodeKeyFunctionNotPermitted},
+		{"key pair that is to sign", btc(private, hardened, chain), pair.GetPrivKeyBytes(), derivation(ep11.CurveSecp256k1), ep11.CodeKeyFunctionNotPermitted},
+		{"public key that is to verify", btc(bipFromPublic, 0, chain), pair.GetPubKeyBytes(), derivation(""), ep11.CodeKeyFunctionNotPermitted},
+		{"no key", btc(master, 0, nil), nil, derivation(ep11.CurveP256), ep11.CodeArgumentsBad},
+		{"another card's seed", btc(master, 0, nil), newBench2(t), derivation(ep11.CurveP256), ep11.CodeIBMWKIDMismatch},
+		{"BLS key derivation", mech(0x80070002), seed, derivation(ep11.CurveP256), ep11.CodeMechanismInvalid},
 	} {
 		_, err := b.derive(test.m, test.base, test.t)
 		if got := codeOf(t, err); got != test.want {
@@ -348,12 +348,12 @@ func TestEachWrongDerivationHasItsCode(t *testing.T) {
 func TestKeyPairsHaveChildren(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	pair := b.ecPair(testCurves[1], private().but(template{grep11.AttrDerive: true, grep11.AttrIBMUseAsData: true}))
+	pair := b.ecPair(testCurves[1], private().but(template{ep11.AttrDerive: true, ep11.AttrIBMUseAsData: true}))
 	chain := make([]byte, 32)
 	if _, err := rand.Read(chain); err != nil {
 		t.Fatal(err)
 	}
-	wanted := derivation(grep11.CurveSecp256k1).but(template{grep11.AttrValueLen: 32, grep11.AttrExtractable: false})
+	wanted := derivation(ep11.CurveSecp256k1).but(template{ep11.AttrValueLen: 32, ep11.AttrExtractable: false})
 	private, err := b.derive(btc(pb.BTCDeriveParm_CkSLIP0010PRV2PRV, 1+hardened, chain), pair.GetPrivKeyBytes(), wanted)
 	if err != nil {
 		t.Fatal(err)
@@ -362,7 +362,7 @@ func TestKeyPairsHaveChildren(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signature, err := b.sign(mech(grep11.MechECDSA), private.GetNewKeyBytes(), make([]byte, 32))
+	signature, err := b.sign(mech(ep11.MechECDSA), private.GetNewKeyBytes(), make([]byte, 32))
 	if err != nil {
 		t.Fatal(err)
 	}

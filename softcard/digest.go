@@ -3,13 +3,13 @@ package softcard
 import (
 	"context"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
 // DigestSingle hashes in one call.
 func (s *service) DigestSingle(_ context.Context, request *pb.DigestSingleRequest) (*pb.DigestSingleResponse, error) {
-	m, err := choose(request.GetMech(), grep11.CanDigest)
+	m, err := choose(request.GetMech(), ep11.CanDigest)
 	if err != nil {
 		return nil, err
 	}
@@ -25,7 +25,7 @@ func (s *service) DigestSingle(_ context.Context, request *pb.DigestSingleReques
 
 // DigestInit begins a hash.
 func (s *service) DigestInit(_ context.Context, request *pb.DigestInitRequest) (*pb.DigestInitResponse, error) {
-	if _, err := choose(request.GetMech(), grep11.CanDigest); err != nil {
+	if _, err := choose(request.GetMech(), ep11.CanDigest); err != nil {
 		return nil, err
 	}
 	op, err := begin(digesting, request.GetMech(), nil)
@@ -41,7 +41,7 @@ func (s *service) DigestInit(_ context.Context, request *pb.DigestInitRequest) (
 
 // errNoData is of a digest: a card takes no empty data for one (IBM's GREP11 reference,
 // Digest and DigestUpdate).
-var errNoData = refuse(grep11.CodeArgumentsBad, "no data")
+var errNoData = refuse(ep11.CodeArgumentsBad, "no data")
 
 // DigestUpdate takes more data in.
 func (s *service) DigestUpdate(_ context.Context, request *pb.DigestUpdateRequest) (*pb.DigestUpdateResponse, error) {
@@ -68,9 +68,9 @@ func (s *service) DigestKey(_ context.Context, request *pb.DigestKeyRequest) (*p
 	}
 	defer clear(k.secret)
 	if !k.kind.isSecret() {
-		return nil, refuse(grep11.CodeKeyIndigestible, "only the value of a secret key can be hashed")
+		return nil, refuse(ep11.CodeKeyIndigestible, "only the value of a secret key can be hashed")
 	}
-	if err := k.wants(grep11.BlobUseAsData); err != nil {
+	if err := k.wants(ep11.BlobUseAsData); err != nil {
 		return nil, err
 	}
 	state, err := s.card.update(request.GetState(), k.secret, digesting)

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"math/big"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -86,15 +86,15 @@ func (d domain) sound() bool {
 
 // newDomain makes the parameters that GenerateKey is asked for.
 func newDomain(m mechanism, attrs map[uint64]*pb.AttributeValue) ([]byte, error) {
-	bits, err := lookInt(attrs, grep11.AttrPrimeBits)
+	bits, err := lookInt(attrs, ep11.AttrPrimeBits)
 	if err != nil {
 		return nil, err
 	}
 	if len(attrs) > 1 {
-		return nil, refuse(grep11.CodeAttributeTypeInvalid, "domain parameters have CKA_PRIME_BITS and nothing else")
+		return nil, refuse(ep11.CodeAttributeTypeInvalid, "domain parameters have CKA_PRIME_BITS and nothing else")
 	}
 	if bits != 2048 {
-		return nil, refuse(grep11.CodeKeySizeRange, "domain parameters of %d bits: 2048 are made here", bits)
+		return nil, refuse(ep11.CodeKeySizeRange, "domain parameters of %d bits: 2048 are made here", bits)
 	}
 	if m.keys == dhKeys {
 		p, _ := new(big.Int).SetString(modp2048, 16)
@@ -109,7 +109,7 @@ func newDomain(m mechanism, attrs map[uint64]*pb.AttributeValue) ([]byte, error)
 
 // GenerateKey makes domain parameters or a secret key; see newDomain and newSecret.
 func (s *service) GenerateKey(_ context.Context, request *pb.GenerateKeyRequest) (*pb.GenerateKeyResponse, error) {
-	m, err := choose(request.GetMech(), grep11.CanGenerate)
+	m, err := choose(request.GetMech(), ep11.CanGenerate)
 	if err != nil {
 		return nil, err
 	}
@@ -126,11 +126,11 @@ func (s *service) GenerateKey(_ context.Context, request *pb.GenerateKeyRequest)
 // newDomainPair makes a key pair over the group of the public template.
 func (c *Card) newDomainPair(of kind, private, public keyTemplate) (*pb.GenerateKeyPairResponse, error) {
 	if len(public.structure) == 0 {
-		return nil, refuse(grep11.CodeTemplateIncomplete, "the public template lacks CKA_IBM_STRUCT_PARAMS")
+		return nil, refuse(ep11.CodeTemplateIncomplete, "the public template lacks CKA_IBM_STRUCT_PARAMS")
 	}
 	d, _, ok := readDomain(public.structure, of, false)
 	if !ok {
-		return nil, refuse(grep11.CodeDomainParamsInvalid, "CKA_IBM_STRUCT_PARAMS are no domain parameters of the mechanism")
+		return nil, refuse(ep11.CodeDomainParamsInvalid, "CKA_IBM_STRUCT_PARAMS are no domain parameters of the mechanism")
 	}
 	order := d.q
 	if order == nil {
@@ -153,7 +153,7 @@ func (c *Card) newDomainPair(of kind, private, public keyTemplate) (*pb.Generate
 func (k key) domain() (domain, *big.Int, error) {
 	d, x, ok := readDomain(k.secret, k.kind, true)
 	if !ok {
-		return domain{}, nil, refuse(grep11.CodeKeyTypeInconsistent, "the key is not one of DSA or Diffie-Hellman")
+		return domain{}, nil, refuse(ep11.CodeKeyTypeInconsistent, "the key is not one of DSA or Diffie-Hellman")
 	}
 	return d, x, nil
 }
@@ -258,7 +258,7 @@ func (c *Card) deriveDH(m mechanism, base []byte, attrs map[uint64]*pb.Attribute
 		return nil, err
 	}
 	defer clear(k.secret)
-	if err := k.wants(grep11.BlobDerive); err != nil {
+	if err := k.wants(ep11.BlobDerive); err != nil {
 		return nil, err
 	}
 	if err := m.checkKey(k.kind); err != nil {

@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -51,7 +51,7 @@ func (c *Card) SetFaults(faults ...*Fault) { c.faults.Store(&faults) }
 func (f *Fault) Hits() int { return int(f.hits.Load()) }
 
 // Refusal is the answer of a card that refuses a call with a return code, for Fault.
-func Refusal(code grep11.Code) error { return refuse(code, "as the fault wants it") }
+func Refusal(code ep11.Code) error { return refuse(code, "as the fault wants it") }
 
 // Unavailable is the answer of a server that does not reach its card, for Fault.
 func Unavailable() error { return status.Error(codes.Unavailable, "as the fault wants it") }
@@ -150,7 +150,7 @@ func (h hit) change(request *pb.SignSingleRequest) error {
 		return err
 	}
 	request.PrivKey = nil
-	request.PrivKeyBytes, err = h.card.sealPrivate(privateKey{h.curve, grep11.BlobSign, secret})
+	request.PrivKeyBytes, err = h.card.sealPrivate(privateKey{h.curve, ep11.BlobSign, secret})
 	return err
 }
 

@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
 )
@@ -121,7 +121,7 @@ func TestHighSFault(t *testing.T) {
 func TestFaultHitsWhatItNames(t *testing.T) {
 	t.Parallel()
 	b := newBroken(t, testCurves[0])
-	refused := softcard.Refusal(grep11.CodeDeviceError)
+	refused := softcard.Refusal(ep11.CodeDeviceError)
 	for _, test := range []struct {
 		name  string
 		fault *softcard.Fault
@@ -159,10 +159,10 @@ func TestFirstFaultThatHits(t *testing.T) {
 	t.Parallel()
 	b := newBroken(t, testCurves[0])
 	b.SetFaults(
-		&softcard.Fault{Times: 1, Err: softcard.Refusal(grep11.CodeIBMBlobError)},
-		&softcard.Fault{Err: softcard.Refusal(grep11.CodeIBMWKIDMismatch)},
+		&softcard.Fault{Times: 1, Err: softcard.Refusal(ep11.CodeIBMBlobError)},
+		&softcard.Fault{Err: softcard.Refusal(ep11.CodeIBMWKIDMismatch)},
 	)
-	for _, want := range []grep11.Code{grep11.CodeIBMBlobError, grep11.CodeIBMWKIDMismatch} {
+	for _, want := range []ep11.Code{ep11.CodeIBMBlobError, ep11.CodeIBMWKIDMismatch} {
 		_, err := b.sign(t, faultDigest, time.Minute)
 		wantCode(t, err, want)
 	}

@@ -18,7 +18,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
 )
@@ -33,13 +33,13 @@ type testCurve struct {
 }
 
 var testCurves = []testCurve{
-	{name: "Ed25519", params: grep11.CurveEd25519, mech: grep11.MechIBMEd25519SHA512, spki: 53},
+	{name: "Ed25519", params: ep11.CurveEd25519, mech: ep11.MechIBMEd25519SHA512, spki: 53},
 	{
-		name: "secp256k1", params: grep11.CurveSecp256k1, mech: grep11.MechECDSA, spki: 88,
+		name: "secp256k1", params: ep11.CurveSecp256k1, mech: ep11.MechECDSA, spki: 88,
 		order: "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141", // SEC 2 section 2.4.1
 	},
 	{
-		name: "P-256", params: grep11.CurveP256, mech: grep11.MechECDSA, spki: 91,
+		name: "P-256", params: ep11.CurveP256, mech: ep11.MechECDSA, spki: 91,
 		order: "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551", // SEC 2 section 2.4.2
 	},
 }
@@ -118,19 +118,19 @@ func (m template) attributes(tb testing.TB) map[uint64]*pb.AttributeValue {
 }
 
 func (c testCurve) public() template {
-	return template{grep11.AttrECParams: c.params, grep11.AttrVerify: true}
+	return template{ep11.AttrECParams: c.params, ep11.AttrVerify: true}
 }
 
 func private() template {
 	return template{
-		grep11.AttrSign: true, grep11.AttrPrivate: true, grep11.AttrSensitive: true, grep11.AttrExtractable: false,
+		ep11.AttrSign: true, ep11.AttrPrivate: true, ep11.AttrSensitive: true, ep11.AttrExtractable: false,
 	}
 }
 
 func pairRequest(tb testing.TB, public, private template) *pb.GenerateKeyPairRequest {
 	tb.Helper()
 	return &pb.GenerateKeyPairRequest{
-		Mech:            mech(grep11.MechECKeyPairGen),
+		Mech:            mech(ep11.MechECKeyPairGen),
 		PubKeyTemplate:  public.attributes(tb),
 		PrivKeyTemplate: private.attributes(tb),
 	}
@@ -174,9 +174,9 @@ func (c testCurve) verifies(tb testing.TB, pub, data, signature []byte) bool {
 	r, s := signature[:32], signature[32:]
 	digest := data[:min(32, len(data))]
 	switch c.params {
-	case grep11.CurveEd25519:
+	case ep11.CurveEd25519:
 		return ed25519.Verify(spki[c.spki-32:], data, signature)
-	case grep11.CurveSecp256k1:
+	case ep11.CurveSecp256k1:
 		key, err := secp256k1.ParsePubKey(spki[c.spki-65:])
 		if err != nil {
 			tb.Fatal(err)
@@ -216,7 +216,7 @@ func digest(h crypto.Hash, data []byte) []byte {
 }
 
 // codeOf gives the code of the one Grep11Error of a failure.
-func codeOf(tb testing.TB, err error) grep11.Code {
+func codeOf(tb testing.TB, err error) ep11.Code {
 	tb.Helper()
 	if err == nil {
 		tb.Error("no error")
@@ -235,10 +235,10 @@ func codeOf(tb testing.TB, err error) grep11.Code {
 	if refusal.GetDetail() == "" || refusal.GetRetry() {
 		tb.Errorf("%v: detail %q, retry %v", err, refusal.GetDetail(), refusal.GetRetry())
 	}
-	return grep11.Code(refusal.GetCode())
+	return ep11.Code(refusal.GetCode())
 }
 
-func wantCode(tb testing.TB, err error, want grep11.Code) {
+func wantCode(tb testing.TB, err error, want ep11.Code) {
 	tb.Helper()
 	if got := codeOf(tb, err); got != want {
 		tb.Errorf("code %v, want %v: %v", got, want, err)

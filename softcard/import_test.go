@@ -13,7 +13,7 @@ import (
 
 	"github.com/decred/dcrd/dcrec/secp256k1/v4"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -41,13 +41,13 @@ func pkcs8(params string, secret, point []byte) []byte {
 func (c testCurve) outside(tb testing.TB) (secret, point []byte) {
 	tb.Helper()
 	switch c.params {
-	case grep11.CurveEd25519:
+	case ep11.CurveEd25519:
 		public, private, err := ed25519.GenerateKey(rand.Reader)
 		if err != nil {
 			tb.Fatal(err)
 		}
 		return private.Seed(), public
-	case grep11.CurveSecp256k1:
+	case ep11.CurveSecp256k1:
 		key, err := secp256k1.GeneratePrivateKey()
 		if err != nil {
 			tb.Fatal(err)
@@ -71,8 +71,8 @@ func (c testCurve) outside(tb testing.TB) (secret, point []byte) {
 
 func ecImport() template {
 	return template{
-		grep11.AttrClass: grep11.ClassPrivateKey, grep11.AttrKeyType: grep11.KeyTypeEC, grep11.AttrSign: true,
-		grep11.AttrPrivate: true, grep11.AttrSensitive: true, grep11.AttrExtractable: false,
+		ep11.AttrClass: ep11.ClassPrivateKey, ep11.AttrKeyType: ep11.KeyTypeEC, ep11.AttrSign: true,
+		ep11.AttrPrivate: true, ep11.AttrSensitive: true, ep11.AttrExtractable: false,
 	}
 }
 
@@ -116,9 +116,9 @@ func TestImportTemplatesOfOtherClients(t *testing.T) {
 		secret, point := curve.outside(t)
 		der := pkcs8(curve.params, secret, point)
 		r, err := b.bring(der, template{
-			grep11.AttrClass: grep11.ClassPrivateKey, grep11.AttrKeyType: grep11.KeyTypeEC, grep11.AttrValueLen: len(der),
-			grep11.AttrWrap: false, grep11.AttrUnwrap: true, grep11.AttrSign: true, grep11.AttrVerify: false, grep11.AttrDerive: true,
-			grep11.AttrExtractable: true, grep11.AttrECParams: curve.params,
+			ep11.AttrClass: ep11.ClassPrivateKey, ep11.AttrKeyType: ep11.KeyTypeEC, ep11.AttrValueLen: len(der),
+			ep11.AttrWrap: false, ep11.AttrUnwrap: true, ep11.AttrSign: true, ep11.AttrVerify: false, ep11.AttrDerive: true,
+			ep11.AttrExtractable: true, ep11.AttrECParams: curve.params,
 		})
 		if err != nil {
 			t.Errorf("%s: %v", curve.name, err)
@@ -136,7 +136,7 @@ func TestImportTemplatesOfOtherClients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.bring(der, ecImport().but(template{grep11.AttrClass: nil})); err != nil {
+	if _, err := b.bring(der, ecImport().but(template{ep11.AttrClass: nil})); err != nil {
 		t.Errorf("a key of Go's, and no class: %v", err)
 	}
 }
@@ -148,7 +148,7 @@ func TestEachWrongImportHasItsCode(t *testing.T) {
 	secret, point := curve.outside(t)
 	_, another := curve.outside(t)
 	good := pkcs8(curve.params, secret, point)
-	secretTemplate := template{grep11.AttrClass: grep11.ClassSecretKey, grep11.AttrKeyType: grep11.KeyTypeAES}
+	secretTemplate := template{ep11.AttrClass: ep11.ClassSecretKey, ep11.AttrKeyType: ep11.KeyTypeAES}
 	_, ed, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -161,27 +161,27 @@ func TestEachWrongImportHasItsCode(t *testing.T) {
 		name  string
 		plain []byte
 		t     template
-		want  grep11.Code
+		want  ep11.Code
 	}{
-		{"no type", good, ecImport().but(template{grep11.AttrKeyType: nil}), grep11.CodeTemplateIncomplete},
-		{"a type that is not imported", good, ecImport().but(template{grep11.AttrKeyType: grep11.KeyTypeDH}), grep11.CodeTemplateInconsistent},
-		{"a private AES key", good, ecImport().but(template{grep11.AttrKeyType: grep11.KeyTypeAES}), grep11.CodeTemplateInconsistent},
-		{"a secret EC key", good, ecImport().but(template{grep11.AttrClass: grep11.ClassSecretKey}), grep11.CodeTemplateInconsistent},
-		{"another curve in the template", good, ecImport().but(template{grep11.AttrECParams: grep11.CurveP256}), grep11.CodeTemplateInconsistent},
-		{"not sensitive", good, ecImport().but(template{grep11.AttrSensitive: false}), grep11.CodeTemplateInconsistent},
-		{"P-192", pkcs8("\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x01", secret, nil), ecImport(), grep11.CodeCurveNotSupported},
-		{"another public key", pkcs8(curve.params, secret, another), ecImport(), grep11.CodeWrappedKeyInvalid},
-		{"the secret zero", pkcs8(curve.params, make([]byte, 32), nil), ecImport(), grep11.CodeWrappedKeyInvalid},
-		{"a secret over the order", pkcs8(curve.params, bytes.Repeat([]byte{0xff}, 32), nil), ecImport(), grep11.CodeWrappedKeyInvalid},
-		{"a short secret", pkcs8(curve.params, secret[1:], nil), ecImport(), grep11.CodeWrappedKeyInvalid},
-		{"cut", good[:len(good)-1], ecImport(), grep11.CodeWrappedKeyInvalid},
-		{"a byte more", append(bytes.Clone(good), 0), ecImport(), grep11.CodeWrappedKeyInvalid},
-		{"the bare secret", secret, ecImport(), grep11.CodeWrappedKeyInvalid},
-		{"Ed25519 of RFC 8410", rfc8410, ecImport(), grep11.CodeWrappedKeyInvalid},
-		{"an EC key for an RSA key", good, ecImport().but(template{grep11.AttrKeyType: grep11.KeyTypeRSA}), grep11.CodeWrappedKeyInvalid},
-		{"an AES key of 20 bytes", make([]byte, 20), secretTemplate, grep11.CodeWrappedKeyInvalid},
-		{"an empty generic secret", nil, secretTemplate.but(template{grep11.AttrKeyType: grep11.KeyTypeGenericSecret}), grep11.CodeWrappedKeyInvalid},
-		{"another length in the template", make([]byte, 16), secretTemplate.but(template{grep11.AttrValueLen: 32}), grep11.CodeTemplateInconsistent},
+		{"no type", good, ecImport().but(template{ep11.AttrKeyType: nil}), ep11.CodeTemplateIncomplete},
+		{"a type that is not imported", good, ecImport().but(template{ep11.AttrKeyType: ep11.KeyTypeDH}), ep11.CodeTemplateInconsistent},
+		{"a private AES key", good, ecImport().but(template{ep11.AttrKeyType: ep11.KeyTypeAES}), ep11.CodeTemplateInconsistent},
+		{"a secret EC key", good, ecImport().but(template{ep11.AttrClass: ep11.ClassSecretKey}), ep11.CodeTemplateInconsistent},
+		{"another curve in the template", good, ecImport().but(template{ep11.AttrECParams: ep11.CurveP256}), ep11.CodeTemplateInconsistent},
+		{"not sensitive", good, ecImport().but(template{ep11.AttrSensitive: false}), ep11.CodeTemplateInconsistent},
+		{"P-192", pkcs8("\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x01", secret, nil), ecImport(), ep11.CodeCurveNotSupported},
+		{"another public key", pkcs8(curve.params, secret, another), ecImport(), ep11.CodeWrappedKeyInvalid},
+		{"the secret zero", pkcs8(curve.params, make([]byte, 32), nil), ecImport(), ep11.CodeWrappedKeyInvalid},
+		{"a secret over the order", pkcs8(curve.params, bytes.Repeat([]byte{0xff}, 32), nil), ecImport(), ep11.CodeWrappedKeyInvalid},
+		{"a short secret", pkcs8(curve.params, secret[1:], nil), ecImport(), ep11.CodeWrappedKeyInvalid},
+		{"cut", good[:len(good)-1], ecImport(), ep11.CodeWrappedKeyInvalid},
+		{"a byte more", append(bytes.Clone(good), 0), ecImport(), ep11.CodeWrappedKeyInvalid},
+		{"the bare secret", secret, ecImport(), ep11.CodeWrappedKeyInvalid},
+		{"Ed25519 of RFC 8410", rfc8410, ecImport(), ep11.CodeWrappedKeyInvalid},
+		{"an EC key for an RSA key", good, ecImport().but(template{ep11.AttrKeyType: ep11.KeyTypeRSA}), ep11.CodeWrappedKeyInvalid},
+		{"an AES key of 20 bytes", make([]byte, 20), secretTemplate, ep11.CodeWrappedKeyInvalid},
+		{"an empty generic secret", nil, secretTemplate.but(template{ep11.AttrKeyType: ep11.KeyTypeGenericSecret}), ep11.CodeWrappedKeyInvalid},
+		{"another length in the template", make([]byte, 16), secretTemplate.but(template{ep11.AttrValueLen: 32}), ep11.CodeTemplateInconsistent},
 	} {
 		_, err := b.bring(test.plain, test.t)
 		if got := codeOf(t, err); got != test.want {
@@ -194,27 +194,27 @@ func TestEachWrongImportHasItsCode(t *testing.T) {
 func (b *bench) wrongUnwrappings(good []byte) {
 	t := b.tb
 	t.Helper()
-	pad := withIV(grep11.MechAESCBCPad, zeroIV)
+	pad := withIV(ep11.MechAESCBCPad, zeroIV)
 	wrapped := b.encrypt(pad, b.kek, good)
-	wraps := b.aes(32, all().but(template{grep11.AttrUnwrap: nil}))
+	wraps := b.aes(32, all().but(template{ep11.AttrUnwrap: nil}))
 	for _, test := range []struct {
 		name    string
 		m       *pb.Mechanism
 		kek     []byte
 		wrapped []byte
-		want    grep11.Code
+		want    ep11.Code
 	}{
-		{"another vector", withIV(grep11.MechAESCBCPad, bytes.Repeat([]byte{1}, 16)), b.kek, wrapped, grep11.CodeWrappedKeyInvalid},
-		{"another key", pad, b.aes(32, all()), wrapped, grep11.CodeWrappedKeyInvalid},
-		{"changed", pad, b.kek, flipped(wrapped, -1), grep11.CodeWrappedKeyInvalid},
-		{"cut by a block", pad, b.kek, wrapped[:len(wrapped)-16], grep11.CodeWrappedKeyInvalid},
-		{"cut by a byte", pad, b.kek, wrapped[1:], grep11.CodeWrappedKeyLenRange},
-		{"nothing", pad, b.kek, nil, grep11.CodeWrappedKeyLenRange},
-		{"no vector", mech(grep11.MechAESCBCPad), b.kek, wrapped, grep11.CodeMechanismParamInvalid},
-		{"a mechanism that does not unwrap", mech(grep11.MechSHA256), b.kek, wrapped, grep11.CodeMechanismInvalid},
-		{"a key that may not", pad, wraps, wrapped, grep11.CodeKeyFunctionNotPermitted},
-		{"no key", pad, nil, wrapped, grep11.CodeArgumentsBad},
-		{"no blob", pad, make([]byte, 256), wrapped, grep11.CodeIBMBlobError},
+		{"another vector", withIV(ep11.MechAESCBCPad, bytes.Repeat([]byte{1}, 16)), b.kek, wrapped, ep11.CodeWrappedKeyInvalid},
+		{"another key", pad, b.aes(32, all()), wrapped, ep11.CodeWrappedKeyInvalid},
+		{"changed", pad, b.kek, flipped(wrapped, -1), ep11.CodeWrappedKeyInvalid},
+		{"cut by a block", pad, b.kek, wrapped[:len(wrapped)-16], ep11.CodeWrappedKeyInvalid},
+		{"cut by a byte", pad, b.kek, wrapped[1:], ep11.CodeWrappedKeyLenRange},
+		{"nothing", pad, b.kek, nil, ep11.CodeWrappedKeyLenRange},
+		{"no vector", mech(ep11.MechAESCBCPad), b.kek, wrapped, ep11.CodeMechanismParamInvalid},
+		{"a mechanism that does not unwrap", mech(ep11.MechSHA256), b.kek, wrapped, ep11.CodeMechanismInvalid},
+		{"a key that may not", pad, wraps, wrapped, ep11.CodeKeyFunctionNotPermitted},
+		{"no key", pad, nil, wrapped, ep11.CodeArgumentsBad},
+		{"no blob", pad, make([]byte, 256), wrapped, ep11.CodeIBMBlobError},
 	} {
 		_, err := b.UnwrapKey(t.Context(), &pb.UnwrapKeyRequest{Mech: test.m, KeKBytes: test.kek, Wrapped: test.wrapped, Template: ecImport().attributes(t)})
 		if got := codeOf(t, err); got != test.want {
@@ -236,8 +236,8 @@ func TestImportOfRSAKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	private, err := b.bring(der, template{
-		grep11.AttrClass: grep11.ClassPrivateKey, grep11.AttrKeyType: grep11.KeyTypeRSA, grep11.AttrUnwrap: true, grep11.AttrDecrypt: true,
-		grep11.AttrPrivate: true, grep11.AttrSensitive: true,
+		ep11.AttrClass: ep11.ClassPrivateKey, ep11.AttrKeyType: ep11.KeyTypeRSA, ep11.AttrUnwrap: true, ep11.AttrDecrypt: true,
+		ep11.AttrPrivate: true, ep11.AttrSensitive: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -250,15 +250,15 @@ func TestImportOfRSAKeys(t *testing.T) {
 		t.Errorf("check sum %x", sum)
 	}
 	public, err := b.UnwrapKey(t.Context(), &pb.UnwrapKeyRequest{
-		Mech: mech(grep11.MechIBMTransportKey), Wrapped: spki, KeKBytes: b.kek,
-		Template: template{grep11.AttrWrap: true, grep11.AttrEncrypt: true}.attributes(t),
+		Mech: mech(ep11.MechIBMTransportKey), Wrapped: spki, KeKBytes: b.kek,
+		Template: template{ep11.AttrWrap: true, ep11.AttrEncrypt: true}.attributes(t),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	sameBlob(t, public.GetUnwrappedBytes(), public.GetUnwrapped())
-	ciphered := b.encrypt(mech(grep11.MechRSAPKCS), public.GetUnwrappedBytes(), []byte("Carpe Diem"))
-	if got := b.decrypt(mech(grep11.MechRSAPKCS), private.GetUnwrappedBytes(), ciphered); string(got) != "Carpe Diem" {
+	ciphered := b.encrypt(mech(ep11.MechRSAPKCS), public.GetUnwrappedBytes(), []byte("Carpe Diem"))
+	if got := b.decrypt(mech(ep11.MechRSAPKCS), private.GetUnwrappedBytes(), ciphered); string(got) != "Carpe Diem" {
 		t.Errorf("%q", got)
 	}
 }
@@ -271,7 +271,7 @@ func TestImportOfPublicKeys(t *testing.T) {
 		pair := curve.pair(t, over(other))
 		spki := pair.GetPubKeyBytes()[:curve.spki]
 		request := &pb.UnwrapKeyRequest{
-			Mech: mech(grep11.MechIBMTransportKey), Wrapped: spki, Template: template{grep11.AttrVerify: true}.attributes(t),
+			Mech: mech(ep11.MechIBMTransportKey), Wrapped: spki, Template: template{ep11.AttrVerify: true}.attributes(t),
 		}
 		r, err := b.UnwrapKey(t.Context(), request)
 		if err != nil {
@@ -292,7 +292,7 @@ func TestImportOfPublicKeys(t *testing.T) {
 		} {
 			request.Wrapped = wrong
 			_, err := b.UnwrapKey(t.Context(), request)
-			if got := codeOf(t, err); got != grep11.CodeWrappedKeyInvalid {
+			if got := codeOf(t, err); got != ep11.CodeWrappedKeyInvalid {
 				t.Errorf("%s, %s: %v", curve.name, name, got)
 			}
 		}
@@ -301,10 +301,10 @@ func TestImportOfPublicKeys(t *testing.T) {
 		}
 		request.Wrapped = flipped(spki, -1)
 		_, err = b.UnwrapKey(t.Context(), request)
-		wantCode(t, err, grep11.CodeWrappedKeyInvalid)
-		request.Wrapped, request.Template = spki, template{grep11.AttrECParams: grep11.CurveEd25519}.attributes(t)
+		wantCode(t, err, ep11.CodeWrappedKeyInvalid)
+		request.Wrapped, request.Template = spki, template{ep11.AttrECParams: ep11.CurveEd25519}.attributes(t)
 		_, err = b.UnwrapKey(t.Context(), request)
-		wantCode(t, err, grep11.CodeTemplateInconsistent)
+		wantCode(t, err, ep11.CodeTemplateInconsistent)
 	}
 }
 
@@ -312,7 +312,7 @@ func TestImportOfPublicKeys(t *testing.T) {
 func TestTakenKeysAreParsedByGo(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	pair := b.ecPair(testCurves[2], private().but(template{grep11.AttrExtractable: true}))
+	pair := b.ecPair(testCurves[2], private().but(template{ep11.AttrExtractable: true}))
 	if _, err := x509.ParsePKCS8PrivateKey(b.take(pair.GetPrivKeyBytes())); err != nil {
 		t.Error(err)
 	}

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"math/big"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -19,9 +19,9 @@ const (
 // pairShapes are the shapes of the two halves of a key pair. The mechanism that makes EC
 // keys is of no family, since it makes those of two.
 func pairShapes(keys family) (public, private shape) {
-	keyType := map[family]int64{noKeys: grep11.KeyTypeEC, rsaKeys: grep11.KeyTypeRSA, dsaKeys: grep11.KeyTypeDSA, dhKeys: grep11.KeyTypeDH}[keys]
-	public = shape{class: grep11.ClassPublicKey, keyType: keyType, usage: publicUsage}
-	private = shape{class: grep11.ClassPrivateKey, keyType: keyType, usage: privateUsage}
+	keyType := map[family]int64{noKeys: ep11.KeyTypeEC, rsaKeys: ep11.KeyTypeRSA, dsaKeys: ep11.KeyTypeDSA, dhKeys: ep11.KeyTypeDH}[keys]
+	public = shape{class: ep11.ClassPublicKey, keyType: keyType, usage: publicUsage}
+	private = shape{class: ep11.ClassPrivateKey, keyType: keyType, usage: privateUsage}
 	return public, private
 }
 
@@ -29,7 +29,7 @@ func pairShapes(keys family) (public, private shape) {
 // an RSA key pair of its CKA_MODULUS_BITS, or one of DSA or Diffie-Hellman over the
 // group of its CKA_IBM_STRUCT_PARAMS.
 func (s *service) GenerateKeyPair(_ context.Context, request *pb.GenerateKeyPairRequest) (*pb.GenerateKeyPairResponse, error) {
-	m, err := choose(request.GetMech(), grep11.CanGenerateKeyPair)
+	m, err := choose(request.GetMech(), ep11.CanGenerateKeyPair)
 	if err != nil {
 		return nil, err
 	}
@@ -61,10 +61,10 @@ func (s *service) GenerateKeyPair(_ context.Context, request *pb.GenerateKeyPair
 // pairCurve is the curve both templates agree on; the public one has to name it.
 func pairCurve(public, private keyTemplate) (curve, error) {
 	if len(public.params) == 0 {
-		return 0, refuse(grep11.CodeTemplateIncomplete, "the public template lacks CKA_EC_PARAMS")
+		return 0, refuse(ep11.CodeTemplateIncomplete, "the public template lacks CKA_EC_PARAMS")
 	}
 	if private.params != nil && !bytes.Equal(private.params, public.params) {
-		return 0, refuse(grep11.CodeTemplateInconsistent, "the templates name different curves")
+		return 0, refuse(ep11.CodeTemplateInconsistent, "the templates name different curves")
 	}
 	return wantCurve(public.params)
 }
@@ -78,7 +78,7 @@ func wantCurve(params []byte) (curve, error) {
 	if on, ok := map[string]curve{"P-224": p224, "P-256": p256, "P-384": p384, "P-521": p521}[string(params)]; ok {
 		return on, nil
 	}
-	return 0, refuse(grep11.CodeCurveNotSupported, "no such curve here: Ed25519, secp256k1, P-224, P-256, P-384 and P-521 are")
+	return 0, refuse(ep11.CodeCurveNotSupported, "no such curve here: Ed25519, secp256k1, P-224, P-256, P-384 and P-521 are")
 }
 
 // newPair generates and wraps, and fills the answer for both generations of the wire.
@@ -111,10 +111,10 @@ const rsaBitsStep = 256
 // newRSAPair makes an RSA key pair of 1024 to 4096 bits.
 func (c *Card) newRSAPair(private, public keyTemplate) (*pb.GenerateKeyPairResponse, error) {
 	if public.bits < 0 {
-		return nil, refuse(grep11.CodeTemplateIncomplete, "the public template lacks CKA_MODULUS_BITS")
+		return nil, refuse(ep11.CodeTemplateIncomplete, "the public template lacks CKA_MODULUS_BITS")
 	}
 	if public.bits < leastRSABits || public.bits > maxRSABits || public.bits%rsaBitsStep != 0 {
-		return nil, refuse(grep11.CodeKeySizeRange, "an RSA key of %d bits: %d to %d in steps of %d are made here", public.bits, leastRSABits, maxRSABits, rsaBitsStep)
+		return nil, refuse(ep11.CodeKeySizeRange, "an RSA key of %d bits: %d to %d in steps of %d are made here", public.bits, leastRSABits, maxRSABits, rsaBitsStep)
 	}
 	exponent, err := public.rsaExponent()
 	if err != nil {
@@ -134,7 +134,7 @@ func (t keyTemplate) rsaExponent() (int, error) {
 	}
 	e := new(big.Int).SetBytes(t.exponent)
 	if e.Cmp(big.NewInt(minExponent)) < 0 || e.Cmp(big.NewInt(maxExponent)) > 0 || e.Bit(0) == 0 {
-		return 0, refuse(grep11.CodeAttributeValueInvalid, "public exponent %v: an odd number of %d to %d is wanted", e, minExponent, maxExponent)
+		return 0, refuse(ep11.CodeAttributeValueInvalid, "public exponent %v: an odd number of %d to %d is wanted", e, minExponent, maxExponent)
 	}
 	return int(e.Int64()), nil
 }

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
 )
@@ -34,8 +34,8 @@ func newBench(tb testing.TB) *bench {
 // all is a template of every usage of a secret key.
 func all() template {
 	return template{
-		grep11.AttrEncrypt: true, grep11.AttrDecrypt: true, grep11.AttrWrap: true, grep11.AttrUnwrap: true,
-		grep11.AttrSign: true, grep11.AttrVerify: true, grep11.AttrDerive: true, grep11.AttrIBMUseAsData: true, grep11.AttrExtractable: true,
+		ep11.AttrEncrypt: true, ep11.AttrDecrypt: true, ep11.AttrWrap: true, ep11.AttrUnwrap: true,
+		ep11.AttrSign: true, ep11.AttrVerify: true, ep11.AttrDerive: true, ep11.AttrIBMUseAsData: true, ep11.AttrExtractable: true,
 	}
 }
 
@@ -58,7 +58,7 @@ func (b *bench) generate(mechanism uint64, t template) (*pb.GenerateKeyResponse,
 
 func (b *bench) aes(size int, t template) []byte {
 	b.tb.Helper()
-	made, err := b.generate(grep11.MechAESKeyGen, t.but(template{grep11.AttrValueLen: size}))
+	made, err := b.generate(ep11.MechAESKeyGen, t.but(template{ep11.AttrValueLen: size}))
 	if err != nil {
 		b.tb.Fatal(err)
 	}
@@ -108,15 +108,15 @@ func (b *bench) bring(plain []byte, t template) (*pb.UnwrapKeyResponse, error) {
 	if _, err := rand.Read(iv); err != nil {
 		b.tb.Fatal(err)
 	}
-	wrapped := b.encrypt(withIV(grep11.MechAESCBCPad, iv), b.kek, plain)
+	wrapped := b.encrypt(withIV(ep11.MechAESCBCPad, iv), b.kek, plain)
 	return b.UnwrapKey(b.tb.Context(), &pb.UnwrapKeyRequest{
-		Mech: withIV(grep11.MechAESCBCPad, iv), KeKBytes: b.kek, Wrapped: wrapped, Template: t.attributes(b.tb),
+		Mech: withIV(ep11.MechAESCBCPad, iv), KeKBytes: b.kek, Wrapped: wrapped, Template: t.attributes(b.tb),
 	})
 }
 
 func (b *bench) bringSecret(keyType int64, plain []byte) []byte {
 	b.tb.Helper()
-	r, err := b.bring(plain, all().but(template{grep11.AttrClass: grep11.ClassSecretKey, grep11.AttrKeyType: keyType}))
+	r, err := b.bring(plain, all().but(template{ep11.AttrClass: ep11.ClassSecretKey, ep11.AttrKeyType: keyType}))
 	if err != nil {
 		b.tb.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func (b *bench) bringSecret(keyType int64, plain []byte) []byte {
 // take exports an extractable key.
 func (b *bench) take(key []byte) []byte {
 	b.tb.Helper()
-	m := withIV(grep11.MechAESCBCPad, zeroIV)
+	m := withIV(ep11.MechAESCBCPad, zeroIV)
 	r, err := b.WrapKey(b.tb.Context(), &pb.WrapKeyRequest{Mech: m, KeyBytes: key, KeKBytes: b.kek})
 	if err != nil {
 		b.tb.Fatal(err)
@@ -148,13 +148,13 @@ func (b *bench) ecPair(curve testCurve, private template) *pb.GenerateKeyPairRes
 func (b *bench) rsaPair(bits int, exponent any, public, private template) *pb.GenerateKeyPairResponse {
 	b.tb.Helper()
 	pair, err := b.GenerateKeyPair(b.tb.Context(), &pb.GenerateKeyPairRequest{
-		Mech: mech(grep11.MechRSAPKCSKeyPairGen),
+		Mech: mech(ep11.MechRSAPKCSKeyPairGen),
 		PubKeyTemplate: template{
-			grep11.AttrVerify: true, grep11.AttrEncrypt: true, grep11.AttrWrap: true,
-			grep11.AttrModulusBits: bits, grep11.AttrPublicExponent: exponent,
+			ep11.AttrVerify: true, ep11.AttrEncrypt: true, ep11.AttrWrap: true,
+			ep11.AttrModulusBits: bits, ep11.AttrPublicExponent: exponent,
 		}.but(public).attributes(b.tb),
 		PrivKeyTemplate: template{
-			grep11.AttrSign: true, grep11.AttrDecrypt: true, grep11.AttrUnwrap: true, grep11.AttrExtractable: true,
+			ep11.AttrSign: true, ep11.AttrDecrypt: true, ep11.AttrUnwrap: true, ep11.AttrExtractable: true,
 		}.but(private).attributes(b.tb),
 	})
 	if err != nil {

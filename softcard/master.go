@@ -11,7 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -56,7 +56,7 @@ func wkidOf(masterKey []byte) [wkidSize]byte {
 // checkWKID refuses what another master key has wrapped.
 func (w *wrapping) checkWKID(wkid []byte) error {
 	if [wkidSize]byte(wkid) != w.wkid {
-		return refuse(grep11.CodeIBMWKIDMismatch, "the key is wrapped under the master key %x, this card has %x", wkid, w.wkid)
+		return refuse(ep11.CodeIBMWKIDMismatch, "the key is wrapped under the master key %x, this card has %x", wkid, w.wkid)
 	}
 	return nil
 }
@@ -149,7 +149,7 @@ func (c *Card) wrapping() (*wrapping, error) {
 	if w := c.master.load().current; w != nil {
 		return w, nil
 	}
-	return nil, refuse(grep11.CodeIBMWKNotInitialized, "no master key is loaded")
+	return nil, refuse(ep11.CodeIBMWKNotInitialized, "no master key is loaded")
 }
 
 // wraps is whether an answer bears what is encrypted under the master key: a key or a State.
@@ -175,7 +175,7 @@ func (c *Card) stillUnder(before *registers, response any) error {
 	if before.current == now || before.current != nil && now != nil && before.current.wkid == now.wkid {
 		return nil
 	}
-	return refuse(grep11.CodeIBMBlobkeyConflict, "the master key changed during the call")
+	return refuse(ep11.CodeIBMBlobkeyConflict, "the master key changed during the call")
 }
 
 // LoadNext puts a master key of 32 random bytes into the new register, which has to

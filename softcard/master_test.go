@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
 )
@@ -43,7 +43,7 @@ func TestRotation(t *testing.T) {
 		c := client(t, d.card)
 		pair := testCurves[1].pair(t, over(c))
 		secret, err := c.GenerateKey(t.Context(), &pb.GenerateKeyRequest{
-			Mech: mech(grep11.MechAESKeyGen), Template: all().but(template{grep11.AttrValueLen: 32}).attributes(t),
+			Mech: mech(ep11.MechAESKeyGen), Template: all().but(template{ep11.AttrValueLen: 32}).attributes(t),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -58,19 +58,19 @@ func TestRotation(t *testing.T) {
 // try uses the three keys, and gives what the first that is refused is refused for.
 func try(t *testing.T, c pb.CryptoClient, keys [][]byte) [3]error {
 	t.Helper()
-	signed, err := c.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: mech(grep11.MechECDSA), PrivKeyBytes: keys[0], Data: make([]byte, 32)})
+	signed, err := c.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: mech(ep11.MechECDSA), PrivKeyBytes: keys[0], Data: make([]byte, 32)})
 	var errs [3]error
 	errs[0] = err
 	if err == nil {
 		_, errs[1] = c.VerifySingle(t.Context(), &pb.VerifySingleRequest{
-			Mech: mech(grep11.MechECDSA), PubKeyBytes: keys[1], Data: make([]byte, 32), Signature: signed.GetSignature(),
+			Mech: mech(ep11.MechECDSA), PubKeyBytes: keys[1], Data: make([]byte, 32), Signature: signed.GetSignature(),
 		})
 	} else {
 		_, errs[1] = c.VerifySingle(t.Context(), &pb.VerifySingleRequest{
-			Mech: mech(grep11.MechECDSA), PubKeyBytes: keys[1], Data: make([]byte, 32), Signature: make([]byte, 64),
+			Mech: mech(ep11.MechECDSA), PubKeyBytes: keys[1], Data: make([]byte, 32), Signature: make([]byte, 64),
 		})
 	}
-	_, errs[2] = c.EncryptSingle(t.Context(), &pb.EncryptSingleRequest{Mech: withIV(grep11.MechAESCBCPad, zeroIV), KeyBytes: keys[2]})
+	_, errs[2] = c.EncryptSingle(t.Context(), &pb.EncryptSingleRequest{Mech: withIV(ep11.MechAESCBCPad, zeroIV), KeyBytes: keys[2]})
 	return errs
 }
 
@@ -86,7 +86,7 @@ func mustDo(t *testing.T, errs [3]error, when string) {
 func mustMismatch(t *testing.T, errs [3]error, when string) {
 	t.Helper()
 	for i, err := range errs {
-		if got := codeOf(t, err); got != grep11.CodeIBMWKIDMismatch {
+		if got := codeOf(t, err); got != ep11.CodeIBMWKIDMismatch {
 			t.Errorf("%s, key %d: %v", when, i, got)
 		}
 	}
@@ -100,7 +100,7 @@ func (d domain) rotate(t *testing.T, name string, c pb.CryptoClient, keys [][]by
 	refused := func(when string) {
 		t.Helper()
 		_, err := rewrap(keys[0])
-		if got := codeOf(t, err); got != grep11.CodeIBMWKNotInitialized {
+		if got := codeOf(t, err); got != ep11.CodeIBMWKNotInitialized {
 			t.Errorf("%s: RewrapKeyBlob with the new register %s: %v", name, when, got)
 		}
 		mustDo(t, try(t, c, keys), name+", new register "+when)
@@ -144,7 +144,7 @@ func (d domain) rotate(t *testing.T, name string, c pb.CryptoClient, keys [][]by
 	mustDo(t, try(t, c, rewrapped), name+", rewrapped, finalised")
 	mustMismatch(t, try(t, c, keys), name+", finalised")
 	_, err := rewrap(rewrapped[0])
-	wantCode(t, err, grep11.CodeIBMWKNotInitialized)
+	wantCode(t, err, ep11.CodeIBMWKNotInitialized)
 	return rewrapped
 }
 
@@ -160,11 +160,11 @@ func TestRewrapRefusesWhatItCannotOpen(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		blob []byte
-		want grep11.Code
+		want ep11.Code
 	}{
-		"nothing":            {nil, grep11.CodeArgumentsBad},
-		"no blob":            {make([]byte, 256), grep11.CodeIBMBlobError},
-		"another card's key": {foreign, grep11.CodeIBMWKIDMismatch},
+		"nothing":            {nil, ep11.CodeArgumentsBad},
+		"no blob":            {make([]byte, 256), ep11.CodeIBMBlobError},
+		"another card's key": {foreign, ep11.CodeIBMWKIDMismatch},
 	} {
 		_, err := softcard.Service(card).RewrapKeyBlob(t.Context(), &pb.RewrapKeyBlobRequest{WrappedKeyBytes: test.blob})
 		if got := codeOf(t, err); got != test.want {
@@ -214,20 +214,20 @@ func TestChangeOfTheMasterKeyDuringACall(t *testing.T) {
 	card.OnSign = func([]byte, []byte) { change(card) }
 	c := client(t, card)
 	pair := testCurves[0].pair(t, over(c))
-	signed := &pb.SignSingleRequest{Mech: mech(grep11.MechIBMEd25519SHA512), PrivKeyBytes: pair.GetPrivKeyBytes(), Data: []byte("data")}
+	signed := &pb.SignSingleRequest{Mech: mech(ep11.MechIBMEd25519SHA512), PrivKeyBytes: pair.GetPrivKeyBytes(), Data: []byte("data")}
 	if _, err := c.SignSingle(t.Context(), signed); err != nil {
 		t.Errorf("a signature: %v", err)
 	}
 	_, err := c.SignSingle(t.Context(), signed)
-	wantCode(t, err, grep11.CodeIBMWKIDMismatch)
+	wantCode(t, err, ep11.CodeIBMWKIDMismatch)
 
 	for name, call := range map[string]func(pb.CryptoClient) error{
 		"GenerateKey": func(c pb.CryptoClient) error {
-			_, err := c.GenerateKey(t.Context(), &pb.GenerateKeyRequest{Mech: mech(grep11.MechAESKeyGen), Template: template{grep11.AttrValueLen: 32}.attributes(t)})
+			_, err := c.GenerateKey(t.Context(), &pb.GenerateKeyRequest{Mech: mech(ep11.MechAESKeyGen), Template: template{ep11.AttrValueLen: 32}.attributes(t)})
 			return err
 		},
 		"DigestInit": func(c pb.CryptoClient) error {
-			_, err := c.DigestInit(t.Context(), &pb.DigestInitRequest{Mech: mech(grep11.MechSHA256)})
+			_, err := c.DigestInit(t.Context(), &pb.DigestInitRequest{Mech: mech(ep11.MechSHA256)})
 			return err
 		},
 	} {
@@ -235,7 +235,7 @@ func TestChangeOfTheMasterKeyDuringACall(t *testing.T) {
 		slow.Delay = 300 * time.Millisecond
 		timer := time.AfterFunc(100*time.Millisecond, func() { change(slow) })
 		c := client(t, slow)
-		if got := codeOf(t, call(c)); got != grep11.CodeIBMBlobkeyConflict {
+		if got := codeOf(t, call(c)); got != ep11.CodeIBMBlobkeyConflict {
 			t.Errorf("%s: %v", name, got)
 		}
 		timer.Stop()
@@ -254,7 +254,7 @@ func TestSignaturesGoOnDuringARotation(t *testing.T) {
 	pair := testCurves[0].pair(t, over(c))
 	blobs := [][]byte{pair.GetPrivKeyBytes()}
 	sign := func(blob []byte) error {
-		_, err := c.SignSingle(context.Background(), &pb.SignSingleRequest{Mech: mech(grep11.MechIBMEd25519SHA512), PrivKeyBytes: blob, Data: []byte("data")})
+		_, err := c.SignSingle(context.Background(), &pb.SignSingleRequest{Mech: mech(ep11.MechIBMEd25519SHA512), PrivKeyBytes: blob, Data: []byte("data")})
 		return err
 	}
 	if err := d.load(); err != nil {
@@ -283,9 +283,9 @@ func TestSignaturesGoOnDuringARotation(t *testing.T) {
 			for range 2 { // a conflict, then a mismatch
 				switch {
 				case err == nil:
-				case codeOf(t, err) == grep11.CodeIBMBlobkeyConflict:
+				case codeOf(t, err) == ep11.CodeIBMBlobkeyConflict:
 					err = sign(blobs[at])
-				case codeOf(t, err) == grep11.CodeIBMWKIDMismatch && at == 0:
+				case codeOf(t, err) == ep11.CodeIBMWKIDMismatch && at == 0:
 					at = 1
 					err = sign(blobs[at])
 				}

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -29,18 +29,18 @@ func TestMechanismList(t *testing.T) {
 		t.Errorf("mechanisms %x, want %x", list.GetMechs(), want)
 	}
 	for _, test := range []struct{ mech, low, high, flags uint64 }{
-		{grep11.MechRSAPKCS, 512, 4096, 0x62b00},
-		{grep11.MechAESCBCPad, 16, 32, 0x60300},
-		{grep11.MechAESKeyGen, 16, 32, 0x8000},
-		{grep11.MechDES3CBC, 24, 24, 0x60300},
-		{grep11.MechSHA256, 0, 0, 0x400},
-		{grep11.MechSHA512HMAC, 8, 2048, 0x2800},
-		{grep11.MechECKeyPairGen, 224, 521, 0x1910000},
-		{grep11.MechECDSA, 224, 521, 0x1902800},
-		{grep11.MechIBMEd25519SHA512, 256, 256, 0x1902800},
-		{grep11.MechIBMECDSAOther, 256, 256, 0x1902800},
-		{grep11.MechIBMBTCDerive, 256, 256, 0x1980000},
-		{grep11.MechIBMAttrBoundWrap, 0, 0, 0x60000},
+		{ep11.MechRSAPKCS, 512, 4096, 0x62b00},
+		{ep11.MechAESCBCPad, 16, 32, 0x60300},
+		{ep11.MechAESKeyGen, 16, 32, 0x8000},
+		{ep11.MechDES3CBC, 24, 24, 0x60300},
+		{ep11.MechSHA256, 0, 0, 0x400},
+		{ep11.MechSHA512HMAC, 8, 2048, 0x2800},
+		{ep11.MechECKeyPairGen, 224, 521, 0x1910000},
+		{ep11.MechECDSA, 224, 521, 0x1902800},
+		{ep11.MechIBMEd25519SHA512, 256, 256, 0x1902800},
+		{ep11.MechIBMECDSAOther, 256, 256, 0x1902800},
+		{ep11.MechIBMBTCDerive, 256, 256, 0x1980000},
+		{ep11.MechIBMAttrBoundWrap, 0, 0, 0x60000},
 	} {
 		r, err := c.GetMechanismInfo(t.Context(), &pb.GetMechanismInfoRequest{Mech: test.mech})
 		info := r.GetMechInfo()
@@ -49,7 +49,7 @@ func TestMechanismList(t *testing.T) {
 		}
 	}
 	_, err = c.GetMechanismInfo(t.Context(), &pb.GetMechanismInfoRequest{Mech: 0x80010023}) // CKM_IBM_DILITHIUM
-	wantCode(t, err, grep11.CodeMechanismInvalid)
+	wantCode(t, err, ep11.CodeMechanismInvalid)
 }
 
 func TestGenerateRandom(t *testing.T) {
@@ -68,6 +68,6 @@ func TestGenerateRandom(t *testing.T) {
 	}
 	for _, n := range []uint64{0, 1<<20 + 1, 1 << 63} {
 		_, err := c.GenerateRandom(t.Context(), &pb.GenerateRandomRequest{Len: n})
-		wantCode(t, err, grep11.CodeArgumentsBad)
+		wantCode(t, err, ep11.CodeArgumentsBad)
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"math/big"
 	"testing"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
 )
@@ -21,24 +21,24 @@ var otherCurves = []struct {
 	name, params string
 	bits, size   int
 }{
-	{"P-224", grep11.CurveP224, 224, 28},
-	{"P-384", grep11.CurveP384, 384, 48},
-	{"P-521", grep11.CurveP521, 521, 66},
+	{"P-224", ep11.CurveP224, 224, 28},
+	{"P-384", ep11.CurveP384, 384, 48},
+	{"P-521", ep11.CurveP521, 521, 66},
 }
 
 // otherPair makes a pair that may do all, and gives the public key as Go reads it.
 func (b *bench) otherPair(params string) (*pb.GenerateKeyPairResponse, *ecdsa.PublicKey) {
 	b.tb.Helper()
-	usage := template{grep11.AttrDerive: true, grep11.AttrIBMUseAsData: true}
+	usage := template{ep11.AttrDerive: true, ep11.AttrIBMUseAsData: true}
 	pair, err := direct(b.card)(pairRequest(b.tb,
-		usage.but(template{grep11.AttrECParams: params, grep11.AttrVerify: true}),
-		usage.but(template{grep11.AttrSign: true, grep11.AttrExtractable: true})))
+		usage.but(template{ep11.AttrECParams: params, ep11.AttrVerify: true}),
+		usage.but(template{ep11.AttrSign: true, ep11.AttrExtractable: true})))
 	if err != nil {
 		b.tb.Fatal(err)
 	}
 	public := b.goKey(pair.GetPubKeyBytes())
 	der, err := x509.MarshalPKIXPublicKey(public)
-	if got := pair.GetPubKey().GetAttributes()[grep11.AttrPublicKeyInfo].GetAttributeB(); err != nil || !bytes.Equal(got, der) {
+	if got := pair.GetPubKey().GetAttributes()[ep11.AttrPublicKeyInfo].GetAttributeB(); err != nil || !bytes.Equal(got, der) {
 		b.tb.Errorf("the public key is %x, Go has %x, %v", got, der, err)
 	}
 	return pair, public
@@ -65,7 +65,7 @@ func TestOtherCurvesSign(t *testing.T) {
 	for _, curve := range otherCurves {
 		pair, public := b.otherPair(curve.params)
 		parts := [][]byte{[]byte("This data "), []byte("needs to be signed")}
-		for id, hash := range map[uint64]crypto.Hash{grep11.MechECDSA: 0, grep11.MechECDSASHA384: crypto.SHA384, grep11.MechECDSASHA512: crypto.SHA512} {
+		for id, hash := range map[uint64]crypto.Hash{ep11.MechECDSA: 0, ep11.MechECDSASHA384: crypto.SHA384, ep11.MechECDSASHA512: crypto.SHA512} {
 			for name, flow := range flowsOf(hash) {
 				signature, err := flow.sign(t.Context(), c, mech(id), pair.GetPrivKeyBytes(), parts)
 				if err != nil || len(signature) != 2*curve.size {
@@ -81,8 +81,8 @@ func TestOtherCurvesSign(t *testing.T) {
 				if err := verify(signature); err != nil {
 					t.Errorf("%s, 0x%x, %s: %v", curve.name, id, name, err)
 				}
-				wantCode(t, verify(flipped(signature, curve.size)), grep11.CodeSignatureInvalid)
-				wantCode(t, verify(signature[1:]), grep11.CodeSignatureLenRange)
+				wantCode(t, verify(flipped(signature, curve.size)), ep11.CodeSignatureInvalid)
+				wantCode(t, verify(signature[1:]), ep11.CodeSignatureLenRange)
 			}
 		}
 	}
@@ -98,7 +98,7 @@ func TestOtherCurvesLeaveAndComeBack(t *testing.T) {
 		if private, ok := parsed.(*ecdsa.PrivateKey); err != nil || !ok || !private.PublicKey.Equal(public) {
 			t.Errorf("%s: %T came out: %v", curve.name, parsed, err)
 		}
-		back, err := b.bring(der, template{grep11.AttrKeyType: grep11.KeyTypeEC, grep11.AttrSign: true, grep11.AttrDerive: true})
+		back, err := b.bring(der, template{ep11.AttrKeyType: ep11.KeyTypeEC, ep11.AttrSign: true, ep11.AttrDerive: true})
 		if err != nil {
 			t.Fatalf("%s: %v", curve.name, err)
 		}
@@ -120,8 +120,8 @@ func TestOtherCurvesAgree(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := b.derive(withIV(grep11.MechECDH1Derive, point), private, all().but(template{
-				grep11.AttrKeyType: grep11.KeyTypeGenericSecret, grep11.AttrValueLen: curve.size,
+			r, err := b.derive(withIV(ep11.MechECDH1Derive, point), private, all().but(template{
+				ep11.AttrKeyType: ep11.KeyTypeGenericSecret, ep11.AttrValueLen: curve.size,
 			}))
 			if err != nil {
 				t.Fatalf("%s: %v", curve.name, err)
@@ -140,20 +140,20 @@ func TestP224AgreesAsNIST(t *testing.T) {
 	b := newBench(t)
 	secret := unhex(t, "8346a60fc6f293ca5a0d2af68ba71d1dd389e5e40837942df3e43cbd")
 	point := unhex(t, "04af33cd0629bc7e996320a3f40368f74de8704fa37b8fab69abaae280882092ccbba7930f419a8a4f9bb16978bbc3838729992559a6f2e2d7")
-	base, err := b.bring(pkcs8(grep11.CurveP224, secret, nil), template{grep11.AttrKeyType: grep11.KeyTypeEC, grep11.AttrDerive: true})
+	base, err := b.bring(pkcs8(ep11.CurveP224, secret, nil), template{ep11.AttrKeyType: ep11.KeyTypeEC, ep11.AttrDerive: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	wanted := all().but(template{grep11.AttrKeyType: grep11.KeyTypeGenericSecret, grep11.AttrValueLen: 28})
-	made, err := b.derive(withIV(grep11.MechECDH1Derive, point), base.GetUnwrappedBytes(), wanted)
+	wanted := all().but(template{ep11.AttrKeyType: ep11.KeyTypeGenericSecret, ep11.AttrValueLen: 28})
+	made, err := b.derive(withIV(ep11.MechECDH1Derive, point), base.GetUnwrappedBytes(), wanted)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := hex.EncodeToString(b.take(made.GetNewKeyBytes())); got != "7d96f9a3bd3c05cf5cc37feb8b9d5209d5c2597464dec3e9983743e8" {
 		t.Errorf("shared secret %s", got)
 	}
-	_, err = b.derive(withIV(grep11.MechECDH1Derive, flipped(point, -1)), base.GetUnwrappedBytes(), wanted)
-	wantCode(t, err, grep11.CodeMechanismParamInvalid)
+	_, err = b.derive(withIV(ep11.MechECDH1Derive, flipped(point, -1)), base.GetUnwrappedBytes(), wanted)
+	wantCode(t, err, ep11.CodeMechanismParamInvalid)
 }
 
 func TestOtherCurvesWithHighS(t *testing.T) {
@@ -164,7 +164,7 @@ func TestOtherCurvesWithHighS(t *testing.T) {
 	for _, curve := range otherCurves {
 		pair, public := b.otherPair(curve.params)
 		for range 8 {
-			signature, err := signSingle(t.Context(), c, mech(grep11.MechECDSA), pair.GetPrivKeyBytes(), [][]byte{make([]byte, 48)})
+			signature, err := signSingle(t.Context(), c, mech(ep11.MechECDSA), pair.GetPrivKeyBytes(), [][]byte{make([]byte, 48)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -184,10 +184,10 @@ func TestOtherCurvesHaveNoChildrenAndNoSchnorr(t *testing.T) {
 	for _, curve := range otherCurves {
 		pair, _ := b.otherPair(curve.params)
 		_, err := b.derive(btc(pb.BTCDeriveParm_CkSLIP0010PRV2PRV, hardened, make([]byte, 32)), pair.GetPrivKeyBytes(), derivation(curve.params))
-		wantCode(t, err, grep11.CodeCurveNotSupported)
+		wantCode(t, err, ep11.CodeCurveNotSupported)
 		_, err = b.derive(btc(pb.BTCDeriveParm_CkSLIP0010PUB2PUB, 0, make([]byte, 32)), pair.GetPubKeyBytes(), derivation(curve.params))
-		wantCode(t, err, grep11.CodeCurveNotSupported)
+		wantCode(t, err, ep11.CodeCurveNotSupported)
 		_, err = b.sign(schnorr(schnorrKinds[0]), pair.GetPrivKeyBytes(), []byte("data"))
-		wantCode(t, err, grep11.CodeMechanismInvalid)
+		wantCode(t, err, ep11.CodeMechanismInvalid)
 	}
 }

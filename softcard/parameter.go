@@ -3,7 +3,7 @@ package softcard
 import (
 	"crypto"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -69,7 +69,7 @@ func (m *mechanism) read(wire *pb.Mechanism) error {
 }
 
 func (m *mechanism) bad(format string, args ...any) error {
-	return refuse(grep11.CodeMechanismParamInvalid, "parameter of mechanism 0x%x: "+format, append([]any{m.id}, args...)...)
+	return refuse(ep11.CodeMechanismParamInvalid, "parameter of mechanism 0x%x: "+format, append([]any{m.id}, args...)...)
 }
 
 // rsaHashes are the hashes of OAEP and PSS by their number of a digest and of a mask.
@@ -79,15 +79,15 @@ var rsaHashes = []struct {
 	mask int32
 	hash crypto.Hash
 }{
-	{grep11.MechSHA1, int32(pb.RSAOAEPParm_CkgMgf1Sha1), crypto.SHA1},
-	{grep11.MechSHA224, int32(pb.RSAOAEPParm_CkgMgf1Sha224), crypto.SHA224},
-	{grep11.MechSHA256, int32(pb.RSAOAEPParm_CkgMgf1Sha256), crypto.SHA256},
-	{grep11.MechSHA384, int32(pb.RSAOAEPParm_CkgMgf1Sha384), crypto.SHA384},
-	{grep11.MechSHA512, int32(pb.RSAOAEPParm_CkgMgf1Sha512), crypto.SHA512},
-	{grep11.MechIBMSHA3T224, int32(pb.RSAOAEPParm_CkgIbmMgf1Sha3_224), crypto.SHA3_224},
-	{grep11.MechIBMSHA3T256, int32(pb.RSAOAEPParm_CkgIbmMgf1Sha3_256), crypto.SHA3_256},
-	{grep11.MechIBMSHA3T384, int32(pb.RSAOAEPParm_CkgIbmMgf1Sha3_384), crypto.SHA3_384},
-	{grep11.MechIBMSHA3T512, int32(pb.RSAOAEPParm_CkgIbmMgf1Sha3_512), crypto.SHA3_512},
+	{ep11.MechSHA1, int32(pb.RSAOAEPParm_CkgMgf1Sha1), crypto.SHA1},
+	{ep11.MechSHA224, int32(pb.RSAOAEPParm_CkgMgf1Sha224), crypto.SHA224},
+	{ep11.MechSHA256, int32(pb.RSAOAEPParm_CkgMgf1Sha256), crypto.SHA256},
+	{ep11.MechSHA384, int32(pb.RSAOAEPParm_CkgMgf1Sha384), crypto.SHA384},
+	{ep11.MechSHA512, int32(pb.RSAOAEPParm_CkgMgf1Sha512), crypto.SHA512},
+	{ep11.MechIBMSHA3T224, int32(pb.RSAOAEPParm_CkgIbmMgf1Sha3_224), crypto.SHA3_224},
+	{ep11.MechIBMSHA3T256, int32(pb.RSAOAEPParm_CkgIbmMgf1Sha3_256), crypto.SHA3_256},
+	{ep11.MechIBMSHA3T384, int32(pb.RSAOAEPParm_CkgIbmMgf1Sha3_384), crypto.SHA3_384},
+	{ep11.MechIBMSHA3T512, int32(pb.RSAOAEPParm_CkgIbmMgf1Sha3_512), crypto.SHA3_512},
 }
 
 // setHash takes the hash of a pair; cards accept only pairs of one hash.

@@ -7,7 +7,7 @@ import (
 	"encoding/asn1"
 	"fmt"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 )
 
 // ecIdentifier is an AlgorithmIdentifier of id-ecPublicKey and a named curve (RFC 5480
@@ -68,7 +68,7 @@ func readPKCS8EC(der []byte) (key, error) {
 	var outer pkcs8Key
 	rest, err := asn1.Unmarshal(der, &outer)
 	if err != nil || len(rest) > 0 || !outer.Identifier.Algorithm.Equal(oidECPublicKey) {
-		return key{}, refuse(grep11.CodeWrappedKeyInvalid, "the wrapped key is not the PKCS #8 of an EC key: wrong key, initialisation vector, or key type")
+		return key{}, refuse(ep11.CodeWrappedKeyInvalid, "the wrapped key is not the PKCS #8 of an EC key: wrong key, initialisation vector, or key type")
 	}
 	on, err := wantCurve(outer.Identifier.Curve.FullBytes)
 	if err != nil {
@@ -77,14 +77,14 @@ func readPKCS8EC(der []byte) (key, error) {
 	var inner ecPrivateKey
 	rest, err = asn1.Unmarshal(outer.PrivateKey, &inner)
 	if err != nil || len(rest) > 0 || inner.Version != 1 {
-		return key{}, refuse(grep11.CodeWrappedKeyInvalid, "the PKCS #8 does not hold an EC private key")
+		return key{}, refuse(ep11.CodeWrappedKeyInvalid, "the PKCS #8 does not hold an EC private key")
 	}
 	point, ok := on.publicPoint(inner.Secret)
 	if !ok {
-		return key{}, refuse(grep11.CodeWrappedKeyInvalid, "the wrapped secret is none of its curve")
+		return key{}, refuse(ep11.CodeWrappedKeyInvalid, "the wrapped secret is none of its curve")
 	}
 	if len(inner.Public.Bytes) > 0 && !bytes.Equal(inner.Public.Bytes, point) {
-		return key{}, refuse(grep11.CodeWrappedKeyInvalid, "the wrapped public key is not that of the secret")
+		return key{}, refuse(ep11.CodeWrappedKeyInvalid, "the wrapped public key is not that of the secret")
 	}
 	return key{kind: kind(on), secret: inner.Secret}, nil
 }
@@ -94,10 +94,10 @@ func readPKCS8RSA(der []byte) (key, error) {
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	private, ok := parsed.(*rsa.PrivateKey)
 	if err != nil || !ok {
-		return key{}, refuse(grep11.CodeWrappedKeyInvalid, "the wrapped key is not the PKCS #8 of an RSA key: wrong key, initialisation vector, or key type")
+		return key{}, refuse(ep11.CodeWrappedKeyInvalid, "the wrapped key is not the PKCS #8 of an RSA key: wrong key, initialisation vector, or key type")
 	}
 	if bits := private.N.BitLen(); bits > maxRSABits || len(private.Primes) != 2 {
-		return key{}, refuse(grep11.CodeKeySizeRange, "an RSA key of %d bits and %d primes", bits, len(private.Primes))
+		return key{}, refuse(ep11.CodeKeySizeRange, "an RSA key of %d bits and %d primes", bits, len(private.Primes))
 	}
 	return key{kind: kindRSA, secret: x509.MarshalPKCS1PrivateKey(private)}, nil
 }

@@ -11,7 +11,7 @@ import (
 	"fmt"
 	"math/big"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 )
 
 // idECPublicKey is the DER of id-ecPublicKey, 1.2.840.10045.2.1 (RFC 5480 section
@@ -43,17 +43,17 @@ type publicKey struct {
 func (c curve) spkiPrefix() string {
 	switch c {
 	case edwards25519:
-		return "\x30\x33\x30\x0e" + idECPublicKey + grep11.CurveEd25519 + "\x03\x21\x00"
+		return "\x30\x33\x30\x0e" + idECPublicKey + ep11.CurveEd25519 + "\x03\x21\x00"
 	case secp256k1:
-		return "\x30\x56\x30\x10" + idECPublicKey + grep11.CurveSecp256k1 + "\x03\x42\x00"
+		return "\x30\x56\x30\x10" + idECPublicKey + ep11.CurveSecp256k1 + "\x03\x42\x00"
 	case p224:
-		return "\x30\x4e\x30\x10" + idECPublicKey + grep11.CurveP224 + "\x03\x3a\x00"
+		return "\x30\x4e\x30\x10" + idECPublicKey + ep11.CurveP224 + "\x03\x3a\x00"
 	case p256:
-		return "\x30\x59\x30\x13" + idECPublicKey + grep11.CurveP256 + "\x03\x42\x00"
+		return "\x30\x59\x30\x13" + idECPublicKey + ep11.CurveP256 + "\x03\x42\x00"
 	case p384:
-		return "\x30\x76\x30\x10" + idECPublicKey + grep11.CurveP384 + "\x03\x62\x00"
+		return "\x30\x76\x30\x10" + idECPublicKey + ep11.CurveP384 + "\x03\x62\x00"
 	case p521:
-		return "\x30\x81\x9b\x30\x10" + idECPublicKey + grep11.CurveP521 + "\x03\x81\x86\x00"
+		return "\x30\x81\x9b\x30\x10" + idECPublicKey + ep11.CurveP521 + "\x03\x81\x86\x00"
 	}
 	return ""
 }
@@ -134,7 +134,7 @@ func (w *wrapping) sealPublic(k publicKey) (blob []byte, err error) {
 	}
 	mode := binary.BigEndian.AppendUint64(nil, modeFIPS2009)
 	attributes := binary.BigEndian.AppendUint64(nil, k.attributes)
-	attributes = binary.BigEndian.AppendUint32(attributes, uint32(grep11.ClassPublicKey))
+	attributes = binary.BigEndian.AppendUint32(attributes, uint32(ep11.ClassPublicKey))
 	attributes = binary.BigEndian.AppendUint32(attributes, uint32(k.kind.keyType())) //nolint:gosec // none is negative
 	attributes = append(attributes, 0, 0, 0, 0)
 	fields := [][]byte{w.wkid[:], make([]byte, sessionSize), salt, mode, attributes}
@@ -159,21 +159,21 @@ func (c *Card) openPublic(blob []byte) (publicKey, error) {
 func (w *wrapping) openPublic(blob []byte) (publicKey, error) {
 	found, trailer, ok := cutSPKI(blob)
 	if !ok && blobShaped(blob) {
-		return publicKey{}, refuse(grep11.CodeKeyTypeInconsistent, "a private or secret key where a public key is wanted")
+		return publicKey{}, refuse(ep11.CodeKeyTypeInconsistent, "a private or secret key where a public key is wanted")
 	}
 	if !ok {
-		return publicKey{}, refuse(grep11.CodeIBMBlobError, "not a public key of this card: %d bytes", len(blob))
+		return publicKey{}, refuse(ep11.CodeIBMBlobError, "not a public key of this card: %d bytes", len(blob))
 	}
 	fields, ok := cutTrailer(trailer)
 	if !ok {
-		return publicKey{}, refuse(grep11.CodeIBMBlobError, "the public key has no MACed trailer")
+		return publicKey{}, refuse(ep11.CodeIBMBlobError, "the public key has no MACed trailer")
 	}
 	if err := w.checkWKID(fields[0]); err != nil {
 		return publicKey{}, err
 	}
 	mac := fields[len(fields)-1]
 	if !hmac.Equal(mac, authenticate(w.publicMAC, blob[:len(blob)-2-len(mac)])) {
-		return publicKey{}, refuse(grep11.CodeIBMBlobError, "the public key's MAC does not fit")
+		return publicKey{}, refuse(ep11.CodeIBMBlobError, "the public key's MAC does not fit")
 	}
 	found.attributes = binary.BigEndian.Uint64(fields[4])
 	return found, nil

@@ -7,22 +7,22 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
 // codeCannotUnmarshal is CKR_IBM_GREP11_CANNOT_UNMARSHAL (hpcs-grep11-go, ep11/header_consts.go).
-const codeCannotUnmarshal grep11.Code = 0x80040002
+const codeCannotUnmarshal ep11.Code = 0x80040002
 
 // cardError is an answer other than CKR_OK. On the wire it is a gRPC status with
 // one detail, a Grep11Error.
 type cardError struct {
-	code   grep11.Code
+	code   ep11.Code
 	detail string
 }
 
 // refuse makes the card's answer to a call it does not carry out.
-func refuse(code grep11.Code, format string, args ...any) error {
+func refuse(code ep11.Code, format string, args ...any) error {
 	return &cardError{code: code, detail: fmt.Sprintf(format, args...)}
 }
 
@@ -55,7 +55,7 @@ func answered(err error) error {
 		return ended.Err() // the caller's time was over here first: it is told no code of a card
 	}
 	if status.Code(err) == codes.Unimplemented {
-		return refuse(grep11.CodeFunctionNotSupported, "the software card does not have this function")
+		return refuse(ep11.CodeFunctionNotSupported, "the software card does not have this function")
 	}
-	return refuse(grep11.CodeIBMInternalError, "internal error of the software card")
+	return refuse(ep11.CodeIBMInternalError, "internal error of the software card")
 }

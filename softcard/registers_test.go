@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
 )
@@ -38,18 +38,18 @@ func TestACardWithoutMasterKey(t *testing.T) {
 	c := client(t, card)
 	pair := testCurves[0].pair(t, over(c))
 	sign := func() error {
-		_, err := c.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: mech(grep11.MechIBMEd25519SHA512), PrivKeyBytes: pair.GetPrivKeyBytes(), Data: []byte("data")})
+		_, err := c.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: mech(ep11.MechIBMEd25519SHA512), PrivKeyBytes: pair.GetPrivKeyBytes(), Data: []byte("data")})
 		return err
 	}
 	key, away := filepath.Join(path, "master.key"), filepath.Join(path, "away")
 	if err := os.Rename(key, away); err != nil {
 		t.Fatal(err)
 	}
-	wantCode(t, sign(), grep11.CodeIBMWKNotInitialized)
+	wantCode(t, sign(), ep11.CodeIBMWKNotInitialized)
 	_, err = c.RewrapKeyBlob(t.Context(), &pb.RewrapKeyBlobRequest{WrappedKeyBytes: pair.GetPrivKeyBytes()})
-	wantCode(t, err, grep11.CodeIBMWKNotInitialized)
-	_, err = c.DigestInit(t.Context(), &pb.DigestInitRequest{Mech: mech(grep11.MechSHA256)})
-	wantCode(t, err, grep11.CodeIBMWKNotInitialized)
+	wantCode(t, err, ep11.CodeIBMWKNotInitialized)
+	_, err = c.DigestInit(t.Context(), &pb.DigestInitRequest{Mech: mech(ep11.MechSHA256)})
+	wantCode(t, err, ep11.CodeIBMWKNotInitialized)
 	if _, err := c.GetMechanismList(t.Context(), &pb.GetMechanismListRequest{}); err != nil {
 		t.Errorf("the list needs no master key: %v", err)
 	}
@@ -65,7 +65,7 @@ func TestACardWithoutMasterKey(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(path, "next.key"), []byte("garbage"), 0o600); err != nil { // so that it looks again
 		t.Fatal(err)
 	}
-	wantCode(t, sign(), grep11.CodeIBMWKNotInitialized)
+	wantCode(t, sign(), ep11.CodeIBMWKNotInitialized)
 }
 
 func TestRegistersOfAFolder(t *testing.T) {
@@ -141,7 +141,7 @@ func TestAnUnfinishedFinaliseIsFinished(t *testing.T) {
 	}
 	pair := testCurves[0].pair(t, direct(card))
 	_, err = softcard.Service(card).RewrapKeyBlob(t.Context(), &pb.RewrapKeyBlobRequest{WrappedKeyBytes: pair.GetPrivKeyBytes()})
-	wantCode(t, err, grep11.CodeIBMWKNotInitialized)
+	wantCode(t, err, ep11.CodeIBMWKNotInitialized)
 	if err := dir.LoadNext(); err != nil {
 		t.Errorf("a new key cannot be loaded: %v", err)
 	}

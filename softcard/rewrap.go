@@ -5,7 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -20,9 +20,9 @@ func (s *service) RewrapKeyBlob(_ context.Context, request *pb.RewrapKeyBlobRequ
 	r := s.card.master.load()
 	switch {
 	case r.current == nil:
-		return nil, refuse(grep11.CodeIBMWKNotInitialized, "no master key is loaded")
+		return nil, refuse(ep11.CodeIBMWKNotInitialized, "no master key is loaded")
 	case r.next == nil || !r.committed:
-		return nil, refuse(grep11.CodeIBMWKNotInitialized, "no new master key is committed")
+		return nil, refuse(ep11.CodeIBMWKNotInitialized, "no new master key is committed")
 	}
 	rewrapped, err := r.rewrap(blob)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"fmt"
 	"math/big"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 )
 
 const (
@@ -60,7 +60,7 @@ func rsaOf(p, q *big.Int, exponent int) *rsa.PrivateKey {
 // rsa reads the RSA key of a blob.
 func (k key) rsa() (*rsa.PrivateKey, error) {
 	if k.kind != kindRSA {
-		return nil, refuse(grep11.CodeKeyTypeInconsistent, "the key is not an RSA key")
+		return nil, refuse(ep11.CodeKeyTypeInconsistent, "the key is not an RSA key")
 	}
 	parsed, err := x509.ParsePKCS1PrivateKey(k.secret)
 	if err != nil {
@@ -90,7 +90,7 @@ const pkcs1Overhead = 11
 
 func fitsPKCS1(size int, message []byte) error {
 	if len(message) > size-pkcs1Overhead {
-		return refuse(grep11.CodeDataLenRange, "%d bytes of data, the key takes %d", len(message), size-pkcs1Overhead)
+		return refuse(ep11.CodeDataLenRange, "%d bytes of data, the key takes %d", len(message), size-pkcs1Overhead)
 	}
 	return nil
 }
@@ -162,7 +162,7 @@ func mgf1(hash crypto.Hash, seed []byte, size int) (mask []byte) {
 func (m mechanism) encryptRSA(k *rsa.PublicKey, plain []byte) ([]byte, error) {
 	if m.mode == rsaOAEP {
 		if len(plain) > k.Size()-2*m.rsaHash.Size()-2 {
-			return nil, refuse(grep11.CodeDataLenRange, "%d bytes are too many for the key and OAEP with %v", len(plain), m.rsaHash)
+			return nil, refuse(ep11.CodeDataLenRange, "%d bytes are too many for the key and OAEP with %v", len(plain), m.rsaHash)
 		}
 		return rsa.EncryptOAEP(m.rsaHash.New(), rand.Reader, k, plain, m.label)
 	}
@@ -179,7 +179,7 @@ func (m mechanism) decryptRSA(k key, ciphered []byte) (plain []byte, err error) 
 		return nil, err
 	}
 	if len(ciphered) != private.Size() {
-		return nil, refuse(grep11.CodeEncryptedDataLenRange, "%d bytes, the key wants %d", len(ciphered), private.Size())
+		return nil, refuse(ep11.CodeEncryptedDataLenRange, "%d bytes, the key wants %d", len(ciphered), private.Size())
 	}
 	if m.mode == rsaOAEP {
 		plain, err = rsa.DecryptOAEP(m.rsaHash.New(), nil, private, ciphered, m.label)
@@ -187,7 +187,7 @@ func (m mechanism) decryptRSA(k key, ciphered []byte) (plain []byte, err error) 
 		plain, err = rsa.DecryptPKCS1v15(nil, private, ciphered) //nolint:staticcheck // a card has it
 	}
 	if err != nil {
-		return nil, refuse(grep11.CodeEncryptedDataInvalid, "the data does not decrypt")
+		return nil, refuse(ep11.CodeEncryptedDataInvalid, "the data does not decrypt")
 	}
 	return plain, nil
 }

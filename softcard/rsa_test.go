@@ -9,7 +9,7 @@ import (
 	"encoding/asn1"
 	"testing"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -63,22 +63,22 @@ func TestRSAKeyPairs(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		public template
-		want   grep11.Code
+		want   ep11.Code
 	}{
-		"no length":         {template{grep11.AttrPublicExponent: 3}, grep11.CodeTemplateIncomplete},
-		"short":             {template{grep11.AttrModulusBits: 512}, grep11.CodeKeySizeRange},
-		"long":              {template{grep11.AttrModulusBits: 8192}, grep11.CodeKeySizeRange},
-		"part of a byte":    {template{grep11.AttrModulusBits: 1025}, grep11.CodeKeySizeRange},
-		"between two sizes": {template{grep11.AttrModulusBits: 1152}, grep11.CodeKeySizeRange},
-		"even exponent":     {template{grep11.AttrModulusBits: 1024, grep11.AttrPublicExponent: 18}, grep11.CodeAttributeValueInvalid},
-		"exponent 15":       {template{grep11.AttrModulusBits: 1024, grep11.AttrPublicExponent: 15}, grep11.CodeAttributeValueInvalid},
-		"exponent 1":        {template{grep11.AttrModulusBits: 1024, grep11.AttrPublicExponent: "\x01"}, grep11.CodeAttributeValueInvalid},
-		"huge exponent":     {template{grep11.AttrModulusBits: 1024, grep11.AttrPublicExponent: "\x01\x00\x00\x00\x00\x00\x00\x00\x01"}, grep11.CodeAttributeValueInvalid},
-		"public that signs": {template{grep11.AttrModulusBits: 1024, grep11.AttrSign: true}, grep11.CodeTemplateInconsistent},
-		"a curve":           {template{grep11.AttrModulusBits: 1024, grep11.AttrECParams: grep11.CurveP256}, grep11.CodeAttributeTypeInvalid},
+		"no length":         {template{ep11.AttrPublicExponent: 3}, ep11.CodeTemplateIncomplete},
+		"short":             {template{ep11.AttrModulusBits: 512}, ep11.CodeKeySizeRange},
+		"long":              {template{ep11.AttrModulusBits: 8192}, ep11.CodeKeySizeRange},
+		"part of a byte":    {template{ep11.AttrModulusBits: 1025}, ep11.CodeKeySizeRange},
+		"between two sizes": {template{ep11.AttrModulusBits: 1152}, ep11.CodeKeySizeRange},
+		"even exponent":     {template{ep11.AttrModulusBits: 1024, ep11.AttrPublicExponent: 18}, ep11.CodeAttributeValueInvalid},
+		"exponent 15":       {template{ep11.AttrModulusBits: 1024, ep11.AttrPublicExponent: 15}, ep11.CodeAttributeValueInvalid},
+		"exponent 1":        {template{ep11.AttrModulusBits: 1024, ep11.AttrPublicExponent: "\x01"}, ep11.CodeAttributeValueInvalid},
+		"huge exponent":     {template{ep11.AttrModulusBits: 1024, ep11.AttrPublicExponent: "\x01\x00\x00\x00\x00\x00\x00\x00\x01"}, ep11.CodeAttributeValueInvalid},
+		"public that signs": {template{ep11.AttrModulusBits: 1024, ep11.AttrSign: true}, ep11.CodeTemplateInconsistent},
+		"a curve":           {template{ep11.AttrModulusBits: 1024, ep11.AttrECParams: ep11.CurveP256}, ep11.CodeAttributeTypeInvalid},
 	} {
 		_, err := b.GenerateKeyPair(t.Context(), &pb.GenerateKeyPairRequest{
-			Mech: mech(grep11.MechRSAPKCSKeyPairGen), PubKeyTemplate: test.public.attributes(t),
+			Mech: mech(ep11.MechRSAPKCSKeyPairGen), PubKeyTemplate: test.public.attributes(t),
 		})
 		if got := codeOf(t, err); got != test.want {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
@@ -105,16 +105,16 @@ func TestRSASignatures(t *testing.T) {
 		hash crypto.Hash
 		salt int // -1: PKCS #1 v1.5
 	}{
-		{"SHA1_RSA_PKCS", mech(grep11.MechSHA1RSAPKCS), crypto.SHA1, -1},
-		{"SHA224_RSA_PKCS", mech(grep11.MechSHA224RSAPKCS), crypto.SHA224, -1},
-		{"SHA256_RSA_PKCS", mech(grep11.MechSHA256RSAPKCS), crypto.SHA256, -1},
-		{"SHA384_RSA_PKCS", mech(grep11.MechSHA384RSAPKCS), crypto.SHA384, -1},
-		{"SHA512_RSA_PKCS", mech(grep11.MechSHA512RSAPKCS), crypto.SHA512, -1},
-		{"SHA256_RSA_PKCS_PSS", pss(grep11.MechSHA256RSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 20), crypto.SHA256, 20},
-		{"SHA256_RSA_PKCS_PSS without salt", pss(grep11.MechSHA256RSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 0), crypto.SHA256, 0},
-		{"SHA1_RSA_PKCS_PSS without salt", pss(grep11.MechSHA1RSAPKCSPSS, grep11.MechSHA1, pb.RSAPSSParm_CkgMgf1Sha1, 0), crypto.SHA1, 0},
-		{"RSA_PKCS", mech(grep11.MechRSAPKCS), 0, -1},
-		{"RSA_PKCS_PSS", pss(grep11.MechRSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 32), 0, 32},
+		{"SHA1_RSA_PKCS", mech(ep11.MechSHA1RSAPKCS), crypto.SHA1, -1},
+		{"SHA224_RSA_PKCS", mech(ep11.MechSHA224RSAPKCS), crypto.SHA224, -1},
+		{"SHA256_RSA_PKCS", mech(ep11.MechSHA256RSAPKCS), crypto.SHA256, -1},
+		{"SHA384_RSA_PKCS", mech(ep11.MechSHA384RSAPKCS), crypto.SHA384, -1},
+		{"SHA512_RSA_PKCS", mech(ep11.MechSHA512RSAPKCS), crypto.SHA512, -1},
+		{"SHA256_RSA_PKCS_PSS", pss(ep11.MechSHA256RSAPKCSPSS, ep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 20), crypto.SHA256, 20},
+		{"SHA256_RSA_PKCS_PSS without salt", pss(ep11.MechSHA256RSAPKCSPSS, ep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 0), crypto.SHA256, 0},
+		{"SHA1_RSA_PKCS_PSS without salt", pss(ep11.MechSHA1RSAPKCSPSS, ep11.MechSHA1, pb.RSAPSSParm_CkgMgf1Sha1, 0), crypto.SHA1, 0},
+		{"RSA_PKCS", mech(ep11.MechRSAPKCS), 0, -1},
+		{"RSA_PKCS_PSS", pss(ep11.MechRSAPKCSPSS, ep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 32), 0, 32},
 	} {
 		data, hashing := data, test.hash
 		if test.name == "RSA_PKCS_PSS" {
@@ -144,8 +144,8 @@ func TestRSASignatures(t *testing.T) {
 			if err := flow.verify(t.Context(), c, test.m, pair.GetPubKeyBytes(), parts, signature); err != nil {
 				t.Errorf("%s, %s: %v", test.name, name, err)
 			}
-			wantCode(t, flow.verify(t.Context(), c, test.m, pair.GetPubKeyBytes(), parts, flipped(signature, 50)), grep11.CodeSignatureInvalid)
-			wantCode(t, flow.verify(t.Context(), c, test.m, pair.GetPubKeyBytes(), parts, signature[1:]), grep11.CodeSignatureLenRange)
+			wantCode(t, flow.verify(t.Context(), c, test.m, pair.GetPubKeyBytes(), parts, flipped(signature, 50)), ep11.CodeSignatureInvalid)
+			wantCode(t, flow.verify(t.Context(), c, test.m, pair.GetPubKeyBytes(), parts, signature[1:]), ep11.CodeSignatureLenRange)
 		}
 	}
 }
@@ -154,7 +154,7 @@ func TestPSSWithoutSaltHasNone(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	pair := b.rsaPair(1024, 65537, nil, nil)
-	none := pss(grep11.MechSHA256RSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 0)
+	none := pss(ep11.MechSHA256RSAPKCSPSS, ep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 0)
 	sign := func(m *pb.Mechanism) []byte {
 		signature, err := b.sign(m, pair.GetPrivKeyBytes(), []byte("data"))
 		if err != nil {
@@ -165,18 +165,18 @@ func TestPSSWithoutSaltHasNone(t *testing.T) {
 	if !bytes.Equal(sign(none), sign(none)) {
 		t.Error("two signatures without salt differ")
 	}
-	salted := sign(pss(grep11.MechSHA256RSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 32))
-	wantCode(t, b.verify(none, pair.GetPubKeyBytes(), []byte("data"), salted), grep11.CodeSignatureInvalid)
+	salted := sign(pss(ep11.MechSHA256RSAPKCSPSS, ep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 32))
+	wantCode(t, b.verify(none, pair.GetPubKeyBytes(), []byte("data"), salted), ep11.CodeSignatureInvalid)
 	for name, m := range map[string]*pb.Mechanism{
-		"no parameter": mech(grep11.MechSHA256RSAPKCSPSS),
-		"two hashes":   pss(grep11.MechSHA256RSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha1, 0),
-		"another hash": pss(grep11.MechSHA256RSAPKCSPSS, grep11.MechSHA1, pb.RSAPSSParm_CkgMgf1Sha1, 0),
-		"no hash":      pss(grep11.MechSHA256RSAPKCSPSS, 0, 0, 0),
-		"long salt":    pss(grep11.MechSHA256RSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 1<<40),
-		"too long":     pss(grep11.MechSHA256RSAPKCSPSS, grep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 127),
+		"no parameter": mech(ep11.MechSHA256RSAPKCSPSS),
+		"two hashes":   pss(ep11.MechSHA256RSAPKCSPSS, ep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha1, 0),
+		"another hash": pss(ep11.MechSHA256RSAPKCSPSS, ep11.MechSHA1, pb.RSAPSSParm_CkgMgf1Sha1, 0),
+		"no hash":      pss(ep11.MechSHA256RSAPKCSPSS, 0, 0, 0),
+		"long salt":    pss(ep11.MechSHA256RSAPKCSPSS, ep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 1<<40),
+		"too long":     pss(ep11.MechSHA256RSAPKCSPSS, ep11.MechSHA256, pb.RSAPSSParm_CkgMgf1Sha256, 127),
 	} {
 		_, err := b.sign(m, pair.GetPrivKeyBytes(), []byte("data"))
-		if got := codeOf(t, err); got != grep11.CodeMechanismParamInvalid {
+		if got := codeOf(t, err); got != ep11.CodeMechanismParamInvalid {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -187,7 +187,7 @@ func oaep(hash uint64, mask pb.RSAOAEPParm_Mask, label string) *pb.Mechanism {
 	if label != "" {
 		parm.EncodingParmType = pb.RSAOAEPParm_CkzDataSpecified
 	}
-	return &pb.Mechanism{Mechanism: grep11.MechRSAPKCSOAEP, Parameter: &pb.Mechanism_RSAOAEPParameter{RSAOAEPParameter: parm}}
+	return &pb.Mechanism{Mechanism: ep11.MechRSAPKCSOAEP, Parameter: &pb.Mechanism_RSAOAEPParameter{RSAOAEPParameter: parm}}
 }
 
 func TestRSAEncryption(t *testing.T) {
@@ -202,13 +202,13 @@ func TestRSAEncryption(t *testing.T) {
 		ours  func() ([]byte, error)
 		limit int
 	}{
-		{"RSA_PKCS", mech(grep11.MechRSAPKCS), func() ([]byte, error) {
+		{"RSA_PKCS", mech(ep11.MechRSAPKCS), func() ([]byte, error) {
 			return rsa.EncryptPKCS1v15(rand.Reader, public, plain) //nolint:staticcheck // a card has it
 		}, 117},
-		{"OAEP SHA-1", oaep(grep11.MechSHA1, pb.RSAOAEPParm_CkgMgf1Sha1, ""), func() ([]byte, error) {
+		{"OAEP SHA-1", oaep(ep11.MechSHA1, pb.RSAOAEPParm_CkgMgf1Sha1, ""), func() ([]byte, error) {
 			return rsa.EncryptOAEP(crypto.SHA1.New(), rand.Reader, public, plain, nil)
 		}, 86},
-		{"OAEP SHA-256 with a label", oaep(grep11.MechSHA256, pb.RSAOAEPParm_CkgMgf1Sha256, "label"), func() ([]byte, error) {
+		{"OAEP SHA-256 with a label", oaep(ep11.MechSHA256, pb.RSAOAEPParm_CkgMgf1Sha256, "label"), func() ([]byte, error) {
 			return rsa.EncryptOAEP(crypto.SHA256.New(), rand.Reader, public, plain, []byte("label"))
 		}, 62},
 	} {
@@ -240,21 +240,21 @@ func TestRSAEncryption(t *testing.T) {
 			t.Errorf("%s, DecryptInit and Decrypt: %v", test.name, err)
 		}
 		_, err = b.EncryptSingle(t.Context(), &pb.EncryptSingleRequest{Mech: test.m, KeyBytes: pair.GetPubKeyBytes(), Plain: append(longest, 0)})
-		wantCode(t, err, grep11.CodeDataLenRange)
+		wantCode(t, err, ep11.CodeDataLenRange)
 		_, err = b.EncryptUpdate(t.Context(), &pb.EncryptUpdateRequest{State: begun.GetState(), Plain: plain})
-		wantCode(t, err, grep11.CodeMechanismInvalid)
+		wantCode(t, err, ep11.CodeMechanismInvalid)
 		_, err = b.DecryptSingle(t.Context(), &pb.DecryptSingleRequest{Mech: test.m, KeyBytes: pair.GetPrivKeyBytes(), Ciphered: flipped(theirs, 60)})
-		wantCode(t, err, grep11.CodeEncryptedDataInvalid)
+		wantCode(t, err, ep11.CodeEncryptedDataInvalid)
 		_, err = b.DecryptSingle(t.Context(), &pb.DecryptSingleRequest{Mech: test.m, KeyBytes: pair.GetPrivKeyBytes(), Ciphered: theirs[1:]})
-		wantCode(t, err, grep11.CodeEncryptedDataLenRange)
+		wantCode(t, err, ep11.CodeEncryptedDataLenRange)
 		_, err = b.EncryptSingle(t.Context(), &pb.EncryptSingleRequest{Mech: test.m, KeyBytes: pair.GetPrivKeyBytes(), Plain: plain})
-		wantCode(t, err, grep11.CodeKeyTypeInconsistent)
+		wantCode(t, err, ep11.CodeKeyTypeInconsistent)
 		_, err = b.DecryptSingle(t.Context(), &pb.DecryptSingleRequest{Mech: test.m, KeyBytes: b.kek, Ciphered: theirs})
-		wantCode(t, err, grep11.CodeKeyTypeInconsistent)
+		wantCode(t, err, ep11.CodeKeyTypeInconsistent)
 	}
-	mute := b.rsaPair(1024, 65537, template{grep11.AttrEncrypt: false}, template{grep11.AttrDecrypt: false})
-	_, err := b.EncryptSingle(t.Context(), &pb.EncryptSingleRequest{Mech: mech(grep11.MechRSAPKCS), KeyBytes: mute.GetPubKeyBytes()})
-	wantCode(t, err, grep11.CodeKeyFunctionNotPermitted)
-	_, err = b.DecryptSingle(t.Context(), &pb.DecryptSingleRequest{Mech: mech(grep11.MechRSAPKCS), KeyBytes: mute.GetPrivKeyBytes(), Ciphered: make([]byte, 128)})
-	wantCode(t, err, grep11.CodeKeyFunctionNotPermitted)
+	mute := b.rsaPair(1024, 65537, template{ep11.AttrEncrypt: false}, template{ep11.AttrDecrypt: false})
+	_, err := b.EncryptSingle(t.Context(), &pb.EncryptSingleRequest{Mech: mech(ep11.MechRSAPKCS), KeyBytes: mute.GetPubKeyBytes()})
+	wantCode(t, err, ep11.CodeKeyFunctionNotPermitted)
+	_, err = b.DecryptSingle(t.Context(), &pb.DecryptSingleRequest{Mech: mech(ep11.MechRSAPKCS), KeyBytes: mute.GetPrivKeyBytes(), Ciphered: make([]byte, 128)})
+	wantCode(t, err, ep11.CodeKeyFunctionNotPermitted)
 }

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"math/big"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -34,7 +34,7 @@ func (m *mechanism) readSchnorr(p *pb.ECSGParm) error {
 // checkSize is CKR_MECHANISM_INVALID of more than a card takes in at once.
 func (m mechanism) checkSize(blob, data []byte) error {
 	if n := len(data) + len(blob) + schnorrParameterSize; m.takes == schnorrParameter && n > maxSchnorrSize {
-		return refuse(grep11.CodeMechanismInvalid, "data, key and parameter have %d bytes, at most %d go", n, maxSchnorrSize)
+		return refuse(ep11.CodeMechanismInvalid, "data, key and parameter have %d bytes, at most %d go", n, maxSchnorrSize)
 	}
 	return nil
 }

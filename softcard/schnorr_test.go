@@ -8,7 +8,7 @@ import (
 	"slices"
 	"testing"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -28,7 +28,7 @@ func textbook(t *testing.T, c testCurve) weierstrass {
 		}
 		return i
 	}
-	if c.params == grep11.CurveSecp256k1 {
+	if c.params == ep11.CurveSecp256k1 {
 		return weierstrass{
 			p: number("fffffffffffffffffffffffffffffffffffffffffffffffffffffffefffffc2f"), a: new(big.Int),
 			n:  number("fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141"),
@@ -101,7 +101,7 @@ func (w weierstrass) good(kind pb.ECSGParm_ECSGType, point, data, signature []by
 
 func schnorr(kind pb.ECSGParm_ECSGType) *pb.Mechanism {
 	return &pb.Mechanism{
-		Mechanism: grep11.MechIBMECDSAOther, Parameter: &pb.Mechanism_ECSGParameter{ECSGParameter: &pb.ECSGParm{Type: kind}},
+		Mechanism: ep11.MechIBMECDSAOther, Parameter: &pb.Mechanism_ECSGParameter{ECSGParameter: &pb.ECSGParm{Type: kind}},
 	}
 }
 
@@ -137,13 +137,13 @@ func TestSchnorrSignaturesAreAsDefined(t *testing.T) {
 					"byte 0": first, "byte 32": flipped(signature, 32), "last byte": flipped(signature, -1), "zeros": make([]byte, 64),
 					"no s": append(bytes.Clone(signature[:32]), make([]byte, 32)...), "ones": bytes.Repeat([]byte{0xff}, 64),
 				} {
-					if got := codeOf(t, verify(kind, data, wrong)); got != grep11.CodeSignatureInvalid {
+					if got := codeOf(t, verify(kind, data, wrong)); got != ep11.CodeSignatureInvalid {
 						t.Errorf("%s, %v, %s: %v", curve.name, kind, name, got)
 					}
 				}
-				wantCode(t, verify(kind, append(bytes.Clone(data), 0), signature), grep11.CodeSignatureInvalid)
-				wantCode(t, verify(schnorrKinds[0]+schnorrKinds[1]-kind, data, signature), grep11.CodeSignatureInvalid)
-				wantCode(t, verify(kind, data, signature[:63]), grep11.CodeSignatureLenRange)
+				wantCode(t, verify(kind, append(bytes.Clone(data), 0), signature), ep11.CodeSignatureInvalid)
+				wantCode(t, verify(schnorrKinds[0]+schnorrKinds[1]-kind, data, signature), ep11.CodeSignatureInvalid)
+				wantCode(t, verify(kind, data, signature[:63]), ep11.CodeSignatureLenRange)
 			}
 		}
 	}
@@ -161,17 +161,17 @@ func TestWhatSchnorrDoesNotTake(t *testing.T) {
 		mech *pb.Mechanism
 		pair *pb.GenerateKeyPairResponse
 		data int // less the key's length
-		want grep11.Code
+		want ep11.Code
 	}{
-		{"BLS", schnorr(pb.ECSGParm_CkEcsgIbmBls), pair, 1000, grep11.CodeMechanismParamInvalid},
-		{"type 0", schnorr(0), pair, 1000, grep11.CodeMechanismParamInvalid},
-		{"type 4", schnorr(4), pair, 1000, grep11.CodeMechanismParamInvalid},
-		{"no parameter", mech(grep11.MechIBMECDSAOther), pair, 1000, grep11.CodeMechanismParamInvalid},
-		{"an initialisation vector", withIV(grep11.MechIBMECDSAOther, zeroIV), pair, 1000, grep11.CodeMechanismParamInvalid},
-		{"Ed25519", good, edwards, 1000, grep11.CodeMechanismInvalid},
+		{"BLS", schnorr(pb.ECSGParm_CkEcsgIbmBls), pair, 1000, ep11.CodeMechanismParamInvalid},
+		{"type 0", schnorr(0), pair, 1000, ep11.CodeMechanismParamInvalid},
+		{"type 4", schnorr(4), pair, 1000, ep11.CodeMechanismParamInvalid},
+		{"no parameter", mech(ep11.MechIBMECDSAOther), pair, 1000, ep11.CodeMechanismParamInvalid},
+		{"an initialisation vector", withIV(ep11.MechIBMECDSAOther, zeroIV), pair, 1000, ep11.CodeMechanismParamInvalid},
+		{"Ed25519", good, edwards, 1000, ep11.CodeMechanismInvalid},
 		{"as much as goes", good, pair, room, 0},
-		{"a byte more", good, pair, room + 1, grep11.CodeMechanismInvalid},
-		{"ECDSA with the parameter", &pb.Mechanism{Mechanism: grep11.MechECDSA, Parameter: good.GetParameter()}, pair, 1000, grep11.CodeMechanismParamInvalid},
+		{"a byte more", good, pair, room + 1, ep11.CodeMechanismInvalid},
+		{"ECDSA with the parameter", &pb.Mechanism{Mechanism: ep11.MechECDSA, Parameter: good.GetParameter()}, pair, 1000, ep11.CodeMechanismParamInvalid},
 	} {
 		data := make([]byte, test.data-len(test.pair.GetPrivKeyBytes()))
 		signature, err := signSingle(t.Context(), c, test.mech, test.pair.GetPrivKeyBytes(), [][]byte{data})
@@ -184,16 +184,16 @@ func TestWhatSchnorrDoesNotTake(t *testing.T) {
 		data = make([]byte, test.data-len(test.pair.GetPubKeyBytes()))
 		err = verifySingle(t.Context(), c, test.mech, test.pair.GetPubKeyBytes(), [][]byte{data}, signature)
 		if test.want == 0 { // a signature of fewer zeros
-			test.want = grep11.CodeSignatureInvalid
+			test.want = ep11.CodeSignatureInvalid
 		}
 		if got := codeOf(t, err); got != test.want {
 			t.Errorf("verify, %s: %v, want %v", test.name, got, test.want)
 		}
 	}
 	_, err := signSingle(t.Context(), c, good, b.aes(32, all()), nil)
-	wantCode(t, err, grep11.CodeKeyTypeInconsistent)
+	wantCode(t, err, ep11.CodeKeyTypeInconsistent)
 	_, err = c.SignInit(t.Context(), &pb.SignInitRequest{Mech: good, PrivKeyBytes: pair.GetPrivKeyBytes()})
-	wantCode(t, err, grep11.CodeMechanismInvalid)
+	wantCode(t, err, ep11.CodeMechanismInvalid)
 	_, err = c.VerifyInit(t.Context(), &pb.VerifyInitRequest{Mech: good, PubKeyBytes: pair.GetPubKeyBytes()})
-	wantCode(t, err, grep11.CodeMechanismInvalid)
+	wantCode(t, err, ep11.CodeMechanismInvalid)
 }

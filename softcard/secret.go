@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"math/bits"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -18,13 +18,13 @@ import (
 const checkSize = 3
 
 // secretUsage is what a secret key may be for.
-const secretUsage = usage &^ (grep11.BlobSignRecover | grep11.BlobVerifyRecover)
+const secretUsage = usage &^ (ep11.BlobSignRecover | ep11.BlobVerifyRecover)
 
 // newSecret makes an AES key of CKA_VALUE_LEN 16, 24 or 32, a triple DES key, or a
 // generic secret of CKA_VALUE_LEN 1 to 256.
 func (c *Card) newSecret(m mechanism, attrs map[uint64]*pb.AttributeValue) (*pb.GenerateKeyResponse, error) {
 	of := map[family]kind{aesKeys: kindAES, des3Keys: kindDES3, macKeys: kindGeneric}[m.keys]
-	t, err := readTemplate(attrs, shape{class: grep11.ClassSecretKey, keyType: of.keyType(), usage: secretUsage})
+	t, err := readTemplate(attrs, shape{class: ep11.ClassSecretKey, keyType: of.keyType(), usage: secretUsage})
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (t keyTemplate) secretSize(of kind) (int, error) {
 	case of == kindDES3: // its length is known; clients send others, and cards pass over them
 		return des3Size, nil
 	case t.valueLen < 0:
-		return 0, refuse(grep11.CodeTemplateIncomplete, "the template lacks CKA_VALUE_LEN")
+		return 0, refuse(ep11.CodeTemplateIncomplete, "the template lacks CKA_VALUE_LEN")
 	}
 	return int(t.valueLen), checkSecretSize(of, t.valueLen)
 }
@@ -61,7 +61,7 @@ func checkSecretSize(of kind, size int64) error {
 		of == kindDES3 && size == des3Size ||
 		of == kindGeneric && size > 0 && size <= maxSecretBytes
 	if !good {
-		return refuse(grep11.CodeKeySizeRange, "no key of type 0x%x has %d bytes", of.keyType(), size)
+		return refuse(ep11.CodeKeySizeRange, "no key of type 0x%x has %d bytes", of.keyType(), size)
 	}
 	return nil
 }

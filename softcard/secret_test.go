@@ -8,7 +8,7 @@ import (
 	"math/bits"
 	"testing"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 )
 
 func TestGenerateKey(t *testing.T) {
@@ -18,32 +18,32 @@ func TestGenerateKey(t *testing.T) {
 		name string
 		mech uint64
 		t    template
-		want grep11.Code // 0: made
-		size int         // of the blob
+		want ep11.Code // 0: made
+		size int       // of the blob
 	}{
-		{"AES-128", grep11.MechAESKeyGen, template{grep11.AttrValueLen: 16, grep11.AttrEncrypt: true}, 0, 256},
-		{"AES-192", grep11.MechAESKeyGen, template{grep11.AttrValueLen: 24}, 0, 256},
-		{"AES-256 with class and type", grep11.MechAESKeyGen, template{
-			grep11.AttrValueLen: 32, grep11.AttrClass: grep11.ClassSecretKey, grep11.AttrKeyType: grep11.KeyTypeAES, grep11.AttrToken: true,
+		{"AES-128", ep11.MechAESKeyGen, template{ep11.AttrValueLen: 16, ep11.AttrEncrypt: true}, 0, 256},
+		{"AES-192", ep11.MechAESKeyGen, template{ep11.AttrValueLen: 24}, 0, 256},
+		{"AES-256 with class and type", ep11.MechAESKeyGen, template{
+			ep11.AttrValueLen: 32, ep11.AttrClass: ep11.ClassSecretKey, ep11.AttrKeyType: ep11.KeyTypeAES, ep11.AttrToken: true,
 		}, 0, 256},
-		{"generic secret", grep11.MechGenericSecretKeyGen, template{grep11.AttrValueLen: 32, grep11.AttrKeyType: grep11.KeyTypeGenericSecret}, 0, 448},
-		{"long generic secret", grep11.MechGenericSecretKeyGen, template{grep11.AttrValueLen: 256}, 0, 448},
-		{"triple DES of any length", grep11.MechDES3KeyGen, template{grep11.AttrValueLen: 32}, 0, 256},
-		{"triple DES", grep11.MechDES3KeyGen, template{}, 0, 256},
-		{"no length", grep11.MechAESKeyGen, template{grep11.AttrEncrypt: true}, grep11.CodeTemplateIncomplete, 0},
-		{"no length of a generic secret", grep11.MechGenericSecretKeyGen, template{}, grep11.CodeTemplateIncomplete, 0},
-		{"AES of 20 bytes", grep11.MechAESKeyGen, template{grep11.AttrValueLen: 20}, grep11.CodeKeySizeRange, 0},
-		{"empty generic secret", grep11.MechGenericSecretKeyGen, template{grep11.AttrValueLen: 0}, grep11.CodeKeySizeRange, 0},
-		{"huge generic secret", grep11.MechGenericSecretKeyGen, template{grep11.AttrValueLen: 257}, grep11.CodeKeySizeRange, 0},
-		{"another class", grep11.MechAESKeyGen, template{grep11.AttrValueLen: 32, grep11.AttrClass: grep11.ClassPrivateKey}, grep11.CodeTemplateInconsistent, 0},
-		{"another type", grep11.MechAESKeyGen, template{grep11.AttrValueLen: 32, grep11.AttrKeyType: grep11.KeyTypeEC}, grep11.CodeTemplateInconsistent, 0},
-		{"not sensitive", grep11.MechAESKeyGen, template{grep11.AttrValueLen: 32, grep11.AttrSensitive: false}, grep11.CodeTemplateInconsistent, 0},
-		{"a curve", grep11.MechAESKeyGen, template{grep11.AttrValueLen: 32, grep11.AttrECParams: grep11.CurveP256}, grep11.CodeAttributeTypeInvalid, 0},
-		{"negative length", grep11.MechAESKeyGen, template{grep11.AttrValueLen: -1}, grep11.CodeAttributeValueInvalid, 0},
-		{"a length in bytes", grep11.MechAESKeyGen, template{grep11.AttrValueLen: "\x20"}, grep11.CodeAttributeValueInvalid, 0},
-		{"a value", grep11.MechAESKeyGen, template{grep11.AttrValueLen: 16, grep11.AttrValue: "0123456789abcdef"}, grep11.CodeAttributeReadOnly, 0},
-		{"a mechanism that makes none", grep11.MechAESCBC, template{grep11.AttrValueLen: 32}, grep11.CodeMechanismInvalid, 0},
-		{"DSA parameters without length", grep11.MechDSAParameterGen, template{}, grep11.CodeTemplateIncomplete, 0},
+		{"generic secret", ep11.MechGenericSecretKeyGen, template{ep11.AttrValueLen: 32, ep11.AttrKeyType: ep11.KeyTypeGenericSecret}, 0, 448},
+		{"long generic secret", ep11.MechGenericSecretKeyGen, template{ep11.AttrValueLen: 256}, 0, 448},
+		{"triple DES of any length", ep11.MechDES3KeyGen, template{ep11.AttrValueLen: 32}, 0, 256},
+		{"triple DES", ep11.MechDES3KeyGen, template{}, 0, 256},
+		{"no length", ep11.MechAESKeyGen, template{ep11.AttrEncrypt: true}, ep11.CodeTemplateIncomplete, 0},
+		{"no length of a generic secret", ep11.MechGenericSecretKeyGen, template{}, ep11.CodeTemplateIncomplete, 0},
+		{"AES of 20 bytes", ep11.MechAESKeyGen, template{ep11.AttrValueLen: 20}, ep11.CodeKeySizeRange, 0},
+		{"empty generic secret", ep11.MechGenericSecretKeyGen, template{ep11.AttrValueLen: 0}, ep11.CodeKeySizeRange, 0},
+		{"huge generic secret", ep11.MechGenericSecretKeyGen, template{ep11.AttrValueLen: 257}, ep11.CodeKeySizeRange, 0},
+		{"another class", ep11.MechAESKeyGen, template{ep11.AttrValueLen: 32, ep11.AttrClass: ep11.ClassPrivateKey}, ep11.CodeTemplateInconsistent, 0},
+		{"another type", ep11.MechAESKeyGen, template{ep11.AttrValueLen: 32, ep11.AttrKeyType: ep11.KeyTypeEC}, ep11.CodeTemplateInconsistent, 0},
+		{"not sensitive", ep11.MechAESKeyGen, template{ep11.AttrValueLen: 32, ep11.AttrSensitive: false}, ep11.CodeTemplateInconsistent, 0},
+		{"a curve", ep11.MechAESKeyGen, template{ep11.AttrValueLen: 32, ep11.AttrECParams: ep11.CurveP256}, ep11.CodeAttributeTypeInvalid, 0},
+		{"negative length", ep11.MechAESKeyGen, template{ep11.AttrValueLen: -1}, ep11.CodeAttributeValueInvalid, 0},
+		{"a length in bytes", ep11.MechAESKeyGen, template{ep11.AttrValueLen: "\x20"}, ep11.CodeAttributeValueInvalid, 0},
+		{"a value", ep11.MechAESKeyGen, template{ep11.AttrValueLen: 16, ep11.AttrValue: "0123456789abcdef"}, ep11.CodeAttributeReadOnly, 0},
+		{"a mechanism that makes none", ep11.MechAESCBC, template{ep11.AttrValueLen: 32}, ep11.CodeMechanismInvalid, 0},
+		{"DSA parameters without length", ep11.MechDSAParameterGen, template{}, ep11.CodeTemplateIncomplete, 0},
 	} {
 		made, err := b.generate(test.mech, test.t)
 		if test.want != 0 {
@@ -67,7 +67,7 @@ func TestGenerateKey(t *testing.T) {
 func TestCheckSumIsCheckValueAndBits(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	made, err := b.generate(grep11.MechAESKeyGen, all().but(template{grep11.AttrValueLen: 24}))
+	made, err := b.generate(ep11.MechAESKeyGen, all().but(template{ep11.AttrValueLen: 24}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestCheckSumIsCheckValueAndBits(t *testing.T) {
 		t.Errorf("AES: %x, want %x", made.GetCheckSum(), want)
 	}
 	secret := []byte("sixteen bytes or")
-	r, err := b.bring(secret, template{grep11.AttrClass: grep11.ClassSecretKey, grep11.AttrKeyType: grep11.KeyTypeGenericSecret})
+	r, err := b.bring(secret, template{ep11.AttrClass: ep11.ClassSecretKey, ep11.AttrKeyType: ep11.KeyTypeGenericSecret})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,11 +94,11 @@ func TestCheckSumIsCheckValueAndBits(t *testing.T) {
 func TestTripleDESKeysHaveOddParity(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	made, err := b.generate(grep11.MechDES3KeyGen, all())
+	made, err := b.generate(ep11.MechDES3KeyGen, all())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, key := range map[string][]byte{"made": made.GetKeyBytes(), "imported": b.bringSecret(grep11.KeyTypeDES3, []byte("a key of 24 bytes, clear"))} {
+	for name, key := range map[string][]byte{"made": made.GetKeyBytes(), "imported": b.bringSecret(ep11.KeyTypeDES3, []byte("a key of 24 bytes, clear"))} {
 		for _, octet := range b.take(key) {
 			if bits.OnesCount8(octet)%2 != 1 {
 				t.Errorf("%s: 0x%02x", name, octet)
@@ -111,11 +111,11 @@ func TestHeadersTellWhereAKeyIsFrom(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	header := func(blob []byte) uint64 { return binary.BigEndian.Uint64(blob[48:]) }
-	made, err := b.generate(grep11.MechAESKeyGen, template{grep11.AttrValueLen: 32, grep11.AttrWrap: true})
+	made, err := b.generate(ep11.MechAESKeyGen, template{ep11.AttrValueLen: 32, ep11.AttrWrap: true})
 	if err != nil || header(made.GetKeyBytes()) != 0x404026 {
 		t.Errorf("generated: 0x%x, want 0x404026: %v", header(made.GetKeyBytes()), err)
 	}
-	brought, err := b.bring(make([]byte, 32), template{grep11.AttrClass: grep11.ClassSecretKey, grep11.AttrKeyType: grep11.KeyTypeAES, grep11.AttrSign: true})
+	brought, err := b.bring(make([]byte, 32), template{ep11.AttrClass: ep11.ClassSecretKey, ep11.AttrKeyType: ep11.KeyTypeAES, ep11.AttrSign: true})
 	if err != nil || header(brought.GetUnwrappedBytes()) != 0x104 {
 		t.Errorf("imported: 0x%x, want 0x104 as on cards: %v", header(brought.GetUnwrappedBytes()), err)
 	}

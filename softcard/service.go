@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -86,7 +86,7 @@ func (rawRequests) Unmarshal(data mem.BufferSlice, into any) error {
 
 // unknownCall answers what the service does not have at all.
 func unknownCall(any, grpc.ServerStream) error {
-	return refuse(grep11.CodeFunctionNotSupported, "the software card does not have this function")
+	return refuse(ep11.CodeFunctionNotSupported, "the software card does not have this function")
 }
 
 // GetMechanismList lists what the card can do; CKM_RSA_PKCS stands first.
@@ -111,7 +111,7 @@ func (s *service) GetMechanismInfo(_ context.Context, request *pb.GetMechanismIn
 func (s *service) GenerateRandom(_ context.Context, request *pb.GenerateRandomRequest) (*pb.GenerateRandomResponse, error) {
 	n := request.GetLen()
 	if n == 0 || n > maxRandom {
-		return nil, refuse(grep11.CodeArgumentsBad, "%d random bytes wanted, can give 1 to %d", n, maxRandom)
+		return nil, refuse(ep11.CodeArgumentsBad, "%d random bytes wanted, can give 1 to %d", n, maxRandom)
 	}
 	random := make([]byte, n)
 	if _, err := rand.Read(random); err != nil {
@@ -120,7 +120,7 @@ func (s *service) GenerateRandom(_ context.Context, request *pb.GenerateRandomRe
 	return &pb.GenerateRandomResponse{Rnd: random}, nil
 }
 
-var errNoKey = refuse(grep11.CodeArgumentsBad, "the request bears no key")
+var errNoKey = refuse(ep11.CodeArgumentsBad, "the request bears no key")
 
 // blobOf takes the blob of either generation of the wire. A client may fill both
 // fields, with the same blob.
@@ -135,7 +135,7 @@ func blobOf(raw []byte, message *pb.KeyBlob) ([]byte, error) {
 	case len(raw) == 0:
 		return wrapped, nil
 	case len(wrapped) > 0 && string(raw) != string(wrapped):
-		return nil, refuse(grep11.CodeArgumentsBad, "the request bears two different keys")
+		return nil, refuse(ep11.CodeArgumentsBad, "the request bears two different keys")
 	}
 	return raw, nil
 }

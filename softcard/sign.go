@@ -3,7 +3,7 @@ package softcard
 import (
 	"context"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -13,7 +13,7 @@ func (c *Card) signer(m mechanism, blob []byte) (key, error) {
 	if err != nil {
 		return key{}, err
 	}
-	if err := k.wants(grep11.BlobSign); err != nil {
+	if err := k.wants(ep11.BlobSign); err != nil {
 		return key{}, err
 	}
 	return k, m.checkKey(k.kind)
@@ -55,7 +55,7 @@ func (m mechanism) signEC(on curve, secret, message []byte) ([]byte, error) {
 // start begins an operation on data. HMAC's key goes first into its hash.
 func (c *Card) start(d direction, m mechanism, wire *pb.Mechanism, blob []byte) (operation, error) {
 	if m.takes == schnorrParameter {
-		return operation{}, refuse(grep11.CodeMechanismInvalid, "mechanism 0x%x wants its data in one call", m.id)
+		return operation{}, refuse(ep11.CodeMechanismInvalid, "mechanism 0x%x wants its data in one call", m.id)
 	}
 	op, err := begin(d, wire, blob)
 	if err != nil || m.keys != macKeys {
@@ -91,7 +91,7 @@ func (c *Card) whole(m mechanism, wire *pb.Mechanism, blob, data []byte) ([]byte
 
 // SignSingle signs in one call.
 func (s *service) SignSingle(_ context.Context, request *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
-	m, err := choose(request.GetMech(), grep11.CanSign)
+	m, err := choose(request.GetMech(), ep11.CanSign)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (s *service) SignSingle(_ context.Context, request *pb.SignSingleRequest) (
 
 // SignInit begins a signature; the key is checked now and again at the end.
 func (s *service) SignInit(_ context.Context, request *pb.SignInitRequest) (*pb.SignInitResponse, error) {
-	m, err := choose(request.GetMech(), grep11.CanSign)
+	m, err := choose(request.GetMech(), ep11.CanSign)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -59,17 +59,17 @@ var signingMechanisms = []struct {
 	hash    crypto.Hash
 	edwards bool
 }{
-	{id: grep11.MechECDSA},
-	{id: grep11.MechECDSASHA1, hash: crypto.SHA1},
-	{id: grep11.MechECDSASHA224, hash: crypto.SHA224},
-	{id: grep11.MechECDSASHA256, hash: crypto.SHA256},
-	{id: grep11.MechECDSASHA384, hash: crypto.SHA384},
-	{id: grep11.MechECDSASHA512, hash: crypto.SHA512},
-	{id: grep11.MechIBMECDSASHA224, hash: crypto.SHA224},
-	{id: grep11.MechIBMECDSASHA256, hash: crypto.SHA256},
-	{id: grep11.MechIBMECDSASHA384, hash: crypto.SHA384},
-	{id: grep11.MechIBMECDSASHA512, hash: crypto.SHA512},
-	{id: grep11.MechIBMEd25519SHA512, edwards: true},
+	{id: ep11.MechECDSA},
+	{id: ep11.MechECDSASHA1, hash: crypto.SHA1},
+	{id: ep11.MechECDSASHA224, hash: crypto.SHA224},
+	{id: ep11.MechECDSASHA256, hash: crypto.SHA256},
+	{id: ep11.MechECDSASHA384, hash: crypto.SHA384},
+	{id: ep11.MechECDSASHA512, hash: crypto.SHA512},
+	{id: ep11.MechIBMECDSASHA224, hash: crypto.SHA224},
+	{id: ep11.MechIBMECDSASHA256, hash: crypto.SHA256},
+	{id: ep11.MechIBMECDSASHA384, hash: crypto.SHA384},
+	{id: ep11.MechIBMECDSASHA512, hash: crypto.SHA512},
+	{id: ep11.MechIBMEd25519SHA512, edwards: true},
 }
 
 // flow signs and verifies the parts of a message.
@@ -173,7 +173,7 @@ func TestEveryMechanismInEveryFlow(t *testing.T) {
 	for _, curve := range testCurves {
 		pair := curve.pair(t, over(c))
 		for _, m := range signingMechanisms {
-			if m.edwards != (curve.params == grep11.CurveEd25519) {
+			if m.edwards != (curve.params == ep11.CurveEd25519) {
 				continue
 			}
 			for name, flow := range flowsOf(m.hash) {
@@ -190,7 +190,7 @@ func TestEveryMechanismInEveryFlow(t *testing.T) {
 						t.Errorf("verification: %v", err)
 					}
 					changed := append([][]byte{[]byte("x")}, parts...)
-					wantCode(t, flow.verify(t.Context(), c, mech(m.id), pair.GetPubKeyBytes(), changed, signature), grep11.CodeSignatureInvalid)
+					wantCode(t, flow.verify(t.Context(), c, mech(m.id), pair.GetPubKeyBytes(), changed, signature), ep11.CodeSignatureInvalid)
 				})
 			}
 		}
@@ -203,7 +203,7 @@ func TestHashingMechanismKeepsNoData(t *testing.T) {
 	curve := testCurves[2]
 	pair := curve.pair(t, over(c))
 	parts := [][]byte{make([]byte, 1<<20), make([]byte, 1<<20)}
-	signature, err := signParts(t.Context(), c, mech(grep11.MechECDSASHA512), pair.GetPrivKeyBytes(), parts)
+	signature, err := signParts(t.Context(), c, mech(ep11.MechECDSASHA512), pair.GetPrivKeyBytes(), parts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,7 +216,7 @@ func TestOnlyMechanismsThatHashHaveParts(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	c := client(t, b.card)
-	pairs := map[uint64]*pb.GenerateKeyPairResponse{grep11.MechRSAPKCS: b.rsaPair(1024, 65537, nil, nil)}
+	pairs := map[uint64]*pb.GenerateKeyPairResponse{ep11.MechRSAPKCS: b.rsaPair(1024, 65537, nil, nil)}
 	for _, curve := range testCurves {
 		pairs[curve.mech] = curve.pair(t, over(c))
 		if _, err := signInitOp(t.Context(), c, mech(curve.mech), pairs[curve.mech].GetPrivKeyBytes(), [][]byte{make([]byte, 100_000)}); err != nil {
@@ -225,9 +225,9 @@ func TestOnlyMechanismsThatHashHaveParts(t *testing.T) {
 	}
 	for id, pair := range pairs {
 		_, err := signParts(t.Context(), c, mech(id), pair.GetPrivKeyBytes(), [][]byte{make([]byte, 32)})
-		wantCode(t, err, grep11.CodeMechanismInvalid)
+		wantCode(t, err, ep11.CodeMechanismInvalid)
 		err = verifyParts(t.Context(), c, mech(id), pair.GetPubKeyBytes(), [][]byte{make([]byte, 32)}, make([]byte, 64))
-		wantCode(t, err, grep11.CodeMechanismInvalid)
+		wantCode(t, err, ep11.CodeMechanismInvalid)
 	}
 }
 
@@ -345,7 +345,7 @@ func TestOnSignIsToldEachSignatureBeforeItIsSent(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	if _, err := signParts(t.Context(), c, mech(grep11.MechECDSASHA256), pair.GetPrivKeyBytes(), [][]byte{[]byte("abc")}); err != nil {
+	if _, err := signParts(t.Context(), c, mech(ep11.MechECDSASHA256), pair.GetPrivKeyBytes(), [][]byte{[]byte("abc")}); err != nil {
 		t.Fatal(err)
 	}
 	if len(told) != 33 {
@@ -362,12 +362,12 @@ func TestEveryOtherCallIsNotSupported(t *testing.T) {
 	conn := serve(t, newCard(t, 1))
 	for _, name := range []string{"NoSuchCall", "Login", "Logout"} {
 		err := conn.Invoke(t.Context(), "/grep11.Crypto/"+name, &pb.LogoutRequest{}, &pb.LogoutResponse{})
-		if got := codeOf(t, err); got != grep11.CodeFunctionNotSupported {
+		if got := codeOf(t, err); got != ep11.CodeFunctionNotSupported {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	err := conn.Invoke(t.Context(), "/other.Service/Call", &pb.LogoutRequest{}, &pb.LogoutResponse{})
-	wantCode(t, err, grep11.CodeFunctionNotSupported)
+	wantCode(t, err, ep11.CodeFunctionNotSupported)
 }
 
 // garbage sends bytes that are no protobuf message.

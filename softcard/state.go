@@ -11,7 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -33,11 +33,11 @@ const (
 
 // ability is what a mechanism must have for a direction.
 var ability = map[direction]uint64{
-	signing:    grep11.CanSign,
-	verifying:  grep11.CanVerify,
-	digesting:  grep11.CanDigest,
-	encrypting: grep11.CanEncrypt,
-	decrypting: grep11.CanDecrypt,
+	signing:    ep11.CanSign,
+	verifying:  ep11.CanVerify,
+	digesting:  ep11.CanDigest,
+	encrypting: ep11.CanEncrypt,
+	decrypting: ep11.CanDecrypt,
 }
 
 // operation is one between two calls. It travels with the client as a sealed State:
@@ -68,7 +68,7 @@ func (c *Card) update(state, data []byte, d direction) ([]byte, error) {
 		return nil, err
 	}
 	if m.hash == 0 {
-		return nil, refuse(grep11.CodeMechanismInvalid, "mechanism 0x%x takes its data at once", m.id)
+		return nil, refuse(ep11.CodeMechanismInvalid, "mechanism 0x%x takes its data at once", m.id)
 	}
 	if err := op.write(m, data); err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ func (c *Card) sealState(op operation) ([]byte, error) {
 		return nil, fmt.Errorf("state of an operation: %v", err)
 	}
 	if n := stateNonceSize + plain.Len() + tagSize; n > maxStateSize {
-		return nil, refuse(grep11.CodeMechanismParamInvalid, "the state would have %d bytes of at most %d", n, maxStateSize)
+		return nil, refuse(ep11.CodeMechanismParamInvalid, "the state would have %d bytes of at most %d", n, maxStateSize)
 	}
 	nonce := make([]byte, stateNonceSize)
 	if _, err := rand.Read(nonce); err != nil {
@@ -116,16 +116,16 @@ func (c *Card) openState(state []byte, d direction) (operation, mechanism, error
 		return operation{}, mechanism{}, err
 	}
 	if len(state) < stateNonceSize || len(state) > maxStateSize {
-		return operation{}, mechanism{}, refuse(grep11.CodeSavedStateInvalid, "not a state: %d bytes", len(state))
+		return operation{}, mechanism{}, refuse(ep11.CodeSavedStateInvalid, "not a state: %d bytes", len(state))
 	}
 	plain, err := w.states.Open(nil, state[:stateNonceSize], state[stateNonceSize:], nil)
 	if err != nil {
-		return operation{}, mechanism{}, refuse(grep11.CodeSavedStateInvalid, "the state is not of this card and its master key, or was changed")
+		return operation{}, mechanism{}, refuse(ep11.CodeSavedStateInvalid, "the state is not of this card and its master key, or was changed")
 	}
 	var op operation
 	var wire pb.Mechanism
 	if err := gob.NewDecoder(bytes.NewReader(plain)).Decode(&op); err != nil || op.Direction != d || proto.Unmarshal(op.Mechanism, &wire) != nil {
-		return operation{}, mechanism{}, refuse(grep11.CodeSavedStateInvalid, "the state is of another operation")
+		return operation{}, mechanism{}, refuse(ep11.CodeSavedStateInvalid, "the state is of another operation")
 	}
 	m, err := choose(&wire, ability[d])
 	return op, m, err
@@ -173,7 +173,7 @@ func (op *operation) resume(m mechanism) (hash.Hash, error) {
 		return nil, fmt.Errorf("hash %v cannot be resumed", m.hash)
 	}
 	if err := saved.UnmarshalBinary(op.Hash); err != nil {
-		return nil, refuse(grep11.CodeSavedStateInvalid, "the state's hash cannot be read")
+		return nil, refuse(ep11.CodeSavedStateInvalid, "the state's hash cannot be read")
 	}
 	return h, nil
 }

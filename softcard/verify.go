@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -21,7 +21,7 @@ func (c *Card) verifier(m mechanism, blob []byte) (verifier, error) {
 		if err != nil {
 			return verifier{}, err
 		}
-		if err := k.wants(grep11.BlobVerify); err != nil {
+		if err := k.wants(ep11.BlobVerify); err != nil {
 			return verifier{}, err
 		}
 		return verifier{secret: k.secret}, m.checkKey(k.kind)
@@ -30,7 +30,7 @@ func (c *Card) verifier(m mechanism, blob []byte) (verifier, error) {
 	if err != nil {
 		return verifier{}, err
 	}
-	if err := permitted(k.attributes, grep11.BlobVerify); err != nil {
+	if err := permitted(k.attributes, ep11.BlobVerify); err != nil {
 		return verifier{}, err
 	}
 	return verifier{public: k}, m.checkKey(k.kind)
@@ -44,9 +44,9 @@ func (c *Card) openVerifying(blob []byte) (publicKey, error) {
 		return c.openPublic(blob)
 	}
 	if on, isEC := k.kind.curve(); isEC && !on.valid(k.point) {
-		return publicKey{}, refuse(grep11.CodeIBMBlobError, "the public key's point is none of its curve")
+		return publicKey{}, refuse(ep11.CodeIBMBlobError, "the public key's point is none of its curve")
 	}
-	k.attributes = grep11.BlobVerify
+	k.attributes = ep11.BlobVerify
 	return k, nil
 }
 
@@ -72,10 +72,10 @@ func (c *Card) verify(m mechanism, blob, message, signature []byte) error {
 	}
 	defer clear(v.secret)
 	if want := v.signatureSize(m); len(signature) != want {
-		return refuse(grep11.CodeSignatureLenRange, "the signature has %d bytes, want %d", len(signature), want)
+		return refuse(ep11.CodeSignatureLenRange, "the signature has %d bytes, want %d", len(signature), want)
 	}
 	if !v.good(m, message, signature) {
-		return refuse(grep11.CodeSignatureInvalid, "the signature does not verify")
+		return refuse(ep11.CodeSignatureInvalid, "the signature does not verify")
 	}
 	return nil
 }
@@ -98,7 +98,7 @@ func (v verifier) good(m mechanism, message, signature []byte) bool {
 
 // VerifySingle verifies in one call; an answer without error is a good signature.
 func (s *service) VerifySingle(_ context.Context, request *pb.VerifySingleRequest) (*pb.VerifySingleResponse, error) {
-	m, err := choose(request.GetMech(), grep11.CanVerify)
+	m, err := choose(request.GetMech(), ep11.CanVerify)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +118,7 @@ func (s *service) VerifySingle(_ context.Context, request *pb.VerifySingleReques
 
 // VerifyInit begins a verification; the key is checked now and again at the end.
 func (s *service) VerifyInit(_ context.Context, request *pb.VerifyInitRequest) (*pb.VerifyInitResponse, error) {
-	m, err := choose(request.GetMech(), grep11.CanVerify)
+	m, err := choose(request.GetMech(), ep11.CanVerify)
 	if err != nil {
 		return nil, err
 	}

@@ -4,14 +4,14 @@ import (
 	"context"
 	"errors"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
 // WrapKey encrypts a key under another one: a secret key as its bytes, a private key as
 // PKCS #8. The key has to be CKA_EXTRACTABLE, the other one CKA_WRAP.
 func (s *service) WrapKey(_ context.Context, request *pb.WrapKeyRequest) (*pb.WrapKeyResponse, error) {
-	m, err := choose(request.GetMech(), grep11.CanWrap)
+	m, err := choose(request.GetMech(), ep11.CanWrap)
 	if err != nil {
 		return nil, err
 	}
@@ -28,7 +28,7 @@ func (s *service) WrapKey(_ context.Context, request *pb.WrapKeyRequest) (*pb.Wr
 		return nil, err
 	}
 	defer clear(k.secret)
-	if m.id == grep11.MechIBMAttrBoundWrap {
+	if m.id == ep11.MechIBMAttrBoundWrap {
 		return s.card.wrapAttrBound(k, kek, request)
 	}
 	wrapped, err := s.card.wrap(m, k, kek)
@@ -41,14 +41,14 @@ func (s *service) WrapKey(_ context.Context, request *pb.WrapKeyRequest) (*pb.Wr
 // wrappable opens a key that may leave the card.
 func (c *Card) wrappable(blob []byte) (key, error) {
 	if _, _, ok := cutSPKI(blob); ok {
-		return key{}, refuse(grep11.CodeKeyNotWrappable, "a public key needs no wrapping")
+		return key{}, refuse(ep11.CodeKeyNotWrappable, "a public key needs no wrapping")
 	}
 	k, err := c.openKey(blob)
 	if err != nil {
 		return key{}, err
 	}
-	if k.attributes&grep11.BlobExtractable == 0 {
-		return key{}, refuse(grep11.CodeKeyUnextractable, "the key is not CKA_EXTRACTABLE")
+	if k.attributes&ep11.BlobExtractable == 0 {
+		return key{}, refuse(ep11.CodeKeyUnextractable, "the key is not CKA_EXTRACTABLE")
 	}
 	return k, nil
 }
@@ -56,14 +56,14 @@ func (c *Card) wrappable(blob []byte) (key, error) {
 // wrap is all but CKM_IBM_ATTRIBUTEBOUND_WRAP.
 func (c *Card) wrap(m mechanism, k key, kek []byte) ([]byte, error) {
 	switch {
-	case k.attributes&grep11.BlobAttrBound != 0:
-		return nil, refuse(grep11.CodeKeyNotWrappable, "the key is bound to its attributes: wrap it with CKM_IBM_ATTRIBUTEBOUND_WRAP")
-	case k.attributes&grep11.BlobWrapWithTrusted != 0 && !c.trusted(kek):
-		return nil, refuse(grep11.CodeKeyNotWrappable, "the key wants a wrapping key that is CKA_TRUSTED")
+	case k.attributes&ep11.BlobAttrBound != 0:
+		return nil, refuse(ep11.CodeKeyNotWrappable, "the key is bound to its attributes: wrap it with CKM_IBM_ATTRIBUTEBOUND_WRAP")
+	case k.attributes&ep11.BlobWrapWithTrusted != 0 && !c.trusted(kek):
+		return nil, refuse(ep11.CodeKeyNotWrappable, "the key wants a wrapping key that is CKA_TRUSTED")
 	case k.kind == kindDSA || k.kind == kindDH:
-		return nil, refuse(grep11.CodeKeyNotWrappable, "keys of DSA and Diffie-Hellman are not wrapped here")
+		return nil, refuse(ep11.CodeKeyNotWrappable, "keys of DSA and Diffie-Hellman are not wrapped here")
 	case (m.keys == rsaKeys || m.unpadded()) && !k.kind.isSecret():
-		return nil, refuse(grep11.CodeKeyNotWrappable, "mechanism 0x%x wraps secret keys only: wrap a private key with CKM_AES_CBC_PAD", m.id)
+		return nil, refuse(ep11.CodeKeyNotWrappable, "mechanism 0x%x wraps secret keys only: wrap a private key with CKM_AES_CBC_PAD", m.id)
 	}
 	plain, err := k.bare()
 	if err != nil {
@@ -72,9 +72,9 @@ func (c *Card) wrap(m mechanism, k key, kek []byte) ([]byte, error) {
 	defer clear(plain)
 	filled := m.fill(plain)
 	defer clear(filled)
-	wrapped, err := c.cryptWith(m, encrypting, grep11.BlobWrap, kek, filled)
-	if refusal, ok := errors.AsType[*cardError](err); ok && refusal.code == grep11.CodeDataLenRange {
-		return nil, refuse(grep11.CodeKeySizeRange, "the key is too long for the wrapping key: %s", refusal.detail)
+	wrapped, err := c.cryptWith(m, encrypting, ep11.BlobWrap, kek, filled)
+	if refusal, ok := errors.AsType[*cardError](err); ok && refusal.code == ep11.CodeDataLenRange {
+		return nil, refuse(ep11.CodeKeySizeRange, "the key is too long for the wrapping key: %s", refusal.detail)
 	}
 	return wrapped, err
 }
@@ -94,7 +94,7 @@ func (m mechanism) fill(plain []byte) []byte {
 // cut takes fill's zeros off, as far as the template tells the length of the key.
 func (m mechanism) cut(t keyTemplate, plain []byte) []byte {
 	size := int(t.valueLen)
-	if t.shape.keyType == grep11.KeyTypeDES3 {
+	if t.shape.keyType == ep11.KeyTypeDES3 {
 		size = des3Size
 	}
 	if !m.unpadded() || size < 0 || size > len(plain) || len(plain)-size >= m.block() {
@@ -106,11 +106,11 @@ func (m mechanism) cut(t keyTemplate, plain []byte) []byte {
 // trusted is whether a wrapping key, of either kind, is CKA_TRUSTED.
 func (c *Card) trusted(kek []byte) bool {
 	if public, err := c.openPublic(kek); err == nil {
-		return public.attributes&grep11.BlobTrusted != 0
+		return public.attributes&ep11.BlobTrusted != 0
 	}
 	k, err := c.openKey(kek)
 	clear(k.secret)
-	return err == nil && k.attributes&grep11.BlobTrusted != 0
+	return err == nil && k.attributes&ep11.BlobTrusted != 0
 }
 
 // bare is what is encrypted of a key.

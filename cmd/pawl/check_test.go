@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"pawl/internal/ep11"
 	"pawl/signer"
-	"pawl/signer/grep11"
 	"pawl/softcard"
 )
 
@@ -126,7 +126,7 @@ func TestCheckThatIsInterrupted(t *testing.T) {
 func TestCheckGivesUpAServerThatFailsLate(t *testing.T) {
 	t.Parallel()
 	config, card := checkedDemo(t, nil)
-	fault := &softcard.Fault{Call: "SignSingle", Delay: slowSignature + 100*time.Millisecond, Err: softcard.Refusal(grep11.CodeIBMInternalError)}
+	fault := &softcard.Fault{Call: "SignSingle", Delay: slowSignature + 100*time.Millisecond, Err: softcard.Refusal(ep11.CodeIBMInternalError)}
 	card.SetFaults(fault)
 	got := check(t, config)
 	got.want(t, 2, "error", "keys.", "CKR_IBM_INTERNAL_ERROR")

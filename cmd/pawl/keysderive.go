@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -75,7 +76,7 @@ func (c *keysDeriveCmd) run(ctx context.Context, s *streams) error {
 	return c.keep(s, key)
 }
 
-func (c *keysDeriveCmd) readSeed() (grep11.Blob, error) {
+func (c *keysDeriveCmd) readSeed() (ep11.Blob, error) {
 	seed, err := readBlobFile(c.Seed)
 	if err != nil {
 		return nil, fmt.Errorf("--seed: %w", err)
@@ -106,7 +107,7 @@ func parsePath(s string) ([]uint32, error) {
 }
 
 // readBlobFile reads a file with the hex of one blob.
-func readBlobFile(path string) (grep11.Blob, error) {
+func readBlobFile(path string) (ep11.Blob, error) {
 	file, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
 		return nil, errors.New(withoutSecrets(err.Error())) // it quotes the name
@@ -120,11 +121,11 @@ func readBlobFile(path string) (grep11.Blob, error) {
 }
 
 // parseBlobFile reads what is in the file at path.
-func parseBlobFile(path string, data []byte) (grep11.Blob, error) {
+func parseBlobFile(path string, data []byte) (ep11.Blob, error) {
 	if len(data) == 0 {
 		return nil, fmt.Errorf("%s: nothing in it", path)
 	}
-	blob, err := grep11.ParseBlob(string(data))
+	blob, err := ep11.ParseBlob(string(data))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -165,7 +166,7 @@ func (c *keysSeedCmd) run(ctx context.Context, s *streams) error {
 		return err
 	}
 	defer clear(seed)
-	var blob grep11.Blob
+	var blob ep11.Blob
 	err = withClient(ctx, servers, func(ctx context.Context, client *grep11.Client) error {
 		if seed == nil {
 			blob, err = client.GenerateSeed(ctx)

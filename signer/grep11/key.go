@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/tezos"
 )
@@ -25,11 +26,11 @@ type method struct {
 func methodOf(kind tezos.KeyKind) (method, error) {
 	switch kind {
 	case tezos.Ed25519:
-		return method{CurveEd25519, MechIBMEd25519SHA512}, nil
+		return method{ep11.CurveEd25519, ep11.MechIBMEd25519SHA512}, nil
 	case tezos.Secp256k1:
-		return method{CurveSecp256k1, MechECDSA}, nil
+		return method{ep11.CurveSecp256k1, ep11.MechECDSA}, nil
 	case tezos.P256:
-		return method{CurveP256, MechECDSA}, nil
+		return method{ep11.CurveP256, ep11.MechECDSA}, nil
 	case tezos.BLS12381, tezos.MLDSA44:
 	}
 	return method{}, fmt.Errorf("%v keys do not sign through GREP11 here: use tz1, tz2 or tz3", kind)
@@ -45,12 +46,12 @@ type Key struct {
 	client *Client
 	public tezos.PublicKey
 	method method
-	blobs  *atomic.Pointer[[]Blob] // the one to ask with first, then the others; never changed in place
+	blobs  *atomic.Pointer[[]ep11.Blob] // the one to ask with first, then the others; never changed in place
 }
 
 // Key pairs a blob with its public key. It fails for kinds other than tz1, tz2, tz3 and
 // for a blob with an unsound head; whether the two belong together the first signature tells.
-func (c *Client) Key(pk tezos.PublicKey, blob Blob) (*Key, error) {
+func (c *Client) Key(pk tezos.PublicKey, blob ep11.Blob) (*Key, error) {
 	method, err := methodOf(pk.Kind())
 	if err != nil {
 		return nil, err
@@ -58,8 +59,8 @@ func (c *Client) Key(pk tezos.PublicKey, blob Blob) (*Key, error) {
 	if _, err := blob.Header(); err != nil {
 		return nil, err
 	}
-	k := &Key{client: c, public: pk, method: method, blobs: new(atomic.Pointer[[]Blob])}
-	k.blobs.Store(&[]Blob{slices.Clone(blob)})
+	k := &Key{client: c, public: pk, method: method, blobs: new(atomic.Pointer[[]ep11.Blob])}
+	k.blobs.Store(&[]ep11.Blob{slices.Clone(blob)})
 	return k, nil
 }
 
@@ -67,7 +68,7 @@ func (c *Client) Key(pk tezos.PublicKey, blob Blob) (*Key, error) {
 // are forgotten, but for the one that Sign asks with first. It tells whether there is a
 // new one. A blob with an unsound head is an error, and nothing changes. Calls in flight
 // are not disturbed.
-func (k *Key) Offer(blobs ...Blob) (fresh bool, err error) {
+func (k *Key) Offer(blobs ...ep11.Blob) (fresh bool, err error) {
 	for _, blob := range blobs {
 		if _, err := blob.Header(); err != nil {
 			return false, err
@@ -81,7 +82,7 @@ func (k *Key) Offer(blobs ...Blob) (fresh bool, err error) {
 				now = append(now, slices.Clone(blob))
 			}
 		}
-		fresh = slices.ContainsFunc(now, func(b Blob) bool { return !holds(*was, b) })
+		fresh = slices.ContainsFunc(now, func(b ep11.Blob) bool { return !holds(*was, b) })
 		if k.blobs.CompareAndSwap(was, &now) {
 			return fresh, nil
 		}
@@ -96,15 +97,15 @@ func (k *Key) MasterKey() (id [16]byte, ok bool) {
 	return header.WrappingKeyID, err == nil && len(blobs) == 1
 }
 
-func holds(blobs []Blob, blob Blob) bool {
-	return slices.ContainsFunc(blobs, func(b Blob) bool { return bytes.Equal(b, blob) })
+func holds(blobs []ep11.Blob, blob ep11.Blob) bool {
+	return slices.ContainsFunc(blobs, func(b ep11.Blob) bool { return bytes.Equal(b, blob) })
 }
 
 // prefer makes a blob that the server took the first one.
-func (k *Key) prefer(taken Blob) {
+func (k *Key) prefer(taken ep11.Blob) {
 	for {
 		was := k.blobs.Load()
-		now := append([]Blob{taken}, slices.DeleteFunc(slices.Clone(*was), func(b Blob) bool { return bytes.Equal(b, taken) })...)
+		now := append([]ep11.Blob{taken}, slices.DeleteFunc(slices.Clone(*was), func(b ep11.Blob) bool { return bytes.Equal(b, taken) })...)
 		if k.blobs.CompareAndSwap(was, &now) {
 			return
 		}
@@ -147,11 +148,11 @@ func (k *Key) Sign(ctx context.Context, d tezos.Digest) (tezos.Signature, error)
 // changed during the call.
 func RefusesBlob(err error) bool {
 	e, ok := errors.AsType[*Error](err)
-	return ok && (e.Code == CodeIBMWKIDMismatch || e.Code == CodeIBMBlobError || e.Code == CodeIBMBlobkeyConflict)
+	return ok && (e.Code == ep11.CodeIBMWKIDMismatch || e.Code == ep11.CodeIBMBlobError || e.Code == ep11.CodeIBMBlobkeyConflict)
 }
 
 // signWith is Sign with one of the blobs.
-func (k *Key) signWith(ctx context.Context, blob Blob, d tezos.Digest) (tezos.Signature, error) {
+func (k *Key) signWith(ctx context.Context, blob ep11.Blob, d tezos.Digest) (tezos.Signature, error) {
 	request := &pb.SignSingleRequest{
 		Mech: &pb.Mechanism{Mechanism: k.method.mechanism},
 		Data: d[:],

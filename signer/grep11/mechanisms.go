@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/tezos"
 )
@@ -28,7 +29,7 @@ type LackError struct {
 // Error names the mechanism.
 func (e *LackError) Error() string {
 	name := "CKM_ECDSA"
-	if e.Mechanism == MechIBMEd25519SHA512 {
+	if e.Mechanism == ep11.MechIBMEd25519SHA512 {
 		name = "CKM_IBM_ED25519_SHA512"
 	}
 	return fmt.Sprintf("its mechanism list lacks %s (0x%x), with which %v keys sign", name, e.Mechanism, e.Kind)
@@ -52,7 +53,7 @@ func Lacks(list []uint64, kind tezos.KeyKind) error {
 // same.
 func Unfit(err error) bool {
 	if e, ok := errors.AsType[*Error](err); ok {
-		return e.Code == CodeIBMWKIDMismatch || e.Code == CodeMechanismInvalid
+		return e.Code == ep11.CodeIBMWKIDMismatch || e.Code == ep11.CodeMechanismInvalid
 	}
 	_, lacks := errors.AsType[*LackError](err)
 	return lacks

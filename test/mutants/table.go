@@ -291,17 +291,17 @@ func secrets() []sabotage {
 		},
 		{
 			name: "blob-in-the-log",
-			file: "signer/grep11/blob.go",
+			file: "internal/ep11/blob.go",
 			old:  "func (Blob) LogValue() slog.Value { return slog.StringValue(redacted) }",
 			new:  "func (b Blob) LogValue() slog.Value { return slog.StringValue(b.Hex()) }",
-			pkg:  "./signer/grep11", test: "TestBlobIsNeverPrinted",
+			pkg:  "./internal/ep11", test: "TestBlobIsNeverPrinted",
 		},
 		{
 			name: "blob-in-an-error",
-			file: "signer/grep11/blob.go",
+			file: "internal/ep11/blob.go",
 			old:  "func (Blob) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }",
 			new:  "func (b Blob) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, b.Hex()) }",
-			pkg:  "./signer/grep11", test: "TestBlobIsNeverPrinted",
+			pkg:  "./internal/ep11", test: "TestBlobIsNeverPrinted",
 		},
 	}
 }

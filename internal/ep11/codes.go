@@ -1,4 +1,4 @@
-package grep11
+package ep11
 
 import "fmt"
 
@@ -12,6 +12,9 @@ func (c Code) String() string {
 	}
 	return fmt.Sprintf("CKR 0x%x", uint64(c))
 }
+
+// Transient reports whether the same call may succeed later, or on another server.
+func (c Code) Transient() bool { return codes[c].transient }
 
 // Codes that a GREP11 server answers a wrong or unlucky call with.
 const (

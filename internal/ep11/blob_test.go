@@ -1,16 +1,15 @@
-package grep11_test
+package ep11_test
 
 import (
-	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 	"testing"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
+	"pawl/internal/ep11/ep11test"
 )
 
 // sampleBlob is a blob of testdata/blobs.txt with what its head says.
@@ -43,16 +42,6 @@ func sampleBlobs(t *testing.T) []sampleBlob {
 	return samples
 }
 
-// testBlob has a sound head and a body that is easy to recognise in any notation.
-func testBlob() grep11.Blob {
-	b := bytes.Repeat([]byte{0xc5, 0x97}, 256)
-	clear(b[:66])
-	copy(b[32:48], "master key no. 1")
-	b[54], b[55] = 0x01, 0x26 // SIGN, LOCAL, NEVER_EXTRACTABLE, MODIFIABLE
-	b[64], b[65] = 0x12, 0x34
-	return b
-}
-
 func TestHeadOfPublishedBlobs(t *testing.T) {
 	t.Parallel()
 	for _, sample := range sampleBlobs(t) {
@@ -61,7 +50,7 @@ func TestHeadOfPublishedBlobs(t *testing.T) {
 			"upper":  strings.ToUpper(sample.blob),
 			"blanks": " \t" + sample.blob + "\r\n",
 		} {
-			blob, err := grep11.ParseBlob(text)
+			blob, err := ep11.ParseBlob(text)
 			if err != nil {
 				t.Errorf("%s, %s: %v", sample.name, form, err)
 				continue
@@ -91,13 +80,13 @@ func TestHeadOfPublishedBlobs(t *testing.T) {
 func TestSessionBoundBlob(t *testing.T) {
 	t.Parallel()
 	for _, at := range []int{0, 31} {
-		blob := testBlob()
+		blob := ep11test.Blob()
 		blob[at] = 1
 		if header, err := blob.Header(); err != nil || !header.SessionBound {
 			t.Errorf("byte %d set: %+v, %v", at, header, err)
 		}
 	}
-	blob := testBlob()
+	blob := ep11test.Blob()
 	blob[32] = 0xff // the wrapping key id begins here
 	if header, err := blob.Header(); err != nil || header.SessionBound {
 		t.Errorf("byte 32 set: %+v, %v", header, err)
@@ -106,8 +95,8 @@ func TestSessionBoundBlob(t *testing.T) {
 
 func TestBadBlobIsRefusedWithoutBeingQuoted(t *testing.T) {
 	t.Parallel()
-	good := testBlob().Hex()
-	noMarker := testBlob()
+	good := ep11test.Blob().Hex()
+	noMarker := ep11test.Blob()
 	noMarker[64] = 0x13
 	tests := map[string]struct{ text, want string }{
 		"empty":        {"", "key blob of 0 bytes: want 128 to 9216"},
@@ -120,7 +109,7 @@ func TestBadBlobIsRefusedWithoutBeingQuoted(t *testing.T) {
 		"a public key": {"3059301306072a8648ce3d020106082a8648ce3d030107034200" + strings.Repeat("04", 200), "where an EP11 blob has 0x1234"},
 	}
 	for name, test := range tests {
-		blob, err := grep11.ParseBlob(test.text)
+		blob, err := ep11.ParseBlob(test.text)
 		if err == nil || blob != nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want an error with %q", name, err, test.want)
 			continue
@@ -134,57 +123,29 @@ func TestBadBlobIsRefusedWithoutBeingQuoted(t *testing.T) {
 func TestSizeBoundsOfBlobs(t *testing.T) {
 	t.Parallel()
 	for size, ok := range map[int]bool{127: false, 128: true, 129: false, 143: false, 144: true, 9215: false, 9216: true, 9217: false} {
-		blob := make(grep11.Blob, size)
-		copy(blob, testBlob()[:min(size, 512)])
+		blob := make(ep11.Blob, size)
+		copy(blob, ep11test.Blob()[:min(size, 512)])
 		if _, err := blob.Header(); (err == nil) != ok {
 			t.Errorf("%d bytes: %v", size, err)
 		}
-		if _, err := grep11.ParseBlob(blob.Hex()); (err == nil) != ok {
+		if _, err := ep11.ParseBlob(blob.Hex()); (err == nil) != ok {
 			t.Errorf("%d bytes in hex: %v", size, err)
-		}
-	}
-}
-
-// assertNoBlob looks for the body of testBlob in every notation that Go prints.
-func assertNoBlob(t *testing.T, what, text string) {
-	t.Helper()
-	for _, notation := range []string{
-		"c597", "C597", "197 151", "197, 151", "0xc5", `\xc5`, "\xc5\x97", "\u0157", "xZfFl8", "l8WXxZ", "c5 97",
-	} {
-		if strings.Contains(text, notation) {
-			t.Errorf("%s holds %q: the blob is in it", what, notation)
 		}
 	}
 }
 
 func TestBlobIsNeverPrinted(t *testing.T) {
 	t.Parallel()
-	blob := testBlob()
-	key := testKey(t, blob)
-	values := map[string]any{
-		"blob":            blob,
-		"pointer":         &blob,
-		"slice":           []grep11.Blob{blob},
-		"map":             map[string]grep11.Blob{"blob": blob},
-		"generated":       grep11.Generated{Blob: blob},
-		"field":           struct{ Secret grep11.Blob }{blob},
-		"key":             key,
-		"value of key":    *key,
-		"hidden key":      struct{ key *grep11.Key }{key},
-		"hidden by value": struct{ key grep11.Key }{*key},
-		"error":           fmt.Errorf("signing with %v", blob),
-	}
-	for name, value := range values {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%X", "%q", "%d", "% x", "%t", "%z"} {
-			assertNoBlob(t, name+" with "+verb, fmt.Sprintf(verb, value))
-		}
-		if text, err := json.Marshal(value); err == nil {
-			assertNoBlob(t, name+" as JSON", string(text))
-		}
-		var out bytes.Buffer
-		slog.New(slog.NewJSONHandler(&out, nil)).Info("message", "value", value)
-		slog.New(slog.NewTextHandler(&out, nil)).Info("message", "value", value)
-		assertNoBlob(t, name+" in a log", out.String())
+	blob := ep11test.Blob()
+	for name, value := range map[string]any{
+		"blob":    blob,
+		"pointer": &blob,
+		"slice":   []ep11.Blob{blob},
+		"map":     map[string]ep11.Blob{"blob": blob},
+		"field":   struct{ Secret ep11.Blob }{blob},
+		"error":   fmt.Errorf("signing with %v", blob),
+	} {
+		ep11test.CheckPrinted(t, name, value)
 	}
 	for _, text := range []string{blob.String(), blob.GoString(), fmt.Sprintf("%v", blob), blob.LogValue().String()} {
 		if text != "[redacted]" {

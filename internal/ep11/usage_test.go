@@ -1,10 +1,10 @@
-package grep11_test
+package ep11_test
 
 import (
 	"slices"
 	"testing"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 )
 
 // The attributes of published blobs, and bits that they do not have.
@@ -26,7 +26,7 @@ func TestUsageAndOrigin(t *testing.T) {
 		0:       {nil, nil, false, false},
 		1 << 40: {nil, []string{"unknown 0x10000000000"}, false, false},
 	} {
-		header := grep11.Header{Attributes: attributes}
+		header := ep11.Header{Attributes: attributes}
 		if got := header.Usage(); !slices.Equal(got, want.usage) {
 			t.Errorf("0x%x: usage %q, want %q", attributes, got, want.usage)
 		}
@@ -44,7 +44,7 @@ func TestEachBitHasAName(t *testing.T) {
 	t.Parallel()
 	seen := make(map[string]int)
 	for bit := range 23 {
-		header := grep11.Header{Attributes: 1 << bit}
+		header := ep11.Header{Attributes: 1 << bit}
 		names := append(header.Usage(), header.Traits()...)
 		if len(names) != 1 {
 			t.Fatalf("bit %d: %q", bit, names)

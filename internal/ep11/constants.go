@@ -1,4 +1,4 @@
-package grep11
+package ep11
 
 // Mechanisms (CKM_…). The standard ones are of PKCS #11 v2.40, Current Mechanisms
 // Specification; the IBM ones of "Enterprise PKCS#11 (EP11) Library structure" (ep11.h).

@@ -1,4 +1,4 @@
-package grep11
+package ep11
 
 import "fmt"
 
