@@ -296,8 +296,8 @@ func TestMetrics(t *testing.T) {
 func TestBadSignaturesAreCounted(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{wrap: func(key signer.Key) signer.Key {
-		return fakeKey{key, func(ctx context.Context, _ tezos.Digest) (tezos.Signature, error) {
-			return key.Sign(ctx, tezos.Digest{1}) // of something else
+		return fakeKey{key, func(ctx context.Context, _ tezos.Message) (tezos.Signature, error) {
+			return key.Sign(ctx, tezos.NewMessage([]byte("something else"))) // of something else
 		}}
 	}})
 	if got := rig.post(t, 0, attestation(1, 0, 1)); got.status != 500 {

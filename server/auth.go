@@ -18,9 +18,9 @@ func (s *Server) authenticate(signature *tezos.Signature, hash tezos.PublicKeyHa
 		return errNoAuthentication
 	}
 	signed := append([]byte(signRequest), hash[:]...)
-	digest := tezos.DigestOf(append(signed, payload...))
+	message := tezos.NewMessage(append(signed, payload...))
 	for _, key := range s.authorized {
-		if key.Verify(digest, *signature) == nil {
+		if key.Verify(message, *signature) == nil {
 			return nil
 		}
 	}

@@ -373,7 +373,7 @@ func checkSigned(t *testing.T, r reply, pk tezos.PublicKey, payload []byte) stri
 	if err != nil {
 		t.Fatalf("signature %q: %v", answer["signature"], err)
 	}
-	if err := pk.Verify(tezos.DigestOf(payload), sig); err != nil {
+	if err := pk.Verify(tezos.NewMessage(payload), sig); err != nil {
 		t.Fatalf("signature %q of %x: %v", answer["signature"], payload, err)
 	}
 	return answer["signature"]
@@ -382,9 +382,9 @@ func checkSigned(t *testing.T, r reply, pk tezos.PublicKey, payload []byte) stri
 // fakeKey is a key with the behaviour that a test needs.
 type fakeKey struct {
 	signer.Key
-	sign func(ctx context.Context, digest tezos.Digest) (tezos.Signature, error)
+	sign func(ctx context.Context, m tezos.Message) (tezos.Signature, error)
 }
 
-func (k fakeKey) Sign(ctx context.Context, digest tezos.Digest) (tezos.Signature, error) {
-	return k.sign(ctx, digest)
+func (k fakeKey) Sign(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
+	return k.sign(ctx, m)
 }

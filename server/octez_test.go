@@ -152,7 +152,7 @@ type cannotSign struct{ pk tezos.PublicKey }
 
 func (k cannotSign) PublicKey() tezos.PublicKey { return k.pk }
 
-func (cannotSign) Sign(context.Context, tezos.Digest) (tezos.Signature, error) {
+func (cannotSign) Sign(context.Context, tezos.Message) (tezos.Signature, error) {
 	return tezos.Signature{}, errors.New("no tz4 key signs here")
 }
 

@@ -264,9 +264,9 @@ func ping(t *testing.T, conn net.Conn) {
 func TestStopAnswersRequestsInFlight(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{wrap: func(key signer.Key) signer.Key {
-		return fakeKey{key, func(ctx context.Context, d tezos.Digest) (tezos.Signature, error) {
+		return fakeKey{key, func(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
 			time.Sleep(50 * time.Millisecond)
-			return key.Sign(ctx, d)
+			return key.Sign(ctx, m)
 		}}
 	}})
 	var accepted, answered, level atomic.Int32

@@ -214,9 +214,9 @@ func TestFullQueueIs503(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
 	rig := newRig(t, setup{wrap: func(key signer.Key) signer.Key {
-		return fakeKey{key, func(ctx context.Context, d tezos.Digest) (tezos.Signature, error) {
+		return fakeKey{key, func(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
 			<-release
-			return key.Sign(context.WithoutCancel(ctx), d)
+			return key.Sign(context.WithoutCancel(ctx), m)
 		}}
 	}})
 	handler := rig.server.Handler()
@@ -264,7 +264,7 @@ func TestRequestsHaveADeadline(t *testing.T) {
 func TestDeadlineIs500(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{wrap: func(key signer.Key) signer.Key {
-		return fakeKey{key, func(ctx context.Context, d tezos.Digest) (tezos.Signature, error) {
+		return fakeKey{key, func(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
 			<-ctx.Done()
 			return tezos.Signature{}, ctx.Err()
 		}}

@@ -27,11 +27,11 @@ type held struct {
 	letGo  chan struct{}        // closed to let all go
 }
 
-func (h *held) Sign(ctx context.Context, d tezos.Digest) (tezos.Signature, error) {
+func (h *held) Sign(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
 	h.called <- ctx
 	select {
 	case <-h.letGo:
-		return h.Key.Sign(ctx, d)
+		return h.Key.Sign(ctx, m)
 	case <-ctx.Done():
 		return tezos.Signature{}, ctx.Err()
 	}

@@ -22,17 +22,17 @@ const (
 	leastTry = 20 * time.Millisecond
 )
 
-// signVerified returns a signature of digest that verifies with the key's
+// signVerified returns a signature of m that verifies with the key's
 // public key. A transient fault of an HSM server and a signature that does not
-// verify get one more try, with the same digest and at another server if there is
+// verify get one more try, with the same message and at another server if there is
 // one. Its errors are ErrHSM, or that of a ctx that was canceled: a caller who
 // left says nothing of the HSM.
-func (k *key) signVerified(ctx context.Context, digest tezos.Digest) (tezos.Signature, error) {
+func (k *key) signVerified(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
 	first := k.choose(nil)
-	sig, err := k.try(ctx, first, digest)
+	sig, err := k.try(ctx, first, m)
 	if err != nil {
 		if other := k.again(ctx, first, err); other != nil {
-			sig, err = k.try(ctx, other, digest)
+			sig, err = k.try(ctx, other, m)
 		}
 	}
 	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
@@ -95,11 +95,11 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // try has one HSM call at a verified signature, and tells who watches. A caller who
 // left says nothing of the HSM.
-func (k *key) try(ctx context.Context, at *place, digest tezos.Digest) (tezos.Signature, error) {
+func (k *key) try(ctx context.Context, at *place, m tezos.Message) (tezos.Signature, error) {
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	start := time.Now()
-	sig, err := k.callHSM(ctx, at, digest)
+	sig, err := k.callHSM(ctx, at, m)
 	if !errors.Is(ctx.Err(), context.Canceled) {
 		at.tried(err)
 		if k.options.OnSign != nil {
@@ -107,37 +107,37 @@ func (k *key) try(ctx context.Context, at *place, digest tezos.Digest) (tezos.Si
 		}
 	}
 	if errors.Is(err, tezos.ErrBadSignature) {
-		k.options.Log.Error("bad signature from HSM", "pkh", k.hash.String(), "server", at.server.address(), "digest", digest.String(), "err", err)
+		k.options.Log.Error("bad signature from HSM", "pkh", k.hash.String(), "server", at.server.address(), "digest", m.Digest().String(), "err", err)
 	}
 	return sig, err
 }
 
 // callHSM gets a signature that verifies. A panic is an error of this request: it
 // runs on a flight's goroutine, where it would end the daemon for every key.
-func (k *key) callHSM(ctx context.Context, at *place, digest tezos.Digest) (sig tezos.Signature, err error) {
+func (k *key) callHSM(ctx context.Context, at *place, m tezos.Message) (sig tezos.Signature, err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			k.options.Log.Error("panic while signing", "pkh", k.hash.String(), "panic", fmt.Sprint(value), "stack", string(debug.Stack()))
 			sig, err = tezos.Signature{}, errors.New("panic while signing: see the log")
 		}
 	}()
-	if sig, err = at.sign(ctx, digest); err != nil {
+	if sig, err = at.sign(ctx, m); err != nil {
 		return tezos.Signature{}, err
 	}
-	return sig, k.Key.PublicKey().Verify(digest, sig)
+	return sig, k.Key.PublicKey().Verify(m, sig)
 }
 
 // sign asks with the blobs that are known. A server that refuses all of them for its
 // master key may have finalised a new one, and then keys.json has the blobs for it: it is
 // asked once more with those, within ctx, so that no signature waits for Watch.
-func (p *place) sign(ctx context.Context, digest tezos.Digest) (tezos.Signature, error) {
+func (p *place) sign(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
 	known := p.offered.Load()
-	sig, err := p.Sign(ctx, digest)
+	sig, err := p.Sign(ctx, m)
 	if !grep11.RefusesBlob(err) {
 		return sig, err
 	}
 	if p.key.signer.lookAtConfig(ctx, false); p.offered.Load() == known {
 		return sig, err
 	}
-	return p.Sign(ctx, digest)
+	return p.Sign(ctx, m)
 }

@@ -18,11 +18,11 @@ import (
 )
 
 // Key is a signing key, wherever it lives. Sign has one try at a signature of
-// digest within ctx; it neither retries nor verifies. It is safe for
+// m within ctx; it neither retries nor verifies. It is safe for
 // concurrent use.
 type Key interface {
 	PublicKey() tezos.PublicKey
-	Sign(ctx context.Context, digest tezos.Digest) (tezos.Signature, error)
+	Sign(ctx context.Context, m tezos.Message) (tezos.Signature, error)
 }
 
 // Entry is one key with what it may sign and where its marks are.

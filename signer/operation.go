@@ -47,7 +47,7 @@ func (q queue) leave() {
 }
 
 // signOperation signs what has no level.
-func (k *key) signOperation(ctx context.Context, digest tezos.Digest) (ratchet.Release, error) {
+func (k *key) signOperation(ctx context.Context, m tezos.Message) (ratchet.Release, error) {
 	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
 	defer cancel()
 	if err := k.operations.enter(ctx); err != nil {
@@ -55,6 +55,6 @@ func (k *key) signOperation(ctx context.Context, digest tezos.Digest) (ratchet.R
 	}
 	defer k.operations.leave()
 	start := time.Now()
-	sig, err := k.signVerified(ctx, digest)
+	sig, err := k.signVerified(ctx, m)
 	return ratchet.Release{Signature: sig, SignTime: time.Since(start)}, err
 }

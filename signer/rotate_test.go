@@ -309,7 +309,7 @@ func (f *folder) load(s *signer.Signer) (stop func() int64) {
 				p := payload(level)
 				res, err := s.Sign(context.Background(), f.key, p)
 				if err == nil {
-					err = f.made.PublicKey.Verify(tezos.DigestOf(p), res.Signature)
+					err = f.made.PublicKey.Verify(tezos.NewMessage(p), res.Signature)
 				}
 				if err != nil {
 					f.t.Errorf("level %d: %v", level, err)

@@ -26,7 +26,7 @@ func TestSignBakes(t *testing.T) {
 				if err != nil {
 					t.Fatalf("Sign(%x): %v", payload, err)
 				}
-				if err := key.PublicKey().Verify(tezos.DigestOf(payload), res.Signature); err != nil || res.Stored {
+				if err := key.PublicKey().Verify(tezos.NewMessage(payload), res.Signature); err != nil || res.Stored {
 					t.Errorf("Sign(%x): stored %v, %v; want a fresh signature that verifies", payload, res.Stored, err)
 				}
 				again, err := s.Sign(t.Context(), hash, payload)
@@ -114,7 +114,7 @@ func TestSignOperation(t *testing.T) {
 	for _, payload := range [][]byte{reveal(key.PublicKey()), reveal(key.PublicKey()), {5, 0, 1}} {
 		res, err := s.Sign(t.Context(), hash, payload)
 		if err == nil {
-			err = key.PublicKey().Verify(tezos.DigestOf(payload), res.Signature)
+			err = key.PublicKey().Verify(tezos.NewMessage(payload), res.Signature)
 		}
 		if err != nil || res.Signature != res.Signature.LowS() {
 			t.Errorf("Sign(%x): %v, %v", payload, res.Signature, err)
@@ -133,8 +133,8 @@ type spoiler struct {
 	calls atomic.Int32
 }
 
-func (s *spoiler) Sign(ctx context.Context, d tezos.Digest) (tezos.Signature, error) {
-	sig, err := s.Key.Sign(ctx, d)
+func (s *spoiler) Sign(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
+	sig, err := s.Key.Sign(ctx, m)
 	if err != nil {
 		return sig, err
 	}
@@ -189,7 +189,7 @@ func TestBadSignatureIsNotReleased(t *testing.T) {
 			payload := block(10, 0, 2) // other bytes: the failed request burnt nothing
 			res, err := s.Sign(t.Context(), hash, payload)
 			if err == nil {
-				err = key.PublicKey().Verify(tezos.DigestOf(payload), res.Signature)
+				err = key.PublicKey().Verify(tezos.NewMessage(payload), res.Signature)
 			}
 			if err != nil {
 				t.Errorf("bad once: %v; want a good signature from the second try", err)

@@ -38,7 +38,8 @@ func (s *Signer) Sign(ctx context.Context, hash tezos.PublicKeyHash, payload []b
 	if res.Request, err = tezos.ParseRequest(payload, hash); err != nil {
 		return res, err
 	}
-	res.Digest = tezos.DigestOf(payload)
+	message := tezos.NewMessage(payload)
+	res.Digest = message.Digest()
 	if err = key.Policy.Check(res.Request); err != nil {
 		return res, err
 	}
@@ -46,10 +47,10 @@ func (s *Signer) Sign(ctx context.Context, hash tezos.PublicKeyHash, payload []b
 	case tezos.Consensus:
 		mark := ratchet.Mark{Key: hash, ChainID: req.ChainID, Kind: req.Kind, Level: req.Level, Round: req.Round}
 		res.Release, err = key.Ratchet.Sign(ctx, mark, res.Digest, func(ctx context.Context) (tezos.Signature, error) {
-			return key.signVerified(ctx, res.Digest)
+			return key.signVerified(ctx, message)
 		})
 	case tezos.Operation, tezos.Michelson: // no level, nothing to ratchet
-		res.Release, err = key.signOperation(ctx, res.Digest)
+		res.Release, err = key.signOperation(ctx, message)
 	}
 	if stopped := s.stopped(); stopped != nil { // meanwhile, by another key
 		res.Release, err = ratchet.Release{}, stopped

@@ -3,7 +3,6 @@ package signer
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -241,16 +240,15 @@ func (p *place) record(ctx context.Context) {
 	p.spread(err)
 }
 
-// probe signs a random digest, which is that of no payload, and verifies the
-// signature, which goes nowhere.
+// probe signs a random message and verifies the signature, which goes nowhere.
 func (p *place) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	var digest tezos.Digest
-	if _, err := rand.Read(digest[:]); err != nil {
+	message, err := tezos.NewProbe()
+	if err != nil {
 		return err
 	}
-	if _, err := p.key.callHSM(ctx, p, digest); err != nil {
+	if _, err := p.key.callHSM(ctx, p, message); err != nil {
 		return fmt.Errorf("probe signature: %w", err)
 	}
 	return nil

@@ -37,6 +37,7 @@ var (
 		Ed25519:   {"edsig", "\x09\xf5\xcd\x86\x12", 64, 99},
 		Secp256k1: {"spsig1", "\x0d\x73\x65\x13\x3f", 64, 99},
 		P256:      {"p2sig", "\x36\xf0\x2c\x34", 64, 98},
+		BLS12381:  {"BLsig", "\x28\xab\x40\xcf", 96, 142},
 	}
 	genericSignaturePrefix = prefix{"sig", "\x04\x82\x2b", 64, 96}
 	chainIDPrefix          = prefix{"Net", "\x57\x52\x00", 4, 15}

@@ -133,15 +133,14 @@ func FuzzPublicKey(f *testing.F) {
 func FuzzSignature(f *testing.F) {
 	keys := map[tezos.KeyKind]tezos.PublicKey{}
 	for _, s := range readSigned(f) {
-		f.Add(s.text, []byte(s.text)[:64], s.digest[:])
+		f.Add(s.text, []byte(s.text)[:64], s.message.Payload())
 		keys[s.key.Kind()] = s.key
 	}
-	f.Fuzz(func(t *testing.T, s string, raw, digest []byte) {
+	f.Fuzz(func(t *testing.T, s string, raw, payload []byte) {
 		if sig, err := tezos.ParseSignature(s); err == nil && sig.String() != s {
 			t.Errorf("%q prints as %q", s, sig)
 		}
-		var d tezos.Digest
-		copy(d[:], digest)
+		m := tezos.NewMessage(payload)
 		for kind, key := range keys {
 			sig, err := tezos.NewSignature(kind, raw)
 			if err != nil {
@@ -150,7 +149,7 @@ func FuzzSignature(f *testing.F) {
 			if again, err := tezos.ParseSignature(sig.String()); err != nil || again != sig {
 				t.Errorf("%s %x: parsed again %s, %v", kind, raw, again, err)
 			}
-			if err := key.Verify(d, sig.LowS()); err == nil && kind != tezos.Ed25519 && key.Verify(d, sig) == nil != (sig == sig.LowS() || kind == tezos.P256) {
+			if err := key.Verify(m, sig.LowS()); err == nil && kind != tezos.Ed25519 && key.Verify(m, sig) == nil != (sig == sig.LowS() || kind == tezos.P256) {
 				t.Errorf("%s %x: low s verifies", kind, raw)
 			}
 		}

@@ -74,7 +74,8 @@ func TestKeysAgreeWithTzgo(t *testing.T) {
 			if got := key.String(); got != public.String() {
 				t.Errorf("String() = %s, want %s", got, public)
 			}
-			digest := tezos.DigestOf([]byte(key.String()))
+			message := tezos.NewMessage([]byte(key.String()))
+			digest := message.Digest()
 			made, err := secret.Sign(digest[:])
 			if err != nil {
 				t.Fatal(err)
@@ -84,7 +85,7 @@ func TestKeysAgreeWithTzgo(t *testing.T) {
 				if err != nil || sig.String() != text {
 					t.Fatalf("%s: %v, %v", text, sig, err)
 				}
-				if err := key.Verify(digest, sig); err != nil {
+				if err := key.Verify(message, sig); err != nil {
 					t.Errorf("%s: %s: %v", key, text, err)
 				}
 			}
@@ -225,10 +226,10 @@ func TestTextErrors(t *testing.T) {
 	_, key := tezos.ParsePublicKey(tz1Key)
 	_, sig := tezos.ParseSignature(tz1Key)
 	for want, got := range map[string]error{
-		"public key hash: want tz1…, tz2…, tz3…, tz4… or tz5…":  hash,
-		"public key hash: tz1… has 1048612 characters, want 36": long,
-		"public key: want edpk…, sppk…, p2pk… or BLpk…":         key,
-		"signature: want edsig…, spsig1…, p2sig… or sig…":       sig,
+		"public key hash: want tz1…, tz2…, tz3…, tz4… or tz5…":    hash,
+		"public key hash: tz1… has 1048612 characters, want 36":   long,
+		"public key: want edpk…, sppk…, p2pk… or BLpk…":           key,
+		"signature: want edsig…, spsig1…, p2sig…, BLsig… or sig…": sig,
 	} {
 		if got == nil || got.Error() != want {
 			t.Errorf("error %q, want %q", got, want)

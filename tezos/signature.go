@@ -3,99 +3,108 @@ package tezos
 import (
 	"bytes"
 	"crypto/elliptic"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/big"
 
 	"github.com/decred/dcrd/dcrec/secp256k1/v4"
-	"golang.org/x/crypto/blake2b"
 )
 
-// Digest is the BLAKE2b-256 hash of a payload: what tz1, tz2 and tz3 keys sign.
-type Digest [32]byte
+// The lengths of signatures in bytes (signature_v3.ml): r and s of 32 bytes each, or one
+// compressed point of G2.
+const (
+	signatureSize    = 64 // tz1, tz2, tz3
+	blsSignatureSize = 96 // tz4
+)
 
-// DigestOf hashes a payload, its magic byte included.
-func DigestOf(payload []byte) Digest { return blake2b.Sum256(payload) }
-
-// String gives lower-case hex.
-func (d Digest) String() string { return hex.EncodeToString(d[:]) }
-
-// signatureSize is the length of a tz1, tz2 or tz3 signature in bytes: r and s
-// of 32 bytes each (signature_v3.ml).
-const signatureSize = 64
-
-// Signature is the 64 bytes r‖s of a tz1, tz2 or tz3 key. One that was parsed
-// from the generic text form, sig…, does not say of which kind. It is
-// comparable.
+// Signature is a signature of a known kind of key: 64 bytes r‖s of a tz1, tz2 or tz3 key, or
+// 96 bytes of a tz4 key. One that was parsed from the generic text form, sig…, has 64 bytes and
+// does not say of which kind it is. It is comparable.
 type Signature struct {
 	kind    KeyKind
 	generic bool
-	raw     [signatureSize]byte
+	raw     [blsSignatureSize]byte
 }
 
-// NewSignature makes a signature of a tz1, tz2 or tz3 key from its 64 bytes,
-// which are kept as they are. Another length or kind is an error.
+// NewSignature makes a signature from its raw bytes, which are kept as they are: 64 of a tz1,
+// tz2 or tz3 key, 96 of a tz4 key. Another length or kind is an error.
 func NewSignature(kind KeyKind, raw []byte) (Signature, error) {
-	if len(raw) != signatureSize {
-		return Signature{}, fmt.Errorf("a signature has %d bytes, want %d", len(raw), signatureSize)
+	want := sizeOf(kind)
+	switch {
+	case want == 0:
+		return Signature{}, fmt.Errorf("a %s signature is not supported: want tz1, tz2, tz3 or tz4", kind)
+	case len(raw) != want:
+		return Signature{}, fmt.Errorf("a %s signature has %d bytes, want %d", kind, len(raw), want)
 	}
-	if int(kind) >= len(signaturePrefixes) {
-		return Signature{}, fmt.Errorf("a %s signature is not supported: want tz1, tz2 or tz3", kind)
-	}
-	return Signature{kind: kind, raw: [signatureSize]byte(raw)}, nil
+	sig := Signature{kind: kind}
+	copy(sig.raw[:], raw)
+	return sig, nil
 }
 
-// ParseSignature reads edsig…, spsig1…, p2sig… or the generic sig…. It accepts
-// exactly what [Signature.String] writes.
+// sizeOf returns the length of the signatures of a kind, or 0 for a kind that has none here.
+func sizeOf(kind KeyKind) int {
+	switch kind {
+	case Ed25519, Secp256k1, P256:
+		return signatureSize
+	case BLS12381:
+		return blsSignatureSize
+	case MLDSA44:
+	}
+	return 0
+}
+
+// ParseSignature reads edsig…, spsig1…, p2sig…, BLsig… or the generic sig…. It accepts exactly
+// what [Signature.String] writes.
 func ParseSignature(s string) (Signature, error) {
 	i, ok := findPrefix(signaturePrefixes[:], s)
 	format := genericSignaturePrefix
 	if ok {
 		format = signaturePrefixes[i]
 	} else if _, ok := findPrefix([]prefix{format}, s); !ok {
-		return Signature{}, errors.New("signature: want edsig…, spsig1…, p2sig… or sig…")
+		return Signature{}, errors.New("signature: want edsig…, spsig1…, p2sig…, BLsig… or sig…")
 	}
 	raw, err := format.decode(s)
 	if err != nil {
 		return Signature{}, fmt.Errorf("signature: %v", err)
 	}
-	return Signature{kind: keyKinds[i], generic: !ok, raw: [signatureSize]byte(raw)}, nil
+	sig := Signature{kind: keyKinds[i], generic: !ok}
+	copy(sig.raw[:], raw)
+	return sig, nil
 }
 
-// LowS gives the twin signature whose s is at most half the group order, for tz2
-// and tz3; both verify, but a tz2 signature only in this form at a Tezos node. A
-// tz1 or generic signature, and one whose s is over the order, stay as they are.
+// LowS returns the twin signature whose s is at most half the group order, for tz2 and tz3. Both
+// verify, but a Tezos node takes a tz2 signature only in this form. A tz1, tz4 or generic
+// signature, and one whose s is over the order, stay as they are.
 func (s Signature) LowS() Signature {
 	if s.generic {
 		return s
 	}
-	switch s.kind {
+	switch scalarBytes := s.raw[signatureSize/2 : signatureSize]; s.kind {
 	case Secp256k1:
 		var scalar secp256k1.ModNScalar
-		if overflow := scalar.SetByteSlice(s.raw[32:]); !overflow && scalar.IsOverHalfOrder() {
-			scalar.Negate().PutBytesUnchecked(s.raw[32:])
+		if overflow := scalar.SetByteSlice(scalarBytes); !overflow && scalar.IsOverHalfOrder() {
+			scalar.Negate().PutBytesUnchecked(scalarBytes)
 		}
 	case P256:
 		order := elliptic.P256().Params().N
-		scalar := new(big.Int).SetBytes(s.raw[32:])
+		scalar := new(big.Int).SetBytes(scalarBytes)
 		negated := new(big.Int).Sub(order, scalar)
 		if negated.Sign() > 0 && scalar.Cmp(negated) > 0 {
-			negated.FillBytes(s.raw[32:])
+			negated.FillBytes(scalarBytes)
 		}
 	case Ed25519, BLS12381, MLDSA44:
 	}
 	return s
 }
 
-// Bytes gives the 64 bytes r‖s.
-func (s Signature) Bytes() []byte { return bytes.Clone(s.raw[:]) }
+// Bytes returns a copy of the 64 or 96 bytes.
+func (s Signature) Bytes() []byte { return bytes.Clone(s.raw[:sizeOf(s.kind)]) }
 
-// String gives the base58 form that the signature was parsed from, or
-// otherwise that of its kind: edsig…, spsig1…, p2sig….
+// String returns the base58 form that the signature was parsed from, or otherwise that of its
+// kind: edsig…, spsig1…, p2sig…, BLsig….
 func (s Signature) String() string {
 	if s.generic {
-		return genericSignaturePrefix.encode(s.raw[:])
+		return genericSignaturePrefix.encode(s.Bytes())
 	}
-	return signaturePrefixes[s.kind].encode(s.raw[:])
+	return signaturePrefixes[s.kind].encode(s.Bytes())
 }

@@ -15,24 +15,23 @@ import (
 // ErrBadSignature is what the error of a signature that does not verify Is.
 var ErrBadSignature = errors.New("signature does not verify")
 
-// Verify checks a signature of digest as a Tezos node does: with low s required
-// of a tz2 key and not of a tz3 key, and with r and s in [1, n). An error Is
-// [ErrBadSignature], save for a tz4 key, whose signatures this package cannot
-// check.
-func (k PublicKey) Verify(digest Digest, sig Signature) error {
+// Verify checks a signature of m as a Tezos node does: a tz2 signature must have low s, a tz3
+// signature need not, and r and s must be in [1, n). The error Is [ErrBadSignature], except for
+// a tz4 key, whose signatures this package cannot check yet.
+func (k PublicKey) Verify(m Message, sig Signature) error {
 	if !sig.generic && sig.kind != k.kind && k.kind != BLS12381 {
 		return fmt.Errorf("%w: it is of a %s key, not of a %s key", ErrBadSignature, sig.kind, k.kind)
 	}
 	switch k.kind {
 	case Ed25519:
-		if !ed25519.Verify(k.raw[:ed25519.PublicKeySize], digest[:], sig.raw[:]) {
+		if !ed25519.Verify(k.raw[:ed25519.PublicKeySize], m.digest[:], sig.raw[:signatureSize]) {
 			return ErrBadSignature
 		}
 		return nil
 	case Secp256k1:
-		return k.verifySecp256k1(digest, sig)
+		return k.verifySecp256k1(m.digest, sig)
 	case P256:
-		return k.verifyP256(digest, sig)
+		return k.verifyP256(m.digest, sig)
 	case BLS12381, MLDSA44:
 	}
 	return fmt.Errorf("signatures of %s keys cannot be verified", k.kind)
@@ -42,7 +41,7 @@ func (k PublicKey) Verify(digest Digest, sig Signature) error {
 // (src/lib_crypto/secp256k1.ml).
 func (k PublicKey) verifySecp256k1(digest Digest, sig Signature) error {
 	var r, s secp256k1.ModNScalar
-	if r.SetByteSlice(sig.raw[:32]) || s.SetByteSlice(sig.raw[32:]) || r.IsZero() || s.IsZero() {
+	if r.SetByteSlice(sig.raw[:32]) || s.SetByteSlice(sig.raw[32:signatureSize]) || r.IsZero() || s.IsZero() {
 		return fmt.Errorf("%w: r or s is zero or over the group order", ErrBadSignature)
 	}
 	if s.IsOverHalfOrder() {
@@ -69,7 +68,7 @@ func (k PublicKey) verifyP256(digest Digest, sig Signature) error {
 		return fmt.Errorf("%w: %v", ErrBadSignature, err)
 	}
 	r := new(big.Int).SetBytes(sig.raw[:32])
-	s := new(big.Int).SetBytes(sig.raw[32:])
+	s := new(big.Int).SetBytes(sig.raw[32:signatureSize])
 	if !ecdsa.Verify(public, digest[:], r, s) {
 		return ErrBadSignature
 	}

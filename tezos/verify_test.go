@@ -13,10 +13,10 @@ import (
 
 // signed is a vector with the key and signature of its payload.
 type signed struct {
-	name   string
-	key    tezos.PublicKey
-	digest tezos.Digest
-	text   string
+	name    string
+	key     tezos.PublicKey
+	message tezos.Message
+	text    string
 }
 
 func readSigned(tb testing.TB) []signed {
@@ -24,7 +24,7 @@ func readSigned(tb testing.TB) []signed {
 	var all []signed
 	for _, v := range readVectors(tb) {
 		if v.get("signature") != "" && !strings.HasPrefix(v.get("signature"), "mdsig") {
-			all = append(all, signed{v.name, parseKey(tb, v.get("public_key")), tezos.DigestOf(v.payload), v.get("signature")})
+			all = append(all, signed{v.name, parseKey(tb, v.get("public_key")), tezos.NewMessage(v.payload), v.get("signature")})
 		}
 	}
 	return all
@@ -45,20 +45,18 @@ func TestSignatureVectors(t *testing.T) {
 	for _, s := range readSigned(t) {
 		tried[s.key.Kind()]++
 		if s.key.Kind() == tezos.BLS12381 {
-			if sig, err := tezos.ParseSignature(s.text); err == nil {
-				t.Errorf("%s: %s is accepted", s.name, sig)
-			}
+			wantUnverified(t, s)
 			continue
 		}
 		sig := s.signature(t)
 		if sig.String() != s.text {
 			t.Errorf("%s: prints as %s, want %s", s.name, sig, s.text)
 		}
-		if err := s.key.Verify(s.digest, sig); err != nil {
+		if err := s.key.Verify(s.message, sig); err != nil {
 			t.Errorf("%s: %v", s.name, err)
 		}
 		low := sig.LowS()
-		if err := s.key.Verify(s.digest, low); err != nil {
+		if err := s.key.Verify(s.message, low); err != nil {
 			t.Errorf("%s: low s: %v", s.name, err)
 		}
 		if low.LowS() != low {
@@ -67,6 +65,18 @@ func TestSignatureVectors(t *testing.T) {
 	}
 	if tried[tezos.Ed25519] < 5 || tried[tezos.Secp256k1] < 1 || tried[tezos.P256] < 2 || tried[tezos.BLS12381] < 3 {
 		t.Errorf("too few signatures tried: %v", tried)
+	}
+}
+
+// wantUnverified is of a tz4 signature: it is read and written, and not verified yet.
+func wantUnverified(t *testing.T, s signed) {
+	t.Helper()
+	sig := s.signature(t)
+	if sig.String() != s.text || len(sig.Bytes()) != 96 || sig.LowS() != sig {
+		t.Errorf("%s: %s of %d bytes, low s %s, want %s", s.name, sig, len(sig.Bytes()), sig.LowS(), s.text)
+	}
+	if err := s.key.Verify(s.message, sig); err == nil || errors.Is(err, tezos.ErrBadSignature) {
+		t.Errorf("%s: verified: %v", s.name, err)
 	}
 }
 
@@ -81,8 +91,10 @@ func TestVerifyRefusesEveryFlippedBit(t *testing.T) {
 			wantBad(t, s, newSignature(t, s.key.Kind(), flipped), "flipped bit")
 		}
 		other := s
-		other.digest[31] ^= 1
-		wantBad(t, other, s.signature(t), "other digest")
+		payload := s.message.Payload()
+		payload[len(payload)-1] ^= 1
+		other.message = tezos.NewMessage(payload)
+		wantBad(t, other, s.signature(t), "other payload")
 	}
 }
 
@@ -112,7 +124,7 @@ func newSignature(tb testing.TB, kind tezos.KeyKind, raw []byte) tezos.Signature
 
 func wantBad(t *testing.T, s signed, sig tezos.Signature, why string) {
 	t.Helper()
-	if err := s.key.Verify(s.digest, sig); !errors.Is(err, tezos.ErrBadSignature) {
+	if err := s.key.Verify(s.message, sig); !errors.Is(err, tezos.ErrBadSignature) {
 		t.Errorf("%s: %s: error %v, want ErrBadSignature (%s)", s.name, why, err, sig)
 	}
 }
@@ -137,7 +149,7 @@ func TestHighS(t *testing.T) {
 			t.Errorf("%s: low s of the twin is not the signature", s.name)
 		}
 		if kind == tezos.P256 {
-			if err := s.key.Verify(s.digest, high); err != nil {
+			if err := s.key.Verify(s.message, high); err != nil {
 				t.Errorf("tz3 high s: %v", err)
 			}
 			continue
@@ -224,7 +236,7 @@ func TestTz4CannotBeVerified(t *testing.T) {
 	v := readVector(t, "testdata/calc-attestation-bls-tz4.txt")
 	key := parseKey(t, v.get("public_key"))
 	for _, s := range oneOfEach(t) {
-		err := key.Verify(s.digest, s.signature(t))
+		err := key.Verify(s.message, s.signature(t))
 		if err == nil || errors.Is(err, tezos.ErrBadSignature) {
 			t.Errorf("%s signature at a tz4 key: %v", s.key.Kind(), err)
 		}
@@ -233,20 +245,22 @@ func TestTz4CannotBeVerified(t *testing.T) {
 
 func TestNewSignature(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []tezos.KeyKind{tezos.Ed25519, tezos.Secp256k1, tezos.P256} {
-		for _, size := range []int{0, 1, 32, 63, 65, 96, 2420} {
-			if _, err := tezos.NewSignature(kind, make([]byte, size)); err == nil {
+	for kind, want := range map[tezos.KeyKind]int{tezos.Ed25519: 64, tezos.Secp256k1: 64, tezos.P256: 64, tezos.BLS12381: 96} {
+		for _, size := range []int{0, 1, 32, 63, 64, 65, 95, 96, 97, 2420} {
+			if _, err := tezos.NewSignature(kind, make([]byte, size)); size != want && err == nil {
 				t.Errorf("%s signature of %d bytes is accepted", kind, size)
 			}
 		}
-		raw := []byte(strings.Repeat("\xff", 64))
+		raw := []byte(strings.Repeat("\xff", want))
 		if got := newSignature(t, kind, raw).Bytes(); !slices.Equal(got, raw) {
 			t.Errorf("%s: bytes changed to %x", kind, got)
 		}
 	}
-	for _, kind := range []tezos.KeyKind{tezos.BLS12381, tezos.MLDSA44, 77} {
-		if _, err := tezos.NewSignature(kind, make([]byte, 64)); err == nil {
-			t.Errorf("%s signature is accepted", kind)
+	for _, kind := range []tezos.KeyKind{tezos.MLDSA44, 77} {
+		for _, size := range []int{0, 64, 96} {
+			if _, err := tezos.NewSignature(kind, make([]byte, size)); err == nil {
+				t.Errorf("%s signature of %d bytes is accepted", kind, size)
+			}
 		}
 	}
 }

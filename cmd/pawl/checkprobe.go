@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -113,18 +112,17 @@ func (p *keyProbe) try(ctx context.Context, client *grep11.Client, silent *atomi
 	}
 }
 
-// signProbe signs a random digest, that of no payload, and verifies the signature, which
-// goes nowhere.
+// signProbe signs a random message and verifies the signature, which goes nowhere.
 func signProbe(ctx context.Context, key *grep11.Key) error {
-	var digest tezos.Digest
-	if _, err := rand.Read(digest[:]); err != nil {
-		return err
-	}
-	signature, err := key.Sign(ctx, digest)
+	message, err := tezos.NewProbe()
 	if err != nil {
 		return err
 	}
-	return key.PublicKey().Verify(digest, signature)
+	signature, err := key.Sign(ctx, message)
+	if err != nil {
+		return err
+	}
+	return key.PublicKey().Verify(message, signature)
 }
 
 // probeDialect has a key sign in one dialect.

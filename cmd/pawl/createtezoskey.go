@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -128,22 +127,21 @@ func withClient(ctx context.Context, servers []grep11.Config, do func(context.Co
 	return err
 }
 
-// tryKey has a key sign a random digest, that of no payload, and verifies the
-// signature.
+// tryKey has a key sign a random message and verifies the signature.
 func tryKey(ctx context.Context, client *grep11.Client, generated grep11.Generated) error {
 	key, err := client.Key(generated.PublicKey, generated.Blob)
 	if err != nil {
 		return err
 	}
-	var digest tezos.Digest
-	if _, err := rand.Read(digest[:]); err != nil {
-		return err
-	}
-	sig, err := key.Sign(ctx, digest)
+	message, err := tezos.NewProbe()
 	if err != nil {
 		return err
 	}
-	return generated.PublicKey.Verify(digest, sig)
+	sig, err := key.Sign(ctx, message)
+	if err != nil {
+		return err
+	}
+	return generated.PublicKey.Verify(message, sig)
 }
 
 // addition is where --add puts a key: a keys.json and the ratchet it names,

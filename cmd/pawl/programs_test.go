@@ -42,7 +42,7 @@ func verifyMain() {
 	fatalIf(err)
 	sig, err := tezos.ParseSignature(os.Args[3])
 	fatalIf(err)
-	fatalIf(key.Verify(tezos.DigestOf(payload), sig))
+	fatalIf(key.Verify(tezos.NewMessage(payload), sig))
 }
 
 func fatalIf(err error) {

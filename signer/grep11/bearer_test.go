@@ -105,7 +105,7 @@ func signWith(t *testing.T, client *grep11.Client) {
 	t.Helper()
 	key := keyOf(t, client, ep11test.Blob())
 	for range 3 {
-		if _, err := key.Sign(t.Context(), tezos.Digest{}); err != nil {
+		if _, err := key.Sign(t.Context(), tezos.Message{}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -117,7 +117,7 @@ func TestRevokedToken(t *testing.T) {
 	if cfg, _, ok := bearerConfig(); ok {
 		key := keyOf(t, dialTLS(t, cfg), ep11test.Blob())
 		eventually(t, "a signature with another token", func() error {
-			_, err := key.Sign(t.Context(), tezos.Digest{})
+			_, err := key.Sign(t.Context(), tezos.Message{})
 			return err
 		})
 		return

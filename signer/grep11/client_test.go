@@ -77,7 +77,8 @@ func TestDialRefusesBadConfiguration(t *testing.T) {
 
 func TestKeyIsSentInTheDialectsForm(t *testing.T) {
 	t.Parallel()
-	digest := tezos.DigestOf([]byte("payload"))
+	message := tezos.NewMessage([]byte("payload"))
+	digest := message.Digest()
 	for _, test := range []struct {
 		dialect grep11.Dialect
 		v1, v2  bool
@@ -87,7 +88,7 @@ func TestKeyIsSentInTheDialectsForm(t *testing.T) {
 			got = r
 			return &pb.SignSingleResponse{Signature: bytes.Repeat([]byte{1}, 64)}, nil
 		})
-		if _, err := keyOf(t, client, ep11test.Blob()).Sign(t.Context(), digest); err != nil {
+		if _, err := keyOf(t, client, ep11test.Blob()).Sign(t.Context(), message); err != nil {
 			t.Fatal(err)
 		}
 		if v1 := bytes.Equal(got.GetPrivKeyBytes(), ep11test.Blob()); v1 != test.v1 || !v1 && got.PrivKeyBytes != nil {
@@ -116,7 +117,7 @@ func TestMechanismOfEachKind(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := key.Sign(t.Context(), tezos.Digest{}); err != nil || got != want[kind] {
+		if _, err := key.Sign(t.Context(), tezos.Message{}); err != nil || got != want[kind] {
 			t.Errorf("%v: mechanism %#x, want %#x, %v", kind, got, want[kind], err)
 		}
 	}
@@ -132,7 +133,7 @@ func TestEd25519SignatureIsKeptAsItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signature, err := key.Sign(t.Context(), tezos.Digest{})
+	signature, err := key.Sign(t.Context(), tezos.Message{})
 	if err != nil || !bytes.Equal(signature.Bytes(), high) {
 		t.Errorf("got %x, %v", signature.Bytes(), err)
 	}
@@ -144,7 +145,7 @@ func TestSignatureOfAnotherLengthIsBad(t *testing.T) {
 		client := dialScripted(t, grep11.Config{}, func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
 			return &pb.SignSingleResponse{Signature: make([]byte, size)}, nil
 		})
-		signature, err := keyOf(t, client, ep11test.Blob()).Sign(t.Context(), tezos.Digest{})
+		signature, err := keyOf(t, client, ep11test.Blob()).Sign(t.Context(), tezos.Message{})
 		want := fmt.Sprintf("SignSingle: signature of %d bytes, want 64: %v", size, tezos.ErrBadSignature)
 		if !errors.Is(err, tezos.ErrBadSignature) || err.Error() != want || signature != (tezos.Signature{}) {
 			t.Errorf("%d bytes: %v, %v", size, signature, err)
@@ -164,7 +165,7 @@ func TestCallEndsAtTheCallersDeadline(t *testing.T) {
 	eventually(t, "connecting", func() error { return client.Ping(t.Context()) })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err := keyOf(t, client, ep11test.Blob()).Sign(ctx, tezos.Digest{})
+	_, err := keyOf(t, client, ep11test.Blob()).Sign(ctx, tezos.Message{})
 	if !errors.Is(err, context.DeadlineExceeded) || status.Code(err) != codes.DeadlineExceeded || !grep11.Transient(err) {
 		t.Errorf("got %v", err)
 	}
@@ -190,7 +191,7 @@ func TestCallHasTwoSecondsAtMost(t *testing.T) {
 			ctx, cancel = context.WithTimeout(t.Context(), timeout)
 			want = min(want, timeout)
 		}
-		_, err := keyOf(t, client, ep11test.Blob()).Sign(ctx, tezos.Digest{})
+		_, err := keyOf(t, client, ep11test.Blob()).Sign(ctx, tezos.Message{})
 		cancel()
 		if err != nil || left <= 0 || left > want {
 			t.Errorf("deadline %s: the server has %v left, want at most %v, %v", name, left, want, err)
@@ -206,7 +207,7 @@ func TestCanceledCallIsNotTransient(t *testing.T) {
 		<-call.Done()
 		return nil, call.Err()
 	})
-	_, err := keyOf(t, client, ep11test.Blob()).Sign(ctx, tezos.Digest{})
+	_, err := keyOf(t, client, ep11test.Blob()).Sign(ctx, tezos.Message{})
 	if !errors.Is(err, context.Canceled) || grep11.Transient(err) {
 		t.Errorf("got %v", err)
 	}
@@ -233,7 +234,7 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 			var wg sync.WaitGroup
 			for range callers {
 				wg.Go(func() { // outcomes do not matter: a slow machine may exceed the deadline
-					_, _ = key.Sign(t.Context(), tezos.Digest{})
+					_, _ = key.Sign(t.Context(), tezos.Message{})
 				})
 			}
 			for range want {
@@ -265,11 +266,11 @@ func TestWaitForATurnEndsWithTheContext(t *testing.T) {
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			_, _ = key.Sign(t.Context(), tezos.Digest{}) // in time or not
+			_, _ = key.Sign(t.Context(), tezos.Message{}) // in time or not
 		}()
 		<-entered
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		_, err := key.Sign(ctx, tezos.Digest{})
+		_, err := key.Sign(ctx, tezos.Message{})
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) || !grep11.Transient(err) {
 			t.Errorf("waiting for a turn: %v", err)
@@ -291,7 +292,7 @@ func TestNoCallIsRepeated(t *testing.T) {
 			calls.Add(1)
 			return nil, status.Error(code, "try again")
 		})
-		_, err := keyOf(t, client, ep11test.Blob()).Sign(t.Context(), tezos.Digest{})
+		_, err := keyOf(t, client, ep11test.Blob()).Sign(t.Context(), tezos.Message{})
 		if status.Code(err) != code || calls.Load() != 1 {
 			t.Errorf("%v: %d calls, %v", code, calls.Load(), err)
 		}
@@ -357,7 +358,7 @@ func TestMessagesOfTheLargestBlobPass(t *testing.T) {
 		}
 		return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
 	})
-	if _, err := keyOf(t, client, blob).Sign(t.Context(), tezos.Digest{}); err != nil {
+	if _, err := keyOf(t, client, blob).Sign(t.Context(), tezos.Message{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -373,7 +374,7 @@ func TestKeyHoldsItsOwnBlob(t *testing.T) {
 	blob := ep11test.Blob()
 	key := keyOf(t, client, blob)
 	clear(blob)
-	if _, err := key.Sign(t.Context(), tezos.Digest{}); err != nil || !bytes.Equal(got, ep11test.Blob()) {
+	if _, err := key.Sign(t.Context(), tezos.Message{}); err != nil || !bytes.Equal(got, ep11test.Blob()) {
 		t.Errorf("blob changed, %v", err)
 	}
 }

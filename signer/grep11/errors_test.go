@@ -24,7 +24,7 @@ func signError(t *testing.T, err error) error {
 	client := dialScripted(t, grep11.Config{}, func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
 		return nil, err
 	})
-	_, got := keyOf(t, client, ep11test.Blob()).Sign(t.Context(), tezos.Digest{})
+	_, got := keyOf(t, client, ep11test.Blob()).Sign(t.Context(), tezos.Message{})
 	return got
 }
 
@@ -84,7 +84,7 @@ func TestReturnCodesOnTheWire(t *testing.T) {
 		// The gRPC code beside a return code means nothing.
 		for _, grpcCode := range []codes.Code{codes.Unknown, codes.Unavailable, codes.DeadlineExceeded, codes.Internal} {
 			answer = refuse(t, grpcCode, test.code, "the detail")
-			_, err := key.Sign(t.Context(), tezos.Digest{})
+			_, err := key.Sign(t.Context(), tezos.Message{})
 			e, ok := errors.AsType[*grep11.Error](err)
 			if !ok || *e != (grep11.Error{RPC: "SignSingle", Code: test.code, Detail: "the detail"}) {
 				t.Errorf("%s with %v: got %v", test.name, grpcCode, err)

@@ -226,12 +226,12 @@ func TestImportOnIBMsServer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		digest := tezos.DigestOf([]byte("imported"))
-		signature, err := key.Sign(t.Context(), digest)
+		message := tezos.NewMessage([]byte("imported"))
+		signature, err := key.Sign(t.Context(), message)
 		if err != nil {
 			t.Fatalf("%v: %v", kind, err)
 		}
-		if err := imported.PublicKey.Verify(digest, signature); err != nil {
+		if err := imported.PublicKey.Verify(message, signature); err != nil {
 			t.Errorf("%v: %v", kind, err)
 		}
 	}

@@ -115,12 +115,12 @@ func (k *Key) prefer(taken ep11.Blob) {
 // PublicKey is the public key that Key was given.
 func (k *Key) PublicKey() tezos.PublicKey { return k.public }
 
-// Sign asks the card for the signature of a digest. The signature is low S and not
+// Sign asks the card for the signature of a message. The signature is low S and not
 // verified. The error of a signature that is not 64 bytes long Is tezos.ErrBadSignature.
 // When the card refuses each blob the error is that of the first one, or a transient one.
-func (k *Key) Sign(ctx context.Context, d tezos.Digest) (tezos.Signature, error) {
+func (k *Key) Sign(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
 	first := (*k.blobs.Load())[0]
-	signature, err := k.signWith(ctx, first, d)
+	signature, err := k.signWith(ctx, first, m)
 	if !RefusesBlob(err) {
 		return signature, err
 	}
@@ -128,7 +128,7 @@ func (k *Key) Sign(ctx context.Context, d tezos.Digest) (tezos.Signature, error)
 		if bytes.Equal(other, first) {
 			continue
 		}
-		signature, otherErr := k.signWith(ctx, other, d)
+		signature, otherErr := k.signWith(ctx, other, m)
 		if !RefusesBlob(otherErr) {
 			if otherErr == nil {
 				k.prefer(other)
@@ -152,10 +152,11 @@ func RefusesBlob(err error) bool {
 }
 
 // signWith is Sign with one of the blobs.
-func (k *Key) signWith(ctx context.Context, blob ep11.Blob, d tezos.Digest) (tezos.Signature, error) {
+func (k *Key) signWith(ctx context.Context, blob ep11.Blob, m tezos.Message) (tezos.Signature, error) {
+	digest := m.Digest()
 	request := &pb.SignSingleRequest{
 		Mech: &pb.Mechanism{Mechanism: k.method.mechanism},
-		Data: d[:],
+		Data: digest[:],
 	}
 	request.PrivKeyBytes, request.PrivKey = k.client.inDialect(blob)
 	response, err := call(ctx, k.client, "SignSingle", k.client.crypto.SignSingle, request)

@@ -140,7 +140,7 @@ func TestReloadLeavesCallsAlone(t *testing.T) {
 	eventually(t, "connecting", func() error { return client.Ping(t.Context()) })
 	done := make(chan error, 1)
 	key := keyOf(t, client, ep11test.Blob())
-	go func() { _, err := key.Sign(t.Context(), tezos.Digest{}); done <- err }()
+	go func() { _, err := key.Sign(t.Context(), tezos.Message{}); done <- err }()
 	<-entered
 	a.issue(t, "client", 9, soon)
 	reload(t, client)

@@ -3,7 +3,6 @@ package grep11_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -138,21 +137,22 @@ func underLoad(t *testing.T, key *grep11.Key, signed *sync.Map) (load func(), st
 	return load, stop
 }
 
-// signOnce wants one good signature of a digest, and of the card no second one.
+// signOnce wants one good signature of a message, and of the card no second one.
 func signOnce(key *grep11.Key, signed *sync.Map) error {
-	var digest tezos.Digest
-	if _, err := rand.Read(digest[:]); err != nil {
-		return err
-	}
-	signature, err := key.Sign(context.Background(), digest)
+	message, err := tezos.NewProbe()
 	if err != nil {
 		return err
 	}
+	signature, err := key.Sign(context.Background(), message)
+	if err != nil {
+		return err
+	}
+	digest := message.Digest()
 	n, ok := signed.Load(string(digest[:]))
 	if !ok || n.(*atomic.Int32).Load() != 1 {
 		return fmt.Errorf("signed %v times", n)
 	}
-	return key.PublicKey().Verify(digest, signature)
+	return key.PublicKey().Verify(message, signature)
 }
 
 // scriptedRefusals is a key of three blobs, for each of which the server has an answer;
@@ -218,7 +218,7 @@ func TestKeyAsksWithTheOtherBlob(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, want := range []string{test.asked, test.then} {
-				_, err := key.Sign(t.Context(), tezos.Digest{})
+				_, err := key.Sign(t.Context(), tezos.Message{})
 				if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 					t.Errorf("Sign: %v, want %q", err, test.want)
 				}
@@ -256,7 +256,7 @@ func TestOffer(t *testing.T) {
 		if fresh, err := key.Offer(blobs...); err != nil || fresh != step.fresh {
 			t.Errorf("Offer %q: %v, %v; want %v", step.offered, fresh, err, step.fresh)
 		}
-		_, _ = key.Sign(t.Context(), tezos.Digest{})
+		_, _ = key.Sign(t.Context(), tezos.Message{})
 		if got := asked(); got != step.asked {
 			t.Errorf("after %q asked with %q, want %q", step.offered, got, step.asked)
 		}
@@ -264,7 +264,7 @@ func TestOffer(t *testing.T) {
 	if _, err := key.Offer(namedBlob('b'), namedBlob('c')[:100]); err == nil {
 		t.Error("a blob cut short was taken")
 	}
-	_, _ = key.Sign(t.Context(), tezos.Digest{})
+	_, _ = key.Sign(t.Context(), tezos.Message{})
 	if got := asked(); got != "a" {
 		t.Errorf("after a refused offer asked with %q, want what was", got)
 	}
@@ -279,7 +279,7 @@ func TestOfferKeepsItsOwnBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	clear(blob)
-	if _, err := key.Sign(t.Context(), tezos.Digest{}); err != nil || asked() != "ab" {
+	if _, err := key.Sign(t.Context(), tezos.Message{}); err != nil || asked() != "ab" {
 		t.Errorf("Sign: %v", err)
 	}
 }
@@ -299,7 +299,7 @@ func TestOfferDuringACall(t *testing.T) {
 		return &pb.SignSingleResponse{Signature: bytes.Repeat([]byte{1}, 64)}, nil
 	})
 	key = keyOf(t, client, namedBlob('a'))
-	if _, err := key.Sign(t.Context(), tezos.Digest{}); err != nil {
+	if _, err := key.Sign(t.Context(), tezos.Message{}); err != nil {
 		t.Error(err)
 	}
 }

@@ -46,12 +46,12 @@ func signs(t *testing.T, client *grep11.Client, generated grep11.Generated) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest := tezos.DigestOf([]byte("on the card"))
-	signature, err := key.Sign(t.Context(), digest)
+	message := tezos.NewMessage([]byte("on the card"))
+	signature, err := key.Sign(t.Context(), message)
 	if err != nil {
 		t.Fatalf("%v: %v", generated.PublicKey, err)
 	}
-	if err := generated.PublicKey.Verify(digest, signature); err != nil {
+	if err := generated.PublicKey.Verify(message, signature); err != nil {
 		t.Errorf("%v: %v", generated.PublicKey, err)
 	}
 }

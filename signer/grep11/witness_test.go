@@ -45,13 +45,13 @@ func TestGenerateAndSignOnIBMsServer(t *testing.T) {
 					t.Errorf("key of %v, want %v", key.PublicKey(), generated.PublicKey)
 				}
 				for i := range 10 {
-					digest := tezos.DigestOf([]byte{byte(i)})
-					signature, err := key.Sign(t.Context(), digest)
+					message := tezos.NewMessage([]byte{byte(i)})
+					signature, err := key.Sign(t.Context(), message)
 					if err != nil {
 						t.Fatal(err)
 					}
-					if err := generated.PublicKey.Verify(digest, signature); err != nil {
-						t.Errorf("%x: %v", digest, err)
+					if err := generated.PublicKey.Verify(message, signature); err != nil {
+						t.Errorf("%x: %v", message.Payload(), err)
 					}
 					if signature != signature.LowS() {
 						t.Errorf("high S: %x", signature.Bytes())
@@ -109,7 +109,7 @@ func TestGenerateGivesTheHSMsPublicKeyInfo(t *testing.T) {
 func TestErrorsOfIBMsServerAreNamed(t *testing.T) {
 	t.Parallel()
 	_, address := serveIBM(t)
-	_, err := keyOf(t, dial(t, grep11.Config{Address: address}), ep11test.Blob()).Sign(t.Context(), tezos.Digest{})
+	_, err := keyOf(t, dial(t, grep11.Config{Address: address}), ep11test.Blob()).Sign(t.Context(), tezos.Message{})
 	e, ok := errors.AsType[*grep11.Error](err)
 	if !ok || *e != (grep11.Error{RPC: "SignSingle", Code: ep11.CodeIBMBlobError, Detail: "no such key"}) {
 		t.Fatalf("got %v", err)

@@ -103,10 +103,10 @@ func (r *running) hsmCeiling(ctx context.Context) ([]worker, error) {
 		if err != nil {
 			return nil, err
 		}
-		var digest tezos.Digest
+		payload := make([]byte, len(tezos.Digest{}))
 		workers[i] = timed(func() error {
-			digest[0]++
-			_, err := key.Sign(ctx, digest)
+			payload[0]++
+			_, err := key.Sign(ctx, tezos.NewMessage(payload))
 			return err
 		})
 	}
@@ -119,9 +119,9 @@ func (r *running) verifyCeiling(ctx context.Context) (worker, error) {
 	if err != nil {
 		return worker{}, err
 	}
-	digest := tezos.DigestOf([]byte("a message"))
-	signature, err := key.Sign(ctx, digest)
-	return timed(func() error { return key.PublicKey().Verify(digest, signature) }), err
+	message := tezos.NewMessage([]byte("a message"))
+	signature, err := key.Sign(ctx, message)
+	return timed(func() error { return key.PublicKey().Verify(message, signature) }), err
 }
 
 // echoCeiling has the echo answer what pawl is asked, on as many connections.

@@ -90,7 +90,7 @@ func (l *lane) verify() error {
 	}
 	signature, err := tezos.ParseSignature(l.signature)
 	if err == nil {
-		err = l.public.Verify(tezos.DigestOf(l.payload), signature)
+		err = l.public.Verify(tezos.NewMessage(l.payload), signature)
 	}
 	if err != nil {
 		return fmt.Errorf("signature %q of %x by %v: %w", l.signature, l.payload, l.public, err)

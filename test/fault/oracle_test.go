@@ -102,7 +102,7 @@ func (o *oracle) judge(mark ratchet.Mark, payload []byte, signature string) erro
 	if err != nil {
 		return fmt.Errorf("%w: %v", errUnverified, err)
 	}
-	if err := o.keys[mark.Key].Verify(tezos.DigestOf(payload), sig); err != nil {
+	if err := o.keys[mark.Key].Verify(tezos.NewMessage(payload), sig); err != nil {
 		return fmt.Errorf("%w: %v", errUnverified, err)
 	}
 	first, taken := o.slots[mark]

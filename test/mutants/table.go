@@ -75,7 +75,7 @@ func signing() []sabotage {
 		{
 			name: "no-verification",
 			file: "signer/hsm.go",
-			old:  "\treturn sig, k.Key.PublicKey().Verify(digest, sig)",
+			old:  "\treturn sig, k.Key.PublicKey().Verify(m, sig)",
 			new:  "\treturn sig, nil",
 			pkg:  "./signer", test: "TestBadSignatureIsNotReleased",
 		},
@@ -171,8 +171,8 @@ func faults() []sabotage {
 		{
 			name: "probe-not-verified",
 			file: "signer/watch.go",
-			old:  "\tif _, err := p.key.callHSM(ctx, p, digest); err != nil {",
-			new:  "\tif _, err := p.Sign(ctx, digest); err != nil {",
+			old:  "\tif _, err := p.key.callHSM(ctx, p, message); err != nil {",
+			new:  "\tif _, err := p.Sign(ctx, message); err != nil {",
 			pkg:  "./signer", test: "TestBadProbeIsNotReady",
 		},
 		{

@@ -228,7 +228,7 @@ func sign(t *testing.T, url string, payload []byte) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := pk.Verify(tezos.DigestOf(payload), sig); err != nil {
+	if err := pk.Verify(tezos.NewMessage(payload), sig); err != nil {
 		t.Errorf("%s by %s: %v", signed.Signature, key.PublicKey, err)
 	}
 	return signed.Signature

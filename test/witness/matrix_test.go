@@ -306,12 +306,12 @@ func (c column) tryPawl(t *testing.T, row string, on curve) error {
 		return err
 	}
 	for i := range 16 { // about half of them come from the card with high S
-		digest := tezos.DigestOf([]byte{0x11, byte(i)})
-		signature, err := key.Sign(t.Context(), digest)
+		message := tezos.NewMessage([]byte{0x11, byte(i)})
+		signature, err := key.Sign(t.Context(), message)
 		if err != nil {
 			return err
 		}
-		if err := made.PublicKey.Verify(digest, signature); err != nil {
+		if err := made.PublicKey.Verify(message, signature); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,48 @@
+package tezos
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+
+	"golang.org/x/crypto/blake2b"
+)
+
+// Digest is the BLAKE2b-256 hash of a payload.
+type Digest [32]byte
+
+// DigestOf hashes a payload, its magic byte included.
+func DigestOf(payload []byte) Digest { return blake2b.Sum256(payload) }
+
+// String returns lower-case hex.
+func (d Digest) String() string { return hex.EncodeToString(d[:]) }
+
+// Message is a payload with its digest, which is computed once. A tz1, tz2 or tz3 key signs
+// the digest, a tz4 key the payload itself (signature_v3.ml, sign).
+type Message struct {
+	payload []byte
+	digest  Digest
+}
+
+// NewMessage hashes a payload. The message keeps payload, which must not change afterwards.
+func NewMessage(payload []byte) Message { return Message{payload, DigestOf(payload)} }
+
+// probeSize is the length of a probe. No payload that Tezos knows is both as short as this and
+// begins with a zero byte.
+const probeSize = 32
+
+// NewProbe returns a random message to try a key with. Its first byte is 0, which is no magic
+// byte, so a signature of it is worth nothing to anybody.
+func NewProbe() (Message, error) {
+	payload := make([]byte, probeSize)
+	if _, err := rand.Read(payload[1:]); err != nil {
+		return Message{}, err
+	}
+	return NewMessage(payload), nil
+}
+
+// Payload returns a copy of the payload.
+func (m Message) Payload() []byte { return bytes.Clone(m.payload) }
+
+// Digest returns the BLAKE2b-256 hash of the payload.
+func (m Message) Digest() Digest { return m.digest }
