@@ -5,11 +5,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"pawl/internal/durable"
 )
 
 // The files of a card's folder, all of mode 0600.
@@ -65,7 +66,7 @@ func (d Dir) whole() error {
 
 func (d Dir) missing() (names []string, err error) {
 	for _, name := range dirFiles {
-		info, err := os.Stat(filepath.Join(string(d), name))
+		info, err := os.Stat(d.path(name))
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			names = append(names, name)
@@ -86,8 +87,8 @@ func (d Dir) incomplete(missing []string) error {
 		d, strings.Join(missing, ", "))
 }
 
-// create writes every file into a folder beside them, then links each to its
-// name, which fails if one has appeared meanwhile.
+// create writes every file into a folder beside them, then links each to its name. A link
+// fails if the name has appeared meanwhile.
 func (d Dir) create() error {
 	contents, err := newContents()
 	if err != nil {
@@ -96,38 +97,30 @@ func (d Dir) create() error {
 	if err := os.MkdirAll(string(d), 0o700); err != nil {
 		return fmt.Errorf("creating the card's folder: %w", err)
 	}
-	root, err := os.OpenRoot(string(d))
+	stage, err := os.MkdirTemp(string(d), ".new-card-*")
 	if err != nil {
-		return fmt.Errorf("opening the card's folder: %w", err)
-	}
-	defer func() { _ = root.Close() }()
-	stage := ".new-card-" + rand.Text()
-	if err := root.Mkdir(stage, 0o700); err != nil {
 		return fmt.Errorf("creating the card: %w", err)
 	}
-	err = place(root, stage, contents)
-	if removed := root.RemoveAll(stage); err == nil && removed != nil {
-		err = fmt.Errorf("removing %s: %w", stage, removed)
-	}
-	if err != nil {
+	err = d.place(stage, contents)
+	if err = errors.Join(err, os.RemoveAll(stage)); err != nil {
 		return err
 	}
 	return d.sync()
 }
 
-// place writes the files in stage, then links them. When a name is taken it takes
-// back those it has linked: the card is made whole or not at all.
-func place(root *os.Root, stage string, contents map[string][]byte) error {
+// place writes the files in stage, then links them. When a name is taken it removes those
+// it has linked: the card is made whole or not at all.
+func (d Dir) place(stage string, contents map[string][]byte) error {
 	for _, name := range dirFiles {
-		if err := writeSynced(root, filepath.Join(stage, name), contents[name]); err != nil {
+		if err := durable.WriteNew(filepath.Join(stage, name), contents[name], 0o600); err != nil {
 			return fmt.Errorf("writing %s of the card: %w", name, err)
 		}
 	}
 	for i, name := range dirFiles {
-		if err := root.Link(filepath.Join(stage, name), name); err != nil {
+		if err := os.Link(filepath.Join(stage, name), d.path(name)); err != nil {
 			err = fmt.Errorf("putting %s of the card in place: %w", name, err)
 			for _, linked := range dirFiles[:i] {
-				err = errors.Join(err, root.Remove(linked))
+				err = errors.Join(err, os.Remove(d.path(linked)))
 			}
 			return err
 		}
@@ -135,37 +128,14 @@ func place(root *os.Root, stage string, contents map[string][]byte) error {
 	return nil
 }
 
-// sync makes the names last: the folder's, and its own in the folder above.
+// sync puts on disk the names in the folder, and the folder's own name.
 func (d Dir) sync() error {
 	for _, folder := range []string{string(d), filepath.Dir(filepath.Clean(string(d)))} {
-		if err := syncFolder(folder); err != nil {
+		if err := durable.Sync(folder); err != nil {
 			return fmt.Errorf("syncing the card's folder: %w", err)
 		}
 	}
 	return nil
-}
-
-func syncFolder(path string) error {
-	root, err := os.OpenRoot(path)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = root.Close() }()
-	folder, err := root.Open(".")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = folder.Close() }()
-	return folder.Sync()
-}
-
-func writeSynced(root *os.Root, name string, data []byte) error {
-	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // newContents makes a master key and the certificates.
@@ -195,23 +165,17 @@ func (d Dir) masterKey() ([]byte, error) {
 	return key, nil
 }
 
+// maxFileSize bounds a file of the folder, in bytes. The largest has about 700.
+const maxFileSize = 64 << 10
+
 // readSecret reads a file that nobody but its owner may touch.
 func (d Dir) readSecret(name string) ([]byte, error) {
-	f, err := os.DirFS(string(d)).Open(name)
-	if err != nil {
-		return nil, fmt.Errorf("reading %s of the card: %w", name, err)
-	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("reading %s of the card: %w", name, err)
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, fmt.Errorf("%s in %s is open to other users (mode %04o): chmod 600 it", name, d, mode)
-	}
-	data, err := io.ReadAll(f)
+	data, err := durable.ReadPrivate(d.path(name), maxFileSize)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s of the card: %w", name, err)
 	}
 	return data, nil
 }
+
+// path is the path of a file of the folder.
+func (d Dir) path(name string) string { return filepath.Join(string(d), name) }

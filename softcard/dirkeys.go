@@ -8,11 +8,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
-	"time"
 
-	"golang.org/x/sys/unix"
+	"pawl/internal/durable"
 )
 
 // nextKeyFile is the new master key register: 32 bytes in hex, a blank, and one of the
@@ -117,9 +115,9 @@ func (d Dir) turn(step func(Registers) error) error {
 	if err := d.whole(); err != nil {
 		return err
 	}
-	unlock, err := d.lock()
+	unlock, err := durable.LockFolder(string(d))
 	if err != nil {
-		return err
+		return fmt.Errorf("locking the card's folder: %w", err)
 	}
 	defer unlock()
 	r, err := d.Registers()
@@ -132,24 +130,6 @@ func (d Dir) turn(step func(Registers) error) error {
 	return d.dropFinalised()
 }
 
-// lock takes an flock(2) on the folder. It ends with the process, whatever ends that.
-func (d Dir) lock() (unlock func(), err error) {
-	folder, err := os.Open(string(d))
-	if err != nil {
-		return nil, fmt.Errorf("opening the card's folder: %w", err)
-	}
-	for range 100 { // a step takes milliseconds, and so do the edits of a keys.json that lies there
-		if err = unix.Flock(int(folder.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("locking the card's folder: %w", err), folder.Close())
-	}
-	return func() { _ = folder.Close() }, nil
-}
-
 func (d Dir) dropFinalised() error {
 	key, err := d.masterKey()
 	if err != nil {
@@ -159,36 +139,22 @@ func (d Dir) dropFinalised() error {
 	if err != nil || !bytes.Equal(key, next) {
 		return err
 	}
-	if err := os.Remove(filepath.Join(string(d), nextKeyFile)); err != nil {
+	if err := os.Remove(d.path(nextKeyFile)); err != nil {
 		return fmt.Errorf("emptying the new master key register: %w", err)
 	}
 	return d.sync()
 }
 
-// replace writes the file beside its name and renames it, so that a card that reads
-// it finds the one or the other.
+// replace writes a file of the folder: a card that reads it finds the old text or the new.
 func (d Dir) replace(name, text string) error {
-	root, err := os.OpenRoot(string(d))
-	if err != nil {
-		return fmt.Errorf("opening the card's folder: %w", err)
-	}
-	defer func() { _ = root.Close() }()
-	stage := ".new-" + name + "-" + rand.Text()
-	err = writeSynced(root, stage, []byte(text))
-	if err == nil {
-		err = root.Rename(stage, name)
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s of the card: %w", name, errors.Join(err, ignoreAbsent(root.Remove(stage))))
-	}
-	return d.sync()
-}
-
-func ignoreAbsent(err error) error {
+	err := durable.Replace(d.path(name), []byte(text))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		err = durable.WriteNew(d.path(name), []byte(text), 0o600)
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("writing %s of the card: %w", name, err)
+	}
+	return nil
 }
 
 // nextKey reads next.key; nil is an empty register.
@@ -211,7 +177,7 @@ func (d Dir) nextKey() (key []byte, done bool, err error) {
 // keyFiles looks at the files of the registers; nil is one that is not there.
 func (d Dir) keyFiles() (files [2]os.FileInfo) {
 	for i, name := range [...]string{masterKeyFile, nextKeyFile} {
-		if info, err := os.Stat(filepath.Join(string(d), name)); err == nil {
+		if info, err := os.Stat(d.path(name)); err == nil {
 			files[i] = info
 		}
 	}

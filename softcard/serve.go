@@ -6,15 +6,15 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
-	"os"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+
+	"pawl/internal/durable"
 )
 
 const (
@@ -88,7 +88,7 @@ func mutualTLS(d Dir) (credentials.TransportCredentials, error) {
 	if err := d.whole(); err != nil {
 		return nil, err
 	}
-	certificate, err := fs.ReadFile(os.DirFS(string(d)), serverFile)
+	certificate, _, err := durable.ReadFile(d.path(serverFile), maxFileSize)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s of the card: %w", serverFile, err)
 	}
@@ -100,7 +100,7 @@ func mutualTLS(d Dir) (credentials.TransportCredentials, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s and %s in %s: %v", serverFile, serverKeyFile, d, err)
 	}
-	authorities, err := fs.ReadFile(os.DirFS(string(d)), caFile)
+	authorities, _, err := durable.ReadFile(d.path(caFile), maxFileSize)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s of the card: %w", caFile, err)
 	}

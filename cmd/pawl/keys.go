@@ -55,7 +55,7 @@ func (p keyPlace) vacant(hash tezos.PublicKeyHash) error {
 	for _, suffix := range []string{".sk.hex", ".der"} {
 		path := filepath.Join(p.Dir, hash.String()+suffix)
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s exists and is not written over", path)
+			return fmt.Errorf("%s already exists", path)
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"pawl/internal/durable"
 	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 	"pawl/tezos"
@@ -156,7 +157,7 @@ func (c *keysSeedCmd) run(ctx context.Context, s *streams) error {
 		return err
 	}
 	if _, err := os.Lstat(c.Out); err == nil {
-		return fmt.Errorf("--out %s exists and is not written over", c.Out)
+		return fmt.Errorf("--out %s already exists", c.Out)
 	}
 	if err := writable("--out in", filepath.Dir(c.Out)); err != nil {
 		return err
@@ -178,7 +179,7 @@ func (c *keysSeedCmd) run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return needs(fmt.Errorf("the seed: %w", err), importMechanisms+", or CKM_GENERIC_SECRET_KEY_GEN without --from")
 	}
-	if err := errors.Join(writeNew(c.Out, []byte(blob.Hex()), 0o600), syncDir(filepath.Dir(c.Out))); err != nil {
+	if err := durable.WriteNew(c.Out, []byte(blob.Hex()), 0o600); err != nil {
 		return fmt.Errorf("keeping the seed: %w", err)
 	}
 	s.notef("made %s: back it up, then pawl keys derive --seed %[1]s", c.Out)

@@ -2,7 +2,7 @@ package durable
 
 import (
 	"errors"
-	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -17,8 +17,8 @@ const (
 )
 
 // LockFolder takes an flock(2) on the folder: a file that is replaced cannot bear a lock.
-// It waits a second at most, for whoever may read the folder can hold the lock. The lock
-// ends with unlock or with the process.
+// It waits a second at most, for whoever may read the folder can hold the lock; the error
+// is then unix.EWOULDBLOCK. The lock ends with unlock or with the process.
 func LockFolder(path string) (unlock func(), err error) {
 	folder, err := os.Open(path) //nolint:gosec // the caller's own folder
 	if err != nil {
@@ -31,7 +31,7 @@ func LockFolder(path string) (unlock func(), err error) {
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("locking %s: %w", path, err), folder.Close())
+		return nil, errors.Join(&fs.PathError{Op: "lock", Path: path, Err: err}, folder.Close())
 	}
 	return func() { _ = folder.Close() }, nil
 }

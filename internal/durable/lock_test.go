@@ -47,7 +47,7 @@ func TestLockFolderWaitsASecondAtMost(t *testing.T) {
 	defer lock(t, dir)()
 	start := time.Now()
 	unlock, err := durable.LockFolder(dir)
-	if unlock != nil || !errors.Is(err, unix.EWOULDBLOCK) || !strings.Contains(err.Error(), "locking "+dir) {
+	if unlock != nil || !errors.Is(err, unix.EWOULDBLOCK) || !strings.Contains(err.Error(), "lock "+dir) {
 		t.Fatalf("got %v", err)
 	}
 	if took := time.Since(start); took < time.Second || took > 10*time.Second {
