@@ -17,13 +17,14 @@ import (
 	"testing"
 	"time"
 
+	"pawl/internal/ep11"
 	"pawl/policy"
 	"pawl/ratchet"
 	"pawl/server"
 	"pawl/signer"
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
 	"pawl/signer/hsm"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 
@@ -50,7 +51,7 @@ type rig struct {
 	card, twin *card
 	log        *buffer
 	metrics    *server.Metrics
-	blobs      []grep11.Blob
+	blobs      []ep11.Blob
 }
 
 // newRig starts all and stops it at the end of the test.

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+
+	"pawl/internal/durable"
 )
 
 // CheckListen returns an error when listening at addr (host:port) would let
@@ -47,8 +49,8 @@ func TLSConfig(cert, key, clientCA string) (*tls.Config, error) {
 	if cert == "" || key == "" {
 		return nil, fmt.Errorf("TLS needs both a certificate and a key: give --tls-cert and --tls-key")
 	}
-	if err := checkPrivate(key); err != nil {
-		return nil, err
+	if err := durable.CheckMode(key, durable.Others); err != nil {
+		return nil, fmt.Errorf("TLS key: %v", err)
 	}
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
@@ -68,16 +70,4 @@ func TLSConfig(cert, key, clientCA string) (*tls.Config, error) {
 	}
 	cfg.ClientAuth = tls.RequireAndVerifyClientCert
 	return cfg, nil
-}
-
-// checkPrivate refuses a key file that others than its owner can touch.
-func checkPrivate(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return fmt.Errorf("TLS key: %v", err)
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("TLS key %s has mode %04o: run chmod 600 %s", path, mode, path)
-	}
-	return nil
 }

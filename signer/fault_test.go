@@ -16,8 +16,8 @@ import (
 	"pawl/ratchet"
 	"pawl/signer"
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
 	"pawl/signer/hsm"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 

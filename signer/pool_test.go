@@ -14,8 +14,8 @@ import (
 	"pawl/internal/daemon"
 	"pawl/signer"
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
 	"pawl/signer/hsm"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 

@@ -12,11 +12,12 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"pawl/internal/ep11"
 	"pawl/ratchet"
 	"pawl/signer"
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
 	"pawl/signer/hsm"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 
@@ -39,22 +40,22 @@ func TestRetryOnAnotherServer(t *testing.T) {
 		"unreadable answer":  {fault: &softcard.Fault{Err: status.Error(codes.Internal, "garbage")}},
 		"no such service":    {fault: &softcard.Fault{Err: status.Error(codes.Unimplemented, "no GREP11")}},
 		"overloaded":         {fault: &softcard.Fault{Err: status.Error(codes.ResourceExhausted, "later")}},
-		"device error":       {fault: &softcard.Fault{Err: softcard.Refusal(grep11.CodeDeviceError)}},
-		"internal error":     {fault: &softcard.Fault{Err: softcard.Refusal(grep11.CodeIBMInternalError)}},
+		"device error":       {fault: &softcard.Fault{Err: softcard.Refusal(ep11.CodeDeviceError)}},
+		"internal error":     {fault: &softcard.Fault{Err: softcard.Refusal(ep11.CodeIBMInternalError)}},
 		"transport error":    {fault: &softcard.Fault{Err: softcard.Refusal(0x80010003)}},
 		"request timeout":    {fault: &softcard.Fault{Err: softcard.Refusal(0x8001000b)}},
 		"target invalid":     {fault: &softcard.Fault{Err: softcard.Refusal(0x80010030)}},
 		"error state":        {fault: &softcard.Fault{Err: softcard.Refusal(0x80010101)}},
-		"blobkey conflict":   {fault: &softcard.Fault{Err: softcard.Refusal(grep11.CodeIBMBlobkeyConflict)}},
-		"no master key":      {fault: &softcard.Fault{Err: softcard.Refusal(grep11.CodeIBMWKNotInitialized)}},
-		"other master key":   {fault: &softcard.Fault{Err: softcard.Refusal(grep11.CodeIBMWKIDMismatch)}},
-		"mechanism off":      {fault: &softcard.Fault{Err: softcard.Refusal(grep11.CodeMechanismInvalid)}},
-		"blob error":         {fault: &softcard.Fault{Err: softcard.Refusal(grep11.CodeIBMBlobError)}, lost: 1},
-		"not permitted":      {fault: &softcard.Fault{Err: softcard.Refusal(grep11.CodeKeyFunctionNotPermitted)}, lost: 1},
-		"curve":              {fault: &softcard.Fault{Err: softcard.Refusal(grep11.CodeCurveNotSupported)}, lost: 1},
-		"mechanism param":    {fault: &softcard.Fault{Err: softcard.Refusal(grep11.CodeMechanismParamInvalid)}, lost: 1},
-		"unauthenticated":    {fault: &softcard.Fault{Err: softcard.Refusal(grep11.CodeIBMNotAuthenticated)}, lost: 1},
-		"function cancelled": {fault: &softcard.Fault{Err: softcard.Refusal(grep11.CodeFunctionCanceled)}, lost: 1},
+		"blobkey conflict":   {fault: &softcard.Fault{Err: softcard.Refusal(ep11.CodeIBMBlobkeyConflict)}},
+		"no master key":      {fault: &softcard.Fault{Err: softcard.Refusal(ep11.CodeIBMWKNotInitialized)}},
+		"other master key":   {fault: &softcard.Fault{Err: softcard.Refusal(ep11.CodeIBMWKIDMismatch)}},
+		"mechanism off":      {fault: &softcard.Fault{Err: softcard.Refusal(ep11.CodeMechanismInvalid)}},
+		"blob error":         {fault: &softcard.Fault{Err: softcard.Refusal(ep11.CodeIBMBlobError)}, lost: 1},
+		"not permitted":      {fault: &softcard.Fault{Err: softcard.Refusal(ep11.CodeKeyFunctionNotPermitted)}, lost: 1},
+		"curve":              {fault: &softcard.Fault{Err: softcard.Refusal(ep11.CodeCurveNotSupported)}, lost: 1},
+		"mechanism param":    {fault: &softcard.Fault{Err: softcard.Refusal(ep11.CodeMechanismParamInvalid)}, lost: 1},
+		"unauthenticated":    {fault: &softcard.Fault{Err: softcard.Refusal(ep11.CodeIBMNotAuthenticated)}, lost: 1},
+		"function cancelled": {fault: &softcard.Fault{Err: softcard.Refusal(ep11.CodeFunctionCanceled)}, lost: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -190,7 +191,7 @@ func TestFaultOfBothServers(t *testing.T) {
 	t.Parallel()
 	a, b, p := twoServers(t)
 	faults := []*softcard.Fault{
-		{Call: "SignSingle", Err: softcard.Unavailable()}, {Call: "SignSingle", Err: softcard.Refusal(grep11.CodeDeviceError)},
+		{Call: "SignSingle", Err: softcard.Unavailable()}, {Call: "SignSingle", Err: softcard.Refusal(ep11.CodeDeviceError)},
 	}
 	a.card.SetFaults(faults[0])
 	b.card.SetFaults(faults[1])
@@ -263,7 +264,7 @@ func TestSecondTryIsElsewhere(t *testing.T) {
 		}
 	}
 	check("both good", [2]int{1, 0})
-	b.card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(grep11.CodeIBMBlobError)})
+	b.card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(ep11.CodeIBMBlobError)})
 	stop := p.watched(t)
 	for level := uint32(1); p.Servers()[1].Err == nil; level++ {
 		_, _ = p.sign(t, 0, block(level, 0, 0))

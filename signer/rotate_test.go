@@ -12,8 +12,8 @@ import (
 
 	"pawl/internal/config"
 	"pawl/internal/daemon"
+	"pawl/internal/ep11"
 	"pawl/signer"
-	"pawl/signer/grep11"
 	"pawl/tezos"
 )
 
@@ -37,7 +37,7 @@ func TestOpenComparesTheNextBlob(t *testing.T) {
 }
 
 // rotate loads and commits a new master key of the folder's card, and rewraps the key.
-func (f *folder) rotate() (next grep11.Blob) {
+func (f *folder) rotate() (next ep11.Blob) {
 	t := f.t
 	t.Helper()
 	if err := f.card.dir.LoadNext(); err != nil {

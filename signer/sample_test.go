@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"pawl/internal/config"
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 )
 
 // Another key than those of the card.
@@ -22,9 +22,9 @@ func sampleBlob(wrappingKey string) string {
 		strings.Repeat("ab", 14+480+32)
 }
 
-func parsedBlob(t *testing.T, hexadecimal string) grep11.Blob {
+func parsedBlob(t *testing.T, hexadecimal string) ep11.Blob {
 	t.Helper()
-	blob, err := grep11.ParseBlob(hexadecimal)
+	blob, err := ep11.ParseBlob(hexadecimal)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,9 +9,10 @@ import (
 	"time"
 
 	"pawl/internal/config"
+	"pawl/internal/ep11"
 	"pawl/ratchet"
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 
@@ -104,7 +105,7 @@ func TestOneTryMarksAllKeysOfAMasterKey(t *testing.T) {
 	defer closeSigner(t, s)
 	p := &pool{Signer: s.Signer, daemon: s}
 	p.prove(t, 2)
-	b.card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(grep11.CodeIBMWKIDMismatch), Times: 1})
+	b.card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(ep11.CodeIBMWKIDMismatch), Times: 1})
 	for level := range uint32(2) { // one of them goes there
 		if _, err := s.Sign(t.Context(), f.key, block(level+1, 0, 0)); err != nil {
 			t.Error(err)

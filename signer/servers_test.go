@@ -14,9 +14,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 
@@ -85,7 +86,7 @@ type narrow struct {
 }
 
 func (*narrow) GetMechanismList(context.Context, *pb.GetMechanismListRequest) (*pb.GetMechanismListResponse, error) {
-	return &pb.GetMechanismListResponse{Mechs: []uint64{grep11.MechRSAPKCS, grep11.MechECDSA}}, nil
+	return &pb.GetMechanismListResponse{Mechs: []uint64{ep11.MechRSAPKCS, ep11.MechECDSA}}, nil
 }
 
 func (n *narrow) SignSingle(ctx context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {

@@ -15,6 +15,7 @@ import (
 
 	"pawl/internal/config"
 	"pawl/internal/daemon"
+	"pawl/internal/ep11"
 	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/tezos"
@@ -142,7 +143,7 @@ func TestFlightsShareALook(t *testing.T) {
 	for i := range 8 {
 		all.Go(func() {
 			_, err := s.Sign(t.Context(), f.key, michelson(byte(i)))
-			if refusal, ok := errors.AsType[*grep11.Error](err); !ok || refusal.Code != grep11.CodeIBMWKIDMismatch {
+			if refusal, ok := errors.AsType[*grep11.Error](err); !ok || refusal.Code != ep11.CodeIBMWKIDMismatch {
 				t.Errorf("request %d: %v, want CKR_IBM_WKID_MISMATCH", i, err)
 			}
 		})

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"pawl/internal/config"
-	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
+	"pawl/internal/ep11"
+	"pawl/softcard"
 )
 
 // A server that hangs costs seconds, whatever hangs: the handshake, or each signature.
@@ -126,7 +126,7 @@ func TestCheckThatIsInterrupted(t *testing.T) {
 func TestCheckGivesUpAServerThatFailsLate(t *testing.T) {
 	t.Parallel()
 	config, card := checkedDemo(t, nil)
-	fault := &softcard.Fault{Call: "SignSingle", Delay: slowSignature + 100*time.Millisecond, Err: softcard.Refusal(grep11.CodeIBMInternalError)}
+	fault := &softcard.Fault{Call: "SignSingle", Delay: slowSignature + 100*time.Millisecond, Err: softcard.Refusal(ep11.CodeIBMInternalError)}
 	card.SetFaults(fault)
 	got := check(t, config)
 	got.want(t, 2, "error", "keys.", "CKR_IBM_INTERNAL_ERROR")

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"pawl/signer/grep11/pb"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 )
 
 // oddServer is a software card behind a server that is odd in one way or another.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"pawl/internal/config"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -43,7 +44,7 @@ var (
 // otherMaster is whether the card says that it has not the master key of the blob.
 func (p keyProbe) otherMaster() bool {
 	refusal, ok := errors.AsType[*grep11.Error](p.err)
-	return ok && refusal.Code == grep11.CodeIBMWKIDMismatch
+	return ok && refusal.Code == ep11.CodeIBMWKIDMismatch
 }
 
 // refused is whether the card gave a code instead of a signature.
@@ -177,17 +178,17 @@ func remedyFor(err error) string {
 		return "see that the server answers, that it takes the client certificate, and that its card is not overloaded"
 	}
 	switch refusal.Code { //nolint:exhaustive // the rest is for the administrator
-	case grep11.CodeIBMWKIDMismatch:
+	case ep11.CodeIBMWKIDMismatch:
 		return "the blob is of another master key: name the server of that card, or put the rewrapped blob into keys.json"
-	case grep11.CodeIBMBlobError:
+	case ep11.CodeIBMBlobError:
 		return "the blob is damaged, or of another card: restore it from <hash>.sk.hex"
-	case grep11.CodeIBMWKNotInitialized:
+	case ep11.CodeIBMWKNotInitialized:
 		return "the card has no master key: have the HSM's administrator load it"
-	case grep11.CodeMechanismInvalid:
+	case ep11.CodeMechanismInvalid:
 		return "the blob may be that of another key, of another curve; if it is not, have the HSM's administrator enable the mechanism"
-	case grep11.CodeKeyFunctionNotPermitted:
+	case ep11.CodeKeyFunctionNotPermitted:
 		return "the key may not sign: it was made for another purpose, or the blob is that of another key"
-	case grep11.CodeSessionClosed:
+	case ep11.CodeSessionClosed:
 		return "the blob is bound to a login session that has ended: the key is lost, make another one"
 	}
 	return "ask the HSM's administrator for the code"

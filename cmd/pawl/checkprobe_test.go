@@ -9,20 +9,20 @@ import (
 	"time"
 
 	"pawl/internal/config"
-	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
+	"pawl/internal/ep11"
+	"pawl/softcard"
 )
 
 func TestCheckNamesTheKeyThatLacksAMechanism(t *testing.T) {
 	t.Parallel()
-	config, card := checkedDemo(t, &oddServer{lacks: []uint64{grep11.MechIBMEd25519SHA512}})
+	config, card := checkedDemo(t, &oddServer{lacks: []uint64{ep11.MechIBMEd25519SHA512}})
 	got := check(t, config)
 	got.want(t, 1, "error", "keys.tz1", "lacks CKM_IBM_ED25519_SHA512 (0x8001001c)")
 	got.want(t, 1, "error", "keys.tz1", "it signed, and yet the daemon leaves the server out")
 	got.want(t, 1, "error", "", "")
 
 	// What a key does not only lack in the list, but cannot do.
-	card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(grep11.CodeMechanismInvalid)})
+	card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(ep11.CodeMechanismInvalid)})
 	got = check(t, config)
 	got.want(t, 1, "error", "keys.tz1", "lacks CKM_IBM_ED25519_SHA512")
 	got.want(t, 1, "error", "keys.tz2", "CKR_MECHANISM_INVALID")
@@ -33,14 +33,14 @@ func TestCheckNamesTheKeyThatLacksAMechanism(t *testing.T) {
 func TestCheckTellsWhyAKeyDoesNotSign(t *testing.T) {
 	t.Parallel()
 	config, card := checkedDemo(t, nil)
-	for code, remedy := range map[grep11.Code]string{
-		grep11.CodeIBMWKIDMismatch:         "another master key",
-		grep11.CodeIBMBlobError:            "restore it",
-		grep11.CodeIBMWKNotInitialized:     "load it",
-		grep11.CodeMechanismInvalid:        "enable the mechanism",
-		grep11.CodeKeyFunctionNotPermitted: "may not sign",
-		grep11.CodeSessionClosed:           "login session",
-		grep11.CodeFunctionCanceled:        "administrator",
+	for code, remedy := range map[ep11.Code]string{
+		ep11.CodeIBMWKIDMismatch:         "another master key",
+		ep11.CodeIBMBlobError:            "restore it",
+		ep11.CodeIBMWKNotInitialized:     "load it",
+		ep11.CodeMechanismInvalid:        "enable the mechanism",
+		ep11.CodeKeyFunctionNotPermitted: "may not sign",
+		ep11.CodeSessionClosed:           "login session",
+		ep11.CodeFunctionCanceled:        "administrator",
 	} {
 		card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(code)})
 		got := check(t, config)
@@ -51,9 +51,9 @@ func TestCheckTellsWhyAKeyDoesNotSign(t *testing.T) {
 			}
 		}
 	}
-	card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(grep11.CodeIBMWKIDMismatch)})
+	card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(ep11.CodeIBMWKIDMismatch)})
 	check(t, config).want(t, 1, "error", "server", "has not master key")
-	card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(grep11.CodeIBMBlobError)}) // of the blobs alone
+	card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(ep11.CodeIBMBlobError)}) // of the blobs alone
 	got := check(t, config)
 	got.want(t, 0, "error", "server", "")
 	got.want(t, 1, "warning", "server", "may have master key")
@@ -61,11 +61,11 @@ func TestCheckTellsWhyAKeyDoesNotSign(t *testing.T) {
 	check(t, config).want(t, 3, "error", "keys.", "does not verify")
 	card.SetFaults(&softcard.Fault{Call: "SignSingle", Times: 1, Err: softcard.Unavailable()})
 	check(t, config).want(t, 3, "ok", "keys.", "signed a probe")
-	card.SetFaults(&softcard.Fault{Call: "GetMechanismList", Err: softcard.Refusal(grep11.CodeIBMInternalError)})
+	card.SetFaults(&softcard.Fault{Call: "GetMechanismList", Err: softcard.Refusal(ep11.CodeIBMInternalError)})
 	got = check(t, config)
 	got.want(t, 1, "error", "server", "CKR_IBM_INTERNAL_ERROR")
 	got.want(t, 0, "ok", "keys.", "")
-	card.SetFaults(&softcard.Fault{Call: "SignSingle", Skip: 5, Times: 4, Err: softcard.Refusal(grep11.CodeIBMInternalError)})
+	card.SetFaults(&softcard.Fault{Call: "SignSingle", Skip: 5, Times: 4, Err: softcard.Refusal(ep11.CodeIBMInternalError)})
 	check(t, config).want(t, 1, "warning", "server", "46 signatures")
 }
 
@@ -77,7 +77,7 @@ func TestCheckUsesRewrappedBlobs(t *testing.T) {
 	if err := errors.Join(dir.LoadNext(), dir.CommitNext()); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(t.Context(), []string{"pawl", "keys", "rewrap", "--file", file}, io.Discard, io.Discard); err != nil {
+	if err := run(t.Context(), []string{"pawl", "keys", "rewrap", "--config", file}, io.Discard, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	check(t, file).want(t, 3, "ok", "keys.", "signed a probe")
@@ -96,7 +96,7 @@ func TestCheckUsesRewrappedBlobs(t *testing.T) {
 	}
 	var faults []*softcard.Fault
 	for _, key := range cfg.Keys {
-		faults = append(faults, &softcard.Fault{Key: key.Blob, Err: softcard.Refusal(grep11.CodeIBMBlobError)})
+		faults = append(faults, &softcard.Fault{Key: key.Blob, Err: softcard.Refusal(ep11.CodeIBMBlobError)})
 	}
 	card.SetFaults(faults...)
 	check(t, file).want(t, 3, "warning", "keys.", "signs with secret_key_next")

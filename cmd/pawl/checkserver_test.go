@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 )
 
 func TestCheckFindsTheDialect(t *testing.T) {

@@ -22,7 +22,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"pawl/signer/grep11/pb"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 

@@ -8,7 +8,7 @@ import (
 
 	"pawl/internal/config"
 	"pawl/server"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 

@@ -11,9 +11,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pawl/internal/durable"
 	"pawl/ratchet"
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 
@@ -59,7 +60,7 @@ func makeFolder(ctx context.Context, dir, cardAddress string) error {
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(temp))
 	}
-	return syncDir(filepath.Dir(filepath.Clean(dir)))
+	return durable.Sync(filepath.Dir(filepath.Clean(dir)))
 }
 
 // claimFolder makes an empty folder that is ours as long as the file is open.
@@ -112,10 +113,7 @@ func fillFolder(ctx context.Context, dir, cardAddress string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeNew(filepath.Join(dir, demoConfig), config, 0o600); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return durable.WriteNew(filepath.Join(dir, demoConfig), config, 0o600)
 }
 
 // demoKeys runs the card for as long as it takes to have it make the keys.

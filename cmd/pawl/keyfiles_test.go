@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -18,7 +19,7 @@ func publishedGenerated(t *testing.T) grep11.Generated {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return grep11.Generated{Blob: grep11.Blob("\xABsecret"), PublicKey: key, SPKI: []byte{0x30, 0x00}}
+	return grep11.Generated{Blob: ep11.Blob("\xABsecret"), PublicKey: key, SPKI: []byte{0x30, 0x00}}
 }
 
 func TestKeyFilesAreTheBytesAndNothingElse(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -54,7 +55,7 @@ func (p keyPlace) vacant(hash tezos.PublicKeyHash) error {
 	for _, suffix := range []string{".sk.hex", ".der"} {
 		path := filepath.Join(p.Dir, hash.String()+suffix)
 		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s exists and is not written over", path)
+			return fmt.Errorf("%s already exists", path)
 		}
 	}
 	return nil
@@ -63,7 +64,7 @@ func (p keyPlace) vacant(hash tezos.PublicKeyHash) error {
 // needs adds to a refusal for want of a mechanism which ones the command needs.
 func needs(err error, mechanisms string) error {
 	refusal, ok := errors.AsType[*grep11.Error](err)
-	if ok && (refusal.Code == grep11.CodeMechanismInvalid || refusal.Code == grep11.CodeFunctionNotSupported) {
+	if ok && (refusal.Code == ep11.CodeMechanismInvalid || refusal.Code == ep11.CodeFunctionNotSupported) {
 		return withHint(err, "the HSM has to offer %s", mechanisms)
 	}
 	return err

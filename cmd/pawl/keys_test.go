@@ -132,7 +132,7 @@ func TestKeysImportNeverReplaces(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, stderr, code := keysCommand(t, "import", "--from", secretFile(t, sandboxSecret), "--config", config, "--dir", dir)
-		if code != 1 || !strings.Contains(stderr, sandboxHash+suffix+" exists and is not written over") {
+		if code != 1 || !strings.Contains(stderr, sandboxHash+suffix+" already exists") {
 			t.Errorf("%s: exit code %d, stderr %q", suffix, code, stderr)
 		}
 		if names := namesIn(t, dir); len(names) != 1 {
@@ -210,7 +210,7 @@ func TestReadBounded(t *testing.T) {
 	broken := io.MultiReader(strings.NewReader("123"), iotest.ErrReader(io.ErrClosedPipe))
 	for want, r := range map[string]*keepingReader{
 		"nothing in it":          {Reader: strings.NewReader("")},
-		"more than 5 bytes":      {Reader: strings.NewReader("123456")},
+		"larger than 5 bytes":    {Reader: strings.NewReader("123456")},
 		io.ErrClosedPipe.Error(): {Reader: broken},
 	} {
 		if data, err := readBounded(r, 5, "x"); err == nil || data != nil || !strings.Contains(err.Error(), want) {

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"pawl/internal/durable"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -75,7 +77,7 @@ func (c *keysDeriveCmd) run(ctx context.Context, s *streams) error {
 	return c.keep(s, key)
 }
 
-func (c *keysDeriveCmd) readSeed() (grep11.Blob, error) {
+func (c *keysDeriveCmd) readSeed() (ep11.Blob, error) {
 	seed, err := readBlobFile(c.Seed)
 	if err != nil {
 		return nil, fmt.Errorf("--seed: %w", err)
@@ -106,7 +108,7 @@ func parsePath(s string) ([]uint32, error) {
 }
 
 // readBlobFile reads a file with the hex of one blob.
-func readBlobFile(path string) (grep11.Blob, error) {
+func readBlobFile(path string) (ep11.Blob, error) {
 	file, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
 		return nil, errors.New(withoutSecrets(err.Error())) // it quotes the name
@@ -120,11 +122,11 @@ func readBlobFile(path string) (grep11.Blob, error) {
 }
 
 // parseBlobFile reads what is in the file at path.
-func parseBlobFile(path string, data []byte) (grep11.Blob, error) {
+func parseBlobFile(path string, data []byte) (ep11.Blob, error) {
 	if len(data) == 0 {
 		return nil, fmt.Errorf("%s: nothing in it", path)
 	}
-	blob, err := grep11.ParseBlob(string(data))
+	blob, err := ep11.ParseBlob(string(data))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -155,7 +157,7 @@ func (c *keysSeedCmd) run(ctx context.Context, s *streams) error {
 		return err
 	}
 	if _, err := os.Lstat(c.Out); err == nil {
-		return fmt.Errorf("--out %s exists and is not written over", c.Out)
+		return fmt.Errorf("--out %s already exists", c.Out)
 	}
 	if err := writable("--out in", filepath.Dir(c.Out)); err != nil {
 		return err
@@ -165,7 +167,7 @@ func (c *keysSeedCmd) run(ctx context.Context, s *streams) error {
 		return err
 	}
 	defer clear(seed)
-	var blob grep11.Blob
+	var blob ep11.Blob
 	err = withClient(ctx, servers, func(ctx context.Context, client *grep11.Client) error {
 		if seed == nil {
 			blob, err = client.GenerateSeed(ctx)
@@ -177,7 +179,7 @@ func (c *keysSeedCmd) run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return needs(fmt.Errorf("the seed: %w", err), importMechanisms+", or CKM_GENERIC_SECRET_KEY_GEN without --from")
 	}
-	if err := errors.Join(writeNew(c.Out, []byte(blob.Hex()), 0o600), syncDir(filepath.Dir(c.Out))); err != nil {
+	if err := durable.WriteNew(c.Out, []byte(blob.Hex()), 0o600); err != nil {
 		return fmt.Errorf("keeping the seed: %w", err)
 	}
 	s.notef("made %s: back it up, then pawl keys derive --seed %[1]s", c.Out)

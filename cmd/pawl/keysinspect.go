@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"pawl/internal/config"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -29,9 +30,9 @@ func (*keysInspectCmd) Help() string {
 // inspected is one blob to tell of.
 type inspected struct {
 	name   string
-	blob   grep11.Blob
-	next   bool        // a secret_key_next
-	before grep11.Blob // which it is to follow; nil when that is unreadable
+	blob   ep11.Blob
+	next   bool      // a secret_key_next
+	before ep11.Blob // which it is to follow; nil when that is unreadable
 }
 
 // Run prints what each blob tells, then warns of what is not as it should be. A blob that
@@ -141,13 +142,13 @@ func unreadableFile(key tezos.PublicKeyHash, err error) config.Finding {
 }
 
 // print tells of one blob.
-func (b inspected) print(s *streams, header grep11.Header) error {
+func (b inspected) print(s *streams, header ep11.Header) error {
 	if err := s.printf("%s\n", b.name); err != nil {
 		return err
 	}
 	t := table{out: s.out}
 	t.row("  wrapping key", "%x", header.WrappingKeyID)
-	t.row("  size", "%d bytes, %d of them encrypted", len(b.blob), len(b.blob)-grep11.ClearBlobSize)
+	t.row("  size", "%d bytes, %d of them encrypted", len(b.blob), len(b.blob)-ep11.ClearBlobSize)
 	t.row("  origin", "%s", originOf(header))
 	t.row("  extractable", "%s", yesNo(header.Extractable))
 	t.row("  session bound", "%s", yesNo(header.SessionBound))
@@ -156,7 +157,7 @@ func (b inspected) print(s *streams, header grep11.Header) error {
 	return t.flush()
 }
 
-func originOf(header grep11.Header) string {
+func originOf(header ep11.Header) string {
 	switch {
 	case header.NeverLeft():
 		return "born in the HSM, never extractable"
@@ -205,7 +206,7 @@ func (b inspected) warn(s *streams) {
 // wrappingKeys are the master keys of blobs, each with the names of those.
 type wrappingKeys map[[16]byte][]string
 
-func (w wrappingKeys) add(header grep11.Header, name string) {
+func (w wrappingKeys) add(header ep11.Header, name string) {
 	w[header.WrappingKeyID] = append(w[header.WrappingKeyID], name)
 }
 

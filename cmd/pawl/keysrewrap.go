@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"pawl/internal/config"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -121,7 +122,7 @@ func (c *keysRewrapCmd) rewrap(ctx context.Context, s *streams, clients []*grep1
 }
 
 // rewrap has a server rewrap the key, in two tries.
-func (k *rotatingKey) rewrap(ctx context.Context, client *grep11.Client) (next grep11.Blob, err error) {
+func (k *rotatingKey) rewrap(ctx context.Context, client *grep11.Client) (next ep11.Blob, err error) {
 	err = twice(ctx, func() error {
 		next, err = client.Rewrap(ctx, k.Blob)
 		return err
@@ -134,7 +135,7 @@ func (k *rotatingKey) rewrap(ctx context.Context, client *grep11.Client) (next g
 
 // wrappingKey is the id of a blob's master key in hex. The blob has been read, so it has
 // one.
-func wrappingKey(blob grep11.Blob) string {
+func wrappingKey(blob ep11.Blob) string {
 	header, err := blob.Header()
 	if err != nil {
 		return "unknown"
@@ -145,14 +146,14 @@ func wrappingKey(blob grep11.Blob) string {
 // cannotRewrap is whether the server has no such call, by either way to say so.
 func cannotRewrap(err error) bool {
 	refusal, ok := errors.AsType[*grep11.Error](err)
-	return ok && refusal.Code == grep11.CodeFunctionNotSupported || !ok && status.Code(err) == codes.Unimplemented
+	return ok && refusal.Code == ep11.CodeFunctionNotSupported || !ok && status.Code(err) == codes.Unimplemented
 }
 
 // rewrapHint adds what is to be done when a server did not rewrap a key.
 func rewrapHint(err error, hasNext bool) error {
 	const promote = "if the new master key is finalised already, run pawl keys rewrap --promote"
 	refusal, _ := errors.AsType[*grep11.Error](err)
-	early := refusal != nil && refusal.Code == grep11.CodeIBMWKNotInitialized
+	early := refusal != nil && refusal.Code == ep11.CodeIBMWKNotInitialized
 	switch {
 	case cannotRewrap(err):
 		return withHint(err, "this GREP11 server has no RewrapKeyBlob: update it, or name another server of its HSM domain in url")

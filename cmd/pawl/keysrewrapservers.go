@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 )
 
@@ -15,14 +16,14 @@ const seeToTheServer = "see that the server and its card answer; take one that i
 // rewrapped is what came of a key at one server.
 type rewrapped struct {
 	at   *grep11.Client
-	next grep11.Blob
+	next ep11.Blob
 	err  error
 }
 
 // rewrapper has all servers rewrap one key, and gives the first that does, with what it
 // gave. Each HSM domain has a new master key register of its own: it is an error when
 // another server is about to take another key, or none, or does not answer.
-func rewrapper(ctx context.Context, s *streams, clients []*grep11.Client, key rotatingKey) (*grep11.Client, grep11.Blob, error) {
+func rewrapper(ctx context.Context, s *streams, clients []*grep11.Client, key rotatingKey) (*grep11.Client, ep11.Blob, error) {
 	var first *rewrapped
 	answers := atEach(clients, func(client *grep11.Client) rewrapped {
 		next, err := key.rewrap(ctx, client)
@@ -47,7 +48,7 @@ func rewrapper(ctx context.Context, s *streams, clients []*grep11.Client, key ro
 // it already, or cannot tell.
 func (r rewrapped) agrees(ctx context.Context, s *streams, key rotatingKey, first rewrapped) error {
 	refusal, refused := errors.AsType[*grep11.Error](r.err)
-	otherKey := refused && (grep11.RefusesBlob(r.err) || refusal.Code == grep11.CodeIBMWKNotInitialized)
+	otherKey := refused && (grep11.RefusesBlob(r.err) || refusal.Code == ep11.CodeIBMWKNotInitialized)
 	switch {
 	case r.err == nil && wrappingKey(r.next) == wrappingKey(first.next):
 		return nil
@@ -66,7 +67,7 @@ func (r rewrapped) agrees(ctx context.Context, s *streams, key rotatingKey, firs
 }
 
 // try has a server sign a random digest with one blob of the key, in two tries.
-func (k *rotatingKey) try(ctx context.Context, client *grep11.Client, blob grep11.Blob) error {
+func (k *rotatingKey) try(ctx context.Context, client *grep11.Client, blob ep11.Blob) error {
 	return twice(ctx, func() error {
 		return tryKey(ctx, client, grep11.Generated{PublicKey: k.public, Blob: blob})
 	})

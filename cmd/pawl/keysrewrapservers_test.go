@@ -14,8 +14,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"pawl/internal/config"
-	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
+	"pawl/internal/ep11"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 
@@ -139,7 +139,7 @@ func TestRewrapAsksAllServers(t *testing.T) {
 		}, "", "note: A has no RewrapKeyBlob: see yourself that it has the same new master key"},
 		"the second refuses the call": {func(d *domains) {
 			d.commit(0, 2)
-			d.cards[1].SetFaults(&softcard.Fault{Call: "RewrapKeyBlob", Err: softcard.Refusal(grep11.CodeFunctionNotSupported)})
+			d.cards[1].SetFaults(&softcard.Fault{Call: "RewrapKeyBlob", Err: softcard.Refusal(ep11.CodeFunctionNotSupported)})
 		}, "", "note: B has no RewrapKeyBlob"},
 		"neither has the call": {func(d *domains) {
 			d.cards[0].SetFaults(noCall())
@@ -149,12 +149,12 @@ func TestRewrapAsksAllServers(t *testing.T) {
 			d.commit(0, 2)
 			d.commit(1, 2)
 			d.cards[0].SetFaults(&softcard.Fault{Call: "RewrapKeyBlob", Err: softcard.Unavailable(), Times: 1})
-			d.cards[1].SetFaults(&softcard.Fault{Call: "RewrapKeyBlob", Err: softcard.Refusal(grep11.CodeDeviceError), Times: 1})
+			d.cards[1].SetFaults(&softcard.Fault{Call: "RewrapKeyBlob", Err: softcard.Refusal(ep11.CodeDeviceError), Times: 1})
 		}, "", ""},
 		"trouble twice": {func(d *domains) {
 			d.commit(0, 2)
 			d.commit(1, 2)
-			d.cards[1].SetFaults(&softcard.Fault{Call: "RewrapKeyBlob", Err: softcard.Refusal(grep11.CodeDeviceError), Times: 2})
+			d.cards[1].SetFaults(&softcard.Fault{Call: "RewrapKeyBlob", Err: softcard.Refusal(ep11.CodeDeviceError), Times: 2})
 		}, " at B: RewrapKeyBlob: CKR_DEVICE_ERROR (0x30): as the fault wants it: see that the server and its card answer", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -208,17 +208,17 @@ func TestPromoteAsksAllServers(t *testing.T) {
 		"the second is in trouble": {func(d *domains) {
 			d.finalise(0)
 			d.finalise(1)
-			d.cards[1].SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(grep11.CodeDeviceError), Times: 2})
+			d.cards[1].SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(ep11.CodeDeviceError), Times: 2})
 		}, " at B: SignSingle: CKR_DEVICE_ERROR"},
 		"the second is so once": {func(d *domains) {
 			d.finalise(0)
 			d.finalise(1)
-			d.cards[1].SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(grep11.CodeDeviceError), Times: 1})
+			d.cards[1].SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(ep11.CodeDeviceError), Times: 1})
 		}, ""},
 		"the second lacks the rest": {func(d *domains) {
 			d.finalise(0)
 			d.finalise(1)
-			d.cards[1].SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(grep11.CodeMechanismInvalid)})
+			d.cards[1].SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(ep11.CodeMechanismInvalid)})
 		}, " at B: SignSingle: CKR_MECHANISM_INVALID"},
 		"a third one at the second": {func(d *domains) { d.finalise(0); d.finalise(1); d.commit(1, 3); d.finalise(1) }, ": the HSM takes neither blob of this key: it has a third master key\n"},
 	} {

@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"pawl/internal/durable"
 )
 
 const (
@@ -39,64 +41,60 @@ func (c secretSource) read(ctx context.Context, s *streams, prompt string) ([]by
 }
 
 func (c secretSource) readFile(s *streams) ([]byte, error) {
-	file, mode, err := openSecret(c.From)
+	file, info, err := openSecret(c.From)
 	if err != nil {
 		return nil, fmt.Errorf("--from: %w", err)
 	}
 	defer file.Close() //nolint:errcheck // only read
-	if mode&0o044 != 0 {
-		s.notef("warning: mode %04o lets others read %s", mode, c.From)
+	if durable.CheckInfo(c.From, info, durable.OthersRead) != nil {
+		s.notef("warning: mode %04o lets others read %s", info.Mode().Perm(), c.From)
 	}
 	return readBounded(file, maxSecretSize, "--from "+c.From)
 }
 
-// passphraseOf reads a passphrase file, without the end of its line. Others may not
-// read it.
+// passphraseOf reads a passphrase file, to which others may have no access, and cuts off
+// the end of its line.
 func passphraseOf(path string) ([]byte, error) {
-	file, mode, err := openSecret(path)
+	file, info, err := openSecret(path)
 	if err != nil {
 		return nil, fmt.Errorf("--passphrase-file: %w", err)
 	}
 	defer file.Close() //nolint:errcheck // only read
-	if mode&0o077 != 0 {
-		return nil, fmt.Errorf("--passphrase-file %s: mode %04o is too open: chmod 600 %[1]s", path, mode)
+	if err := durable.CheckInfo(path, info, durable.Others); err != nil {
+		return nil, fmt.Errorf("--passphrase-file %s: %w", path, err)
 	}
 	phrase, err := readBounded(file, maxPassphraseSize, "--passphrase-file "+path)
 	return bytes.TrimSuffix(bytes.TrimSuffix(phrase, []byte("\n")), []byte("\r")), err
 }
 
-// openSecret opens a file and gives its permissions. The error does not quote the name: it
-// may be the secret itself.
-func openSecret(path string) (*os.File, os.FileMode, error) {
+// openSecret opens and describes a file. The error does not quote the name: it may be the
+// secret itself.
+func openSecret(path string) (*os.File, fs.FileInfo, error) {
 	file, err := os.Open(path) //nolint:gosec // the operator names the file
 	if wrong, ok := errors.AsType[*fs.PathError](err); ok {
-		return nil, 0, fmt.Errorf("the file cannot be read: %w", wrong.Err)
+		return nil, nil, fmt.Errorf("the file cannot be read: %w", wrong.Err)
 	}
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	info, err := file.Stat()
 	if err != nil {
-		return nil, 0, errors.Join(err, file.Close())
+		return nil, nil, errors.Join(err, file.Close())
 	}
-	return file, info.Mode().Perm(), nil
+	return file, info, nil
 }
 
-// readBounded reads all of r into one buffer, so that no copy stays elsewhere.
+// readBounded reads a secret of 1 to size bytes and keeps no other copy. what names the
+// source in an error.
 func readBounded(r io.Reader, size int, what string) ([]byte, error) {
-	buffer := make([]byte, size+1)
-	n, err := io.ReadFull(r, buffer)
-	switch {
-	case err == nil:
-		clear(buffer)
-		return nil, fmt.Errorf("%s: more than %d bytes", what, size)
-	case errors.Is(err, io.EOF):
-		return nil, fmt.Errorf("%s: nothing in it", what)
-	case !errors.Is(err, io.ErrUnexpectedEOF):
-		clear(buffer)
+	data, err := durable.ReadAll(r, size)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	return buffer[:n], nil
+	if len(data) == 0 {
+		return nil, fmt.Errorf("%s: nothing in it", what)
+	}
+	return data, nil
 }
 
 // askHidden asks at the terminal and does not show what is typed: a line, or a PEM.

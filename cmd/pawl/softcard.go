@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 )
 
 const noHSM = "notice: this is a software card and no HSM: whoever reads %s has the keys. Use it to try things out."

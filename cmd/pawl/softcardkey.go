@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 )
 
 // softcardKeyCmd drives the two master key registers of a software card, as an HSM's

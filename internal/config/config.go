@@ -5,15 +5,16 @@
 package config
 
 import (
+	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
+	"pawl/internal/durable"
+	"pawl/internal/ep11"
 	"pawl/policy"
 	"pawl/signer/grep11"
 	"pawl/tezos"
@@ -56,11 +57,11 @@ type KeySpec struct {
 	PublicKey tezos.PublicKey
 	// Blob is the wrapped private key (secret_key), or nil when it lies in
 	// BlobFile (secret_key_file) or is unreadable.
-	Blob     grep11.Blob
+	Blob     ep11.Blob
 	BlobFile string
 	// NextBlob is the same private key under the HSM's next master key
 	// (secret_key_next, see AddNextBlobs), or nil.
-	NextBlob grep11.Blob
+	NextBlob ep11.Blob
 	// DB is the path of the key's ratchet.
 	DB string
 	// Policy is the key's own, else the global one.
@@ -70,30 +71,16 @@ type KeySpec struct {
 // Load reads and parses the keys.json at path. A file that group or others may
 // write is refused, and so is what is no regular file: a pipe can be read only once.
 func Load(path string) (*Config, []Finding, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the file; a pipe is not waited for
+	data, info, err := durable.ReadFile(path, MaxConfigSize)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer file.Close() //nolint:errcheck // only read
-	info, err := file.Stat()
-	if err != nil {
-		return nil, nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("%s: is no regular file", path)
-	}
-	data, err := io.ReadAll(io.LimitReader(file, MaxConfigSize+1))
-	switch {
-	case err != nil:
-		return nil, nil, err
-	case len(data) > MaxConfigSize:
-		return nil, nil, fmt.Errorf("%s: larger than %d bytes", path, MaxConfigSize)
-	case info.Mode().Perm()&0o022 != 0:
-		return nil, nil, fmt.Errorf("%s: mode %04o lets others write it: chmod 600 %s", path, info.Mode().Perm(), path)
+	if open, ok := errors.AsType[*durable.OpenError](durable.CheckInfo(path, info, durable.OthersWrite)); ok {
+		return nil, nil, fmt.Errorf("%s: mode %04o lets others write it: chmod 600 %s", path, open.Mode, path)
 	}
 	cfg, findings, err := Parse(data, filepath.Dir(path))
-	if info.Mode().Perm()&0o044 != 0 {
-		text := fmt.Sprintf("mode %04o lets others read %s: chmod 600 %[2]s", info.Mode().Perm(), path)
+	if open, ok := errors.AsType[*durable.OpenError](durable.CheckInfo(path, info, durable.OthersRead)); ok {
+		text := fmt.Sprintf("mode %04o lets others read %s: chmod 600 %[2]s", open.Mode, path)
 		findings = append(findings, Finding{Warning, ModeOpen, "", text})
 	}
 	if err != nil {

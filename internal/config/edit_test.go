@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pawl/internal/config"
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/tezos"
 )
 
@@ -34,13 +34,13 @@ func readFile(t *testing.T, path string) string {
 	return string(data)
 }
 
-func otherKey(t *testing.T) (tezos.PublicKey, grep11.Blob) {
+func otherKey(t *testing.T) (tezos.PublicKey, ep11.Blob) {
 	t.Helper()
 	pk, err := tezos.ParsePublicKey(otherPublic)
 	if err != nil {
 		t.Fatal(err)
 	}
-	blob, err := grep11.ParseBlob(sampleBlob("01"))
+	blob, err := ep11.ParseBlob(sampleBlob("01"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,14 +1,14 @@
 package config
 
 import (
-	"fmt"
+	"errors"
 	"maps"
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 
-	"pawl/signer/grep11"
+	"pawl/internal/durable"
+	"pawl/internal/ep11"
 )
 
 // ReadFiles checks the secret files that keys.json names and reads the key blobs that lie in
@@ -36,12 +36,11 @@ func (r *report) secret(name, path string) {
 	if path == "" {
 		return
 	}
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
+	err := durable.CheckMode(path, durable.Others)
+	if open, ok := errors.AsType[*durable.OpenError](err); ok {
+		r.add(Unopenable, ModeOpen, name, "%v", open)
+	} else if err != nil {
 		r.unopenable(name, "%v", err)
-	case info.Mode().Perm()&0o077 != 0:
-		r.add(Unopenable, ModeOpen, name, "mode %04o is too open: chmod 600 %s", info.Mode().Perm(), path)
 	}
 }
 
@@ -64,20 +63,20 @@ func (k *KeySpec) path(name string) string {
 }
 
 // readBlob reads a file with the hex of one blob.
-func readBlob(path string) (grep11.Blob, error) {
+func readBlob(path string) (ep11.Blob, error) {
 	data, err := os.ReadFile(path) //nolint:gosec // keys.json names the file
 	if err != nil {
 		return nil, err
 	}
-	return grep11.ParseBlob(string(data))
+	return ep11.ParseBlob(string(data))
 }
 
 // Blobs returns the blobs of the key that can be read, the one in use first, and why one of a
 // file of its own cannot. Parse has told of the others.
-func (k *KeySpec) Blobs() ([]grep11.Blob, error) {
+func (k *KeySpec) Blobs() ([]ep11.Blob, error) {
 	blob, err := k.current()
-	var blobs []grep11.Blob
-	for _, b := range []grep11.Blob{blob, k.NextBlob} {
+	var blobs []ep11.Blob
+	for _, b := range []ep11.Blob{blob, k.NextBlob} {
 		if b != nil {
 			blobs = append(blobs, b)
 		}
@@ -86,35 +85,9 @@ func (k *KeySpec) Blobs() ([]grep11.Blob, error) {
 }
 
 // current is the blob of the key, from its file if it lies there.
-func (k *KeySpec) current() (grep11.Blob, error) {
+func (k *KeySpec) current() (ep11.Blob, error) {
 	if k.BlobFile != "" {
 		return readBlob(k.BlobFile)
 	}
 	return k.Blob, nil
-}
-
-// TooOpen says that the mode of a file has one of the forbidden bits, and what to do; it is ""
-// when it has none, or when there is no such file. A folder that only its owner may remove names
-// from (mode 1777) is open to nobody.
-func TooOpen(path string, forbidden os.FileMode) string {
-	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm()&forbidden == 0 || info.Mode()&os.ModeSticky != 0 && info.IsDir() {
-		return ""
-	}
-	owner := ""
-	if unix, ok := info.Sys().(*syscall.Stat_t); ok {
-		owner = fmt.Sprintf(", owner %d", unix.Uid)
-	}
-	return fmt.Sprintf("mode %04o%s is too open: chmod %s %s", info.Mode().Perm(), owner, closed(info.IsDir(), forbidden), path)
-}
-
-// closed is what chmod takes to close a file or a folder.
-func closed(folder bool, forbidden os.FileMode) string {
-	switch {
-	case forbidden&0o055 == 0:
-		return "go-w"
-	case folder:
-		return "700"
-	}
-	return "600"
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 )
 
@@ -196,7 +197,7 @@ func (r *report) whole(v value, least int64) int32 {
 func (r *report) ignored(v value) { r.warn(v.path, "ignored: it has no meaning here") }
 
 // checkBlob says what the clear header of a key blob tells against it.
-func (r *report) checkBlob(path string, blob grep11.Blob) {
+func (r *report) checkBlob(path string, blob ep11.Blob) {
 	header, err := blob.Header()
 	if err != nil {
 		r.add(Unopenable, BadBlob, path, "%v", err)

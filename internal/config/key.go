@@ -1,8 +1,8 @@
 package config
 
 import (
+	"pawl/internal/ep11"
 	"pawl/policy"
-	"pawl/signer/grep11"
 	"pawl/tezos"
 )
 
@@ -69,8 +69,8 @@ func (p *parser) publicKey(path, name, public string) (tezos.PublicKey, bool) {
 
 // blob reads the hex of a wrapped private key. One that is unreadable does not
 // make the file invalid: Open refuses it.
-func (p *parser) blob(v value) grep11.Blob {
-	blob, err := grep11.ParseBlob(p.text(v))
+func (p *parser) blob(v value) ep11.Blob {
+	blob, err := ep11.ParseBlob(p.text(v))
 	if err != nil {
 		p.add(Unopenable, BadBlob, v.path, "%v", err)
 		return nil
@@ -81,8 +81,8 @@ func (p *parser) blob(v value) grep11.Blob {
 
 // nextBlob is blob for the one of the HSM's next master key, which the blobs in use
 // are not compared with. An unreadable one keeps nobody from signing with the blob in use.
-func (p *parser) nextBlob(v value) grep11.Blob {
-	blob, err := grep11.ParseBlob(p.text(v))
+func (p *parser) nextBlob(v value) ep11.Blob {
+	blob, err := ep11.ParseBlob(p.text(v))
 	if err != nil {
 		p.add(Warning, BadNextBlob, v.path, "%v: `pawl keys rewrap` makes it anew", err)
 		return nil

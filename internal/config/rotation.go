@@ -8,15 +8,16 @@ import (
 	"path/filepath"
 	"slices"
 
-	"pawl/signer/grep11"
+	"pawl/internal/durable"
+	"pawl/internal/ep11"
 	"pawl/tezos"
 )
 
 // Rotation is one key on its way from one master key of the HSM to the next.
 type Rotation struct {
 	Key  tezos.PublicKeyHash
-	Blob grep11.Blob // of the master key so far: secret_key, or what secret_key_file holds
-	Next grep11.Blob // the same private key under the next one
+	Blob ep11.Blob // of the master key so far: secret_key, or what secret_key_file holds
+	Next ep11.Blob // the same private key under the next one
 }
 
 // AddNextBlobs sets secret_key_next of each key in the keys.json at path, beside its
@@ -48,7 +49,7 @@ func AddNextBlobs(path string, keys []Rotation) error {
 // one by now. Each file is replaced whole, durably, keys.json last: when that is cut off
 // no key has lost its next blob, and the same again completes it.
 func PromoteBlobs(path string, keys []Rotation) error {
-	files := make(map[string]grep11.Blob)
+	files := make(map[string]ep11.Blob)
 	drop := func(data []byte, key *KeySpec, entry value, r Rotation) ([]change, error) {
 		if !bytes.Equal(key.NextBlob, r.Next) {
 			return nil, errChangedMeanwhile
@@ -67,7 +68,7 @@ func PromoteBlobs(path string, keys []Rotation) error {
 			return nil, err
 		}
 		for file, blob := range files {
-			if err := replaceFile(file, []byte(blob.Hex())); err != nil {
+			if err := durable.Replace(file, []byte(blob.Hex())); err != nil {
 				return nil, fmt.Errorf("%s: %w", file, err)
 			}
 		}

@@ -10,13 +10,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pawl/internal/config"
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 	"pawl/tezos"
 )
 
-func parsedBlob(t *testing.T, hexadecimal string) grep11.Blob {
+func parsedBlob(t *testing.T, hexadecimal string) ep11.Blob {
 	t.Helper()
-	blob, err := grep11.ParseBlob(hexadecimal)
+	blob, err := ep11.ParseBlob(hexadecimal)
 	if err != nil {
 		t.Fatal(err)
 	}

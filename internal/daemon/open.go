@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"pawl/internal/config"
+	"pawl/internal/ep11"
 	"pawl/ratchet"
 	"pawl/signer"
 	"pawl/signer/grep11"
@@ -57,7 +58,7 @@ func (d *Daemon) openKey(ctx context.Context, key config.KeySpec) (signer.Entry,
 
 // replicas are the key, with both of its blobs, at each server.
 func (d *Daemon) replicas(key config.KeySpec) ([]signer.Replica, error) {
-	blobs := []grep11.Blob{key.Blob}
+	blobs := []ep11.Blob{key.Blob}
 	if key.NextBlob != nil {
 		blobs = append(blobs, key.NextBlob)
 	}

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"pawl/internal/ep11/ep11test"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
 	"pawl/tezos"
@@ -102,7 +103,7 @@ func TestBearerTokensReachTheServer(t *testing.T) {
 // signWith signs three times.
 func signWith(t *testing.T, client *grep11.Client) {
 	t.Helper()
-	key := keyOf(t, client, testBlob())
+	key := keyOf(t, client, ep11test.Blob())
 	for range 3 {
 		if _, err := key.Sign(t.Context(), tezos.Message{}); err != nil {
 			t.Error(err)
@@ -114,7 +115,7 @@ func signWith(t *testing.T, client *grep11.Client) {
 func TestRevokedToken(t *testing.T) {
 	t.Parallel()
 	if cfg, _, ok := bearerConfig(); ok {
-		key := keyOf(t, dialTLS(t, cfg), testBlob())
+		key := keyOf(t, dialTLS(t, cfg), ep11test.Blob())
 		eventually(t, "a signature with another token", func() error {
 			_, err := key.Sign(t.Context(), tezos.Message{})
 			return err

@@ -13,7 +13,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/IBM-Cloud/hpcs-grep11-go/ep11"
+	ibmep11 "github.com/IBM-Cloud/hpcs-grep11-go/ep11"
 	ibm "github.com/IBM-Cloud/hpcs-grep11-go/grpc"
 	"github.com/decred/dcrd/dcrec/secp256k1/v4"
 	secpecdsa "github.com/decred/dcrd/dcrec/secp256k1/v4/ecdsa"
@@ -24,7 +24,8 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
+	"pawl/internal/ep11/ep11test"
 )
 
 // ibmCard is a card of three curves on IBM's generated server code, which speaks v1. It
@@ -42,7 +43,7 @@ func newIBMCard() *ibmCard {
 }
 
 // ibmError is an error as IBM's servers send it, made with IBM's message.
-func ibmError(ret ep11.Return, detail string) error {
+func ibmError(ret ibmep11.Return, detail string) error {
 	raw, err := proto.Marshal(protoadapt.MessageV2Of(&ibm.Grep11Error{Code: ret, Detail: detail}))
 	if err != nil {
 		return status.Error(codes.Internal, err.Error())
@@ -54,14 +55,14 @@ func ibmError(ret ep11.Return, detail string) error {
 }
 
 func (*ibmCard) GetMechanismList(context.Context, *ibm.GetMechanismListRequest) (*ibm.GetMechanismListResponse, error) {
-	return &ibm.GetMechanismListResponse{Mechs: []ep11.Mechanism{ep11.CKM_RSA_PKCS, ep11.CKM_ECDSA}}, nil
+	return &ibm.GetMechanismListResponse{Mechs: []ibmep11.Mechanism{ibmep11.CKM_RSA_PKCS, ibmep11.CKM_ECDSA}}, nil
 }
 
 func (c *ibmCard) GenerateKeyPair(_ context.Context, r *ibm.GenerateKeyPairRequest) (*ibm.GenerateKeyPairResponse, error) {
-	if r.GetMech().GetMechanism() != ep11.CKM_EC_KEY_PAIR_GEN {
-		return nil, ibmError(ep11.CKR_MECHANISM_INVALID, "mechanism")
+	if r.GetMech().GetMechanism() != ibmep11.CKM_EC_KEY_PAIR_GEN {
+		return nil, ibmError(ibmep11.CKR_MECHANISM_INVALID, "mechanism")
 	}
-	private, info, err := makeKey(string(r.GetPubKeyTemplate()[ep11.CKA_EC_PARAMS].GetAttributeB()))
+	private, info, err := makeKey(string(r.GetPubKeyTemplate()[ibmep11.CKA_EC_PARAMS].GetAttributeB()))
 	if err != nil {
 		return nil, err
 	}
@@ -69,8 +70,8 @@ func (c *ibmCard) GenerateKeyPair(_ context.Context, r *ibm.GenerateKeyPairReque
 	if _, err := rand.Read(blob); err != nil {
 		return nil, err
 	}
-	copy(blob, testBlob()[:66])
-	if r.GetPrivKeyTemplate()[ep11.CKA_EXTRACTABLE].GetAttributeTF() {
+	copy(blob, ep11test.Blob()[:66])
+	if r.GetPrivKeyTemplate()[ibmep11.CKA_EXTRACTABLE].GetAttributeTF() {
 		blob[55] = 0x25 // EXTRACTABLE for NEVER_EXTRACTABLE
 	}
 	c.mu.Lock()
@@ -83,8 +84,8 @@ func (c *ibmCard) GenerateKeyPair(_ context.Context, r *ibm.GenerateKeyPairReque
 		PrivKey:      &ibm.KeyBlob{KeyBlobs: [][]byte{blob}},
 		PubKey: &ibm.KeyBlob{
 			KeyBlobs: [][]byte{public},
-			Attributes: map[ep11.Attribute]*ibm.AttributeValue{
-				ep11.CKA_PUBLIC_KEY_INFO: {OneAttr: &ibm.AttributeValue_AttributeB{AttributeB: info}},
+			Attributes: map[ibmep11.Attribute]*ibm.AttributeValue{
+				ibmep11.CKA_PUBLIC_KEY_INFO: {OneAttr: &ibm.AttributeValue_AttributeB{AttributeB: info}},
 			},
 		},
 	}, nil
@@ -92,16 +93,16 @@ func (c *ibmCard) GenerateKeyPair(_ context.Context, r *ibm.GenerateKeyPairReque
 
 func makeKey(curve string) (private any, info []byte, err error) {
 	switch curve {
-	case grep11.CurveEd25519:
+	case ep11.CurveEd25519:
 		public, private, err := ed25519.GenerateKey(rand.Reader)
 		return private, append(head(headEd25519), public...), err
-	case grep11.CurveSecp256k1:
+	case ep11.CurveSecp256k1:
 		private, err := secp256k1.GeneratePrivateKey()
 		if err != nil {
 			return nil, nil, err
 		}
 		return private, append(head(headSecp256k1), private.PubKey().SerializeUncompressed()...), nil
-	case grep11.CurveP256:
+	case ep11.CurveP256:
 		private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
 			return nil, nil, err
@@ -109,7 +110,7 @@ func makeKey(curve string) (private any, info []byte, err error) {
 		point, err := private.PublicKey.Bytes()
 		return private, append(head(headP256), point...), err
 	}
-	return nil, nil, ibmError(ep11.CKR_CURVE_NOT_SUPPORTED, "curve")
+	return nil, nil, ibmError(ibmep11.CKR_CURVE_NOT_SUPPORTED, "curve")
 }
 
 func (c *ibmCard) SignSingle(_ context.Context, r *ibm.SignSingleRequest) (*ibm.SignSingleResponse, error) {
@@ -118,23 +119,23 @@ func (c *ibmCard) SignSingle(_ context.Context, r *ibm.SignSingleRequest) (*ibm.
 	c.mu.Unlock()
 	mechanism := r.GetMech().GetMechanism()
 	if r.GetMech().GetParameter() != nil || len(r.GetData()) != 32 {
-		return nil, ibmError(ep11.CKR_MECHANISM_PARAM_INVALID, "parameter or data")
+		return nil, ibmError(ibmep11.CKR_MECHANISM_PARAM_INVALID, "parameter or data")
 	}
 	switch key := private.(type) {
 	case ed25519.PrivateKey:
-		if mechanism != ep11.CKM_IBM_ED25519_SHA512 {
-			return nil, ibmError(ep11.CKR_MECHANISM_INVALID, "mechanism")
+		if mechanism != ibmep11.CKM_IBM_ED25519_SHA512 {
+			return nil, ibmError(ibmep11.CKR_MECHANISM_INVALID, "mechanism")
 		}
 		signature, err := key.Sign(rand.Reader, r.GetData(), crypto.Hash(0))
 		return &ibm.SignSingleResponse{Signature: signature}, err
 	case *secp256k1.PrivateKey, *ecdsa.PrivateKey:
-		if mechanism != ep11.CKM_ECDSA {
-			return nil, ibmError(ep11.CKR_MECHANISM_INVALID, "mechanism")
+		if mechanism != ibmep11.CKM_ECDSA {
+			return nil, ibmError(ibmep11.CKR_MECHANISM_INVALID, "mechanism")
 		}
 		signature, err := signHigh(key, r.GetData())
 		return &ibm.SignSingleResponse{Signature: signature}, err
 	}
-	return nil, ibmError(ep11.CKR_IBM_BLOB_ERROR, "no such key")
+	return nil, ibmError(ibmep11.CKR_IBM_BLOB_ERROR, "no such key")
 }
 
 // signHigh gives r‖s with s above half of the order.
@@ -164,7 +165,7 @@ func signHigh(private any, digest []byte) ([]byte, error) {
 }
 
 // template is what the client asked for when it made the key of blob.
-func (c *ibmCard) template(t *testing.T, blob grep11.Blob) *ibm.GenerateKeyPairRequest {
+func (c *ibmCard) template(t *testing.T, blob ep11.Blob) *ibm.GenerateKeyPairRequest {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -15,6 +15,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"pawl/internal/ep11"
+	"pawl/internal/ep11/ep11test"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
 	"pawl/signer/hsm"
@@ -87,14 +89,14 @@ func TestKeyIsSentInTheDialectsForm(t *testing.T) {
 			got = r
 			return &pb.SignSingleResponse{Signature: bytes.Repeat([]byte{1}, 64)}, nil
 		})
-		if _, err := keyOf(t, client, testBlob()).Sign(t.Context(), message); err != nil {
+		if _, err := keyOf(t, client, ep11test.Blob()).Sign(t.Context(), message); err != nil {
 			t.Fatal(err)
 		}
-		if v1 := bytes.Equal(got.GetPrivKeyBytes(), testBlob()); v1 != test.v1 || !v1 && got.PrivKeyBytes != nil {
+		if v1 := bytes.Equal(got.GetPrivKeyBytes(), ep11test.Blob()); v1 != test.v1 || !v1 && got.PrivKeyBytes != nil {
 			t.Errorf("dialect %q: %d bytes in the field of v1", test.dialect, len(got.GetPrivKeyBytes()))
 		}
 		blobs := got.GetPrivKey().GetKeyBlobs()
-		if v2 := len(blobs) == 1 && bytes.Equal(blobs[0], testBlob()); v2 != test.v2 || !v2 && got.PrivKey != nil {
+		if v2 := len(blobs) == 1 && bytes.Equal(blobs[0], ep11test.Blob()); v2 != test.v2 || !v2 && got.PrivKey != nil {
 			t.Errorf("dialect %q: %d blobs in the field of v2", test.dialect, len(blobs))
 		}
 		if !bytes.Equal(got.GetData(), digest[:]) || got.GetMech().GetParameter() != nil {
@@ -112,7 +114,7 @@ func TestMechanismOfEachKind(t *testing.T) {
 	})
 	want := map[tezos.KeyKind]uint64{tezos.Ed25519: 0x8001001c, tezos.Secp256k1: 0x1041, tezos.P256: 0x1041}
 	for kind, public := range publicKeys(t) {
-		key, err := client.Key(public, testBlob())
+		key, err := client.Key(public, ep11test.Blob())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +130,7 @@ func TestEd25519SignatureIsKeptAsItIs(t *testing.T) {
 	client := dialScripted(t, grep11.Config{}, func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
 		return &pb.SignSingleResponse{Signature: high}, nil
 	})
-	key, err := client.Key(publicKeys(t)[tezos.Ed25519], testBlob())
+	key, err := client.Key(publicKeys(t)[tezos.Ed25519], ep11test.Blob())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +146,7 @@ func TestSignatureOfAnotherLengthIsBad(t *testing.T) {
 		client := dialScripted(t, grep11.Config{}, func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
 			return &pb.SignSingleResponse{Signature: make([]byte, size)}, nil
 		})
-		signature, err := keyOf(t, client, testBlob()).Sign(t.Context(), tezos.Message{})
+		signature, err := keyOf(t, client, ep11test.Blob()).Sign(t.Context(), tezos.Message{})
 		want := fmt.Sprintf("SignSingle: signature of %d bytes, want 64: %v", size, tezos.ErrBadSignature)
 		if !errors.Is(err, tezos.ErrBadSignature) || err.Error() != want || signature != (tezos.Signature{}) {
 			t.Errorf("%d bytes: %v, %v", size, signature, err)
@@ -164,7 +166,7 @@ func TestCallEndsAtTheCallersDeadline(t *testing.T) {
 	eventually(t, "connecting", func() error { return client.Ping(t.Context()) })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err := keyOf(t, client, testBlob()).Sign(ctx, tezos.Message{})
+	_, err := keyOf(t, client, ep11test.Blob()).Sign(ctx, tezos.Message{})
 	if !errors.Is(err, context.DeadlineExceeded) || status.Code(err) != codes.DeadlineExceeded || !grep11.Transient(err) {
 		t.Errorf("got %v", err)
 	}
@@ -190,7 +192,7 @@ func TestCallHasTwoSecondsAtMost(t *testing.T) {
 			ctx, cancel = context.WithTimeout(t.Context(), timeout)
 			want = min(want, timeout)
 		}
-		_, err := keyOf(t, client, testBlob()).Sign(ctx, tezos.Message{})
+		_, err := keyOf(t, client, ep11test.Blob()).Sign(ctx, tezos.Message{})
 		cancel()
 		if err != nil || left <= 0 || left > want {
 			t.Errorf("deadline %s: the server has %v left, want at most %v, %v", name, left, want, err)
@@ -206,7 +208,7 @@ func TestCanceledCallIsNotTransient(t *testing.T) {
 		<-call.Done()
 		return nil, call.Err()
 	})
-	_, err := keyOf(t, client, testBlob()).Sign(ctx, tezos.Message{})
+	_, err := keyOf(t, client, ep11test.Blob()).Sign(ctx, tezos.Message{})
 	if !errors.Is(err, context.Canceled) || grep11.Transient(err) {
 		t.Errorf("got %v", err)
 	}
@@ -228,7 +230,7 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 			if want == 0 {
 				want = 8
 			}
-			key := keyOf(t, client, testBlob())
+			key := keyOf(t, client, ep11test.Blob())
 			start := time.Now()
 			var wg sync.WaitGroup
 			for range callers {
@@ -260,7 +262,7 @@ func TestWaitForATurnEndsWithTheContext(t *testing.T) {
 		return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
 	})
 	defer close(release)
-	key := keyOf(t, client, testBlob())
+	key := keyOf(t, client, ep11test.Blob())
 	for range 5 { // a machine must be slow five times to spoil this
 		ended := make(chan struct{})
 		go func() {
@@ -291,7 +293,7 @@ func TestNoCallIsRepeated(t *testing.T) {
 			calls.Add(1)
 			return nil, status.Error(code, "try again")
 		})
-		_, err := keyOf(t, client, testBlob()).Sign(t.Context(), tezos.Message{})
+		_, err := keyOf(t, client, ep11test.Blob()).Sign(t.Context(), tezos.Message{})
 		if status.Code(err) != code || calls.Load() != 1 {
 			t.Errorf("%v: %d calls, %v", code, calls.Load(), err)
 		}
@@ -349,8 +351,8 @@ func TestClosedClientFails(t *testing.T) {
 
 func TestMessagesOfTheLargestBlobPass(t *testing.T) {
 	t.Parallel()
-	blob := make(grep11.Blob, 9216)
-	copy(blob, testBlob())
+	blob := make(ep11.Blob, 9216)
+	copy(blob, ep11test.Blob())
 	client := dialScripted(t, grep11.Config{}, func(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
 		if len(r.GetPrivKeyBytes()) != len(blob) {
 			return nil, status.Error(codes.InvalidArgument, "blob cut")
@@ -370,10 +372,10 @@ func TestKeyHoldsItsOwnBlob(t *testing.T) {
 		got = r.GetPrivKeyBytes()
 		return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
 	})
-	blob := testBlob()
+	blob := ep11test.Blob()
 	key := keyOf(t, client, blob)
 	clear(blob)
-	if _, err := key.Sign(t.Context(), tezos.Message{}); err != nil || !bytes.Equal(got, testBlob()) {
+	if _, err := key.Sign(t.Context(), tezos.Message{}); err != nil || !bytes.Equal(got, ep11test.Blob()) {
 		t.Errorf("blob changed, %v", err)
 	}
 }
@@ -397,9 +399,9 @@ func TestLacks(t *testing.T) {
 		want  string
 	}{
 		"nothing told": {nil, nil, ""},
-		"both":         {[]uint64{grep11.MechRSAPKCS, grep11.MechIBMEd25519SHA512, grep11.MechECDSA}, nil, ""},
-		"no ECDSA":     {[]uint64{grep11.MechIBMEd25519SHA512, grep11.MechECDSASHA256}, []tezos.KeyKind{tezos.Secp256k1, tezos.P256}, "CKM_ECDSA (0x1041)"},
-		"no Ed25519":   {[]uint64{grep11.MechECDSA}, []tezos.KeyKind{tezos.Ed25519}, "CKM_IBM_ED25519_SHA512 (0x8001001c), with which tz1 keys"},
+		"both":         {[]uint64{ep11.MechRSAPKCS, ep11.MechIBMEd25519SHA512, ep11.MechECDSA}, nil, ""},
+		"no ECDSA":     {[]uint64{ep11.MechIBMEd25519SHA512, ep11.MechECDSASHA256}, []tezos.KeyKind{tezos.Secp256k1, tezos.P256}, "CKM_ECDSA (0x1041)"},
+		"no Ed25519":   {[]uint64{ep11.MechECDSA}, []tezos.KeyKind{tezos.Ed25519}, "CKM_IBM_ED25519_SHA512 (0x8001001c), with which tz1 keys"},
 	} {
 		for _, kind := range all {
 			err := grep11.Lacks(test.list, kind)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/tezos"
 )
@@ -44,13 +45,13 @@ func CheckPath(kind tezos.KeyKind, path []uint32) error {
 
 // GenerateSeed makes a seed of 64 bytes in the HSM, from which Derive makes keys. It
 // cannot leave the HSM: the blob is all there is of it.
-func (c *Client) GenerateSeed(ctx context.Context) (Blob, error) {
-	return c.generateKey(ctx, MechGenericSecretKeyGen, seedTemplate(MaxSeedSize))
+func (c *Client) GenerateSeed(ctx context.Context) (ep11.Blob, error) {
+	return c.generateKey(ctx, ep11.MechGenericSecretKeyGen, seedTemplate(MaxSeedSize))
 }
 
 // ImportSeed brings a clear seed of 16 to 64 bytes into the HSM, in the way of Import
 // and with its limits. The caller zeroes the seed.
-func (c *Client) ImportSeed(ctx context.Context, seed []byte) (Blob, error) {
+func (c *Client) ImportSeed(ctx context.Context, seed []byte) (ep11.Blob, error) {
 	if len(seed) < MinSeedSize || len(seed) > MaxSeedSize {
 		return nil, fmt.Errorf("a seed of %d bytes: want %d to %d", len(seed), MinSeedSize, MaxSeedSize)
 	}
@@ -68,27 +69,27 @@ func (c *Client) ImportSeed(ctx context.Context, seed []byte) (Blob, error) {
 // seedTemplate is that of IBM's example of SLIP-0010 (hpcs-grep11-go, slip10_test.go).
 func seedTemplate(size int) map[uint64]*pb.AttributeValue {
 	return map[uint64]*pb.AttributeValue{
-		AttrClass:        number(ClassSecretKey),
-		AttrKeyType:      number(KeyTypeGenericSecret),
-		AttrValueLen:     number(int64(size)),
-		AttrSign:         truth(true),
-		AttrVerify:       truth(true),
-		AttrDerive:       truth(true),
-		AttrIBMUseAsData: truth(true),
-		AttrExtractable:  truth(false),
+		ep11.AttrClass:        number(ep11.ClassSecretKey),
+		ep11.AttrKeyType:      number(ep11.KeyTypeGenericSecret),
+		ep11.AttrValueLen:     number(int64(size)),
+		ep11.AttrSign:         truth(true),
+		ep11.AttrVerify:       truth(true),
+		ep11.AttrDerive:       truth(true),
+		ep11.AttrIBMUseAsData: truth(true),
+		ep11.AttrExtractable:  truth(false),
 	}
 }
 
 // extended is a key with the chain code that its children need.
 type extended struct {
-	blob  Blob
+	blob  ep11.Blob
 	chain []byte
 }
 
 // Derive makes a key from a seed in the HSM, along a path that CheckPath allows, as
 // SLIP-0010 says; for secp256k1 that is BIP-32. The answer is checked as that of
 // Generate is. Chain codes pass through here in clear, and are zeroed.
-func (c *Client) Derive(ctx context.Context, kind tezos.KeyKind, seed Blob, path []uint32) (Generated, error) {
+func (c *Client) Derive(ctx context.Context, kind tezos.KeyKind, seed ep11.Blob, path []uint32) (Generated, error) {
 	if err := CheckPath(kind, path); err != nil {
 		return Generated{}, err
 	}
@@ -115,7 +116,7 @@ func (c *Client) Derive(ctx context.Context, kind tezos.KeyKind, seed Blob, path
 }
 
 // withPublic derives the public key beside a private one, from the parent of both.
-func (c *Client) withPublic(ctx context.Context, kind tezos.KeyKind, blob Blob, parent extended, index uint32) (Generated, error) {
+func (c *Client) withPublic(ctx context.Context, kind tezos.KeyKind, blob ep11.Blob, parent extended, index uint32) (Generated, error) {
 	method, err := methodOf(kind)
 	if err != nil {
 		return Generated{}, err
@@ -161,7 +162,7 @@ func (c *Client) derive(
 ) (*pb.DeriveKeyResponse, error) {
 	request := &pb.DeriveKeyRequest{
 		Mech: &pb.Mechanism{
-			Mechanism: MechIBMBTCDerive,
+			Mechanism: ep11.MechIBMBTCDerive,
 			Parameter: &pb.Mechanism_BTCDeriveParameter{BTCDeriveParameter: &pb.BTCDeriveParm{
 				Type: step, ChildKeyIndex: uint64(index), ChainCode: parent.chain, Version: 1,
 			}},
@@ -180,16 +181,16 @@ func (c *Client) derive(
 // are to sign.
 func childTemplate(curve string, step pb.BTCDeriveParm_BTCDeriveType) map[uint64]*pb.AttributeValue {
 	template := map[uint64]*pb.AttributeValue{
-		AttrKeyType:      number(KeyTypeEC),
-		AttrValueLen:     number(0),
-		AttrECParams:     {OneAttr: &pb.AttributeValue_AttributeB{AttributeB: []byte(curve)}},
-		AttrVerify:       truth(true),
-		AttrDerive:       truth(true),
-		AttrIBMUseAsData: truth(true),
-		AttrExtractable:  truth(false),
+		ep11.AttrKeyType:      number(ep11.KeyTypeEC),
+		ep11.AttrValueLen:     number(0),
+		ep11.AttrECParams:     {OneAttr: &pb.AttributeValue_AttributeB{AttributeB: []byte(curve)}},
+		ep11.AttrVerify:       truth(true),
+		ep11.AttrDerive:       truth(true),
+		ep11.AttrIBMUseAsData: truth(true),
+		ep11.AttrExtractable:  truth(false),
 	}
 	if step == pb.BTCDeriveParm_CkSLIP0010PRV2PRV {
-		template[AttrSign] = truth(true)
+		template[ep11.AttrSign] = truth(true)
 	}
 	return template
 }

@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
+	"pawl/internal/ep11"
+	"pawl/internal/ep11/ep11test"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
 	"pawl/tezos"
@@ -39,8 +41,8 @@ func (d *deriver) DeriveKey(_ context.Context, r *pb.DeriveKeyRequest) (*pb.Deri
 }
 
 // stepBlob is the blob of a step.
-func stepBlob(step int) grep11.Blob {
-	blob := testBlob()
+func stepBlob(step int) ep11.Blob {
+	blob := ep11test.Blob()
 	blob[100] = byte(step)
 	return blob
 }
@@ -65,7 +67,7 @@ func TestDeriveWalksThePath(t *testing.T) {
 		for i, want := range []struct {
 			step  pb.BTCDeriveParm_BTCDeriveType
 			index uint64
-			base  grep11.Blob
+			base  ep11.Blob
 			chain int // the step whose chain code it has, or -1
 		}{
 			{pb.BTCDeriveParm_CkSLIP0010MASTERK, 0, seed, -1},
@@ -93,7 +95,7 @@ func TestDeriveWalksThePath(t *testing.T) {
 	}
 }
 
-func checkBase(t *testing.T, where string, r *pb.DeriveKeyRequest, want grep11.Blob, dialect grep11.Dialect) {
+func checkBase(t *testing.T, where string, r *pb.DeriveKeyRequest, want ep11.Blob, dialect grep11.Dialect) {
 	t.Helper()
 	if v1 := dialect != grep11.V2; v1 != bytes.Equal(r.GetBaseKeyBytes(), want) || !v1 && r.GetBaseKeyBytes() != nil {
 		t.Errorf("%s: BaseKeyBytes of %d bytes", where, len(r.GetBaseKeyBytes()))
@@ -107,12 +109,12 @@ func checkBase(t *testing.T, where string, r *pb.DeriveKeyRequest, want grep11.B
 func checkDeriveTemplate(t *testing.T, r *pb.DeriveKeyRequest) {
 	t.Helper()
 	template := r.GetTemplate()
-	if string(template[grep11.AttrECParams].GetAttributeB()) != grep11.CurveP256 || template[grep11.AttrKeyType].GetAttributeI() != 3 ||
-		template[grep11.AttrExtractable] == nil || template[grep11.AttrExtractable].GetAttributeTF() {
+	if string(template[ep11.AttrECParams].GetAttributeB()) != ep11.CurveP256 || template[ep11.AttrKeyType].GetAttributeI() != 3 ||
+		template[ep11.AttrExtractable] == nil || template[ep11.AttrExtractable].GetAttributeTF() {
 		t.Errorf("template %v", template)
 	}
 	signs := r.GetMech().GetBTCDeriveParameter().GetType() == pb.BTCDeriveParm_CkSLIP0010PRV2PRV
-	if template[grep11.AttrSign].GetAttributeTF() != signs {
+	if template[ep11.AttrSign].GetAttributeTF() != signs {
 		t.Errorf("CKA_SIGN %t, want %t", !signs, signs)
 	}
 }
@@ -133,7 +135,7 @@ func TestDeriveRefusesAnUnsoundAnswer(t *testing.T) {
 		"extractable":        {1, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes[55] |= 1; return nil }, "extractable unasked"},
 		"session-bound":      {1, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes[31] = 1; return nil }, "bound the key to a login session"},
 		"a truncated blob":   {1, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes = r.NewKeyBytes[:99]; return nil }, "99 bytes"},
-		"no public key":      {2, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes = testBlob(); return nil }, "not a SubjectPublicKeyInfo"},
+		"no public key":      {2, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes = ep11test.Blob(); return nil }, "not a SubjectPublicKeyInfo"},
 		"another kind": {2, func(r *pb.DeriveKeyResponse) error {
 			r.NewKeyBytes = append(head(headEd25519), bytes.Repeat([]byte{1}, 32)...)
 			return nil
@@ -145,7 +147,7 @@ func TestDeriveRefusesAnUnsoundAnswer(t *testing.T) {
 			}
 			return nil
 		}}
-		derived, err := serveDeriver(t, d, grep11.Both).Derive(t.Context(), tezos.P256, testBlob(), []uint32{grep11.Hardened})
+		derived, err := serveDeriver(t, d, grep11.Both).Derive(t.Context(), tezos.P256, ep11test.Blob(), []uint32{grep11.Hardened})
 		if err == nil || !strings.Contains(err.Error(), c.want) || derived.Blob != nil {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
@@ -178,7 +180,7 @@ func TestCheckPath(t *testing.T) {
 		}
 	}
 	client := dial(t, grep11.Config{Address: deadAddress(t)})
-	if _, err := client.Derive(t.Context(), tezos.Ed25519, testBlob(), []uint32{1}); err == nil || !strings.Contains(err.Error(), "hardened") {
+	if _, err := client.Derive(t.Context(), tezos.Ed25519, ep11test.Blob(), []uint32{1}); err == nil || !strings.Contains(err.Error(), "hardened") {
 		t.Errorf("Derive: %v", err)
 	}
 	for _, size := range []int{0, 15, 65} {

@@ -11,13 +11,14 @@ import (
 	grpccodes "google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
 // Error is a Grep11Error of the server, named.
 type Error struct {
 	RPC    string
-	Code   Code
+	Code   ep11.Code
 	Detail string // the server's words, one line
 }
 
@@ -87,7 +88,7 @@ func callError(rpc string, err error) error {
 	st := status.Convert(err)
 	for _, detail := range st.Details() {
 		if e, ok := detail.(*pb.Grep11Error); ok {
-			return &Error{RPC: rpc, Code: Code(e.GetCode()), Detail: oneLine(e.GetDetail())}
+			return &Error{RPC: rpc, Code: ep11.Code(e.GetCode()), Detail: oneLine(e.GetDetail())}
 		}
 	}
 	return &transportError{rpc, st}
@@ -98,7 +99,7 @@ func callError(rpc string, err error) error {
 // return code decides alone, whatever gRPC code came with it.
 func Transient(err error) bool {
 	if e, ok := errors.AsType[*Error](err); ok {
-		return codes[e.Code].transient
+		return e.Code.Transient()
 	}
 	code := status.Code(err)
 	return code == grpccodes.Unavailable || code == grpccodes.DeadlineExceeded
@@ -113,7 +114,7 @@ var longWord = regexp.MustCompile(`[0-9A-Za-z+=]{64,}`)
 
 // oneLine makes words of a server fit for an error: printable, short, no key material.
 func oneLine(s string) string {
-	s = longWord.ReplaceAllString(s, redacted)
+	s = longWord.ReplaceAllString(s, "[redacted]")
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r

@@ -8,10 +8,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/IBM-Cloud/hpcs-grep11-go/ep11"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"pawl/internal/ep11"
+	"pawl/internal/ep11/ep11test"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
 	"pawl/tezos"
@@ -23,38 +24,15 @@ func signError(t *testing.T, err error) error {
 	client := dialScripted(t, grep11.Config{}, func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
 		return nil, err
 	})
-	_, got := keyOf(t, client, testBlob()).Sign(t.Context(), tezos.Message{})
+	_, got := keyOf(t, client, ep11test.Blob()).Sign(t.Context(), tezos.Message{})
 	return got
-}
-
-func TestCodesHaveIBMsNames(t *testing.T) {
-	t.Parallel()
-	for ret, name := range ep11.ReturnValueToName {
-		switch name {
-		case "CKR_VENDOR_DEFINED", "CKR_VENDOR_DEFINED_GREP11":
-			continue // bases of ranges, not codes
-		}
-		if got := grep11.Code(ret).String(); got != name {
-			t.Errorf("code %#x is %q, IBM's name is %q", uint64(ret), got, name)
-		}
-	}
-	names := make(map[string]grep11.Code)
-	for code, name := range grep11.Codes() {
-		if other, ok := names[name]; ok || !strings.HasPrefix(name, "CKR_") {
-			t.Errorf("%q names %#x and %#x", name, uint64(other), uint64(code))
-		}
-		names[name] = code
-	}
-	if got := grep11.Code(0x80019999).String(); got != "CKR 0x80019999" {
-		t.Errorf("unknown code is %q", got)
-	}
 }
 
 // Codes that a signer meets, what they are called, and whether trying again can help.
 func TestReturnCodesOnTheWire(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
-		code      grep11.Code
+		code      ep11.Code
 		name      string
 		transient bool
 	}{
@@ -101,7 +79,7 @@ func TestReturnCodesOnTheWire(t *testing.T) {
 	client := dialScripted(t, grep11.Config{}, func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
 		return nil, answer
 	})
-	key := keyOf(t, client, testBlob())
+	key := keyOf(t, client, ep11test.Blob())
 	for _, test := range tests {
 		// The gRPC code beside a return code means nothing.
 		for _, grpcCode := range []codes.Code{codes.Unknown, codes.Unavailable, codes.DeadlineExceeded, codes.Internal} {
@@ -148,17 +126,17 @@ func TestErrorsWithoutReturnCode(t *testing.T) {
 
 func TestErrorsNeverQuoteABlob(t *testing.T) {
 	t.Parallel()
-	blob := testBlob()
+	blob := ep11test.Blob()
 	for name, words := range map[string]string{
 		"hex":       "bad key " + blob.Hex() + " refused",
 		"upper hex": strings.ToUpper(blob.Hex()),
 		"base64":    base64.StdEncoding.EncodeToString(blob),
 	} {
 		for _, err := range []error{
-			signError(t, refuse(t, codes.Unknown, grep11.CodeIBMBlobError, words)),
+			signError(t, refuse(t, codes.Unknown, ep11.CodeIBMBlobError, words)),
 			signError(t, status.Error(codes.Unavailable, words)),
 		} {
-			assertNoBlob(t, name, err.Error())
+			ep11test.CheckHidden(t, name, err.Error())
 			if !strings.Contains(err.Error(), "[redacted]") {
 				t.Errorf("%s: %v does not say that it left something out", name, err)
 			}
@@ -171,7 +149,7 @@ func TestErrorsAreOneShortLine(t *testing.T) {
 	long := strings.Repeat("ü and more ", 1000)
 	for _, words := range []string{"two\nlines", "tab\tand\r\nreturn", "bell\a null\x00 escape\x1b[31m", long, ""} {
 		for _, err := range []error{
-			signError(t, refuse(t, codes.Unknown, grep11.CodeIBMBlobError, words)),
+			signError(t, refuse(t, codes.Unknown, ep11.CodeIBMBlobError, words)),
 			signError(t, status.Error(codes.Internal, words)),
 		} {
 			if text := err.Error(); strings.ContainsAny(text, "\n\r\t\a\x00\x1b") || len(text) > 400 || strings.Contains(text, "\ufffd") {

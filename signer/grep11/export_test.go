@@ -14,15 +14,6 @@ func Over(crypto pb.CryptoClient) *Client {
 // ParseSPKI is parseSPKI for the tests.
 var ParseSPKI = parseSPKI
 
-// Codes are the return codes that have a name.
-func Codes() map[Code]string {
-	names := make(map[Code]string)
-	for code, meaning := range codes {
-		names[code] = meaning.name
-	}
-	return names
-}
-
 // Explain is explainedConn for the tests.
 func Explain(conn net.Conn) net.Conn { return explainedConn{conn} }
 

@@ -3,6 +3,7 @@ package grep11
 import (
 	"errors"
 
+	"pawl/internal/ep11"
 	"pawl/signer/hsm"
 )
 
@@ -33,7 +34,7 @@ func faultOf(err error) hsm.Fault {
 // key, or not the mechanism.
 func unfit(err error) bool {
 	if e, ok := errors.AsType[*Error](err); ok {
-		return e.Code == CodeIBMWKIDMismatch || e.Code == CodeMechanismInvalid
+		return e.Code == ep11.CodeIBMWKIDMismatch || e.Code == ep11.CodeMechanismInvalid
 	}
 	_, lacks := errors.AsType[*LackError](err)
 	return lacks

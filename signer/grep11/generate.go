@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/tezos"
 )
 
 // Generated is a new key pair as the server made it.
 type Generated struct {
-	Blob      Blob
+	Blob      ep11.Blob
 	PublicKey tezos.PublicKey
 	SPKI      []byte // CKA_PUBLIC_KEY_INFO as the HSM gave it
 }
@@ -44,7 +45,7 @@ func (c *Client) Generate(ctx context.Context, kind tezos.KeyKind, extractable b
 
 // checkNew is nil when a new blob has a sound head, is bound to no login session, and may
 // be extracted only if that was asked for.
-func checkNew(blob Blob, extractable bool) error {
+func checkNew(blob ep11.Blob, extractable bool) error {
 	header, err := blob.Header()
 	switch {
 	case err != nil:
@@ -59,16 +60,16 @@ func checkNew(blob Blob, extractable bool) error {
 
 func keyPairRequest(curve string, extractable bool) *pb.GenerateKeyPairRequest {
 	return &pb.GenerateKeyPairRequest{
-		Mech: &pb.Mechanism{Mechanism: MechECKeyPairGen},
+		Mech: &pb.Mechanism{Mechanism: ep11.MechECKeyPairGen},
 		PrivKeyTemplate: map[uint64]*pb.AttributeValue{
-			AttrSign:        truth(true),
-			AttrPrivate:     truth(true),
-			AttrSensitive:   truth(true),
-			AttrExtractable: truth(extractable),
+			ep11.AttrSign:        truth(true),
+			ep11.AttrPrivate:     truth(true),
+			ep11.AttrSensitive:   truth(true),
+			ep11.AttrExtractable: truth(extractable),
 		},
 		PubKeyTemplate: map[uint64]*pb.AttributeValue{
-			AttrECParams: {OneAttr: &pb.AttributeValue_AttributeB{AttributeB: []byte(curve)}},
-			AttrVerify:   truth(true),
+			ep11.AttrECParams: {OneAttr: &pb.AttributeValue_AttributeB{AttributeB: []byte(curve)}},
+			ep11.AttrVerify:   truth(true),
 		},
 	}
 }
@@ -82,7 +83,7 @@ func readKeyPair(response *pb.GenerateKeyPairResponse) (Generated, error) {
 	if err != nil {
 		return Generated{}, fmt.Errorf("private key: %v", err)
 	}
-	if spki := response.GetPubKey().GetAttributes()[AttrPublicKeyInfo].GetAttributeB(); len(spki) > 0 {
+	if spki := response.GetPubKey().GetAttributes()[ep11.AttrPublicKeyInfo].GetAttributeB(); len(spki) > 0 {
 		key, _, err := parseSPKI(spki)
 		return Generated{Blob: blob, PublicKey: key, SPKI: spki}, err
 	}

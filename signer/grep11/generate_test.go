@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"pawl/internal/ep11"
+	"pawl/internal/ep11/ep11test"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
 	"pawl/tezos"
@@ -30,10 +32,10 @@ func ed25519Info(t *testing.T) []byte {
 
 func TestGenerateReadsEitherFormOfTheAnswer(t *testing.T) {
 	t.Parallel()
-	info, blob := ed25519Info(t), testBlob()
+	info, blob := ed25519Info(t), ep11test.Blob()
 	public := append(bytes.Clone(info), trailer()...)
 	withInfo := map[uint64]*pb.AttributeValue{
-		grep11.AttrPublicKeyInfo: {OneAttr: &pb.AttributeValue_AttributeB{AttributeB: info}},
+		ep11.AttrPublicKeyInfo: {OneAttr: &pb.AttributeValue_AttributeB{AttributeB: info}},
 	}
 	tests := map[string]*pb.GenerateKeyPairResponse{
 		"v1":                      {PrivKeyBytes: blob, PubKeyBytes: public},
@@ -60,8 +62,8 @@ func TestGenerateReadsEitherFormOfTheAnswer(t *testing.T) {
 
 func TestGenerateRefusesAnUnsoundAnswer(t *testing.T) {
 	t.Parallel()
-	info, blob := ed25519Info(t), testBlob()
-	other, extractable, bound, noMarker := testBlob(), testBlob(), testBlob(), testBlob()
+	info, blob := ed25519Info(t), ep11test.Blob()
+	other, extractable, bound, noMarker := ep11test.Blob(), ep11test.Blob(), ep11test.Blob(), ep11test.Blob()
 	other[511]++
 	extractable[55] |= 1
 	bound[0] = 1
@@ -89,6 +91,6 @@ func TestGenerateRefusesAnUnsoundAnswer(t *testing.T) {
 			t.Errorf("%s: got %v, want an error with %q", name, err, test.want)
 			continue
 		}
-		assertNoBlob(t, name, err.Error())
+		ep11test.CheckHidden(t, name, err.Error())
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/tezos"
 )
@@ -40,12 +41,12 @@ func (c *Client) Import(ctx context.Context, key *tezos.SecretKey) (Generated, e
 	}
 	defer clear(clearText)
 	response, err := c.wrapIn(ctx, clearText, map[uint64]*pb.AttributeValue{
-		AttrClass:       number(ClassPrivateKey),
-		AttrKeyType:     number(KeyTypeEC),
-		AttrSign:        truth(true),
-		AttrPrivate:     truth(true),
-		AttrSensitive:   truth(true),
-		AttrExtractable: truth(false),
+		ep11.AttrClass:       number(ep11.ClassPrivateKey),
+		ep11.AttrKeyType:     number(ep11.KeyTypeEC),
+		ep11.AttrSign:        truth(true),
+		ep11.AttrPrivate:     truth(true),
+		ep11.AttrSensitive:   truth(true),
+		ep11.AttrExtractable: truth(false),
 	})
 	if err != nil {
 		return Generated{}, err
@@ -80,13 +81,13 @@ func privateKeyInfo(curve string, key *tezos.SecretKey) ([]byte, error) {
 
 // wrapIn makes the HSM take clear bytes as a key with the attributes.
 func (c *Client) wrapIn(ctx context.Context, clearText []byte, template map[uint64]*pb.AttributeValue) (*pb.UnwrapKeyResponse, error) {
-	kek, err := c.generateKey(ctx, MechAESKeyGen, map[uint64]*pb.AttributeValue{
-		AttrValueLen:    number(aesKeySize),
-		AttrWrap:        truth(true),
-		AttrUnwrap:      truth(true),
-		AttrEncrypt:     truth(true),
-		AttrDecrypt:     truth(true),
-		AttrExtractable: truth(false),
+	kek, err := c.generateKey(ctx, ep11.MechAESKeyGen, map[uint64]*pb.AttributeValue{
+		ep11.AttrValueLen:    number(aesKeySize),
+		ep11.AttrWrap:        truth(true),
+		ep11.AttrUnwrap:      truth(true),
+		ep11.AttrEncrypt:     truth(true),
+		ep11.AttrDecrypt:     truth(true),
+		ep11.AttrExtractable: truth(false),
 	})
 	if err != nil {
 		return nil, err
@@ -95,7 +96,7 @@ func (c *Client) wrapIn(ctx context.Context, clearText []byte, template map[uint
 	if _, err := rand.Read(iv); err != nil {
 		return nil, err
 	}
-	mechanism := &pb.Mechanism{Mechanism: MechAESCBCPad, Parameter: &pb.Mechanism_ParameterB{ParameterB: iv}}
+	mechanism := &pb.Mechanism{Mechanism: ep11.MechAESCBCPad, Parameter: &pb.Mechanism_ParameterB{ParameterB: iv}}
 	encrypt := &pb.EncryptSingleRequest{Mech: mechanism, Plain: clearText}
 	encrypt.KeyBytes, encrypt.Key = c.inDialect(kek)
 	encrypted, err := call(ctx, c, "EncryptSingle", c.crypto.EncryptSingle, encrypt)
@@ -109,7 +110,7 @@ func (c *Client) wrapIn(ctx context.Context, clearText []byte, template map[uint
 }
 
 // generateKey makes a symmetric key in the HSM and returns its blob.
-func (c *Client) generateKey(ctx context.Context, mechanism uint64, template map[uint64]*pb.AttributeValue) (Blob, error) {
+func (c *Client) generateKey(ctx context.Context, mechanism uint64, template map[uint64]*pb.AttributeValue) (ep11.Blob, error) {
 	request := &pb.GenerateKeyRequest{Mech: &pb.Mechanism{Mechanism: mechanism}, Template: template}
 	response, err := call(ctx, c, "GenerateKey", c.crypto.GenerateKey, request)
 	if err != nil {
@@ -124,7 +125,7 @@ func (c *Client) generateKey(ctx context.Context, mechanism uint64, template map
 
 // inDialect gives the two fields of a request for a key, of which the dialect may leave
 // one empty.
-func (c *Client) inDialect(blob Blob) ([]byte, *pb.KeyBlob) {
+func (c *Client) inDialect(blob ep11.Blob) ([]byte, *pb.KeyBlob) {
 	switch c.dialect {
 	case V1:
 		return blob, nil
@@ -136,7 +137,7 @@ func (c *Client) inDialect(blob Blob) ([]byte, *pb.KeyBlob) {
 }
 
 // keptBlob is the blob of an answer, if it is sound and may not be extracted.
-func keptBlob(message *pb.KeyBlob, raw []byte) (Blob, error) {
+func keptBlob(message *pb.KeyBlob, raw []byte) (ep11.Blob, error) {
 	blob, err := onlyBlob(message, raw)
 	if err != nil {
 		return nil, err
@@ -170,7 +171,7 @@ const bitCountSize = 4
 // the checksum: there with its MAC, and the length of the key in bits behind (EP11
 // manual, "m_UnwrapKey").
 func importedSPKI(response *pb.UnwrapKeyResponse) (tezos.PublicKey, []byte, error) {
-	if spki := response.GetUnwrapped().GetAttributes()[AttrPublicKeyInfo].GetAttributeB(); len(spki) > 0 {
+	if spki := response.GetUnwrapped().GetAttributes()[ep11.AttrPublicKeyInfo].GetAttributeB(); len(spki) > 0 {
 		key, _, err := parseSPKI(spki)
 		return key, spki, err
 	}

@@ -15,11 +15,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/IBM-Cloud/hpcs-grep11-go/ep11"
+	ibmep11 "github.com/IBM-Cloud/hpcs-grep11-go/ep11"
 	ibm "github.com/IBM-Cloud/hpcs-grep11-go/grpc"
 	"github.com/decred/dcrd/dcrec/secp256k1/v4"
 	"google.golang.org/grpc"
 
+	"pawl/internal/ep11/ep11test"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -27,11 +28,11 @@ import (
 // importCard is an ibmCard that also imports EC keys, with answers that a test changes.
 type importCard struct {
 	*ibmCard
-	refuse   map[string]ep11.Return // by the call
+	refuse   map[string]ibmep11.Return // by the call
 	change   func(*ibm.UnwrapKeyResponse)
 	ivs      map[string]bool
-	template map[ep11.Attribute]*ibm.AttributeValue // of the last UnwrapKey
-	plain    []byte                                 // of the last EncryptSingle
+	template map[ibmep11.Attribute]*ibm.AttributeValue // of the last UnwrapKey
+	plain    []byte                                    // of the last EncryptSingle
 }
 
 func (c *importCard) refused(call string) error {
@@ -46,16 +47,16 @@ func (c *importCard) GenerateKey(_ context.Context, r *ibm.GenerateKeyRequest) (
 		return nil, err
 	}
 	t := r.GetTemplate()
-	if r.GetMech().GetMechanism() != ep11.CKM_AES_KEY_GEN || t[ep11.CKA_VALUE_LEN].GetAttributeI() != 32 || len(t) != 6 {
-		return nil, ibmError(ep11.CKR_TEMPLATE_INCOMPLETE, "AES key")
+	if r.GetMech().GetMechanism() != ibmep11.CKM_AES_KEY_GEN || t[ibmep11.CKA_VALUE_LEN].GetAttributeI() != 32 || len(t) != 6 {
+		return nil, ibmError(ibmep11.CKR_TEMPLATE_INCOMPLETE, "AES key")
 	}
-	for _, want := range []ep11.Attribute{ep11.CKA_WRAP, ep11.CKA_UNWRAP, ep11.CKA_ENCRYPT, ep11.CKA_DECRYPT} {
+	for _, want := range []ibmep11.Attribute{ibmep11.CKA_WRAP, ibmep11.CKA_UNWRAP, ibmep11.CKA_ENCRYPT, ibmep11.CKA_DECRYPT} {
 		if !t[want].GetAttributeTF() {
-			return nil, ibmError(ep11.CKR_TEMPLATE_INCOMPLETE, "AES key")
+			return nil, ibmError(ibmep11.CKR_TEMPLATE_INCOMPLETE, "AES key")
 		}
 	}
-	if got, ok := t[ep11.CKA_EXTRACTABLE].GetOneAttr().(*ibm.AttributeValue_AttributeTF); !ok || got.AttributeTF {
-		return nil, ibmError(ep11.CKR_TEMPLATE_INCONSISTENT, "AES key")
+	if got, ok := t[ibmep11.CKA_EXTRACTABLE].GetOneAttr().(*ibm.AttributeValue_AttributeTF); !ok || got.AttributeTF {
+		return nil, ibmError(ibmep11.CKR_TEMPLATE_INCONSISTENT, "AES key")
 	}
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {
@@ -71,7 +72,7 @@ func (c *importCard) keep(key any, low byte) ([]byte, error) {
 	if _, err := rand.Read(blob); err != nil {
 		return nil, err
 	}
-	copy(blob, testBlob()[:66])
+	copy(blob, ep11test.Blob()[:66])
 	blob[55] = low
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -85,10 +86,10 @@ func (c *importCard) cbc(m *ibm.Mechanism, blob []byte, mode func(cipher.Block, 
 	defer c.mu.Unlock()
 	key, ok := c.keys[string(blob)].([]byte)
 	if !ok {
-		return nil, ibmError(ep11.CKR_IBM_BLOB_ERROR, "no such key")
+		return nil, ibmError(ibmep11.CKR_IBM_BLOB_ERROR, "no such key")
 	}
-	if m.GetMechanism() != ep11.CKM_AES_CBC_PAD || len(m.GetParameterB()) != aes.BlockSize {
-		return nil, ibmError(ep11.CKR_MECHANISM_PARAM_INVALID, "no AES_CBC_PAD")
+	if m.GetMechanism() != ibmep11.CKM_AES_CBC_PAD || len(m.GetParameterB()) != aes.BlockSize {
+		return nil, ibmError(ibmep11.CKR_MECHANISM_PARAM_INVALID, "no AES_CBC_PAD")
 	}
 	c.ivs[string(m.GetParameterB())] = true
 	block, err := aes.NewCipher(key)
@@ -140,7 +141,7 @@ func (c *importCard) UnwrapKey(_ context.Context, r *ibm.UnwrapKeyRequest) (*ibm
 	plain = plain[:len(plain)-int(plain[len(plain)-1])]
 	private, info, err := readTzImport(plain)
 	if err != nil {
-		return nil, ibmError(ep11.CKR_WRAPPED_KEY_INVALID, err.Error())
+		return nil, ibmError(ibmep11.CKR_WRAPPED_KEY_INVALID, err.Error())
 	}
 	c.template = r.GetTemplate()
 	blob, err := c.keep(private, 0x04)
@@ -245,8 +246,8 @@ func TestImportAsksForASigningKeyThatStays(t *testing.T) {
 	if _, err := serveImport(t, card).Import(t.Context(), secretOf(t, tezos.P256)); err != nil {
 		t.Fatal(err)
 	}
-	flags := map[ep11.Attribute]bool{
-		ep11.CKA_SIGN: true, ep11.CKA_PRIVATE: true, ep11.CKA_SENSITIVE: true, ep11.CKA_EXTRACTABLE: false,
+	flags := map[ibmep11.Attribute]bool{
+		ibmep11.CKA_SIGN: true, ibmep11.CKA_PRIVATE: true, ibmep11.CKA_SENSITIVE: true, ibmep11.CKA_EXTRACTABLE: false,
 	}
 	for attribute, want := range flags {
 		got, ok := card.template[attribute].GetOneAttr().(*ibm.AttributeValue_AttributeTF)
@@ -254,7 +255,7 @@ func TestImportAsksForASigningKeyThatStays(t *testing.T) {
 			t.Errorf("%v is %v, want %t", attribute, card.template[attribute], want)
 		}
 	}
-	if card.template[ep11.CKA_CLASS].GetAttributeI() != 3 || card.template[ep11.CKA_KEY_TYPE].GetAttributeI() != 3 || len(card.template) != 6 {
+	if card.template[ibmep11.CKA_CLASS].GetAttributeI() != 3 || card.template[ibmep11.CKA_KEY_TYPE].GetAttributeI() != 3 || len(card.template) != 6 {
 		t.Errorf("template %v", card.template)
 	}
 }
@@ -280,10 +281,10 @@ func TestImportSendsPKCS8(t *testing.T) {
 // The code of each call that the server refuses is named, and no blob is returned.
 func TestImportNamesTheCode(t *testing.T) {
 	t.Parallel()
-	for call, code := range map[string]ep11.Return{
-		"GenerateKey": ep11.CKR_MECHANISM_INVALID, "EncryptSingle": ep11.CKR_KEY_FUNCTION_NOT_PERMITTED, "UnwrapKey": ep11.CKR_CURVE_NOT_SUPPORTED,
+	for call, code := range map[string]ibmep11.Return{
+		"GenerateKey": ibmep11.CKR_MECHANISM_INVALID, "EncryptSingle": ibmep11.CKR_KEY_FUNCTION_NOT_PERMITTED, "UnwrapKey": ibmep11.CKR_CURVE_NOT_SUPPORTED,
 	} {
-		client := serveImport(t, &importCard{refuse: map[string]ep11.Return{call: code}})
+		client := serveImport(t, &importCard{refuse: map[string]ibmep11.Return{call: code}})
 		imported, err := client.Import(t.Context(), secretOf(t, tezos.Secp256k1))
 		refusal, ok := errors.AsType[*grep11.Error](err)
 		if !ok || refusal.RPC != call || uint64(refusal.Code) != uint64(code) || imported.Blob != nil {
@@ -303,8 +304,8 @@ func TestImportRefusesAnUnsoundAnswer(t *testing.T) {
 	}{
 		"another key": {func(r *ibm.UnwrapKeyResponse) { r.CheckSum = info(publicKeys(t)[tezos.P256]) }, "was sent"},
 		"another in the attributes": {func(r *ibm.UnwrapKeyResponse) {
-			r.Unwrapped.Attributes = map[ep11.Attribute]*ibm.AttributeValue{
-				ep11.CKA_PUBLIC_KEY_INFO: {OneAttr: &ibm.AttributeValue_AttributeB{AttributeB: info(publicKeys(t)[tezos.P256])}},
+			r.Unwrapped.Attributes = map[ibmep11.Attribute]*ibm.AttributeValue{
+				ibmep11.CKA_PUBLIC_KEY_INFO: {OneAttr: &ibm.AttributeValue_AttributeB{AttributeB: info(publicKeys(t)[tezos.P256])}},
 			}
 		}, "was sent"},
 		"no public key":         {func(r *ibm.UnwrapKeyResponse) { r.CheckSum = nil }, "no public key to compare"},

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/signer/hsm"
 	"pawl/tezos"
@@ -26,11 +27,11 @@ type method struct {
 func methodOf(kind tezos.KeyKind) (method, error) {
 	switch kind {
 	case tezos.Ed25519:
-		return method{CurveEd25519, MechIBMEd25519SHA512}, nil
+		return method{ep11.CurveEd25519, ep11.MechIBMEd25519SHA512}, nil
 	case tezos.Secp256k1:
-		return method{CurveSecp256k1, MechECDSA}, nil
+		return method{ep11.CurveSecp256k1, ep11.MechECDSA}, nil
 	case tezos.P256:
-		return method{CurveP256, MechECDSA}, nil
+		return method{ep11.CurveP256, ep11.MechECDSA}, nil
 	case tezos.BLS12381, tezos.MLDSA44:
 	}
 	return method{}, fmt.Errorf("%v keys do not sign through GREP11 here: use tz1, tz2 or tz3", kind)
@@ -45,7 +46,7 @@ type Key struct {
 	client *Client
 	public tezos.PublicKey
 	method method
-	blobs  *atomic.Pointer[[]Blob] // the one to ask with first, then the others; never changed in place
+	blobs  *atomic.Pointer[[]ep11.Blob] // the one to ask with first, then the others; never changed in place
 }
 
 var _ hsm.Key = (*Key)(nil)
@@ -53,7 +54,7 @@ var _ hsm.Key = (*Key)(nil)
 // Key pairs a public key with its blobs: one, or two while the master key is rotated. It fails
 // for kinds other than tz1, tz2, tz3 and for a blob with an unsound header. Whether blob and
 // public key belong together only a signature tells.
-func (c *Client) Key(pk tezos.PublicKey, blobs ...Blob) (*Key, error) {
+func (c *Client) Key(pk tezos.PublicKey, blobs ...ep11.Blob) (*Key, error) {
 	method, err := methodOf(pk.Kind())
 	if err != nil {
 		return nil, err
@@ -61,14 +62,14 @@ func (c *Client) Key(pk tezos.PublicKey, blobs ...Blob) (*Key, error) {
 	if len(blobs) == 0 {
 		return nil, errors.New("a key without a blob cannot sign")
 	}
-	known := make([]Blob, len(blobs))
+	known := make([]ep11.Blob, len(blobs))
 	for i, blob := range blobs {
 		if _, err := blob.Header(); err != nil {
 			return nil, err
 		}
 		known[i] = slices.Clone(blob)
 	}
-	k := &Key{client: c, public: pk, method: method, blobs: new(atomic.Pointer[[]Blob])}
+	k := &Key{client: c, public: pk, method: method, blobs: new(atomic.Pointer[[]ep11.Blob])}
 	k.blobs.Store(&known)
 	c.masterKeys.add(k)
 	return k, nil
@@ -77,7 +78,7 @@ func (c *Client) Key(pk tezos.PublicKey, blobs ...Blob) (*Key, error) {
 // With returns the key with other blobs and reports whether one of them is new. The blob that
 // Sign asks with first stays, so that a change of blobs loses no signature. When nothing changes
 // it returns k itself.
-func (k *Key) With(blobs ...Blob) (changed *Key, fresh bool, err error) {
+func (k *Key) With(blobs ...ep11.Blob) (changed *Key, fresh bool, err error) {
 	known := *k.blobs.Load()
 	all := known[:1:1]
 	for _, blob := range blobs {
@@ -85,7 +86,7 @@ func (k *Key) With(blobs ...Blob) (changed *Key, fresh bool, err error) {
 			all = append(all, blob)
 		}
 	}
-	fresh = slices.ContainsFunc(all, func(b Blob) bool { return !holds(known, b) })
+	fresh = slices.ContainsFunc(all, func(b ep11.Blob) bool { return !holds(known, b) })
 	if !fresh && len(all) == len(known) {
 		return k, false, nil
 	}
@@ -104,15 +105,15 @@ func (k *Key) onlyMasterKey() (id [16]byte, ok bool) {
 	return header.WrappingKeyID, err == nil && len(blobs) == 1
 }
 
-func holds(blobs []Blob, blob Blob) bool {
-	return slices.ContainsFunc(blobs, func(b Blob) bool { return bytes.Equal(b, blob) })
+func holds(blobs []ep11.Blob, blob ep11.Blob) bool {
+	return slices.ContainsFunc(blobs, func(b ep11.Blob) bool { return bytes.Equal(b, blob) })
 }
 
 // prefer makes a blob that the server took the first one.
-func (k *Key) prefer(taken Blob) {
+func (k *Key) prefer(taken ep11.Blob) {
 	for {
 		was := k.blobs.Load()
-		now := append([]Blob{taken}, slices.DeleteFunc(slices.Clone(*was), func(b Blob) bool { return bytes.Equal(b, taken) })...)
+		now := append([]ep11.Blob{taken}, slices.DeleteFunc(slices.Clone(*was), func(b ep11.Blob) bool { return bytes.Equal(b, taken) })...)
 		if k.blobs.CompareAndSwap(was, &now) {
 			return
 		}
@@ -160,7 +161,7 @@ func (k *Key) Sign(ctx context.Context, m tezos.Message) (tezos.Signature, error
 }
 
 // taken notes that the server has signed with the blob at i.
-func (k *Key) taken(i int, blob Blob) {
+func (k *Key) taken(i int, blob ep11.Blob) {
 	if i > 0 {
 		k.prefer(blob)
 	}
@@ -168,7 +169,7 @@ func (k *Key) taken(i int, blob Blob) {
 }
 
 // request asks for one signature with a blob.
-func (k *Key) request(blob Blob, m tezos.Message) *pb.SignSingleRequest {
+func (k *Key) request(blob ep11.Blob, m tezos.Message) *pb.SignSingleRequest {
 	digest := m.Digest()
 	request := &pb.SignSingleRequest{Mech: &pb.Mechanism{Mechanism: k.method.mechanism}, Data: digest[:]}
 	request.PrivKeyBytes, request.PrivKey = k.client.inDialect(blob)
@@ -192,5 +193,5 @@ func (k *Key) signature(raw []byte) (tezos.Signature, error) {
 // the two a card gives; CKR_IBM_BLOBKEY_CONFLICT when the master key changed during the call.
 func RefusesBlob(err error) bool {
 	e, ok := errors.AsType[*Error](err)
-	return ok && (e.Code == CodeIBMWKIDMismatch || e.Code == CodeIBMBlobError || e.Code == CodeIBMBlobkeyConflict)
+	return ok && (e.Code == ep11.CodeIBMWKIDMismatch || e.Code == ep11.CodeIBMBlobError || e.Code == ep11.CodeIBMBlobkeyConflict)
 }

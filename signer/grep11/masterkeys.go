@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"pawl/internal/ep11"
 	"pawl/tezos"
 )
 
@@ -73,7 +74,7 @@ func (m *masterKeys) remove(k *Key) {
 func (m *masterKeys) refused(k *Key, err error) {
 	e, refusal := errors.AsType[*Error](err)
 	id, ok := k.onlyMasterKey()
-	if !ok || !refusal || e.Code != CodeIBMWKIDMismatch {
+	if !ok || !refusal || e.Code != ep11.CodeIBMWKIDMismatch {
 		return
 	}
 	m.mu.Lock()

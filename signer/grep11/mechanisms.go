@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/tezos"
 )
@@ -27,7 +28,7 @@ type LackError struct {
 // Error names the mechanism.
 func (e *LackError) Error() string {
 	name := "CKM_ECDSA"
-	if e.Mechanism == MechIBMEd25519SHA512 {
+	if e.Mechanism == ep11.MechIBMEd25519SHA512 {
 		name = "CKM_IBM_ED25519_SHA512"
 	}
 	return fmt.Sprintf("its mechanism list lacks %s (0x%x), with which %v keys sign", name, e.Mechanism, e.Kind)

@@ -13,6 +13,7 @@ import (
 	grpccodes "google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -73,7 +74,7 @@ func (c *Client) Reload(ctx context.Context) (bool, error) {
 // In TLS 1.3 a client learns that its certificate was refused only after the handshake.
 func stands(ctx context.Context, conn *grpc.ClientConn) error {
 	_, err := callNow(ctx, "GetMechanismList", pb.NewCryptoClient(conn).GetMechanismList, &pb.GetMechanismListRequest{})
-	if e, ok := errors.AsType[*Error](err); ok && e.Code != CodeIBMNotAuthenticated || status.Code(err) == grpccodes.Unimplemented {
+	if e, ok := errors.AsType[*Error](err); ok && e.Code != ep11.CodeIBMNotAuthenticated || status.Code(err) == grpccodes.Unimplemented {
 		return nil
 	}
 	return err

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/stats"
 
+	"pawl/internal/ep11/ep11test"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
 	"pawl/tezos"
@@ -138,7 +139,7 @@ func TestReloadLeavesCallsAlone(t *testing.T) {
 	client := dialTLS(t, a.config(address))
 	eventually(t, "connecting", func() error { return client.Ping(t.Context()) })
 	done := make(chan error, 1)
-	key := keyOf(t, client, testBlob())
+	key := keyOf(t, client, ep11test.Blob())
 	go func() { _, err := key.Sign(t.Context(), tezos.Message{}); done <- err }()
 	<-entered
 	a.issue(t, "client", 9, soon)

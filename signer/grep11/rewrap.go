@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
 
@@ -12,7 +13,7 @@ import (
 // have committed: before that, and after it is finalised, the error has the code
 // CKR_IBM_WK_NOT_INITIALIZED. The HSM takes the new blob once the new master key is
 // finalised, and the old one until then. The answer is checked by CheckRewrapped.
-func (c *Client) Rewrap(ctx context.Context, blob Blob) (Blob, error) {
+func (c *Client) Rewrap(ctx context.Context, blob ep11.Blob) (ep11.Blob, error) {
 	request := &pb.RewrapKeyBlobRequest{}
 	request.WrappedKeyBytes, request.WrappedKey = c.inDialect(blob)
 	response, err := call(ctx, c, "RewrapKeyBlob", c.crypto.RewrapKeyBlob, request)
@@ -35,7 +36,7 @@ var ErrSameMasterKey = errors.New("wrapped by the same master key as the blob be
 // CheckRewrapped is nil when rewrapped can be blob under another master key, as far as
 // their heads tell: another wrapping key id, the same size and the same attributes (EP11
 // manual, "Blob formats"; the same on published blobs before and after a rotation).
-func CheckRewrapped(blob, rewrapped Blob) error {
+func CheckRewrapped(blob, rewrapped ep11.Blob) error {
 	was, err := blob.Header()
 	if err != nil {
 		return err

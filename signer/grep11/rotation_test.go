@@ -17,9 +17,11 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"pawl/internal/ep11"
+	"pawl/internal/ep11/ep11test"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 
@@ -52,7 +54,7 @@ func rotatedCard(t *testing.T, dialect grep11.Dialect) (*softcard.Card, *grep11.
 }
 
 // rotate loads and commits a new master key and rewraps the key under it.
-func rotate(t *testing.T, card *softcard.Card, client *grep11.Client, fill byte, blob grep11.Blob) grep11.Blob {
+func rotate(t *testing.T, card *softcard.Card, client *grep11.Client, fill byte, blob ep11.Blob) ep11.Blob {
 	t.Helper()
 	if err := errors.Join(card.LoadNext(bytes.Repeat([]byte{fill}, 32)), card.CommitNext()); err != nil {
 		t.Fatal(err)
@@ -78,7 +80,7 @@ func TestSignaturesGoOnWhileTheMasterKeyChanges(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var next [2]grep11.Blob
+		var next [2]ep11.Blob
 		blob, fill := made.Blob, byte(2)
 		var current atomic.Pointer[grep11.Key]
 		current.Store(key)
@@ -183,18 +185,18 @@ func scriptedRefusals(t *testing.T, answers map[byte]error) (key *grep11.Key, as
 }
 
 // namedBlob has the name in its wrapping key id.
-func namedBlob(name byte) grep11.Blob {
-	blob := testBlob()
+func namedBlob(name byte) ep11.Blob {
+	blob := ep11test.Blob()
 	blob[32] = name
 	return blob
 }
 
 func TestKeyAsksWithTheOtherBlob(t *testing.T) {
 	t.Parallel()
-	mismatch := refuse(t, codes.Unknown, grep11.CodeIBMWKIDMismatch, "a")
-	unsound := refuse(t, codes.Unknown, grep11.CodeIBMBlobError, "b")
-	changed := refuse(t, codes.Unknown, grep11.CodeIBMBlobkeyConflict, "c")
-	notPermitted := refuse(t, codes.Unknown, grep11.CodeKeyFunctionNotPermitted, "d")
+	mismatch := refuse(t, codes.Unknown, ep11.CodeIBMWKIDMismatch, "a")
+	unsound := refuse(t, codes.Unknown, ep11.CodeIBMBlobError, "b")
+	changed := refuse(t, codes.Unknown, ep11.CodeIBMBlobkeyConflict, "c")
+	notPermitted := refuse(t, codes.Unknown, ep11.CodeKeyFunctionNotPermitted, "d")
 	unavailable := status.Error(codes.Unavailable, "away")
 	for name, test := range map[string]struct {
 		answers map[byte]error
@@ -236,7 +238,7 @@ func TestKeyAsksWithTheOtherBlob(t *testing.T) {
 // Other blobs replace what was, except the blob in use.
 func TestWith(t *testing.T) {
 	t.Parallel()
-	mismatch := refuse(t, codes.Unknown, grep11.CodeIBMWKIDMismatch, "")
+	mismatch := refuse(t, codes.Unknown, ep11.CodeIBMWKIDMismatch, "")
 	key, asked := scriptedRefusals(t, map[byte]error{'a': mismatch, 'b': mismatch, 'c': mismatch, 'd': mismatch})
 	for _, step := range []struct {
 		blobs string
@@ -253,7 +255,7 @@ func TestWith(t *testing.T) {
 		{"d", true, false, "ad"},
 		{"", false, false, "a"},
 	} {
-		var blobs []grep11.Blob
+		var blobs []ep11.Blob
 		for _, name := range []byte(step.blobs) {
 			blobs = append(blobs, namedBlob(name))
 		}
@@ -279,7 +281,7 @@ func TestWith(t *testing.T) {
 // Whoever gave a blob may change the bytes.
 func TestWithKeepsItsOwnBytes(t *testing.T) {
 	t.Parallel()
-	key, asked := scriptedRefusals(t, map[byte]error{'a': refuse(t, codes.Unknown, grep11.CodeIBMWKIDMismatch, "")})
+	key, asked := scriptedRefusals(t, map[byte]error{'a': refuse(t, codes.Unknown, ep11.CodeIBMWKIDMismatch, "")})
 	blob := namedBlob('b')
 	key, _, err := key.With(blob)
 	if err != nil {
@@ -300,14 +302,14 @@ func TestRewrap(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantCode(t, client, made.Blob, grep11.CodeIBMWKNotInitialized)
+			wantCode(t, client, made.Blob, ep11.CodeIBMWKNotInitialized)
 			next := rotate(t, card, client, byte(i+2), made.Blob)
 			signs(t, client, made)
 			if err := card.Finalise(); err != nil {
 				t.Fatal(err)
 			}
 			signs(t, client, grep11.Generated{Blob: next, PublicKey: made.PublicKey})
-			wantCode(t, client, next, grep11.CodeIBMWKNotInitialized)
+			wantCode(t, client, next, ep11.CodeIBMWKNotInitialized)
 		}
 		made, err := client.Generate(t.Context(), tezos.P256, false)
 		if err != nil {
@@ -316,15 +318,15 @@ func TestRewrap(t *testing.T) {
 		rotate(t, card, client, 100, made.Blob)
 		foreign := slices.Clone(made.Blob)
 		foreign[32] ^= 1
-		wantCode(t, client, foreign, grep11.CodeIBMWKIDMismatch)
+		wantCode(t, client, foreign, ep11.CodeIBMWKIDMismatch)
 		broken := slices.Clone(made.Blob)
 		broken[100] ^= 1
-		wantCode(t, client, broken, grep11.CodeIBMBlobError)
+		wantCode(t, client, broken, ep11.CodeIBMBlobError)
 	}
 }
 
 // wantCode wants Rewrap to fail with the code.
-func wantCode(t *testing.T, client *grep11.Client, blob grep11.Blob, want grep11.Code) {
+func wantCode(t *testing.T, client *grep11.Client, blob ep11.Blob, want ep11.Code) {
 	t.Helper()
 	_, err := client.Rewrap(t.Context(), blob)
 	if e, ok := errors.AsType[*grep11.Error](err); !ok || e.Code != want {
@@ -335,7 +337,7 @@ func wantCode(t *testing.T, client *grep11.Client, blob grep11.Blob, want grep11
 // What a server sends as the new blob is not taken unseen.
 func TestRewrapChecksTheAnswer(t *testing.T) {
 	t.Parallel()
-	edited := func(edit func(grep11.Blob)) grep11.Blob {
+	edited := func(edit func(ep11.Blob)) ep11.Blob {
 		blob := namedBlob('b')
 		edit(blob)
 		return blob
@@ -349,9 +351,9 @@ func TestRewrapChecksTheAnswer(t *testing.T) {
 		"the same blob":     {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: namedBlob('a')}, "same master key"},
 		"cut short":         {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: namedBlob('b')[:100]}, "100 bytes: want 128"},
 		"shorter":           {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: namedBlob('b')[:496]}, "496 bytes, but the blob before has 512"},
-		"no marker":         {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: edited(func(b grep11.Blob) { b[64] = 0 })}, "0x1234"},
-		"extractable":       {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: edited(func(b grep11.Blob) { b[55] = 0x25 })}, "attributes 0x125, but the blob before has 0x126"},
-		"bound to a login":  {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: edited(func(b grep11.Blob) { b[0] = 1 })}, "login session"},
+		"no marker":         {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: edited(func(b ep11.Blob) { b[64] = 0 })}, "0x1234"},
+		"extractable":       {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: edited(func(b ep11.Blob) { b[55] = 0x25 })}, "attributes 0x125, but the blob before has 0x126"},
+		"bound to a login":  {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: edited(func(b ep11.Blob) { b[0] = 1 })}, "login session"},
 		"sound, of v1 only": {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: namedBlob('b')}, ""},
 		"sound, of v2 only": {&pb.RewrapKeyBlobResponse{RewrappedKey: &pb.KeyBlob{KeyBlobs: [][]byte{namedBlob('b')}}}, ""},
 	} {

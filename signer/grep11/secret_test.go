@@ -11,6 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"pawl/internal/ep11"
+	"pawl/internal/ep11/ep11test"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
 	"pawl/tezos"
@@ -42,7 +44,7 @@ func (k *keeper) pass(secrets ...[]byte) error {
 	case k.byStatus:
 		return status.Error(codes.InvalidArgument, words)
 	}
-	return refuse(k.t, codes.Unknown, grep11.CodeMechanismInvalid, words)
+	return refuse(k.t, codes.Unknown, ep11.CodeMechanismInvalid, words)
 }
 
 // secretBytes are some that the keeper gives out, and keeps.
@@ -56,7 +58,7 @@ func (k *keeper) GenerateKey(context.Context, *pb.GenerateKeyRequest, ...grpc.Ca
 	if err := k.pass(); err != nil {
 		return nil, err
 	}
-	return &pb.GenerateKeyResponse{KeyBytes: testBlob()}, nil
+	return &pb.GenerateKeyResponse{KeyBytes: ep11test.Blob()}, nil
 }
 
 func (k *keeper) EncryptSingle(_ context.Context, r *pb.EncryptSingleRequest, _ ...grpc.CallOption) (*pb.EncryptSingleResponse, error) {
@@ -70,7 +72,7 @@ func (k *keeper) UnwrapKey(_ context.Context, r *pb.UnwrapKeyRequest, _ ...grpc.
 	if err := k.pass(r.GetWrapped()); err != nil {
 		return nil, err
 	}
-	return &pb.UnwrapKeyResponse{UnwrappedBytes: testBlob(), CheckSum: k.public}, nil
+	return &pb.UnwrapKeyResponse{UnwrappedBytes: ep11test.Blob(), CheckSum: k.public}, nil
 }
 
 func (k *keeper) DeriveKey(_ context.Context, r *pb.DeriveKeyRequest, _ ...grpc.CallOption) (*pb.DeriveKeyResponse, error) {
@@ -81,7 +83,7 @@ func (k *keeper) DeriveKey(_ context.Context, r *pb.DeriveKeyRequest, _ ...grpc.
 	if parameter.GetType() == pb.BTCDeriveParm_CkSLIP0010PRV2PUB {
 		return &pb.DeriveKeyResponse{NewKeyBytes: append(bytes.Clone(k.public), trailer()...), CheckSum: k.secretBytes()}, nil
 	}
-	return &pb.DeriveKeyResponse{NewKeyBytes: testBlob(), CheckSum: k.secretBytes()}, nil
+	return &pb.DeriveKeyResponse{NewKeyBytes: ep11test.Blob(), CheckSum: k.secretBytes()}, nil
 }
 
 // check wants as many calls, or an error of the one that was refused: with its code, and
@@ -138,7 +140,7 @@ func TestDeriveLeavesNoChainCode(t *testing.T) {
 	t.Parallel()
 	info := append(head(headP256), head("04"+p256X+p256Y)...)
 	eachRefusal(t, 4, info, func(k *keeper) {
-		_, err := grep11.Over(k).Derive(t.Context(), tezos.P256, testBlob(), []uint32{grep11.Hardened, 1})
+		_, err := grep11.Over(k).Derive(t.Context(), tezos.P256, ep11test.Blob(), []uint32{grep11.Hardened, 1})
 		k.check(err, 4, k.refuse > 1)
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
 	"pawl/tezos"
@@ -56,7 +57,7 @@ func (s *scripted) GenerateKeyPair(_ context.Context, r *pb.GenerateKeyPairReque
 }
 
 func (*scripted) GetMechanismList(context.Context, *pb.GetMechanismListRequest) (*pb.GetMechanismListResponse, error) {
-	return &pb.GetMechanismListResponse{Mechs: []uint64{grep11.MechRSAPKCS}}, nil
+	return &pb.GetMechanismListResponse{Mechs: []uint64{ep11.MechRSAPKCS}}, nil
 }
 
 func (s *scripted) register(server *grpc.Server) { pb.RegisterCryptoServer(server, s) }
@@ -101,7 +102,7 @@ func publicKeys(t *testing.T) map[tezos.KeyKind]tezos.PublicKey {
 }
 
 // keyOf makes a tz3 key of client; scripted servers do not care which.
-func keyOf(t *testing.T, client *grep11.Client, blob grep11.Blob) *grep11.Key {
+func keyOf(t *testing.T, client *grep11.Client, blob ep11.Blob) *grep11.Key {
 	t.Helper()
 	key, err := client.Key(publicKeys(t)[tezos.P256], blob)
 	if err != nil {
@@ -111,7 +112,7 @@ func keyOf(t *testing.T, client *grep11.Client, blob grep11.Blob) *grep11.Key {
 }
 
 // testKey is a key of a client whose server is not there.
-func testKey(t *testing.T, blob grep11.Blob) *grep11.Key {
+func testKey(t *testing.T, blob ep11.Blob) *grep11.Key {
 	t.Helper()
 	return keyOf(t, dial(t, grep11.Config{Address: deadAddress(t)}), blob)
 }
@@ -144,7 +145,7 @@ func eventually(t *testing.T, what string, check func() error) time.Duration {
 }
 
 // refuse is a status with our own Grep11Error.
-func refuse(t *testing.T, code codes.Code, ret grep11.Code, detail string) error {
+func refuse(t *testing.T, code codes.Code, ret ep11.Code, detail string) error {
 	t.Helper()
 	st, err := status.New(code, "refused").WithDetails(&pb.Grep11Error{Code: uint64(ret), Detail: detail})
 	if err != nil {

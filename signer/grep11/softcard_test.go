@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 

@@ -10,13 +10,14 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
 
+	"pawl/internal/ep11"
 	"pawl/tezos"
 )
 
 // Algorithm identifiers of a SubjectPublicKeyInfo, DER with tag and length.
 const (
 	idECPublicKey = "\x06\x07\x2a\x86\x48\xce\x3d\x02\x01" // 1.2.840.10045.2.1, RFC 5480 section 2.1.1
-	idEd25519     = CurveEd25519                           // alone, without a curve: RFC 8410 section 3
+	idEd25519     = ep11.CurveEd25519                      // alone, without a curve: RFC 8410 section 3
 )
 
 // parseSPKI reads a public key as EP11 writes it, a SubjectPublicKeyInfo that says
@@ -54,15 +55,15 @@ func onlyOctetStrings(s cryptobyte.String) bool {
 // publicKey makes a Tezos key of the inside of an AlgorithmIdentifier and the key's bytes.
 func publicKey(algorithm string, point []byte) (tezos.PublicKey, error) {
 	switch algorithm {
-	case idECPublicKey + CurveEd25519, idEd25519:
+	case idECPublicKey + ep11.CurveEd25519, idEd25519:
 		return tezos.NewPublicKey(tezos.Ed25519, point)
-	case idECPublicKey + CurveSecp256k1:
+	case idECPublicKey + ep11.CurveSecp256k1:
 		raw, err := compressSecp256k1(point)
 		if err != nil {
 			return tezos.PublicKey{}, err
 		}
 		return tezos.NewPublicKey(tezos.Secp256k1, raw)
-	case idECPublicKey + CurveP256:
+	case idECPublicKey + ep11.CurveP256:
 		raw, err := compressP256(point)
 		if err != nil {
 			return tezos.PublicKey{}, err

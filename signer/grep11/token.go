@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -18,6 +17,8 @@ import (
 	"google.golang.org/grpc"
 	grpccodes "google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"pawl/internal/durable"
 )
 
 // DefaultIAMEndpoint is where tokens of IBM Cloud come from
@@ -229,26 +230,12 @@ func (t *tokens) form() ([]byte, error) {
 // readAPIKey reads the key, which nobody else may read. It has letters, digits, - and _,
 // none of which a form would write in another way.
 func readAPIKey(path string) ([]byte, error) {
-	file, err := os.Open(path) //nolint:gosec // the operator names the file
-	if err != nil {
+	text, err := durable.ReadPrivate(path, maxAPIKey)
+	if err != nil && !errors.Is(err, durable.ErrTooLarge) {
 		return nil, fmt.Errorf("API key: %v", err)
 	}
-	defer file.Close() //nolint:errcheck // only read
-	info, err := file.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("API key: %v", err)
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return nil, fmt.Errorf("API key: mode %04o is too open: chmod 600 %s", mode, path)
-	}
-	text := make([]byte, maxAPIKey+1)
-	n, err := io.ReadFull(file, text)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
-		clear(text)
-		return nil, fmt.Errorf("API key: %v", err)
-	}
-	key := bytes.TrimSpace(text[:n])
-	if len(key) == 0 || n > maxAPIKey || bytes.ContainsFunc(key, notInKey) {
+	key := bytes.TrimSpace(text)
+	if len(key) == 0 || bytes.ContainsFunc(key, notInKey) {
 		clear(text)
 		return nil, fmt.Errorf("API key: %s holds no API key: it has to be one line of letters, digits, - and _", path)
 	}

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/IBM-Cloud/hpcs-grep11-go/ep11"
+	ibmep11 "github.com/IBM-Cloud/hpcs-grep11-go/ep11"
 	ibm "github.com/IBM-Cloud/hpcs-grep11-go/grpc"
 	"google.golang.org/grpc"
 
+	"pawl/internal/ep11"
+	"pawl/internal/ep11/ep11test"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -63,8 +65,8 @@ func TestGenerateAndSignOnIBMsServer(t *testing.T) {
 func checkTemplates(t *testing.T, request *ibm.GenerateKeyPairRequest, extractable bool) {
 	t.Helper()
 	private, public := request.GetPrivKeyTemplate(), request.GetPubKeyTemplate()
-	want := map[ep11.Attribute]bool{
-		ep11.CKA_SIGN: true, ep11.CKA_PRIVATE: true, ep11.CKA_SENSITIVE: true, ep11.CKA_EXTRACTABLE: extractable,
+	want := map[ibmep11.Attribute]bool{
+		ibmep11.CKA_SIGN: true, ibmep11.CKA_PRIVATE: true, ibmep11.CKA_SENSITIVE: true, ibmep11.CKA_EXTRACTABLE: extractable,
 	}
 	for attribute, value := range want {
 		got, ok := private[attribute].GetOneAttr().(*ibm.AttributeValue_AttributeTF)
@@ -72,7 +74,7 @@ func checkTemplates(t *testing.T, request *ibm.GenerateKeyPairRequest, extractab
 			t.Errorf("private template: %v is %v, want %t", attribute, private[attribute], value)
 		}
 	}
-	if len(private) != len(want) || len(public) != 2 || !public[ep11.CKA_VERIFY].GetAttributeTF() {
+	if len(private) != len(want) || len(public) != 2 || !public[ibmep11.CKA_VERIFY].GetAttributeTF() {
 		t.Errorf("templates %v and %v", private, public)
 	}
 }
@@ -107,9 +109,9 @@ func TestGenerateGivesTheHSMsPublicKeyInfo(t *testing.T) {
 func TestErrorsOfIBMsServerAreNamed(t *testing.T) {
 	t.Parallel()
 	_, address := serveIBM(t)
-	_, err := keyOf(t, dial(t, grep11.Config{Address: address}), testBlob()).Sign(t.Context(), tezos.Message{})
+	_, err := keyOf(t, dial(t, grep11.Config{Address: address}), ep11test.Blob()).Sign(t.Context(), tezos.Message{})
 	e, ok := errors.AsType[*grep11.Error](err)
-	if !ok || *e != (grep11.Error{RPC: "SignSingle", Code: grep11.CodeIBMBlobError, Detail: "no such key"}) {
+	if !ok || *e != (grep11.Error{RPC: "SignSingle", Code: ep11.CodeIBMBlobError, Detail: "no such key"}) {
 		t.Fatalf("got %v", err)
 	}
 	if want := "SignSingle: CKR_IBM_BLOB_ERROR (0x80010004): no such key"; err.Error() != want {
@@ -125,7 +127,7 @@ func TestOnlyThreeKindsOfKeys(t *testing.T) {
 			t.Errorf("%v: no error", kind)
 		}
 	}
-	if _, err := client.Key(tezos.PublicKey{}, testBlob()[:100]); err == nil {
+	if _, err := client.Key(tezos.PublicKey{}, ep11test.Blob()[:100]); err == nil {
 		t.Error("short blob: no error")
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 )
 
 // bench is what all stands of one run share.

@@ -12,8 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 
@@ -175,9 +176,9 @@ func (h *hsmRig) unready(t *testing.T, key tezos.PublicKey, reason string) {
 }
 
 // hsmCodes are the return codes that have a name, and one that has none.
-func hsmCodes() (fatal, transient []grep11.Code) {
-	fatal = []grep11.Code{0x80019999}
-	for _, first := range []grep11.Code{0, 0x80010000, 0x80040000} { // PKCS #11, EP11, GREP11
+func hsmCodes() (fatal, transient []ep11.Code) {
+	fatal = []ep11.Code{0x80019999}
+	for _, first := range []ep11.Code{0, 0x80010000, 0x80040000} { // PKCS #11, EP11, GREP11
 		for code := first; code < first+0x400; code++ {
 			switch {
 			case strings.HasPrefix(code.String(), "CKR 0x"): // it has no name
@@ -231,7 +232,7 @@ func (h *hsmRig) transientCodes(t *testing.T) {
 }
 
 // refuse has a slot for each code refused so many times.
-func (h *hsmRig) refuse(t *testing.T, codes []grep11.Code, times, status int) {
+func (h *hsmRig) refuse(t *testing.T, codes []ep11.Code, times, status int) {
 	t.Helper()
 	asks := make([]ask, len(codes))
 	faults := make([]*softcard.Fault, len(codes))

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 

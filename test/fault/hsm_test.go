@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"pawl/internal/ep11"
 	"pawl/ratchet"
-	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 
@@ -119,7 +119,7 @@ func (h *hsmRig) readBlobs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range h.keys {
-		blob, err := grep11.ParseBlob(config.Keys[key.Hash().String()].Blob)
+		blob, err := ep11.ParseBlob(config.Keys[key.Hash().String()].Blob)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,7 @@ import (
 
 	"pawl/ratchet"
 	"pawl/signer/grep11"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 

@@ -4,7 +4,7 @@ package main
 func sabotages() []sabotage {
 	var all []sabotage
 	for _, group := range [][]sabotage{
-		parser(), policies(), watermark(), registration(), flights(), commits(), files(), losses(), seals(), locks(), signing(), faults(), delays(), servers(), secrets(),
+		parser(), policies(), watermark(), registration(), flights(), commits(), files(), losses(), seals(), locks(), signing(), faults(), delays(), servers(), secrets(), durableFiles(),
 	} {
 		all = append(all, group...)
 	}
@@ -177,8 +177,8 @@ func faults() []sabotage {
 		},
 		{
 			name: "owner-of-keys-json-changes",
-			file: "internal/config/edit.go",
-			old:  "temp.Chown(int(old.Uid), int(old.Gid)), ",
+			file: "internal/durable/write.go",
+			old:  "f.Chown(int(old.Uid), int(old.Gid)), ",
 			new:  "",
 			pkg:  "./internal/config", test: "TestEditKeepsOwnerAndMode",
 		},
@@ -228,7 +228,7 @@ func delays() []sabotage {
 			file: "signer/grep11/client.go",
 			old:  "\t\tgrpc.WithStaticStreamWindowSize(window),",
 			new:  "",
-			pkg:  "./signer/grep11/softcard", test: "TestNoPings",
+			pkg:  "./softcard", test: "TestNoPings",
 		},
 	}
 }
@@ -291,17 +291,17 @@ func secrets() []sabotage {
 		},
 		{
 			name: "blob-in-the-log",
-			file: "signer/grep11/blob.go",
+			file: "internal/ep11/blob.go",
 			old:  "func (Blob) LogValue() slog.Value { return slog.StringValue(redacted) }",
 			new:  "func (b Blob) LogValue() slog.Value { return slog.StringValue(b.Hex()) }",
-			pkg:  "./signer/grep11", test: "TestBlobIsNeverPrinted",
+			pkg:  "./internal/ep11", test: "TestBlobIsNeverPrinted",
 		},
 		{
 			name: "blob-in-an-error",
-			file: "signer/grep11/blob.go",
+			file: "internal/ep11/blob.go",
 			old:  "func (Blob) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }",
 			new:  "func (b Blob) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, b.Hex()) }",
-			pkg:  "./signer/grep11", test: "TestBlobIsNeverPrinted",
+			pkg:  "./internal/ep11", test: "TestBlobIsNeverPrinted",
 		},
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/IBM-Cloud/hpcs-grep11-go/ep11"
+	ibmep11 "github.com/IBM-Cloud/hpcs-grep11-go/ep11"
 	ibm "github.com/IBM-Cloud/hpcs-grep11-go/grpc"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -64,7 +64,7 @@ func asIBM(err error) error {
 		if !ok {
 			continue
 		}
-		own := &ibm.Grep11Error{Code: ep11.Return(refusal.GetCode()), Detail: refusal.GetDetail(), Retry: refusal.GetRetry()}
+		own := &ibm.Grep11Error{Code: ibmep11.Return(refusal.GetCode()), Detail: refusal.GetDetail(), Retry: refusal.GetRetry()}
 		st, err := status.New(codes.Internal, refusal.GetDetail()).WithDetails(own)
 		if err != nil {
 			return fmt.Errorf("IBM's Grep11Error as a detail: %w", err)

@@ -3,9 +3,10 @@ package witness
 import (
 	"context"
 
-	"github.com/IBM-Cloud/hpcs-grep11-go/ep11"
+	ibmep11 "github.com/IBM-Cloud/hpcs-grep11-go/ep11"
 	ibm "github.com/IBM-Cloud/hpcs-grep11-go/grpc"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
 )
@@ -31,7 +32,7 @@ type calls interface {
 // ibmCalls go through IBM's generated client.
 type ibmCalls struct{ c ibm.CryptoClient }
 
-func ibmMech(id uint64) *ibm.Mechanism { return &ibm.Mechanism{Mechanism: ep11.Mechanism(id)} }
+func ibmMech(id uint64) *ibm.Mechanism { return &ibm.Mechanism{Mechanism: ibmep11.Mechanism(id)} }
 
 func ibmTruth(b bool) *ibm.AttributeValue {
 	return &ibm.AttributeValue{OneAttr: &ibm.AttributeValue_AttributeTF{AttributeTF: b}}
@@ -46,7 +47,7 @@ func (i ibmCalls) list(ctx context.Context) (uint64, error) {
 }
 
 func (i ibmCalls) info(ctx context.Context, mech uint64) (uint64, uint64, error) {
-	r, err := i.c.GetMechanismInfo(ctx, &ibm.GetMechanismInfoRequest{Mech: ep11.Mechanism(mech)})
+	r, err := i.c.GetMechanismInfo(ctx, &ibm.GetMechanismInfoRequest{Mech: ibmep11.Mechanism(mech)})
 	if err != nil {
 		return 0, 0, err
 	}
@@ -63,14 +64,14 @@ func (i ibmCalls) random(ctx context.Context, n uint64) ([]byte, error) {
 
 func (i ibmCalls) generate(ctx context.Context, params string) ([]byte, []byte, error) {
 	r, err := i.c.GenerateKeyPair(ctx, &ibm.GenerateKeyPairRequest{
-		Mech: ibmMech(grep11.MechECKeyPairGen),
-		PubKeyTemplate: map[ep11.Attribute]*ibm.AttributeValue{
-			ep11.CKA_EC_PARAMS:   {OneAttr: &ibm.AttributeValue_AttributeB{AttributeB: []byte(params)}},
-			ep11.CKA_VERIFY:      ibmTruth(true),
-			ep11.CKA_EXTRACTABLE: ibmTruth(false),
+		Mech: ibmMech(ep11.MechECKeyPairGen),
+		PubKeyTemplate: map[ibmep11.Attribute]*ibm.AttributeValue{
+			ibmep11.CKA_EC_PARAMS:   {OneAttr: &ibm.AttributeValue_AttributeB{AttributeB: []byte(params)}},
+			ibmep11.CKA_VERIFY:      ibmTruth(true),
+			ibmep11.CKA_EXTRACTABLE: ibmTruth(false),
 		},
-		PrivKeyTemplate: map[ep11.Attribute]*ibm.AttributeValue{
-			ep11.CKA_SIGN: ibmTruth(true), ep11.CKA_EXTRACTABLE: ibmTruth(false),
+		PrivKeyTemplate: map[ibmep11.Attribute]*ibm.AttributeValue{
+			ibmep11.CKA_SIGN: ibmTruth(true), ibmep11.CKA_EXTRACTABLE: ibmTruth(false),
 		},
 	})
 	if err != nil {
@@ -194,13 +195,13 @@ func (o ourCalls) random(ctx context.Context, n uint64) ([]byte, error) {
 // generate takes the keys from the fields of the dialect; a KeyBlob for either in v2.
 func (o ourCalls) generate(ctx context.Context, params string) ([]byte, []byte, error) {
 	r, err := o.c.GenerateKeyPair(ctx, &pb.GenerateKeyPairRequest{
-		Mech: ourMech(grep11.MechECKeyPairGen),
+		Mech: ourMech(ep11.MechECKeyPairGen),
 		PubKeyTemplate: map[uint64]*pb.AttributeValue{
-			grep11.AttrECParams: {OneAttr: &pb.AttributeValue_AttributeB{AttributeB: []byte(params)}},
-			grep11.AttrVerify:   ourTruth(true),
+			ep11.AttrECParams: {OneAttr: &pb.AttributeValue_AttributeB{AttributeB: []byte(params)}},
+			ep11.AttrVerify:   ourTruth(true),
 		},
 		PrivKeyTemplate: map[uint64]*pb.AttributeValue{
-			grep11.AttrSign: ourTruth(true), grep11.AttrExtractable: ourTruth(false),
+			ep11.AttrSign: ourTruth(true), ep11.AttrExtractable: ourTruth(false),
 		},
 	})
 	if err != nil {

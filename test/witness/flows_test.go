@@ -8,11 +8,11 @@ import (
 	"encoding/asn1"
 	"testing"
 
-	"github.com/IBM-Cloud/hpcs-grep11-go/ep11"
+	ibmep11 "github.com/IBM-Cloud/hpcs-grep11-go/ep11"
 	ibm "github.com/IBM-Cloud/hpcs-grep11-go/grpc"
 	"github.com/decred/dcrd/dcrec/secp256k1/v4"
 
-	"pawl/signer/grep11"
+	"pawl/internal/ep11"
 )
 
 // What IBM's later examples do and those of the module's version do not, through the
@@ -41,17 +41,17 @@ func must[Response any](f flow) func(Response, error) Response {
 }
 
 // values is a template as IBM's helper makes one.
-func values(attributes ep11.EP11Attributes) map[ep11.Attribute]*ibm.AttributeValue {
-	list := make(map[ep11.Attribute]*ibm.AttributeValue)
+func values(attributes ibmep11.EP11Attributes) map[ibmep11.Attribute]*ibm.AttributeValue {
+	list := make(map[ibmep11.Attribute]*ibm.AttributeValue)
 	for id, value := range attributes {
 		switch v := value.(type) {
 		case bool:
 			list[id] = ibmTruth(v)
 		case []byte:
 			list[id] = &ibm.AttributeValue{OneAttr: &ibm.AttributeValue_AttributeB{AttributeB: v}}
-		case ep11.KeyType:
+		case ibmep11.KeyType:
 			list[id] = &ibm.AttributeValue{OneAttr: &ibm.AttributeValue_AttributeI{AttributeI: int64(v)}}
-		case ep11.ObjectClass:
+		case ibmep11.ObjectClass:
 			list[id] = &ibm.AttributeValue{OneAttr: &ibm.AttributeValue_AttributeI{AttributeI: int64(v)}}
 		case int:
 			list[id] = &ibm.AttributeValue{OneAttr: &ibm.AttributeValue_AttributeI{AttributeI: int64(v)}}
@@ -61,16 +61,16 @@ func values(attributes ep11.EP11Attributes) map[ep11.Attribute]*ibm.AttributeVal
 }
 
 func padded() *ibm.Mechanism {
-	return &ibm.Mechanism{Mechanism: ep11.CKM_AES_CBC_PAD, Parameter: &ibm.Mechanism_ParameterB{ParameterB: make([]byte, 16)}}
+	return &ibm.Mechanism{Mechanism: ibmep11.CKM_AES_CBC_PAD, Parameter: &ibm.Mechanism_ParameterB{ParameterB: make([]byte, 16)}}
 }
 
 func (f flow) aes() *ibm.GenerateKeyResponse {
 	f.t.Helper()
 	return must[*ibm.GenerateKeyResponse](f)(f.c.GenerateKey(f.ctx, &ibm.GenerateKeyRequest{
-		Mech: ibmMech(grep11.MechAESKeyGen),
-		Template: values(ep11.EP11Attributes{
-			ep11.CKA_VALUE_LEN: 32, ep11.CKA_WRAP: true, ep11.CKA_UNWRAP: true, ep11.CKA_ENCRYPT: true, ep11.CKA_DECRYPT: true,
-			ep11.CKA_SIGN: true, ep11.CKA_VERIFY: true, ep11.CKA_EXTRACTABLE: true,
+		Mech: ibmMech(ep11.MechAESKeyGen),
+		Template: values(ibmep11.EP11Attributes{
+			ibmep11.CKA_VALUE_LEN: 32, ibmep11.CKA_WRAP: true, ibmep11.CKA_UNWRAP: true, ibmep11.CKA_ENCRYPT: true, ibmep11.CKA_DECRYPT: true,
+			ibmep11.CKA_SIGN: true, ibmep11.CKA_VERIFY: true, ibmep11.CKA_EXTRACTABLE: true,
 		}),
 	}))
 }
@@ -83,9 +83,9 @@ func TestImportAndExportOfAnAESKey(t *testing.T) {
 	sealed := must[*ibm.EncryptSingleResponse](f)(f.c.EncryptSingle(f.ctx, &ibm.EncryptSingleRequest{Mech: padded(), Key: base.KeyBytes, Plain: clear}))
 	brought := must[*ibm.UnwrapKeyResponse](f)(f.c.UnwrapKey(f.ctx, &ibm.UnwrapKeyRequest{
 		Wrapped: sealed.Ciphered, KeK: base.KeyBytes, Mech: padded(),
-		Template: values(ep11.EP11Attributes{
-			ep11.CKA_VALUE_LEN: 32, ep11.CKA_ENCRYPT: true, ep11.CKA_DECRYPT: true, ep11.CKA_EXTRACTABLE: true,
-			ep11.CKA_KEY_TYPE: ep11.CKK_AES, ep11.CKA_CLASS: ep11.CKO_SECRET_KEY,
+		Template: values(ibmep11.EP11Attributes{
+			ibmep11.CKA_VALUE_LEN: 32, ibmep11.CKA_ENCRYPT: true, ibmep11.CKA_DECRYPT: true, ibmep11.CKA_EXTRACTABLE: true,
+			ibmep11.CKA_KEY_TYPE: ibmep11.CKK_AES, ibmep11.CKA_CLASS: ibmep11.CKO_SECRET_KEY,
 		}),
 	}))
 	wrapped := must[*ibm.WrapKeyResponse](f)(f.c.WrapKey(f.ctx, &ibm.WrapKeyRequest{Mech: padded(), Key: brought.UnwrappedBytes, KeK: base.KeyBytes}))
@@ -125,20 +125,20 @@ func TestImportOfAnECKey(t *testing.T) {
 	sealed := must[*ibm.EncryptSingleResponse](f)(f.c.EncryptSingle(f.ctx, &ibm.EncryptSingleRequest{Mech: padded(), Key: base.KeyBytes, Plain: der}))
 	brought := must[*ibm.UnwrapKeyResponse](f)(f.c.UnwrapKey(f.ctx, &ibm.UnwrapKeyRequest{
 		Wrapped: sealed.Ciphered, KeK: base.KeyBytes, Mech: padded(),
-		Template: values(ep11.EP11Attributes{
-			ep11.CKA_CLASS: ep11.CKO_PRIVATE_KEY, ep11.CKA_KEY_TYPE: ep11.CKK_EC, ep11.CKA_SIGN: true, ep11.CKA_EXTRACTABLE: false,
+		Template: values(ibmep11.EP11Attributes{
+			ibmep11.CKA_CLASS: ibmep11.CKO_PRIVATE_KEY, ibmep11.CKA_KEY_TYPE: ibmep11.CKK_EC, ibmep11.CKA_SIGN: true, ibmep11.CKA_EXTRACTABLE: false,
 		}),
 	}))
 	if !bytes.Contains(brought.CheckSum, point) {
 		t.Errorf("the check sum %x does not hold the public key %x", brought.CheckSum, point)
 	}
 	data := make([]byte, 32)
-	signed := must[*ibm.SignSingleResponse](f)(f.c.SignSingle(f.ctx, &ibm.SignSingleRequest{PrivKey: brought.UnwrappedBytes, Mech: ibmMech(grep11.MechECDSA), Data: data}))
+	signed := must[*ibm.SignSingleResponse](f)(f.c.SignSingle(f.ctx, &ibm.SignSingleRequest{PrivKey: brought.UnwrappedBytes, Mech: ibmMech(ep11.MechECDSA), Data: data}))
 	if err := curves[1].verifies(brought.CheckSum, data, signed.Signature); err != nil {
 		t.Error(err)
 	}
 	_, err = f.c.WrapKey(f.ctx, &ibm.WrapKeyRequest{Mech: padded(), Key: brought.UnwrappedBytes, KeK: base.KeyBytes})
-	if code, ok := codeOf(err); !ok || code != grep11.CodeKeyUnextractable {
+	if code, ok := codeOf(err); !ok || code != ep11.CodeKeyUnextractable {
 		t.Errorf("taking it out: %v", err)
 	}
 }
@@ -149,14 +149,14 @@ func TestHMACInParts(t *testing.T) {
 	f := newFlow(t)
 	key, data := f.aes(), []byte("This data needs to be signed")
 	c := ibmCalls{f.c}
-	want := must[[]byte](f)(c.signSingle(f.ctx, grep11.MechSHA256HMAC, key.KeyBytes, data))
-	state := must[[]byte](f)(c.signInit(f.ctx, grep11.MechSHA256HMAC, key.KeyBytes))
+	want := must[[]byte](f)(c.signSingle(f.ctx, ep11.MechSHA256HMAC, key.KeyBytes, data))
+	state := must[[]byte](f)(c.signInit(f.ctx, ep11.MechSHA256HMAC, key.KeyBytes))
 	state = must[[]byte](f)(c.signUpdate(f.ctx, state, data[:8]))
 	state = must[[]byte](f)(c.signUpdate(f.ctx, state, data[8:]))
 	if got := must[[]byte](f)(c.signFinal(f.ctx, state)); !bytes.Equal(got, want) {
 		t.Errorf("in parts %x, at once %x", got, want)
 	}
-	if err := c.verifySingle(f.ctx, grep11.MechSHA256HMAC, key.KeyBytes, data, want); err != nil {
+	if err := c.verifySingle(f.ctx, ep11.MechSHA256HMAC, key.KeyBytes, data, want); err != nil {
 		t.Error(err)
 	}
 	wrapped := must[*ibm.WrapKeyResponse](f)(f.c.WrapKey(f.ctx, &ibm.WrapKeyRequest{Mech: padded(), Key: key.KeyBytes, KeK: key.KeyBytes}))
@@ -174,16 +174,16 @@ func TestAttributesOfAKey(t *testing.T) {
 	f := newFlow(t)
 	key := f.aes()
 	changed := must[*ibm.SetAttributeValueResponse](f)(f.c.SetAttributeValue(f.ctx, &ibm.SetAttributeValueRequest{
-		Object: key.KeyBytes, Attributes: values(ep11.EP11Attributes{ep11.CKA_ENCRYPT: false}),
+		Object: key.KeyBytes, Attributes: values(ibmep11.EP11Attributes{ibmep11.CKA_ENCRYPT: false}),
 	}))
 	read := must[*ibm.GetAttributeValueResponse](f)(f.c.GetAttributeValue(f.ctx, &ibm.GetAttributeValueRequest{
-		Object: changed.Object, Attributes: values(ep11.EP11Attributes{ep11.CKA_ENCRYPT: false, ep11.CKA_DECRYPT: false}),
+		Object: changed.Object, Attributes: values(ibmep11.EP11Attributes{ibmep11.CKA_ENCRYPT: false, ibmep11.CKA_DECRYPT: false}),
 	}))
-	if read.Attributes[ep11.CKA_ENCRYPT].GetAttributeTF() || !read.Attributes[ep11.CKA_DECRYPT].GetAttributeTF() {
+	if read.Attributes[ibmep11.CKA_ENCRYPT].GetAttributeTF() || !read.Attributes[ibmep11.CKA_DECRYPT].GetAttributeTF() {
 		t.Errorf("%v", read.Attributes)
 	}
 	_, err := f.c.EncryptSingle(f.ctx, &ibm.EncryptSingleRequest{Mech: padded(), Key: changed.Object, Plain: []byte("data")})
-	if code, ok := codeOf(err); !ok || code != grep11.CodeKeyFunctionNotPermitted {
+	if code, ok := codeOf(err); !ok || code != ep11.CodeKeyFunctionNotPermitted {
 		t.Errorf("%v", err)
 	}
 }

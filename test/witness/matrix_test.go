@@ -14,6 +14,7 @@ import (
 
 	ibm "github.com/IBM-Cloud/hpcs-grep11-go/grpc"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
 	"pawl/tezos"
@@ -26,7 +27,7 @@ const (
 )
 
 // refusalOfV2 is what a server of the first generation answers to a key it does not see.
-const refusalOfV2 = grep11.CodeArgumentsBad
+const refusalOfV2 = ep11.CodeArgumentsBad
 
 // rows in the order of the matrix.
 var rows = []string{
@@ -184,12 +185,12 @@ func tryCalls(ctx context.Context, c, card calls, row string, on curve) error {
 	switch row {
 	case "GetMechanismList":
 		first, err := c.list(ctx)
-		if err == nil && first != grep11.MechRSAPKCS {
+		if err == nil && first != ep11.MechRSAPKCS {
 			return fmt.Errorf("element 0 is 0x%x", first)
 		}
 		return err
 	case "GetMechanismInfo":
-		low, high, err := c.info(ctx, grep11.MechRSAPKCS)
+		low, high, err := c.info(ctx, ep11.MechRSAPKCS)
 		if err == nil && (low != 512 || high != 4096) {
 			return fmt.Errorf("CKM_RSA_PKCS has %d to %d", low, high)
 		}
@@ -214,7 +215,7 @@ func tryCalls(ctx context.Context, c, card calls, row string, on curve) error {
 	message := data
 	if inParts(row) {
 		digest := sha256.Sum256(data)
-		on.mech, message = grep11.MechECDSASHA256, digest[:]
+		on.mech, message = ep11.MechECDSASHA256, digest[:]
 	}
 	priv, pub, err := card.generate(ctx, on.params)
 	if err != nil {
@@ -237,7 +238,7 @@ func tryCalls(ctx context.Context, c, card calls, row string, on curve) error {
 	wrong := bytes.Clone(data)
 	wrong[0] ^= 1
 	err = tryVerify(ctx, c, row, on, pub, wrong, signature)
-	if code, ok := codeOf(err); !ok || code != grep11.CodeSignatureInvalid {
+	if code, ok := codeOf(err); !ok || code != ep11.CodeSignatureInvalid {
 		return fmt.Errorf("a wrong signature gives %v", err)
 	}
 	return nil

@@ -22,9 +22,10 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
-	"pawl/signer/grep11/softcard"
+	"pawl/softcard"
 	"pawl/tezos"
 )
 
@@ -37,9 +38,9 @@ type curve struct {
 }
 
 var curves = []curve{
-	{name: "Ed25519", kind: tezos.Ed25519, params: grep11.CurveEd25519, mech: grep11.MechIBMEd25519SHA512, spki: 53},
-	{name: "secp256k1", kind: tezos.Secp256k1, params: grep11.CurveSecp256k1, mech: grep11.MechECDSA, spki: 88},
-	{name: "P-256", kind: tezos.P256, params: grep11.CurveP256, mech: grep11.MechECDSA, spki: 91},
+	{name: "Ed25519", kind: tezos.Ed25519, params: ep11.CurveEd25519, mech: ep11.MechIBMEd25519SHA512, spki: 53},
+	{name: "secp256k1", kind: tezos.Secp256k1, params: ep11.CurveSecp256k1, mech: ep11.MechECDSA, spki: 88},
+	{name: "P-256", kind: tezos.P256, params: ep11.CurveP256, mech: ep11.MechECDSA, spki: 91},
 }
 
 // verifies checks a signature with the public key alone, by code that no card shares.
@@ -131,7 +132,7 @@ func connect(t *testing.T, address string) *grpc.ClientConn {
 }
 
 // codeOf finds the return code of a failure, of our client or of a bare call.
-func codeOf(err error) (grep11.Code, bool) {
+func codeOf(err error) (ep11.Code, bool) {
 	if named, ok := errors.AsType[*grep11.Error](err); ok {
 		return named.Code, true
 	}
@@ -140,5 +141,5 @@ func codeOf(err error) (grep11.Code, bool) {
 		return 0, false
 	}
 	refusal, ok := details[0].(*pb.Grep11Error)
-	return grep11.Code(refusal.GetCode()), ok
+	return ep11.Code(refusal.GetCode()), ok
 }

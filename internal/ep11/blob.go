@@ -1,0 +1,98 @@
+package ep11
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+)
+
+// The clear head of an EP11 blob: session id (32 bytes), wrapping key id (16), boolean
+// attributes (8), mode (8), the marker 0x1234, initialisation vector (14). Ciphertext
+// follows, whole blocks of 16 bytes, then a MAC of 32 bytes. EP11 manual, "Blob
+// formats"; the same on published blobs of real cards.
+const (
+	wkidOffset       = 32
+	attributesOffset = 48
+	markerOffset     = 64
+	marker           = 0x1234
+	cipherBlockSize  = 16
+	minBlobSize      = ClearBlobSize + cipherBlockSize
+	maxBlobSize      = 9216 // MAX_BLOB_SIZE of ep11.h
+)
+
+// ClearBlobSize is how many bytes of a blob are not encrypted: its head and its MAC.
+const ClearBlobSize = 80 + 32
+
+const redacted = "[redacted]"
+
+// Blob is an EP11-wrapped private key. However it is printed or marshalled, it reads
+// "[redacted]"; only Hex gives it away.
+type Blob []byte
+
+// ParseBlob reads a blob from hex of any case, with blanks around it tolerated. The head
+// is checked; whether the card takes the blob only the card knows.
+func ParseBlob(s string) (Blob, error) {
+	s = strings.TrimSpace(s)
+	if len(s) > hex.EncodedLen(maxBlobSize) {
+		return nil, fmt.Errorf("key blob of %d hex digits: want at most %d", len(s), hex.EncodedLen(maxBlobSize))
+	}
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		return nil, fmt.Errorf("key blob of %d characters is not hex: %v", len(s), err)
+	}
+	if _, err := Blob(b).Header(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// Hex is the blob in lower-case hex, for the one place that must write it.
+func (b Blob) Hex() string { return hex.EncodeToString(b) }
+
+// Header is the clear part of a blob: what can be known of a key without the card. It is
+// authenticated by the card alone.
+type Header struct {
+	SessionBound  bool     // the blob dies with a login session
+	WrappingKeyID [16]byte // which master key wraps it
+	Attributes    uint64   // Blob… bits
+	Extractable   bool     // the card would wrap this key for export
+}
+
+// Header reads the clear part. It fails when b has not the size or the marker of a blob:
+// most blobs that were cut short have neither.
+func (b Blob) Header() (Header, error) {
+	if len(b) < minBlobSize || len(b) > maxBlobSize {
+		return Header{}, fmt.Errorf("key blob of %d bytes: want %d to %d", len(b), minBlobSize, maxBlobSize)
+	}
+	if got := binary.BigEndian.Uint16(b[markerOffset:]); got != marker {
+		return Header{}, fmt.Errorf("key blob: 0x%04x at byte %d where an EP11 blob has 0x%04x", got, markerOffset, marker)
+	}
+	if odd := (len(b) - ClearBlobSize) % cipherBlockSize; odd != 0 {
+		return Header{}, fmt.Errorf("key blob of %d bytes: cut short, or %d bytes too long: its ciphertext is no whole number of blocks", len(b), odd)
+	}
+	attributes := binary.BigEndian.Uint64(b[attributesOffset:])
+	return Header{
+		SessionBound:  [wkidOffset]byte(b) != [wkidOffset]byte{},
+		WrappingKeyID: [16]byte(b[wkidOffset:]),
+		Attributes:    attributes,
+		Extractable:   attributes&BlobExtractable != 0,
+	}, nil
+}
+
+// String is "[redacted]".
+func (Blob) String() string { return redacted }
+
+// GoString is "[redacted]".
+func (Blob) GoString() string { return redacted }
+
+// Format writes "[redacted]" for every verb.
+func (Blob) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// LogValue is "[redacted]".
+func (Blob) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText is "[redacted]", in JSON too.
+func (Blob) MarshalText() ([]byte, error) { return []byte(redacted), nil }

@@ -1,0 +1,117 @@
+package softcard
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+
+	"pawl/internal/durable"
+)
+
+const (
+	stopTimeout      = 5 * time.Second  // how long calls in flight may take at the end
+	handshakeTimeout = 10 * time.Second // for a connection to become one
+	pingTime         = 30 * time.Second // as in the configuration of IBM's server
+	pingTimeout      = 5 * time.Second
+	minPingTime      = 10 * time.Second // what a client's keepalive may do
+	window           = 1<<16 - 1        // of HTTP/2's flow control: what it begins with
+)
+
+// Serve serves the card on ln until ctx is done, then lets calls in flight end
+// for at most 5 s and returns nil. It closes ln in any case.
+//
+// The server shows server.pem of d, speaks TLS 1.3 and admits only clients with a
+// certificate of ca.pem for client authentication. With plaintext it does none of
+// that, d is not read, and ln has to be TCP on a loopback address.
+func (c *Card) Serve(ctx context.Context, ln net.Listener, d Dir, plaintext bool) error {
+	creds, err := transport(ln, d, plaintext)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	server := newServer(c,
+		grpc.Creds(creds),
+		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.StaticStreamWindowSize(window), // else gRPC pings for each request to measure the line
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingTime, Timeout: pingTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingTime, PermitWithoutStream: true}),
+	)
+
+	stopped := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		stop(server)
+	})
+	err = server.Serve(tap{ln, &c.lines})
+	if cancel() { // ctx lives: the listener has failed
+		server.Stop()
+		return fmt.Errorf("software card on %s: %w", ln.Addr(), err)
+	}
+	<-stopped
+	return nil
+}
+
+// stop lets calls in flight end, for a while. GracefulStop alone would wait for
+// a stuck call for ever, even after Stop.
+func stop(server *grpc.Server) {
+	graceful := make(chan struct{})
+	go func() {
+		defer close(graceful)
+		server.GracefulStop()
+	}()
+	select {
+	case <-graceful:
+	case <-time.After(stopTimeout):
+		server.Stop()
+	}
+}
+
+func transport(ln net.Listener, d Dir, plaintext bool) (credentials.TransportCredentials, error) {
+	if !plaintext {
+		return mutualTLS(d)
+	}
+	if addr, ok := ln.Addr().(*net.TCPAddr); !ok || !addr.IP.IsLoopback() {
+		return nil, fmt.Errorf("software card without TLS on %s: only a loopback address may do without", ln.Addr())
+	}
+	return insecure.NewCredentials(), nil
+}
+
+func mutualTLS(d Dir) (credentials.TransportCredentials, error) {
+	if err := d.whole(); err != nil {
+		return nil, err
+	}
+	certificate, _, err := durable.ReadFile(d.path(serverFile), maxFileSize)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s of the card: %w", serverFile, err)
+	}
+	key, err := d.readSecret(serverKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		return nil, fmt.Errorf("%s and %s in %s: %v", serverFile, serverKeyFile, d, err)
+	}
+	authorities, _, err := durable.ReadFile(d.path(caFile), maxFileSize)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s of the card: %w", caFile, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(authorities) {
+		return nil, fmt.Errorf("%s in %s holds no certificate", caFile, d)
+	}
+	return credentials.NewTLS(&tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		Certificates: []tls.Certificate{pair},
+		ClientAuth:   tls.RequireAndVerifyClientCert,
+		ClientCAs:    pool,
+	}), nil
+}

@@ -1,0 +1,237 @@
+package softcard
+
+import (
+	"maps"
+	"math/big"
+	"slices"
+
+	"pawl/internal/ep11"
+	"pawl/signer/grep11/pb"
+)
+
+// keyTemplate is what a request wants of a key.
+type keyTemplate struct {
+	shape      shape
+	params     []byte // CKA_EC_PARAMS; nil when absent
+	valueLen   int64  // CKA_VALUE_LEN; -1 when absent
+	bits       int64  // CKA_MODULUS_BITS; -1 when absent
+	structure  []byte // CKA_IBM_STRUCT_PARAMS; nil when absent
+	exponent   []byte // CKA_PUBLIC_EXPONENT, big-endian; nil when absent
+	attributes uint64 // the boolean attributes of the new key
+	mentioned  uint64 // those that the template names
+}
+
+// shape is the kind of key that a template may be of.
+type shape struct {
+	class   int64
+	keyType int64
+	usage   uint64 // what a generated key can be for; more is a contradiction
+	origin  origin
+}
+
+// origin is how a key comes to be.
+type origin int
+
+const (
+	generated origin = iota // in the card
+	imported                // by UnwrapKey
+	derived                 // by DeriveKey
+)
+
+// flags are the boolean attributes that a blob keeps, by their bits; the bit 0
+// marks one that a card accepts and does not keep.
+var flags = map[uint64]uint64{
+	ep11.AttrToken:           0,
+	ep11.AttrCopyable:        0,
+	ep11.AttrPrivate:         0,
+	ep11.AttrSensitive:       0,
+	ep11.AttrTrusted:         ep11.BlobTrusted,
+	ep11.AttrEncrypt:         ep11.BlobEncrypt,
+	ep11.AttrDecrypt:         ep11.BlobDecrypt,
+	ep11.AttrWrap:            ep11.BlobWrap,
+	ep11.AttrUnwrap:          ep11.BlobUnwrap,
+	ep11.AttrSign:            ep11.BlobSign,
+	ep11.AttrSignRecover:     ep11.BlobSignRecover,
+	ep11.AttrVerify:          ep11.BlobVerify,
+	ep11.AttrVerifyRecover:   ep11.BlobVerifyRecover,
+	ep11.AttrDerive:          ep11.BlobDerive,
+	ep11.AttrExtractable:     ep11.BlobExtractable,
+	ep11.AttrModifiable:      ep11.BlobModifiable,
+	ep11.AttrWrapWithTrusted: ep11.BlobWrapWithTrusted,
+	ep11.AttrIBMRestrictable: ep11.BlobRestrictable,
+	ep11.AttrIBMAttrBound:    ep11.BlobAttrBound,
+	ep11.AttrIBMUseAsData:    ep11.BlobUseAsData,
+}
+
+// What a generated key may be asked to be for goes by its class, not by its type (IBM's
+// GREP11 reference, supported attributes). Of an imported or derived one it may be anything:
+// clients ask EC keys to unwrap, too. What a key cannot do its mechanisms refuse.
+const (
+	privateUsage = ep11.BlobSign | ep11.BlobSignRecover | ep11.BlobDecrypt | ep11.BlobUnwrap | ep11.BlobDerive
+	publicUsage  = ep11.BlobVerify | ep11.BlobVerifyRecover | ep11.BlobEncrypt | ep11.BlobWrap | ep11.BlobDerive | ep11.BlobTrusted
+	usage        = ep11.BlobEncrypt | ep11.BlobDecrypt | ep11.BlobWrap | ep11.BlobUnwrap | ep11.BlobSign |
+		ep11.BlobSignRecover | ep11.BlobVerify | ep11.BlobVerifyRecover | ep11.BlobDerive | ep11.BlobTrusted
+
+	// derivedUsage is what a derived key may do when its template does not say: IBM's
+	// clients sign with keys derived without CKA_SIGN, and blobs of cards show all of it.
+	derivedUsage = ep11.BlobSign | ep11.BlobVerify | ep11.BlobEncrypt | ep11.BlobDecrypt | ep11.BlobDerive
+)
+
+// readTemplate reads one template strictly. Usage is denied unless it is asked for or,
+// of a derived key, forbidden.
+func readTemplate(attrs map[uint64]*pb.AttributeValue, s shape) (keyTemplate, error) {
+	t := keyTemplate{shape: s, attributes: ep11.BlobModifiable, valueLen: -1, bits: -1}
+	for _, id := range slices.Sorted(maps.Keys(attrs)) {
+		if err := t.set(id, attrs[id]); err != nil {
+			return keyTemplate{}, err
+		}
+	}
+	if s.origin == derived {
+		t.attributes |= derivedUsage &^ t.mentioned
+	}
+	if wrong := t.attributes & usage &^ s.usage; wrong != 0 && s.origin == generated {
+		return keyTemplate{}, refuse(ep11.CodeTemplateInconsistent, "a key of class %d and type 0x%x cannot have usage 0x%x", s.class, s.keyType, wrong)
+	}
+	t.attributes |= t.born()
+	return t, nil
+}
+
+// set reads one attribute.
+func (t *keyTemplate) set(id uint64, value *pb.AttributeValue) error {
+	switch id {
+	case ep11.AttrClass:
+		return wantInt(id, value, t.shape.class)
+	case ep11.AttrKeyType:
+		return wantInt(id, value, t.shape.keyType)
+	case ep11.AttrLabel:
+		var label []byte
+		return readBytes(id, value, &label)
+	case ep11.AttrLocal, ep11.AttrNeverExtractable, ep11.AttrAlwaysSensitive, ep11.AttrPublicKeyInfo, ep11.AttrECPoint,
+		ep11.AttrModulus, ep11.AttrCheckValue, ep11.AttrValue:
+		return refuse(ep11.CodeAttributeReadOnly, "attribute 0x%x is the card's to set", id)
+	}
+	if bit, known := flags[id]; known {
+		return t.setFlag(id, bit, value)
+	}
+	return t.setValue(id, value)
+}
+
+// setValue reads an attribute of some kinds of keys. CKA_VALUE_LEN of a key that is
+// imported or derived is read of every kind: clients send it, with 0 or with the length
+// of the PKCS #8.
+func (t *keyTemplate) setValue(id uint64, value *pb.AttributeValue) error {
+	secret, isEC := t.shape.class == ep11.ClassSecretKey, t.shape.keyType == ep11.KeyTypeEC
+	rsaPublic := t.shape.keyType == ep11.KeyTypeRSA && t.shape.class == ep11.ClassPublicKey
+	switch {
+	case id == ep11.AttrECParams && isEC && !secret:
+		return readBytes(id, value, &t.params)
+	case id == ep11.AttrIBMStructParams && (t.shape.keyType == ep11.KeyTypeDSA || t.shape.keyType == ep11.KeyTypeDH):
+		return readBytes(id, value, &t.structure)
+	case id == ep11.AttrValueLen && (secret || t.shape.origin != generated):
+		return readInt(id, value, &t.valueLen)
+	case id == ep11.AttrModulusBits && rsaPublic:
+		return readInt(id, value, &t.bits)
+	case id == ep11.AttrPublicExponent && rsaPublic:
+		return t.setExponent(value)
+	}
+	return refuse(ep11.CodeAttributeTypeInvalid, "attribute 0x%x is not of a key of class %d and type 0x%x", id, t.shape.class, t.shape.keyType)
+}
+
+// setExponent takes big-endian bytes, or the integer that IBM's helper makes of one.
+func (t *keyTemplate) setExponent(value *pb.AttributeValue) error {
+	if i, ok := value.GetOneAttr().(*pb.AttributeValue_AttributeI); ok && i.AttributeI > 0 {
+		t.exponent = big.NewInt(i.AttributeI).Bytes()
+		return nil
+	}
+	return readBytes(ep11.AttrPublicExponent, value, &t.exponent)
+}
+
+func (t *keyTemplate) setFlag(id, bit uint64, value *pb.AttributeValue) error {
+	on, ok := asBool(value)
+	if !ok {
+		return refuse(ep11.CodeAttributeValueInvalid, "attribute 0x%x wants a boolean", id)
+	}
+	if id == ep11.AttrSensitive && !on && t.shape.class != ep11.ClassPublicKey {
+		return refuse(ep11.CodeTemplateInconsistent, "a private or secret key of a card is always sensitive")
+	}
+	t.attributes &^= bit
+	t.mentioned |= bit
+	if on {
+		t.attributes |= bit
+	}
+	return nil
+}
+
+// born are the bits that say how a key of the template came to be. Generated keys of
+// cards show just these: 0x400126 is SIGN, not extractable, 0x400125 SIGN, extractable;
+// an imported one 0x104, a derived one 0x9d85.
+func (t keyTemplate) born() (bits uint64) {
+	if t.shape.origin == generated {
+		bits = ep11.BlobLocal
+	}
+	if t.attributes&ep11.BlobModifiable == 0 {
+		bits |= ep11.BlobNeverModifiable
+	}
+	switch {
+	case t.shape.class == ep11.ClassPublicKey:
+		return bits | ep11.BlobExtractable
+	case t.shape.origin != generated:
+		return bits
+	case t.attributes&ep11.BlobExtractable == 0:
+		bits |= ep11.BlobNeverExtractable
+	}
+	return bits | ep11.BlobNeverProtKey
+}
+
+func wantInt(id uint64, value *pb.AttributeValue, want int64) error {
+	var got int64
+	if err := readInt(id, value, &got); err != nil {
+		return err
+	}
+	if got != want {
+		return refuse(ep11.CodeTemplateInconsistent, "attribute 0x%x is %d, want %d", id, got, want)
+	}
+	return nil
+}
+
+func readInt(id uint64, value *pb.AttributeValue, into *int64) error {
+	got, ok := value.GetOneAttr().(*pb.AttributeValue_AttributeI)
+	if !ok || got.AttributeI < 0 {
+		return refuse(ep11.CodeAttributeValueInvalid, "attribute 0x%x wants an integer", id)
+	}
+	*into = got.AttributeI
+	return nil
+}
+
+func readBytes(id uint64, value *pb.AttributeValue, into *[]byte) error {
+	got, ok := value.GetOneAttr().(*pb.AttributeValue_AttributeB)
+	if !ok {
+		return refuse(ep11.CodeAttributeValueInvalid, "attribute 0x%x wants bytes", id)
+	}
+	*into = got.AttributeB
+	return nil
+}
+
+// asBool reads a boolean, or the CK_BBOOL byte that IBM's helper makes of one.
+func asBool(value *pb.AttributeValue) (on, ok bool) {
+	switch v := value.GetOneAttr().(type) {
+	case *pb.AttributeValue_AttributeTF:
+		return v.AttributeTF, true
+	case *pb.AttributeValue_AttributeB:
+		if len(v.AttributeB) == 1 && v.AttributeB[0] <= 1 {
+			return v.AttributeB[0] == 1, true
+		}
+	}
+	return false, false
+}
+
+// lookInt finds an integer in a template that has to have it.
+func lookInt(attrs map[uint64]*pb.AttributeValue, id uint64) (int64, error) {
+	value, ok := attrs[id]
+	if !ok {
+		return 0, refuse(ep11.CodeTemplateIncomplete, "the template lacks attribute 0x%x", id)
+	}
+	var got int64
+	err := readInt(id, value, &got)
+	return got, err
+}
