@@ -19,7 +19,8 @@ import (
 
 	"pawl/internal/ep11"
 	"pawl/policy"
-	"pawl/ratchet"
+	"pawl/ratchet/ratchettest"
+	"pawl/ratchet/sqlite"
 	"pawl/server"
 	"pawl/signer"
 	"pawl/signer/grep11"
@@ -46,7 +47,7 @@ type rig struct {
 	keys       []tezos.PublicKey
 	server     *server.Server
 	signer     *signer.Signer
-	db         *ratchet.DB
+	db         *ratchettest.DB
 	path       string // of the ratchet
 	card, twin *card
 	log        *buffer
@@ -82,7 +83,7 @@ func severity(_ []string, a slog.Attr) slog.Attr {
 func (r *rig) openRatchet(t *testing.T, slow time.Duration) {
 	t.Helper()
 	r.path = filepath.Join(t.TempDir(), "ratchet.db")
-	if err := ratchet.Create(t.Context(), r.path); err != nil {
+	if err := sqlite.Create(t.Context(), r.path); err != nil {
 		t.Fatal(err)
 	}
 	committed := func(elapsed time.Duration, marks int) {
@@ -90,7 +91,7 @@ func (r *rig) openRatchet(t *testing.T, slow time.Duration) {
 		r.metrics.ObserveCommit(elapsed, marks)
 	}
 	var err error
-	if r.db, err = ratchet.Open(t.Context(), r.path, ratchet.Options{OnCommit: committed}); err != nil {
+	if r.db, err = ratchettest.OpenDB(t.Context(), r.path, ratchettest.Options{OnCommit: committed}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -126,7 +127,7 @@ func (r *rig) openSigner(t *testing.T, want setup) {
 			key = want.wrap(key)
 		}
 		r.keys = append(r.keys, pk)
-		entries = append(entries, signer.Entry{Policy: *want.policy, Ratchet: r.db, Replicas: []signer.Replica{{Key: key, Server: client}}})
+		entries = append(entries, signer.Entry{Policy: *want.policy, Ratchet: r.db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	}
 	for _, kind := range want.kinds {
 		made, err := client.Generate(t.Context(), kind, false)

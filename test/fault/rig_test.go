@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"pawl/ratchet"
+	"pawl/ratchet/ratchettest"
+	"pawl/ratchet/sqlite"
 	"pawl/signer/grep11"
 	"pawl/softcard"
 	"pawl/tezos"
@@ -99,10 +100,10 @@ func (r *rig) configure(t *testing.T, card string) {
 
 func (r *rig) createRatchet(t *testing.T) {
 	t.Helper()
-	if err := ratchet.Create(t.Context(), r.ratchet()); err != nil {
+	if err := sqlite.Create(t.Context(), r.ratchet()); err != nil {
 		t.Fatal(err)
 	}
-	db, err := ratchet.Open(t.Context(), r.ratchet(), ratchet.Options{})
+	db, err := ratchettest.OpenDB(t.Context(), r.ratchet(), ratchettest.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
