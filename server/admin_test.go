@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"pawl/server"
-	"pawl/signer"
+	"pawl/signer/hsm"
 	"pawl/tezos"
 )
 
@@ -295,7 +295,7 @@ func TestMetrics(t *testing.T) {
 
 func TestBadSignaturesAreCounted(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, setup{wrap: func(key signer.Key) signer.Key {
+	rig := newRig(t, setup{wrap: func(key hsm.Key) hsm.Key {
 		return fakeKey{key, func(ctx context.Context, _ tezos.Message) (tezos.Signature, error) {
 			return key.Sign(ctx, tezos.NewMessage([]byte("something else"))) // of something else
 		}}

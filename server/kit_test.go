@@ -23,6 +23,7 @@ import (
 	"pawl/server"
 	"pawl/signer"
 	"pawl/signer/grep11"
+	"pawl/signer/hsm"
 	"pawl/softcard"
 	"pawl/tezos"
 )
@@ -33,10 +34,10 @@ type setup struct {
 	policy       *policy.Policy  // default baking, transactions and failing_noop
 	authorized   []tezos.PublicKey
 	unregistered bool
-	slowDisk     time.Duration               // what each commit takes longer
-	wrap         func(signer.Key) signer.Key // what stands before a key of the card
-	extra        []signer.Key                // keys that no card has
-	twin         bool                        // a second HSM server has the keys of the card too
+	slowDisk     time.Duration         // what each commit takes longer
+	wrap         func(hsm.Key) hsm.Key // what stands before a key of the card
+	extra        []hsm.Key             // keys that no card has
+	twin         bool                  // a second HSM server has the keys of the card too
 }
 
 // rig is a server with a real signer, ratchet and card, listening on loopback.
@@ -114,7 +115,7 @@ func (r *rig) openSigner(t *testing.T, want setup) {
 		}
 	}
 	var entries []signer.Entry
-	add := func(key signer.Key) {
+	add := func(key hsm.Key) {
 		pk := key.PublicKey()
 		if !want.unregistered {
 			if err := r.db.RegisterNew(t.Context(), pk.Hash()); err != nil {
@@ -125,7 +126,7 @@ func (r *rig) openSigner(t *testing.T, want setup) {
 			key = want.wrap(key)
 		}
 		r.keys = append(r.keys, pk)
-		entries = append(entries, signer.Entry{Key: key, Policy: *want.policy, Ratchet: r.db, Server: client})
+		entries = append(entries, signer.Entry{Policy: *want.policy, Ratchet: r.db, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	}
 	for _, kind := range want.kinds {
 		made, err := client.Generate(t.Context(), kind, false)
@@ -143,7 +144,8 @@ func (r *rig) openSigner(t *testing.T, want setup) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			entries[len(entries)-1].Others = []signer.Place{{Key: again, Server: second}}
+			last := &entries[len(entries)-1]
+			last.Replicas = append(last.Replicas, signer.Replica{Key: again, Server: second})
 		}
 	}
 	for _, key := range want.extra {
@@ -381,7 +383,7 @@ func checkSigned(t *testing.T, r reply, pk tezos.PublicKey, payload []byte) stri
 
 // fakeKey is a key with the behaviour that a test needs.
 type fakeKey struct {
-	signer.Key
+	hsm.Key
 	sign func(ctx context.Context, m tezos.Message) (tezos.Signature, error)
 }
 

@@ -32,6 +32,10 @@ type Metrics struct {
 
 	signer atomic.Pointer[signer.Signer] // nil until New
 
+	// CertificateEnds tells when the certificates of the HSM connection end, by their names. It is
+	// called at each scrape. Optional; set it before the first one.
+	CertificateEnds func() map[string]time.Time
+
 	mu   sync.Mutex
 	last map[lastKey]time.Time
 }
@@ -168,7 +172,7 @@ func (m keyCollector) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.CounterValue, float64(s.Dropped()))
-	for name, end := range s.CertificateEnds() {
+	for name, end := range m.certificateEnds() {
 		ch <- prometheus.MustNewConstMetric(certificateDesc, prometheus.GaugeValue, time.Until(end).Seconds(), name)
 	}
 	for hash, err := range s.Readiness() {
@@ -179,6 +183,13 @@ func (m keyCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(triesDesc, prometheus.CounterValue, float64(server.Signed), server.Address, "ok")
 		ch <- prometheus.MustNewConstMetric(triesDesc, prometheus.CounterValue, float64(server.Failed), server.Address, "error")
 	}
+}
+
+func (m *Metrics) certificateEnds() map[string]time.Time {
+	if m.CertificateEnds == nil {
+		return nil
+	}
+	return m.CertificateEnds()
 }
 
 // oneIfNil is the value of a gauge that tells whether all is well.

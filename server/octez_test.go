@@ -17,7 +17,7 @@ import (
 	"blockwatch.cc/tzgo/signer/remote"
 	tz "blockwatch.cc/tzgo/tezos"
 
-	"pawl/signer"
+	"pawl/signer/hsm"
 	"pawl/tezos"
 )
 
@@ -139,7 +139,7 @@ func scenario(t *testing.T) []step {
 }
 
 // blsKey is a tz4 key that cannot sign: its payloads are only parsed.
-func blsKey(t *testing.T) signer.Key {
+func blsKey(t *testing.T) hsm.Key {
 	t.Helper()
 	pk, err := tezos.NewPublicKey(tezos.BLS12381, unhex(t, "ac6b68a60a3a783c1596dfcee474281f1d858741bbb8260e6977962ca4225728dbeb0d4ccb480b0a7b5d9feb167dd454"))
 	if err != nil {
@@ -152,6 +152,8 @@ type cannotSign struct{ pk tezos.PublicKey }
 
 func (k cannotSign) PublicKey() tezos.PublicKey { return k.pk }
 
+func (cannotSign) Trouble() error { return nil }
+
 func (cannotSign) Sign(context.Context, tezos.Message) (tezos.Signature, error) {
 	return tezos.Signature{}, errors.New("no tz4 key signs here")
 }
@@ -160,7 +162,7 @@ func (cannotSign) Sign(context.Context, tezos.Message) (tezos.Signature, error) 
 // malformed here. A tz4 key cannot sign here: of its steps only 22 is sent.
 func TestWatermarkScenario(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, setup{kinds: []tezos.KeyKind{tezos.Ed25519, tezos.Ed25519}, extra: []signer.Key{blsKey(t)}})
+	rig := newRig(t, setup{kinds: []tezos.KeyKind{tezos.Ed25519, tezos.Ed25519}, extra: []hsm.Key{blsKey(t)}})
 	key := map[string]int{"tz1-A": 0, "tz1-B": 1, "tz4-A": 2}
 	signatures := make(map[string]string)
 	for _, step := range scenario(t) {

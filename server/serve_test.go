@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"pawl/server"
-	"pawl/signer"
+	"pawl/signer/hsm"
 	"pawl/tezos"
 )
 
@@ -263,7 +263,7 @@ func ping(t *testing.T, conn net.Conn) {
 // the handler: each is answered in full, and Serve returns no error.
 func TestStopAnswersRequestsInFlight(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, setup{wrap: func(key signer.Key) signer.Key {
+	rig := newRig(t, setup{wrap: func(key hsm.Key) hsm.Key {
 		return fakeKey{key, func(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
 			time.Sleep(50 * time.Millisecond)
 			return key.Sign(ctx, m)

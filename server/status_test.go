@@ -14,6 +14,7 @@ import (
 	"pawl/ratchet"
 	"pawl/server"
 	"pawl/signer"
+	"pawl/signer/hsm"
 	"pawl/tezos"
 )
 
@@ -213,7 +214,7 @@ func TestFailedHSMIs500AndBurnsNothing(t *testing.T) {
 func TestFullQueueIs503(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
-	rig := newRig(t, setup{wrap: func(key signer.Key) signer.Key {
+	rig := newRig(t, setup{wrap: func(key hsm.Key) hsm.Key {
 		return fakeKey{key, func(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
 			<-release
 			return key.Sign(context.WithoutCancel(ctx), m)
@@ -263,7 +264,7 @@ func TestRequestsHaveADeadline(t *testing.T) {
 // would be left to read it.
 func TestDeadlineIs500(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, setup{wrap: func(key signer.Key) signer.Key {
+	rig := newRig(t, setup{wrap: func(key hsm.Key) hsm.Key {
 		return fakeKey{key, func(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
 			<-ctx.Done()
 			return tezos.Signature{}, ctx.Err()

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"pawl/internal/config"
+	"pawl/internal/daemon"
 	"pawl/ratchet"
 	"pawl/signer"
 	"pawl/tezos"
@@ -48,7 +50,7 @@ func TestConflictingRequests(t *testing.T) {
 		t.Fatalf("Open after the kill: %v %v", err, findings)
 	}
 	defer closeSigner(t, s)
-	for i, got := range askAll(t, s, f.key) {
+	for i, got := range askAll(t, s.Signer, f.key) {
 		if i != winner || got.String() != signature {
 			t.Errorf("after the kill payload %d got %v; only %d may, and %s", i, got, winner, signature)
 		}
@@ -62,15 +64,15 @@ func TestConflictingRequests(t *testing.T) {
 // conflictChild asks for all payloads, tells who won, and is killed.
 func conflictChild(t *testing.T, path string) {
 	t.Helper()
-	cfg, _, err := signer.Load(path)
+	cfg, _, err := config.Load(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, _, err := signer.Open(t.Context(), cfg, signer.OpenOptions{})
+	s, _, err := daemon.Open(t.Context(), cfg, daemon.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	winners := askAll(t, s, cfg.Keys[0].PublicKey.Hash())
+	winners := askAll(t, s.Signer, cfg.Keys[0].PublicKey.Hash())
 	if len(winners) != 1 {
 		t.Fatalf("%d of %d conflicting payloads got a signature, want 1: %v", len(winners), conflicting, winners)
 	}

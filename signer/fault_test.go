@@ -16,6 +16,7 @@ import (
 	"pawl/ratchet"
 	"pawl/signer"
 	"pawl/signer/grep11"
+	"pawl/signer/hsm"
 	"pawl/softcard"
 	"pawl/tezos"
 )
@@ -54,7 +55,7 @@ func heldSigner(t *testing.T) (*signer.Signer, *held) {
 	client := c.dial(t)
 	key := newHeld(t, c, client)
 	db, _ := newRatchet(t, key)
-	s := newSigner(t, signer.Entry{Key: key, Policy: allowAll, Ratchet: db, Server: client})
+	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	return s, key
 }
 
@@ -64,7 +65,7 @@ type answer struct {
 	err error
 }
 
-func ask(ctx context.Context, s *signer.Signer, key signer.Key, payload []byte) <-chan answer {
+func ask(ctx context.Context, s *signer.Signer, key hsm.Key, payload []byte) <-chan answer {
 	got := make(chan answer, 1)
 	go func() {
 		res, err := s.Sign(ctx, key.PublicKey().Hash(), payload)
@@ -84,8 +85,8 @@ func TestNothingLeavesAfterAFailure(t *testing.T) {
 	other := newHeld(t, c, client)
 	otherDB, _ := newRatchet(t, other)
 	s := newSigner(t,
-		signer.Entry{Key: broken, Policy: allowAll, Ratchet: brokenDB, Server: client},
-		signer.Entry{Key: other, Policy: allowAll, Ratchet: otherDB, Server: client})
+		signer.Entry{Policy: allowAll, Ratchet: brokenDB, Replicas: []signer.Replica{{Key: broken, Server: client}}},
+		signer.Entry{Policy: allowAll, Ratchet: otherDB, Replicas: []signer.Replica{{Key: other, Server: client}}})
 
 	flying := []<-chan answer{ask(t.Context(), s, other, block(1, 0, 0)), ask(t.Context(), s, other, michelson(1))}
 	<-other.called
@@ -165,7 +166,7 @@ func TestLeavingIsNoFault(t *testing.T) {
 	key := newHeld(t, c, client)
 	db, _ := newRatchet(t, key)
 	var tries atomic.Int32
-	s, err := signer.New([]signer.Entry{{Key: key, Policy: allowAll, Ratchet: db, Server: client}},
+	s, err := signer.New([]signer.Entry{{Policy: allowAll, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}}},
 		signer.Options{OnSign: func(tezos.PublicKeyHash, time.Duration, error) { tries.Add(1) }})
 	if err != nil {
 		t.Fatal(err)
@@ -221,7 +222,7 @@ func TestPanicIsAnError(t *testing.T) {
 		return sig, nil
 	}
 	db, _ := newRatchet(t, key)
-	s := newSigner(t, signer.Entry{Key: key, Policy: allowAll, Ratchet: db, Server: client})
+	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	for _, payload := range [][]byte{block(1, 0, 1), michelson(1)} {
 		if res, err := s.Sign(t.Context(), key.PublicKey().Hash(), payload); !errors.Is(err, signer.ErrHSM) || res.Signature != (tezos.Signature{}) {
 			t.Errorf("payload %x: %v, %v; want ErrHSM and no signature", payload, res.Signature, err)
@@ -263,7 +264,7 @@ func TestBadProbeIsNotReady(t *testing.T) {
 		return flipped(t, sig, tezos.Ed25519, 9), nil
 	}
 	db, _ := newRatchet(t, key)
-	s := newSigner(t, signer.Entry{Key: key, Policy: allowAll, Ratchet: db, Server: client})
+	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	hash := key.PublicKey().Hash()
 	watch(t, s, hash)
 	for start := time.Now(); key.calls.Load() < 2; time.Sleep(10 * time.Millisecond) {
@@ -283,7 +284,7 @@ func TestMechanismListAlone(t *testing.T) {
 	client := c.dial(t)
 	key := c.newKey(t, client, tezos.Ed25519)
 	db, _ := newRatchet(t, key)
-	s := newSigner(t, signer.Entry{Key: key, Policy: allowAll, Ratchet: db, Server: client})
+	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	hash := key.PublicKey().Hash()
 	watch(t, s, hash)(true)
 	fault := &softcard.Fault{Call: "GetMechanismList", Err: softcard.Unavailable()}
@@ -319,7 +320,7 @@ func TestOvertakenProbe(t *testing.T) {
 		return sig, nil
 	}
 	db, _ := newRatchet(t, key)
-	s := newSigner(t, signer.Entry{Key: key, Policy: allowAll, Ratchet: db, Server: client})
+	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	hash := key.PublicKey().Hash()
 	watch(t, s, hash)
 	defer close(end)
@@ -356,7 +357,7 @@ func TestFullDiskIsNotReady(t *testing.T) {
 	key := c.newKey(t, client, tezos.Ed25519)
 	path := filepath.Join(folder, "ratchet.db")
 	db := createRatchet(t, path, key)
-	s := newSigner(t, signer.Entry{Key: key, Policy: allowAll, Ratchet: db, Server: client})
+	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	hash := key.PublicKey().Hash()
 	waitFor := watch(t, s, hash)
 	waitFor(true)
@@ -390,7 +391,7 @@ func TestRestartedCardLosesNoSlot(t *testing.T) {
 	client := c.dial(t)
 	key := c.newKey(t, client, tezos.P256)
 	db, _ := newRatchet(t, key)
-	s := newSigner(t, signer.Entry{Key: key, Policy: allowAll, Ratchet: db, Server: client})
+	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	c.stop()
 	for _, payload := range [][]byte{block(1, 0, 0), michelson(1)} {
 		flying := ask(t.Context(), s, key, payload)

@@ -12,6 +12,7 @@ import (
 	"pawl/ratchet"
 	"pawl/signer"
 	"pawl/signer/grep11"
+	"pawl/signer/hsm"
 	"pawl/softcard"
 	"pawl/tezos"
 )
@@ -95,13 +96,13 @@ func (c *card) newKey(t *testing.T, client *grep11.Client, kind tezos.KeyKind) *
 }
 
 // newRatchet makes and opens a ratchet in which keys are registered as new.
-func newRatchet(t *testing.T, keys ...signer.Key) (*ratchet.DB, string) {
+func newRatchet(t *testing.T, keys ...hsm.Key) (*ratchet.DB, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ratchet.db")
 	return createRatchet(t, path, keys...), path
 }
 
-func createRatchet(t *testing.T, path string, keys ...signer.Key) *ratchet.DB {
+func createRatchet(t *testing.T, path string, keys ...hsm.Key) *ratchet.DB {
 	t.Helper()
 	if err := ratchet.Create(t.Context(), path); err != nil {
 		t.Fatal(err)
@@ -136,7 +137,7 @@ func baker(t *testing.T, kind tezos.KeyKind) (*signer.Signer, *grep11.Key) {
 	client := c.dial(t)
 	key := c.newKey(t, client, kind)
 	db, _ := newRatchet(t, key)
-	return newSigner(t, signer.Entry{Key: key, Policy: policy.Policy{Baking: true}, Ratchet: db, Server: client}), key
+	return newSigner(t, signer.Entry{Policy: policy.Policy{Baking: true}, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}}), key
 }
 
 // vote is an attestation or preattestation of 80 bytes on mainnet; variant

@@ -18,8 +18,9 @@ import (
 	"testing"
 	"time"
 
+	"pawl/internal/config"
+	"pawl/internal/daemon"
 	"pawl/ratchet"
-	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -89,17 +90,17 @@ func (f *folder) write(changes map[string]any) {
 	}
 }
 
-func (f *folder) open() (*signer.Signer, []signer.Finding, error) {
+func (f *folder) open() (*daemon.Daemon, []config.Finding, error) {
 	t := f.t
 	t.Helper()
-	cfg, findings, err := signer.Load(f.path)
+	cfg, findings, err := config.Load(f.path)
 	if err != nil {
 		t.Fatalf("Load: %v %v", err, findings)
 	}
-	return signer.Open(t.Context(), cfg, signer.OpenOptions{})
+	return daemon.Open(t.Context(), cfg, daemon.Options{})
 }
 
-func closeSigner(t *testing.T, s *signer.Signer) {
+func closeSigner(t *testing.T, s interface{ Close() error }) {
 	t.Helper()
 	if err := s.Close(); err != nil {
 		t.Errorf("Close: %v", err)
@@ -131,7 +132,7 @@ func TestOpenRefuses(t *testing.T) {
 		"no client certificate": {func(f *folder) { f.remove("client.pem") }, "cert_path"},
 		"no client key":         {func(f *folder) { f.remove("client-key.pem") }, "key_path"},
 		"no CA":                 {func(f *folder) { f.remove("ca.pem") }, "cacert_path"},
-		"CA not PEM":            {func(f *folder) { f.overwrite("ca.pem", "x") }, "no PEM block"},
+		"CA not PEM":            {func(f *folder) { f.overwrite("ca.pem", "x") }, "no certificate in PEM form"},
 		"client key readable by others": {func(f *folder) {
 			if err := os.Chmod(filepath.Join(string(f.card.dir), "client-key.pem"), 0o644); err != nil {
 				f.t.Fatal(err)
@@ -237,8 +238,8 @@ func TestCertificateEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closeSigner(t, s)
-	if !slices.ContainsFunc(findings, func(f signer.Finding) bool {
-		return f.Severity == signer.Warning && strings.Contains(f.Text, "ends on "+soon.UTC().Format(time.DateOnly))
+	if !slices.ContainsFunc(findings, func(f config.Finding) bool {
+		return f.Severity == config.Warning && strings.Contains(f.Text, "ends on "+soon.UTC().Format(time.DateOnly))
 	}) {
 		t.Errorf("findings = %v; want a warning of %s", findings, soon.UTC().Format(time.DateOnly))
 	}
@@ -313,7 +314,7 @@ func TestReadiness(t *testing.T) {
 	if s.Readiness()[f.key] == nil {
 		t.Error("ready before a signature was seen")
 	}
-	waitFor := watch(t, s, f.key)
+	waitFor := watch(t, s.Signer, f.key)
 	waitFor(true)
 	f.card.stop()
 	waitFor(false)

@@ -11,8 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"pawl/internal/daemon"
 	"pawl/signer"
 	"pawl/signer/grep11"
+	"pawl/signer/hsm"
 	"pawl/softcard"
 	"pawl/tezos"
 )
@@ -74,8 +76,9 @@ func (r *record) lines(t *testing.T) (lines []string) {
 // pool is a signer whose keys are at several servers.
 type pool struct {
 	*signer.Signer
-	keys []*grep11.Key
-	log  *record
+	daemon *daemon.Daemon // nil without a keys.json
+	keys   []*grep11.Key
+	log    *record
 }
 
 // newPool makes keys at the first of the clients.
@@ -98,17 +101,15 @@ func newPool(t *testing.T, maker *card, n int, kind tezos.KeyKind, clients ...*g
 				t.Fatal(err)
 			}
 			if i == 0 {
-				entry.Key, entry.Server = key, client
 				p.keys = append(p.keys, key)
-			} else {
-				entry.Others = append(entry.Others, signer.Place{Key: key, Server: client})
 			}
+			entry.Replicas = append(entry.Replicas, signer.Replica{Key: key, Server: client})
 		}
 		entries = append(entries, entry)
 	}
-	var all []signer.Key
+	var all []hsm.Key
 	for _, e := range entries {
-		all = append(all, e.Key)
+		all = append(all, e.Replicas[0].Key)
 	}
 	db, _ := newRatchet(t, all...)
 	for i := range entries {

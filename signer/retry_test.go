@@ -16,6 +16,7 @@ import (
 	"pawl/ratchet"
 	"pawl/signer"
 	"pawl/signer/grep11"
+	"pawl/signer/hsm"
 	"pawl/softcard"
 	"pawl/tezos"
 )
@@ -108,7 +109,7 @@ func TestNoRequestIsLostBeforeTheProbes(t *testing.T) {
 func connected(t *testing.T, clients ...*grep11.Client) {
 	t.Helper()
 	for _, client := range clients {
-		for start := time.Now(); !client.Connected(); time.Sleep(time.Millisecond) {
+		for start := time.Now(); client.State() == hsm.Down; time.Sleep(time.Millisecond) {
 			if time.Since(start) > 20*time.Second {
 				t.Fatalf("%s is not connected", client.Address())
 			}
@@ -160,7 +161,7 @@ func TestEachKeyAtItsOwnServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer closeSigner(t, s)
-	p := &pool{Signer: s}
+	p := &pool{Signer: s.Signer, daemon: s}
 	stop := p.watched(t)
 	for level := range uint32(6) {
 		for _, hash := range hashes {

@@ -2,14 +2,15 @@ package signer_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"pawl/internal/config"
 	"pawl/internal/ep11"
 	"pawl/ratchet"
-	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/softcard"
 	"pawl/tezos"
@@ -102,7 +103,7 @@ func TestOneTryMarksAllKeysOfAMasterKey(t *testing.T) {
 		t.Fatalf("Open: %v %v", err, findings)
 	}
 	defer closeSigner(t, s)
-	p := &pool{Signer: s}
+	p := &pool{Signer: s.Signer, daemon: s}
 	p.prove(t, 2)
 	b.card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(ep11.CodeIBMWKIDMismatch), Times: 1})
 	for level := range uint32(2) { // one of them goes there
@@ -150,7 +151,7 @@ func TestServersChangeTheirMasterKeyOneByOne(t *testing.T) {
 		if err != nil {
 			t.Fatalf("Open: %v %v", err, findings)
 		}
-		return &pool{Signer: s}
+		return &pool{Signer: s.Signer, daemon: s}
 	}
 	signs := func(p *pool, when string) {
 		t.Helper()
@@ -177,10 +178,10 @@ func TestServersChangeTheirMasterKeyOneByOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := signer.AddNextBlobs(f.path, []signer.Rotation{{Key: made[0].PublicKey.Hash(), Blob: made[0].Blob, Next: next}}); err != nil {
+	if err := config.AddNextBlobs(f.path, []config.Rotation{{Key: made[0].PublicKey.Hash(), Blob: made[0].Blob, Next: next}}); err != nil {
 		t.Fatal(err)
 	}
-	p.TakeUpBlobs()
+	p.daemon.Reload(context.Background())
 	if err := cards[1].card.Finalise(); err != nil {
 		t.Fatal(err)
 	}
@@ -193,9 +194,9 @@ func TestServersChangeTheirMasterKeyOneByOne(t *testing.T) {
 	if err := p.Servers()[1].Err; err == nil || !strings.Contains(err.Error(), "1 of 2 keys") {
 		t.Errorf("the server that has finalised: %v, want the key without a next blob left out", err)
 	}
-	closeSigner(t, p.Signer)
+	closeSigner(t, p.daemon)
 	p = open()
-	defer closeSigner(t, p.Signer)
+	defer closeSigner(t, p.daemon)
 	stop := p.watched(t)
 	for start := time.Now(); p.Servers()[0].Err != nil || p.Servers()[1].Err == nil || !strings.Contains(p.Servers()[1].Err.Error(), "1 of 2 keys"); time.Sleep(10 * time.Millisecond) {
 		if time.Since(start) > 20*time.Second {

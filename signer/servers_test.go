@@ -2,6 +2,7 @@ package signer_test
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -176,7 +177,7 @@ func TestOpenSeveralServers(t *testing.T) {
 	if len(states) != 2 || states[0].Address != f.card.address || states[1].Address != b.address {
 		t.Fatalf("servers %v", states)
 	}
-	watch(t, s, f.key)(true)
+	watch(t, s.Signer, f.key)(true)
 	f.card.stop()
 	for level := range uint32(3) {
 		if _, err := s.Sign(t.Context(), f.key, block(level+1, 0, 0)); err != nil {
@@ -190,7 +191,14 @@ func TestOpenSeveralServers(t *testing.T) {
 func TestWatchTakesUpCertificates(t *testing.T) {
 	t.Parallel()
 	a := newCard(t)
-	p := newPool(t, a, 1, tezos.Ed25519, a.dial(t))
+	var log record
+	connection := a.config()
+	connection.Log = slog.New(slog.NewJSONHandler(&log, nil))
+	client, err := grep11.Dial(connection)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPool(t, a, 1, tezos.Ed25519, client)
 	p.watched(t)
 	p.await(t, true)
 	path := filepath.Join(string(a.dir), "client.pem")
@@ -206,7 +214,7 @@ func TestWatchTakesUpCertificates(t *testing.T) {
 	logged := func(want string) {
 		t.Helper()
 		for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-			if got := p.log.lines(t); len(got) > 0 && got[len(got)-1] == want+" "+a.address {
+			if got := log.lines(t); len(got) > 0 && got[len(got)-1] == want+" "+a.address {
 				return
 			} else if time.Since(start) > 20*time.Second {
 				t.Fatalf("log %q, want %q", got, want)
@@ -221,7 +229,7 @@ func TestWatchTakesUpCertificates(t *testing.T) {
 	}
 	write(whole)
 	logged("certificates renewed")
-	if got := p.log.lines(t); len(got) != 2 {
+	if got := log.lines(t); len(got) != 2 {
 		t.Errorf("log %q, want two lines", got)
 	}
 	if _, err := p.sign(t, 0, block(2, 0, 0)); err != nil {

@@ -11,6 +11,7 @@ import (
 	"pawl/ratchet"
 	"pawl/signer"
 	"pawl/signer/grep11"
+	"pawl/signer/hsm"
 	"pawl/tezos"
 )
 
@@ -74,7 +75,7 @@ func TestSignRefuses(t *testing.T) {
 	key := c.newKey(t, client, tezos.Ed25519)
 	db, _ := newRatchet(t) // key is not registered
 	hash := key.PublicKey().Hash()
-	s := newSigner(t, signer.Entry{Key: key, Policy: policy.Policy{Baking: true}, Ratchet: db, Server: client})
+	s := newSigner(t, signer.Entry{Policy: policy.Policy{Baking: true}, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	var signed atomic.Int32
 	c.card.OnSign = func(_, _ []byte) { signed.Add(1) }
 
@@ -108,7 +109,7 @@ func TestSignOperation(t *testing.T) {
 	db, _ := newRatchet(t)
 	hash := key.PublicKey().Hash()
 	s := newSigner(t, signer.Entry{
-		Key: key, Ratchet: db, Server: client,
+		Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}},
 		Policy: policy.Policy{Operations: []tezos.OperationKind{tezos.OpReveal}, Michelson: true},
 	})
 	for _, payload := range [][]byte{reveal(key.PublicKey()), reveal(key.PublicKey()), {5, 0, 1}} {
@@ -164,7 +165,7 @@ func TestBadSignatureIsNotReleased(t *testing.T) {
 			key := &spoiler{Key: c.newKey(t, client, kind)}
 			db, _ := newRatchet(t, key)
 			hash := key.PublicKey().Hash()
-			s := newSigner(t, signer.Entry{Key: key, Policy: policy.Policy{Baking: true, Operations: []tezos.OperationKind{tezos.OpReveal}}, Ratchet: db, Server: client})
+			s := newSigner(t, signer.Entry{Policy: policy.Policy{Baking: true, Operations: []tezos.OperationKind{tezos.OpReveal}}, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}})
 
 			key.spoil = func(_ int, sig tezos.Signature) (tezos.Signature, error) { return flipped(t, sig, kind, 300), nil }
 			for _, payload := range [][]byte{block(10, 0, 1), reveal(key.PublicKey())} {
@@ -202,8 +203,8 @@ func TestTransientFaultIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	c := newCard(t)
 	client := c.dial(t)
-	transient := &grep11.Error{RPC: "SignSingle", Code: 0x80010003} // CKR_IBM_TRANSPORT_ERROR
-	fatal := &grep11.Error{RPC: "SignSingle", Code: 0x80010004}     // CKR_IBM_BLOB_ERROR
+	transient := &hsm.FaultError{Fault: hsm.Transient, Err: errors.New("no connection")}
+	fatal := &hsm.FaultError{Fault: hsm.Rejected, Err: errors.New("no such key")}
 	for name, test := range map[string]struct {
 		faults []error // of the calls in their order
 		calls  int32
@@ -221,7 +222,7 @@ func TestTransientFaultIsTriedAgain(t *testing.T) {
 			return sig, nil
 		}
 		db, _ := newRatchet(t, key)
-		s := newSigner(t, signer.Entry{Key: key, Policy: policy.Policy{Baking: true}, Ratchet: db})
+		s := newSigner(t, signer.Entry{Policy: policy.Policy{Baking: true}, Ratchet: db, Replicas: []signer.Replica{{Key: key}}})
 		_, err := s.Sign(t.Context(), key.PublicKey().Hash(), block(10, 0, 1))
 		if (err == nil) != test.good || key.calls.Load() != test.calls {
 			t.Errorf("%s: %v after %d calls; want good %v after %d", name, err, key.calls.Load(), test.good, test.calls)
@@ -241,7 +242,7 @@ func TestFailedRatchetStopsEveryKey(t *testing.T) {
 	entry := func() (signer.Entry, string) {
 		key := c.newKey(t, client, tezos.Ed25519)
 		db, path := newRatchet(t, key)
-		return signer.Entry{Key: key, Policy: policy.Policy{Baking: true, Michelson: true}, Ratchet: db, Server: client}, path
+		return signer.Entry{Policy: policy.Policy{Baking: true, Michelson: true}, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}}, path
 	}
 	broken, path := entry()
 	whole, _ := entry()
@@ -249,7 +250,7 @@ func TestFailedRatchetStopsEveryKey(t *testing.T) {
 	if err := os.Rename(path, path+".gone"); err != nil {
 		t.Fatal(err)
 	}
-	if res, err := s.Sign(t.Context(), broken.Key.PublicKey().Hash(), block(1, 0, 0)); !errors.Is(err, ratchet.ErrStopped) || res.Signature != (tezos.Signature{}) {
+	if res, err := s.Sign(t.Context(), broken.Replicas[0].Key.PublicKey().Hash(), block(1, 0, 0)); !errors.Is(err, ratchet.ErrStopped) || res.Signature != (tezos.Signature{}) {
 		t.Fatalf("Sign over a ratchet that was moved away: %v, %v; want ErrStopped", res.Signature, err)
 	}
 	<-s.Failed()
@@ -257,7 +258,7 @@ func TestFailedRatchetStopsEveryKey(t *testing.T) {
 		t.Error("Failed is closed and Err is nil")
 	}
 	for _, payload := range [][]byte{block(1, 0, 0), {5, 0, 1}} {
-		if _, err := s.Sign(t.Context(), whole.Key.PublicKey().Hash(), payload); !errors.Is(err, ratchet.ErrStopped) {
+		if _, err := s.Sign(t.Context(), whole.Replicas[0].Key.PublicKey().Hash(), payload); !errors.Is(err, ratchet.ErrStopped) {
 			t.Errorf("Sign of another key after a failure: %v; want ErrStopped", err)
 		}
 	}

@@ -1,35 +1,52 @@
-// Package signer is the sign path: from a payload to a signature that may
-// leave. It keeps the invariant of the program: at most one signature per
-// (chain, key, kind, level, round) is ever returned, and only once it is
-// durable. It reads keys.json and holds the keys; it knows nothing of HTTP.
+// Package signer is the sign path: from a payload to a signature that may leave. It keeps the
+// invariant of the program: at most one signature per (chain, key, kind, level, round) is ever
+// returned, and only once it is durable. It knows neither HTTP nor any HSM: keys are behind
+// package hsm, marks behind package ratchet.
+//
+// Read Sign first, then signVerified in try.go.
 package signer
 
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"time"
 
 	"pawl/ratchet"
 	"pawl/tezos"
 )
 
-// ErrUnknownKey is returned for a hash that no configured key has.
+// ErrUnknownKey is returned for a hash that no key in the keyring has.
 var ErrUnknownKey = errors.New("unknown key")
 
 // ErrHSM is what every failure to get a good signature from the HSM Is.
 var ErrHSM = errors.New("HSM failed")
 
-// Result is what is known of one sign request, filled as far as Sign came,
-// also when it failed. The signature is set only when the error is nil.
+// Result is what is known of one sign request, filled as far as Sign came, also when it failed.
+// The signature is set only when the error is nil.
 type Result struct {
 	Request tezos.Request
 	Digest  tezos.Digest
 	ratchet.Release
 }
 
-// Sign parses payload, checks the key's policy and, for a consensus request,
-// the ratchet, and returns the one signature of its slot. Its errors are
-// ErrUnknownKey, tezos.ErrMalformed, policy.ErrDenied, those of
-// ratchet.DB.Sign, ErrHSM, or that of ctx: a caller that leaves changes nothing.
+// Options are hooks of a signer. Each may be left out.
+type Options struct {
+	// Log gets an error for each bad signature of an HSM, and a line when a server is left out
+	// or in use again.
+	Log *slog.Logger
+	// OnSign is told of each attempt at an HSM signature. It must be quick.
+	OnSign func(key tezos.PublicKeyHash, elapsed time.Duration, err error)
+	// Renew is called when a server refuses a key: its configuration may be newer than the
+	// keyring. It returns when the configuration was looked at and the keyring swapped if need
+	// be, or when ctx is done.
+	Renew func(ctx context.Context)
+}
+
+// Sign parses payload, checks the key's policy and, for a consensus request, the ratchet, and
+// returns the one signature of its slot. Its errors are ErrUnknownKey, tezos.ErrMalformed,
+// policy.ErrDenied, those of ratchet.DB.Sign, ErrHSM, or that of ctx: a caller that leaves
+// changes nothing.
 func (s *Signer) Sign(ctx context.Context, hash tezos.PublicKeyHash, payload []byte) (res Result, err error) {
 	key, err := s.key(hash)
 	if err != nil {
@@ -40,13 +57,13 @@ func (s *Signer) Sign(ctx context.Context, hash tezos.PublicKeyHash, payload []b
 	}
 	message := tezos.NewMessage(payload)
 	res.Digest = message.Digest()
-	if err = key.Policy.Check(res.Request); err != nil {
+	if err = key.policy.Check(res.Request); err != nil {
 		return res, err
 	}
 	switch req := res.Request.(type) {
 	case tezos.Consensus:
 		mark := ratchet.Mark{Key: hash, ChainID: req.ChainID, Kind: req.Kind, Level: req.Level, Round: req.Round}
-		res.Release, err = key.Ratchet.Sign(ctx, mark, res.Digest, func(ctx context.Context) (tezos.Signature, error) {
+		res.Release, err = key.ratchet.Sign(ctx, mark, res.Digest, func(ctx context.Context) (tezos.Signature, error) {
 			return key.signVerified(ctx, message)
 		})
 	case tezos.Operation, tezos.Michelson: // no level, nothing to ratchet

@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pawl/internal/config"
+	"pawl/internal/daemon"
 	"pawl/internal/ep11"
 	"pawl/signer"
 	"pawl/signer/grep11"
@@ -20,14 +22,14 @@ import (
 )
 
 // openLogged opens the folder's signer with a log.
-func (f *folder) openLogged() (*signer.Signer, *heard) {
+func (f *folder) openLogged() (*daemon.Daemon, *heard) {
 	f.t.Helper()
-	cfg, findings, err := signer.Load(f.path)
+	cfg, findings, err := config.Load(f.path)
 	if err != nil || len(findings) != 0 {
 		f.t.Fatalf("Load: %v %v", err, findings)
 	}
 	var log heard
-	s, _, err := signer.Open(f.t.Context(), cfg, signer.OpenOptions{Options: signer.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}})
+	s, _, err := daemon.Open(f.t.Context(), cfg, daemon.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -36,10 +38,10 @@ func (f *folder) openLogged() (*signer.Signer, *heard) {
 }
 
 // rewrapped writes the next blob into keys.json; finalise makes it the only one of use.
-func (f *folder) rewrapped() signer.Rotation {
+func (f *folder) rewrapped() config.Rotation {
 	f.t.Helper()
-	r := signer.Rotation{Key: f.key, Blob: f.made.Blob, Next: f.rotate()}
-	if err := signer.AddNextBlobs(f.path, []signer.Rotation{r}); err != nil {
+	r := config.Rotation{Key: f.key, Blob: f.made.Blob, Next: f.rotate()}
+	if err := config.AddNextBlobs(f.path, []config.Rotation{r}); err != nil {
 		f.t.Fatal(err)
 	}
 	return r
@@ -53,7 +55,7 @@ func (f *folder) finalise() {
 }
 
 // finalised is a signer whose card wants blobs that stand in keys.json alone.
-func finalised(t *testing.T) (*folder, *signer.Signer, *heard) {
+func finalised(t *testing.T) (*folder, *daemon.Daemon, *heard) {
 	t.Helper()
 	f := newFolder(t)
 	s, log := f.openLogged()
@@ -69,14 +71,14 @@ func TestFinalisedBeforeTheTakeUp(t *testing.T) {
 	t.Parallel()
 	f := newFolder(t)
 	s, log := f.openLogged()
-	load := f.load(s)
+	load := f.load(s.Signer)
 	const rounds = 5
 	for range rounds {
 		time.Sleep(100 * time.Millisecond)
 		r := f.rewrapped()
 		f.finalise()
 		time.Sleep(100 * time.Millisecond)
-		if err := signer.PromoteBlobs(f.path, []signer.Rotation{r}); err != nil {
+		if err := config.PromoteBlobs(f.path, []config.Rotation{r}); err != nil {
 			t.Fatal(err)
 		}
 		f.made.Blob = r.Next
@@ -99,7 +101,7 @@ func TestServersFinaliseBeforeTheTakeUp(t *testing.T) {
 	away := f.card.twin(t, nil)
 	f.write(map[string]any{"url": []string{away.address, f.card.address}})
 	s, log := f.openLogged()
-	p := &pool{Signer: s}
+	p := &pool{Signer: s.Signer, daemon: s}
 	p.prove(t, 2)
 	f.rewrapped()
 	f.finalise()
@@ -167,7 +169,7 @@ func TestBadConfigIsReadAgainByWatchAlone(t *testing.T) {
 	signs("writable by others", false)
 	chmod(t, f.path, 0o600)
 	signs("not looked at by Watch yet", false)
-	s.TakeUpBlobs()
+	s.Reload(context.Background())
 	signs("looked at", true)
 }
 

@@ -3,51 +3,19 @@ package signer_test
 import (
 	"strings"
 	"testing"
-
-	"pawl/signer"
 )
-
-// With an API key the files of mutual TLS may be left out, and the endpoint too.
-func TestParseAPIKey(t *testing.T) {
-	t.Parallel()
-	for name, test := range map[string]struct {
-		connection string
-		severity   signer.Severity // of the finding; 0: none
-		path, text string
-	}{
-		"key alone":         {`"apikey_file": "k"`, 0, "", ""},
-		"key and endpoint":  {`"apikey_file": "k", "iam_endpoint": "https://private.iam.cloud.ibm.com"`, 0, "", ""},
-		"both layers":       {`"apikey_file": "k", "cert_path": "c", "key_path": "p", "cacert_path": "a"`, 0, "", ""},
-		"half a pair":       {`"apikey_file": "k", "cert_path": "c"`, signer.Unopenable, "cert_path", "needs key_path"},
-		"neither":           {`"cert_path": "c", "key_path": "p"`, signer.Unopenable, "cacert_path", "missing"},
-		"endpoint alone":    {`"iam_endpoint": "https://h", "cert_path": "c", "key_path": "p", "cacert_path": "a"`, signer.Unopenable, "iam_endpoint", "needs apikey_file"},
-		"endpoint in clear": {`"apikey_file": "k", "iam_endpoint": "http://h"`, signer.Invalid, "iam_endpoint", "write https://host"},
-		"key that is a key": {`"apikey": "secret"`, signer.Invalid, "apikey", "unknown name"},
-	} {
-		cfg, findings, err := signer.Parse([]byte(`{"url": "h:443", `+test.connection+`, "keys": {}}`), "/d")
-		if (err != nil) != (test.severity == signer.Invalid) {
-			t.Errorf("%s: %v", name, err)
-		}
-		if test.severity == 0 && len(findings) > 0 || test.severity != 0 && !hasFinding(findings, test.severity, test.path, test.text) {
-			t.Errorf("%s: %v, want %s: %s", name, findings, test.path, test.text)
-		}
-		if cfg != nil && strings.Contains(test.connection, "apikey_file") && cfg.HSM.APIKeyFile != "/d/k" {
-			t.Errorf("%s: %s", name, cfg.HSM.APIKeyFile)
-		}
-	}
-}
 
 // The API key's file is checked at start: it has to be there, and closed to others.
 func TestOpenChecksTheAPIKeyFile(t *testing.T) {
 	t.Parallel()
 	f := newFolder(t)
 	f.write(map[string]any{"apikey_file": "apikey"})
-	if _, findings, err := f.open(); err == nil || !hasFinding(findings, signer.Unopenable, "apikey_file", "no such file") {
+	if _, findings, err := f.open(); err == nil || !unopenable(findings, "apikey_file", "no such file") {
 		t.Errorf("missing: %v, %v", findings, err)
 	}
 	f.overwrite("apikey", "abc")
 	chmod(t, strings.TrimSuffix(f.path, "keys.json")+"apikey", 0o644)
-	if _, findings, err := f.open(); err == nil || !hasFinding(findings, signer.Unopenable, "apikey_file", "mode 0644 is too open") {
+	if _, findings, err := f.open(); err == nil || !unopenable(findings, "apikey_file", "mode 0644 is too open") {
 		t.Errorf("open to others: %v, %v", findings, err)
 	}
 }

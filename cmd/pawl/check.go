@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
-	"pawl/internal/durable"
-	"pawl/signer"
+	"pawl/internal/config"
 )
 
 type checkCmd struct {
@@ -58,13 +57,16 @@ func (c *checkCmd) Run(ctx context.Context, s *streams) error {
 
 // config reads keys.json and the files of keys. It returns nil when there is none to go
 // on with, else a configuration whose keys have a blob, or nil for a bad one.
-func (r *checkReport) config(path string) *signer.Config {
-	cfg, findings, err := signer.Load(path)
+func (r *checkReport) config(path string) *config.Config {
+	cfg, findings, err := config.Load(path)
 	if cfg != nil {
-		cfg.Keys, findings = signer.Check(cfg)
+		cfg, findings = cfg.ReadFiles()
 	}
 	for _, f := range findings {
 		r.finding(path, f)
+	}
+	if cfg != nil {
+		r.blobFileModes(cfg.Keys)
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -80,24 +82,34 @@ func (r *checkReport) config(path string) *signer.Config {
 }
 
 // finding is one of keys.json, whose text says what to do.
-func (r *checkReport) finding(path string, f signer.Finding) {
+func (r *checkReport) finding(path string, f config.Finding) {
 	subject, remedy := f.Path, "mend "+path
 	if subject == "" {
 		subject = path
 	}
-	if strings.HasPrefix(f.Text, "mode ") {
+	if f.Code == config.ModeOpen {
 		r.open = true
 	}
-	if f.Severity == signer.Warning {
+	if f.Severity == config.Warning {
 		r.warn(subject, "see whether it is meant", "%s", f.Text)
 		return
 	}
 	r.fail(subject, remedy, "%s", f.Text)
 }
 
+// blobFileModes warns of key blobs that others may read or exchange.
+func (r *checkReport) blobFileModes(keys []config.KeySpec) {
+	for _, key := range keys {
+		if text := config.TooOpen(key.BlobFile, 0o077); key.BlobFile != "" && text != "" {
+			r.open = true
+			r.warn("keys."+key.PublicKey.Hash().String()+".secret_key_file", "close it to others", "%s", text)
+		}
+	}
+}
+
 // modes looks at the ratchets, whatever state they are in, and at the folders of all that
 // is secret or decides; the modes of keys.json and of the secrets are findings of it.
-func (r *checkReport) modes(config string, cfg *signer.Config) {
+func (r *checkReport) modes(config string, cfg *config.Config) {
 	guarded := []string{config, cfg.HSM.KeyPath, cfg.HSM.APIKeyFile}
 	ratchets := make(map[string]bool)
 	for _, key := range cfg.Keys {
@@ -112,23 +124,22 @@ func (r *checkReport) modes(config string, cfg *signer.Config) {
 	}
 	for _, path := range slices.Sorted(maps.Keys(ratchets)) {
 		for _, suffix := range []string{"", "-wal", "-last"} {
-			r.mode(path+suffix, durable.Others)
+			r.mode(path+suffix, 0o077)
 		}
 	}
 	for _, folder := range slices.Sorted(maps.Keys(folders)) {
-		r.mode(folder, durable.OthersWrite)
+		r.mode(folder, 0o022)
 	}
 	if !r.open {
 		r.ok("file modes", "keys.json, the ratchets, the secret files and the folders of them all are closed to others")
 	}
 }
 
-// mode warns of a file or folder whose mode gives others one of the forbidden permissions.
-func (r *checkReport) mode(path string, forbidden fs.FileMode) {
-	if open, ok := errors.AsType[*durable.OpenError](durable.CheckMode(path, forbidden)); ok {
+// mode warns of a file or folder that others may do with what they should not.
+func (r *checkReport) mode(path string, forbidden os.FileMode) {
+	if text := config.TooOpen(path, forbidden); text != "" {
 		r.open = true
-		r.warn(path, "close it to others, so that only the user of the daemon gets at it",
-			"mode %04o, owner %d is too open: %s", open.Mode, open.Owner, open.Remedy)
+		r.warn(path, "close it to others, so that only the user of the daemon gets at it", "%s", text)
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"pawl/internal/config"
 	"pawl/internal/ep11"
-	"pawl/signer"
 	"pawl/softcard"
 )
 
@@ -156,9 +156,9 @@ func TestCheckThatIsInterruptedBlamesNoDaemon(t *testing.T) {
 // Who may write to a folder may exchange what is in it, whatever is wrong beside it.
 func TestCheckLooksAtEveryFolder(t *testing.T) {
 	t.Parallel()
-	config, _ := checkedDemo(t, nil)
-	dir := filepath.Dir(config)
-	cfg, _, err := signer.Load(config)
+	file, _ := checkedDemo(t, nil)
+	dir := filepath.Dir(file)
+	cfg, _, err := config.Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,10 +176,10 @@ func TestCheckLooksAtEveryFolder(t *testing.T) {
 	if err := os.Link(filepath.Join(dir, "client-key.pem"), filepath.Join(dir, "tls/key")); err != nil {
 		t.Fatal(err)
 	}
-	replaceIn(t, config, `"client-key.pem"`, `"tls/key", "apikey_file": "api/key", "iam_endpoint": "https://127.0.0.1:1"`)
-	replaceIn(t, config, `"secret_key": "`+blob+`"`, `"secret_key_file": "blobs/1"`)
-	replaceIn(t, config, `"`+demoRatchet+`"`, `"marks/db"`)
-	check(t, config).want(t, 1, "ok", "file modes", "closed to others")
+	replaceIn(t, file, `"client-key.pem"`, `"tls/key", "apikey_file": "api/key", "iam_endpoint": "https://127.0.0.1:1"`)
+	replaceIn(t, file, `"secret_key": "`+blob+`"`, `"secret_key_file": "blobs/1"`)
+	replaceIn(t, file, `"`+demoRatchet+`"`, `"marks/db"`)
+	check(t, file).want(t, 1, "ok", "file modes", "closed to others")
 	for _, name := range []string{"", "tls", "api", "blobs", "marks", "marks/db", "blobs/1", "api/key"} {
 		path := filepath.Join(dir, name)
 		was, err := os.Stat(path)
@@ -189,7 +189,7 @@ func TestCheckLooksAtEveryFolder(t *testing.T) {
 		if err := os.Chmod(path, 0o770); err != nil {
 			t.Fatal(err)
 		}
-		got := check(t, config)
+		got := check(t, file)
 		if got.count("warning", path, "mode 0770")+got.count("warning", "keys.", "mode 0770")+got.count("error", "apikey_file", "mode 0770") != 1 {
 			t.Errorf("%q open to others: %+v", name, got.Findings)
 		}

@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"pawl/internal/config"
 	"pawl/internal/ep11"
-	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -26,10 +26,10 @@ const (
 
 // keyProbe is a key and what came of having it sign.
 type keyProbe struct {
-	config  signer.KeyConfig // with the blob that was tried last
-	next    bool             // that is secret_key_next
-	signs   *grep11.Key      // nil when there is no blob to sign with
-	lack    error            // what the mechanism list says against it
+	config  config.KeySpec // with the blob that was tried last
+	next    bool           // that is secret_key_next
+	signs   *grep11.Key    // nil when there is no blob to sign with
+	lack    error          // what the mechanism list says against it
 	err     error
 	elapsed time.Duration
 }
@@ -55,7 +55,7 @@ func (p keyProbe) refused() bool {
 
 // probeKeys has each key sign once. After a call that the server did not answer, or failed
 // as late as a timeout, the rest is not asked, or a thousand keys would wait for a thousand.
-func probeKeys(ctx context.Context, client *grep11.Client, mechanisms []uint64, keys []signer.KeyConfig) []keyProbe {
+func probeKeys(ctx context.Context, client *grep11.Client, mechanisms []uint64, keys []config.KeySpec) []keyProbe {
 	probes := make([]keyProbe, len(keys))
 	var asking sync.WaitGroup
 	var silent atomic.Bool
@@ -126,7 +126,7 @@ func signProbe(ctx context.Context, key *grep11.Key) error {
 }
 
 // probeDialect has a key sign in one dialect.
-func probeDialect(ctx context.Context, server grep11.Config, dialect grep11.Dialect, config signer.KeyConfig) error {
+func probeDialect(ctx context.Context, server grep11.Config, dialect grep11.Dialect, config config.KeySpec) error {
 	server.Dialect = dialect
 	client, err := grep11.Dial(server)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"pawl/internal/config"
 	"pawl/internal/ep11"
-	"pawl/signer"
 	"pawl/softcard"
 )
 
@@ -72,25 +72,25 @@ func TestCheckTellsWhyAKeyDoesNotSign(t *testing.T) {
 // After a change of the master key the rewrapped blobs sign, as they do for the daemon.
 func TestCheckUsesRewrappedBlobs(t *testing.T) {
 	t.Parallel()
-	config, card := checkedDemo(t, nil)
-	dir := softcard.Dir(filepath.Dir(config))
+	file, card := checkedDemo(t, nil)
+	dir := softcard.Dir(filepath.Dir(file))
 	if err := errors.Join(dir.LoadNext(), dir.CommitNext()); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(t.Context(), []string{"pawl", "keys", "rewrap", "--config", config}, io.Discard, io.Discard); err != nil {
+	if err := run(t.Context(), []string{"pawl", "keys", "rewrap", "--config", file}, io.Discard, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	check(t, config).want(t, 3, "ok", "keys.", "signed a probe")
+	check(t, file).want(t, 3, "ok", "keys.", "signed a probe")
 	if err := dir.Finalise(); err != nil {
 		t.Fatal(err)
 	}
-	got := check(t, config)
+	got := check(t, file)
 	got.want(t, 3, "warning", "keys.", "signs with secret_key_next")
 	got.want(t, 1, "ok", "server", "wraps 3 keys")
 	got.want(t, 0, "error", "", "")
 
 	// Which of two codes a card gives then is not documented.
-	cfg, _, err := signer.Load(config)
+	cfg, _, err := config.Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestCheckUsesRewrappedBlobs(t *testing.T) {
 		faults = append(faults, &softcard.Fault{Key: key.Blob, Err: softcard.Refusal(ep11.CodeIBMBlobError)})
 	}
 	card.SetFaults(faults...)
-	check(t, config).want(t, 3, "warning", "keys.", "signs with secret_key_next")
+	check(t, file).want(t, 3, "warning", "keys.", "signs with secret_key_next")
 }
 
 func TestCheckMeasuresFiftySignatures(t *testing.T) {
@@ -132,16 +132,16 @@ func TestCheckMeasuresFiftySignatures(t *testing.T) {
 // The blob of a key of another curve is refused for the mechanism, which the card has.
 func TestCheckOfExchangedBlobs(t *testing.T) {
 	t.Parallel()
-	config, _ := checkedDemo(t, nil)
-	cfg, _, err := signer.Load(config)
+	file, _ := checkedDemo(t, nil)
+	cfg, _, err := config.Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ed, ec := cfg.Keys[0].Blob.Hex(), cfg.Keys[2].Blob.Hex()
-	replaceIn(t, config, ed, "ed")
-	replaceIn(t, config, ec, ed)
-	replaceIn(t, config, `"ed"`, `"`+ec+`"`)
-	got := check(t, config)
+	replaceIn(t, file, ed, "ed")
+	replaceIn(t, file, ec, ed)
+	replaceIn(t, file, `"ed"`, `"`+ec+`"`)
+	got := check(t, file)
 	got.want(t, 2, "error", "keys.", "")
 	got.wantRemedy(t, "keys.", "that of another key")
 }

@@ -10,13 +10,13 @@ import (
 	"slices"
 	"strings"
 
+	"pawl/internal/config"
 	"pawl/ratchet"
-	"pawl/signer"
 )
 
 // ratchets checks each ratchet file once. The daemon that holds one is asked.
-func (r *checkReport) ratchets(ctx context.Context, cfg *signer.Config, admin string) {
-	keysOf := make(map[string][]signer.KeyConfig)
+func (r *checkReport) ratchets(ctx context.Context, cfg *config.Config, admin string) {
+	keysOf := make(map[string][]config.KeySpec)
 	for _, key := range cfg.Keys {
 		if key.DB != "" { // else Load has said so
 			keysOf[key.DB] = append(keysOf[key.DB], key)
@@ -32,7 +32,7 @@ func (r *checkReport) ratchets(ctx context.Context, cfg *signer.Config, admin st
 }
 
 // ratchet checks one file, and says whether a daemon holds it.
-func (r *checkReport) ratchet(ctx context.Context, path string, keys []signer.KeyConfig, gap int32) (held bool) {
+func (r *checkReport) ratchet(ctx context.Context, path string, keys []config.KeySpec, gap int32) (held bool) {
 	subject := "ratchet " + path
 	found, err := ratchet.Examine(ctx, path)
 	switch {
@@ -58,7 +58,7 @@ func (r *checkReport) ratchet(ctx context.Context, path string, keys []signer.Ke
 
 // registrations finds the keys that may bake and are registered nowhere, with which the
 // daemon does not start.
-func (r *checkReport) registrations(found ratchet.Examination, keys []signer.KeyConfig) {
+func (r *checkReport) registrations(found ratchet.Examination, keys []config.KeySpec) {
 	for _, key := range keys {
 		hash := key.PublicKey.Hash()
 		registered := slices.ContainsFunc(found.Registrations, func(reg ratchet.Registration) bool { return reg.Key == hash })
@@ -80,7 +80,7 @@ func (r *checkReport) filesystem(subject string, found ratchet.Examination) {
 
 // daemon asks the one that holds a ratchet what it knows. Another one may answer: it has
 // other keys.
-func (r *checkReport) daemon(ctx context.Context, admin string, keys []signer.KeyConfig) {
+func (r *checkReport) daemon(ctx context.Context, admin string, keys []config.KeySpec) {
 	subject := "daemon " + admin
 	const name = "name the admin listener of the daemon with --admin"
 	marks, err := askDaemon(ctx, admin)
@@ -111,8 +111,8 @@ func (r *checkReport) daemon(ctx context.Context, admin string, keys []signer.Ke
 }
 
 // sameKeys is whether a daemon has the keys of keys.json and no others.
-func sameKeys(ready map[string]readyKey, keys []signer.KeyConfig) bool {
-	return len(ready) == len(keys) && !slices.ContainsFunc(keys, func(key signer.KeyConfig) bool {
+func sameKeys(ready map[string]readyKey, keys []config.KeySpec) bool {
+	return len(ready) == len(keys) && !slices.ContainsFunc(keys, func(key config.KeySpec) bool {
 		_, there := ready[key.PublicKey.Hash().String()]
 		return !there
 	})

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"pawl/internal/config"
 	"pawl/ratchet"
-	"pawl/signer"
 )
 
 // wants that a report has one finding with the status, subject and text.
@@ -28,8 +28,8 @@ func (r *checkReport) wants(t *testing.T, status checkStatus, subject, text stri
 // What answers at --admin need not be the daemon that holds the ratchet.
 func TestCheckOfADaemon(t *testing.T) {
 	t.Parallel()
-	config, _ := checkedDemo(t, nil)
-	cfg, _, err := signer.Load(config)
+	file, _ := checkedDemo(t, nil)
+	cfg, _, err := config.Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}

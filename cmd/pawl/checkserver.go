@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"pawl/signer"
+	"pawl/internal/config"
 	"pawl/signer/grep11"
 )
 
@@ -22,7 +22,7 @@ import (
 const ownFiles = "no server is to blame: mend the file that is named, as the findings of keys.json say"
 
 // serversOf are the GREP11 servers of a keys.json.
-func serversOf(cfg *signer.Config) []grep11.Config {
+func serversOf(cfg *config.Config) []grep11.Config {
 	if cfg.HSM.Address == "" {
 		return nil // Load has said so
 	}
@@ -34,7 +34,7 @@ func serversOf(cfg *signer.Config) []grep11.Config {
 const clockTolerance = 5 * time.Second
 
 // server checks one server: its TLS, its mechanisms, and a signature of each key.
-func (r *checkReport) server(ctx context.Context, server grep11.Config, keys []signer.KeyConfig) {
+func (r *checkReport) server(ctx context.Context, server grep11.Config, keys []config.KeySpec) {
 	subject := "server " + server.Address
 	if !r.handshake(ctx, subject, server) {
 		return

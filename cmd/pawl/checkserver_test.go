@@ -148,11 +148,11 @@ func TestCheckOfSeveralCertificates(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		list, err := readCertificates(filepath.Join(dir, "x.pem"))
-		if err != nil {
-			t.Fatal(err)
+		list := grep11.Config{CertPath: filepath.Join(dir, "x.pem")}.Certificates()
+		if list[0].Err != nil {
+			t.Fatal(list[0].Err)
 		}
-		all[i], ends[days] = text, list[0].NotAfter.UTC().Format(time.RFC3339)
+		all[i], ends[days] = text, list[0].Cert.NotAfter.UTC().Format(time.RFC3339)
 	}
 	path := filepath.Join(dir, "all.pem")
 	for order, days := range map[[3]int][2]int{{0, 1, 2}: {100, 200}, {1, 2, 0}: {-1, 200}, {2, 0, 1}: {200, 200}} {

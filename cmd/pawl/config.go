@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"pawl/signer"
+	"pawl/internal/config"
 )
 
 // defaultConfig is the keys.json of the commands that may do without one.
@@ -15,14 +15,14 @@ const defaultConfig = "./keys.json"
 
 // loadConfig reads keys.json. What makes it no keys.json is the error; what
 // else there is to say of it, signer.Open says.
-func loadConfig(path string) (*signer.Config, error) {
+func loadConfig(path string) (*config.Config, error) {
 	cfg, _, err := loadFindings(path)
 	return cfg, err
 }
 
 // loadFindings is loadConfig, with all that the file itself tells.
-func loadFindings(path string) (*signer.Config, []signer.Finding, error) {
-	cfg, findings, err := signer.Load(path)
+func loadFindings(path string) (*config.Config, []config.Finding, error) {
+	cfg, findings, err := config.Load(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil, withHint(fmt.Errorf("%s does not exist", path),
@@ -34,17 +34,17 @@ func loadFindings(path string) (*signer.Config, []signer.Finding, error) {
 }
 
 // unreadableConfig tells why what is at path is no keys.json.
-func unreadableConfig(path string, findings []signer.Finding, err error) error {
+func unreadableConfig(path string, findings []config.Finding, err error) error {
 	if len(findings) > 0 {
-		return fatalFindings(path, findings, signer.Invalid, err)
+		return fatalFindings(path, findings, config.Invalid, err)
 	}
 	text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "keys.json: "), path+": ") // it may name the file itself
 	return fmt.Errorf("%s: %s", path, text)
 }
 
 // fatalFindings returns the findings of at least the severity, else err.
-func fatalFindings(path string, findings []signer.Finding, atLeast signer.Severity, err error) error {
-	fatal := slices.DeleteFunc(slices.Clone(findings), func(f signer.Finding) bool { return f.Severity < atLeast })
+func fatalFindings(path string, findings []config.Finding, atLeast config.Severity, err error) error {
+	fatal := slices.DeleteFunc(slices.Clone(findings), func(f config.Finding) bool { return f.Severity < atLeast })
 	if len(fatal) == 0 {
 		return fmt.Errorf("%s: %w", path, err)
 	}

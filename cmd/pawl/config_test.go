@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"pawl/signer"
+	"pawl/internal/config"
 	"pawl/signer/grep11"
 )
 
@@ -18,7 +18,7 @@ func TestExampleKeysJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg, findings, err := signer.Parse(data, ".")
+	cfg, findings, err := config.Parse(data, ".")
 	if err != nil || len(findings) != 0 {
 		t.Fatalf("keys.json.example: %v, findings %v", err, findings)
 	}

@@ -8,8 +8,8 @@ import (
 	"os"
 	"time"
 
+	"pawl/internal/config"
 	"pawl/ratchet"
-	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -179,7 +179,7 @@ func (a addition) do(ctx context.Context, key grep11.Generated) error {
 	if err := a.db.RegisterNew(ctx, key.PublicKey.Hash()); err != nil {
 		return fmt.Errorf("registering %v: %w", key.PublicKey.Hash(), err)
 	}
-	if err := signer.AddKey(a.config, key.PublicKey, key.Blob); err != nil {
+	if err := config.AddKey(a.config, key.PublicKey, key.Blob); err != nil {
 		return fmt.Errorf("adding %v: %w", key.PublicKey.Hash(), err)
 	}
 	return nil

@@ -5,15 +5,15 @@ import (
 	"errors"
 	"fmt"
 
+	"pawl/internal/config"
 	"pawl/policy"
 	"pawl/ratchet"
-	"pawl/signer"
 	"pawl/tezos"
 )
 
 // decide prints what the policy and the ratchet of the key would make of the
 // request.
-func (c *explainCmd) decide(ctx context.Context, lines *table, cfg *signer.Config, key tezos.PublicKeyHash, req tezos.Request, digest tezos.Digest) {
+func (c *explainCmd) decide(ctx context.Context, lines *table, cfg *config.Config, key tezos.PublicKeyHash, req tezos.Request, digest tezos.Digest) {
 	lines.row("key", "%v", key)
 	entry := findKey(cfg, key)
 	if entry == nil {
@@ -36,7 +36,7 @@ func (c *explainCmd) decide(ctx context.Context, lines *table, cfg *signer.Confi
 	}
 }
 
-func findKey(cfg *signer.Config, key tezos.PublicKeyHash) *signer.KeyConfig {
+func findKey(cfg *config.Config, key tezos.PublicKeyHash) *config.KeySpec {
 	for i := range cfg.Keys {
 		if cfg.Keys[i].PublicKey.Hash() == key {
 			return &cfg.Keys[i]

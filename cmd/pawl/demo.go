@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"pawl/internal/config"
 	"pawl/server"
-	"pawl/signer"
 	"pawl/softcard"
 	"pawl/tezos"
 )
@@ -67,21 +67,21 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 
 // serve runs the signer as `pawl serve` does, with its card at address.
 func (c *demoCmd) serve(ctx context.Context, s *streams, address string) error {
-	config := filepath.Join(c.Dir, demoConfig)
+	path := filepath.Join(c.Dir, demoConfig)
 	log, flush := s.logger()
 	defer flush()
-	d, err := openDaemon(ctx, log, &serveCmd{Config: config, Listen: c.Listen, Admin: c.Admin, hsm: address})
+	d, err := (&serveCmd{Config: path, Listen: c.Listen, Admin: c.Admin, hsm: address}).open(ctx, log)
 	if err != nil {
 		return startError(ctx, err)
 	}
 	// Now the folder is ours: the ratchet is locked.
-	if err := signer.SetURL(config, address); err != nil {
+	if err := config.SetURL(path, address); err != nil {
 		return errors.Join(err, d.close())
 	}
-	if err := printImports(s, d.public.Addr().String(), d.signer.Keys()); err != nil {
+	if err := printImports(s, d.at.Public.Addr().String(), d.Keys()); err != nil {
 		return errors.Join(err, d.close())
 	}
-	return d.run(ctx)
+	return d.serve(ctx)
 }
 
 // printImports prints what makes the keys known to octez-client.

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	"pawl/signer"
+	"pawl/internal/config"
 	"pawl/tezos"
 )
 
@@ -27,7 +27,7 @@ func (c *explainCmd) Run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return fmt.Errorf("the payload is not hex: %w", err)
 	}
-	var cfg *signer.Config
+	var cfg *config.Config
 	if c.Config != "" {
 		if cfg, err = loadConfig(c.Config); err != nil {
 			return err
@@ -53,7 +53,7 @@ func (c *explainCmd) Run(ctx context.Context, s *streams) error {
 
 // key is the key to read the payload for: that of the flag, else the one in
 // the payload, else the only one in cfg that fits.
-func (c *explainCmd) key(payload []byte, cfg *signer.Config) (tezos.PublicKeyHash, error) {
+func (c *explainCmd) key(payload []byte, cfg *config.Config) (tezos.PublicKeyHash, error) {
 	if c.Key != "" {
 		key, err := tezos.ParsePublicKeyHash(c.Key)
 		if err != nil {

@@ -7,8 +7,8 @@ import (
 	"regexp"
 	"strings"
 
+	"pawl/internal/config"
 	"pawl/ratchet"
-	"pawl/signer"
 )
 
 // Exit codes.
@@ -52,7 +52,7 @@ func hintInLine(err error) error {
 // findingsError is the findings in keys.json that forbid the start.
 type findingsError struct {
 	file     string
-	findings []signer.Finding
+	findings []config.Finding
 }
 
 func (e *findingsError) Error() string { return strings.Join(e.lines(), "; ") }

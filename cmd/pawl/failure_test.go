@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"pawl/signer"
+	"pawl/internal/config"
 )
 
 func TestReport(t *testing.T) {
@@ -27,7 +27,7 @@ func TestReport(t *testing.T) {
 		"usage":  {&usageError{text: "what", help: "pawl --help"}, 2, "pawl: error: what\nhint: see pawl --help\n"},
 		"misuse": {fmt.Errorf("x: %w", &usageError{text: "what"}), 2, "pawl: error: x: what\n"},
 		"findings": {
-			&findingsError{file: "keys.json", findings: []signer.Finding{{Path: "url", Text: "missing"}, {Text: "empty"}}}, 1,
+			&findingsError{file: "keys.json", findings: []config.Finding{{Path: "url", Text: "missing"}, {Text: "empty"}}}, 1,
 			"pawl: error: keys.json: url: missing\npawl: error: keys.json: empty\n",
 		},
 	} {

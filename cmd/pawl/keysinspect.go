@@ -13,8 +13,8 @@ import (
 	"slices"
 	"strings"
 
+	"pawl/internal/config"
 	"pawl/internal/ep11"
-	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -73,7 +73,7 @@ func (c *keysInspectCmd) Run(ctx context.Context, s *streams) error {
 }
 
 // blobs are those of a keys.json, or the one of a blob file.
-func (c *keysInspectCmd) blobs(data []byte) ([]inspected, []signer.Finding, error) {
+func (c *keysInspectCmd) blobs(data []byte) ([]inspected, []config.Finding, error) {
 	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
 		return configBlobs(c.File, data)
 	}
@@ -92,12 +92,12 @@ func (c *keysInspectCmd) read() ([]byte, error) {
 		return nil, errors.New(withoutSecrets(err.Error()))
 	}
 	defer file.Close() //nolint:errcheck // only read
-	return io.ReadAll(io.LimitReader(file, signer.MaxConfigSize))
+	return io.ReadAll(io.LimitReader(file, config.MaxConfigSize))
 }
 
 // configBlobs reads the blobs of a keys.json and of the files that it names.
-func configBlobs(path string, data []byte) ([]inspected, []signer.Finding, error) {
-	cfg, findings, err := signer.Parse(data, filepath.Dir(path))
+func configBlobs(path string, data []byte) ([]inspected, []config.Finding, error) {
+	cfg, findings, err := config.Parse(data, filepath.Dir(path))
 	if err != nil {
 		return nil, nil, unreadableConfig(path, findings, err)
 	}
@@ -115,27 +115,30 @@ func configBlobs(path string, data []byte) ([]inspected, []signer.Finding, error
 		}
 		if key.NextBlob != nil {
 			blobs = append(blobs, inspected{name: name + " secret_key_next", blob: key.NextBlob, next: true, before: blob})
-		} else { // what there is to say of none is that it cannot be read
-			unreadable = append(unreadable, findingsAt(findings, "keys."+name+".secret_key_next")...)
+		} else {
+			unreadable = append(unreadable, unreadableNext(findings, "keys."+name+".secret_key_next")...)
 		}
 	}
 	return blobs, unreadable, nil
 }
 
 // unreadableBlobs are the findings in blobs in use that cannot be read.
-func unreadableBlobs(findings []signer.Finding) []signer.Finding {
-	return slices.DeleteFunc(slices.Clone(findings), func(f signer.Finding) bool {
-		return f.Severity < signer.Unopenable || !strings.HasSuffix(f.Path, ".secret_key")
+func unreadableBlobs(findings []config.Finding) []config.Finding {
+	return slices.DeleteFunc(slices.Clone(findings), func(f config.Finding) bool {
+		return f.Code != config.BadBlob
 	})
 }
 
-func findingsAt(findings []signer.Finding, path string) []signer.Finding {
-	return slices.DeleteFunc(slices.Clone(findings), func(f signer.Finding) bool { return f.Path != path })
+// unreadableNext are the findings in a next blob that cannot be read.
+func unreadableNext(findings []config.Finding, path string) []config.Finding {
+	return slices.DeleteFunc(slices.Clone(findings), func(f config.Finding) bool {
+		return f.Code != config.BadNextBlob || f.Path != path
+	})
 }
 
 // unreadableFile is the finding of a secret_key_file that cannot be read.
-func unreadableFile(key tezos.PublicKeyHash, err error) signer.Finding {
-	return signer.Finding{Severity: signer.Unopenable, Path: "keys." + key.String() + ".secret_key_file", Text: err.Error()}
+func unreadableFile(key tezos.PublicKeyHash, err error) config.Finding {
+	return config.Finding{Severity: config.Unopenable, Code: config.BadBlob, Path: "keys." + key.String() + ".secret_key_file", Text: err.Error()}
 }
 
 // print tells of one blob.

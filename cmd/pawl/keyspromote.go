@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"pawl/signer"
+	"pawl/internal/config"
 	"pawl/signer/grep11"
 )
 
@@ -20,12 +20,12 @@ func (c *keysRewrapCmd) promote(ctx context.Context, s *streams, clients []*grep
 		return err
 	}
 	t := table{out: s.out}
-	promoted := make([]signer.Rotation, len(next))
+	promoted := make([]config.Rotation, len(next))
 	for i, key := range next {
 		promoted[i] = key.Rotation
 		t.cells(key.Key.String(), wrappingKey(key.Next), "signs and is promoted")
 	}
-	if err := signer.PromoteBlobs(c.Config, promoted); err != nil {
+	if err := config.PromoteBlobs(c.Config, promoted); err != nil {
 		return fmt.Errorf("promoting the new blobs: %w", err)
 	}
 	s.notef("note: back up the new blobs; those before are of no use any more")

@@ -8,8 +8,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"pawl/internal/config"
 	"pawl/internal/ep11"
-	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -29,7 +29,7 @@ func (*keysRewrapCmd) Help() string {
 
 // rotatingKey is a key of keys.json; its Next is secret_key_next, or nil.
 type rotatingKey struct {
-	signer.Rotation
+	config.Rotation
 	public tezos.PublicKey
 }
 
@@ -71,7 +71,7 @@ func rotatingKeys(path string) ([]rotatingKey, error) {
 	unreadable := unreadableBlobs(findings)
 	keys := make([]rotatingKey, len(cfg.Keys))
 	for i, key := range cfg.Keys {
-		keys[i] = rotatingKey{signer.Rotation{Key: key.PublicKey.Hash(), Blob: key.Blob, Next: key.NextBlob}, key.PublicKey}
+		keys[i] = rotatingKey{config.Rotation{Key: key.PublicKey.Hash(), Blob: key.Blob, Next: key.NextBlob}, key.PublicKey}
 		if key.BlobFile == "" {
 			continue
 		}
@@ -92,7 +92,7 @@ func (c *keysRewrapCmd) rewrap(ctx context.Context, s *streams, clients []*grep1
 	if err != nil {
 		return err
 	}
-	var changed []signer.Rotation
+	var changed []config.Rotation
 	newID := wrappingKey(next)
 	t := table{out: s.out}
 	for i, key := range keys {
@@ -108,12 +108,12 @@ func (c *keysRewrapCmd) rewrap(ctx context.Context, s *streams, clients []*grep1
 		if key.Next != nil && wrappingKey(key.Next) == newID && grep11.CheckRewrapped(key.Blob, key.Next) == nil {
 			what = "is rewrapped already"
 		} else {
-			changed = append(changed, signer.Rotation{Key: key.Key, Blob: key.Blob, Next: next})
+			changed = append(changed, config.Rotation{Key: key.Key, Blob: key.Blob, Next: next})
 		}
 		t.cells(key.Key.String(), wrappingKey(key.Blob), "to "+newID, what)
 	}
 	if len(changed) > 0 {
-		if err := signer.AddNextBlobs(c.Config, changed); err != nil {
+		if err := config.AddNextBlobs(c.Config, changed); err != nil {
 			return fmt.Errorf("keeping the new blobs: %w", err)
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"pawl/internal/config"
 	"pawl/internal/ep11"
-	"pawl/signer"
 	"pawl/softcard"
 	"pawl/tezos"
 )
@@ -96,7 +96,7 @@ func (d *domains) finalise(at int) {
 }
 
 // with gives the keys, of which those with a next blob are counted.
-func (d *domains) keys() (keys []signer.KeyConfig, rotating int) {
+func (d *domains) keys() (keys []config.KeySpec, rotating int) {
 	d.t.Helper()
 	cfg, err := loadConfig(d.config)
 	if err != nil {

@@ -2,15 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"sync"
 
+	"pawl/internal/config"
+	"pawl/internal/daemon"
 	"pawl/server"
-	"pawl/signer"
 )
 
 type serveCmd struct {
@@ -33,23 +31,21 @@ func (c *serveCmd) Validate() error {
 	return nil
 }
 
-// Run serves until ctx is done, and then until each request in flight is
-// answered.
+// Run serves until ctx is done, and then until each request in flight is answered.
 func (c *serveCmd) Run(ctx context.Context, s *streams) error {
 	if err := harden(); err != nil {
 		return err
 	}
 	log, flush := s.logger()
 	defer flush()
-	d, err := openDaemon(ctx, log, c)
+	opened, err := c.open(ctx, log)
 	if err != nil {
 		return startError(ctx, err)
 	}
-	return d.run(ctx)
+	return opened.serve(ctx)
 }
 
-// startError is why a daemon did not start, which is nothing when it was told
-// to stop meanwhile.
+// startError is why a daemon did not start, which is nothing when it was told to stop meanwhile.
 func startError(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err
@@ -57,17 +53,15 @@ func startError(ctx context.Context, err error) error {
 	return nil
 }
 
-// daemon is a signer that is open and two listeners.
-type daemon struct {
-	log           *slog.Logger
-	signer        *signer.Signer
-	server        *server.Server
-	public, admin net.Listener
-	tls           *tls.Config
+// service is a daemon that is open, with its server and its listeners.
+type service struct {
+	*daemon.Daemon
+	server *server.Server
+	at     daemon.Listeners
 }
 
-// openDaemon opens all that serve needs. Whatever is wrong is found here, once.
-func openDaemon(ctx context.Context, log *slog.Logger, c *serveCmd) (opened *daemon, err error) {
+// open opens all that serve needs. Whatever is wrong is found here, once.
+func (c *serveCmd) open(ctx context.Context, log *slog.Logger) (*service, error) {
 	cfg, err := loadConfig(c.Config)
 	if err != nil {
 		return nil, err
@@ -78,103 +72,68 @@ func openDaemon(ctx context.Context, log *slog.Logger, c *serveCmd) (opened *dae
 	if c.hsm != "" {
 		cfg.HSM.Address, cfg.OtherServers = c.hsm, nil
 	}
-	d := &daemon{log: log}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, d.close())
-		}
-	}()
-	if err := d.listen(ctx, c, len(cfg.AuthorizedKeys) > 0); err != nil {
+	at, err := c.listeners(ctx, len(cfg.AuthorizedKeys) > 0)
+	if err != nil {
+		at.Close()
 		return nil, err
 	}
 	version, _ := buildVersion()
 	metrics := server.NewMetrics(version)
-	if err := d.openSigner(ctx, c.Config, cfg, metrics); err != nil {
+	d, err := c.openDaemon(ctx, log, cfg, metrics)
+	if err != nil {
+		at.Close()
 		return nil, err
 	}
-	d.server = server.New(server.Config{Signer: d.signer, AuthorizedKeys: cfg.AuthorizedKeys, Log: log, Metrics: metrics})
-	return d, nil
+	metrics.CertificateEnds = d.CertificateEnds
+	srv := server.New(server.Config{Signer: d.Signer, AuthorizedKeys: cfg.AuthorizedKeys, Log: log, Metrics: metrics})
+	return &service{d, srv, at}, nil
 }
 
-// listen opens both addresses, if they may be opened with these flags.
-func (d *daemon) listen(ctx context.Context, c *serveCmd, authenticated bool) (err error) {
+// listeners opens both addresses, if they may be opened with these flags.
+func (c *serveCmd) listeners(ctx context.Context, authenticated bool) (at daemon.Listeners, err error) {
 	if err := server.CheckListen(c.Listen, authenticated || c.TLSClientCA != "", c.BehindTunnel); err != nil {
-		return &usageError{text: fmt.Sprintf("%v: give --tls-client-ca, authorized_keys in %s, or --behind-tunnel", err, c.Config)}
+		return at, &usageError{text: fmt.Sprintf("%v: give --tls-client-ca, authorized_keys in %s, or --behind-tunnel", err, c.Config)}
 	}
 	if err := server.CheckListen(c.Admin, false, c.BehindTunnel); err != nil {
-		return &usageError{text: fmt.Sprintf("--admin: %v: give --behind-tunnel", err)}
+		return at, &usageError{text: fmt.Sprintf("--admin: %v: give --behind-tunnel", err)}
 	}
-	if d.tls, err = server.TLSConfig(c.TLSCert, c.TLSKey, c.TLSClientCA); err != nil {
-		return err
+	if at.TLS, err = server.TLSConfig(c.TLSCert, c.TLSKey, c.TLSClientCA); err != nil {
+		return at, err
 	}
-	if d.public, err = listen(ctx, "--listen", c.Listen); err != nil {
-		return err
+	if at.Public, err = listen(ctx, "--listen", c.Listen); err != nil {
+		return at, err
 	}
-	d.admin, err = listen(ctx, "--admin", c.Admin)
-	return err
+	at.Admin, err = listen(ctx, "--admin", c.Admin)
+	return at, err
 }
 
-// openSigner opens the signer and says what is to say of keys.json.
-func (d *daemon) openSigner(ctx context.Context, path string, cfg *signer.Config, metrics *server.Metrics) error {
-	s, findings, err := signer.Open(ctx, cfg, signer.OpenOptions{
-		Options:  signer.Options{Log: d.log, OnSign: metrics.ObserveSign},
-		OnCommit: metrics.ObserveCommit,
-	})
+// openDaemon opens the daemon and says what is to say of keys.json.
+func (c *serveCmd) openDaemon(
+	ctx context.Context, log *slog.Logger, cfg *config.Config, metrics *server.Metrics,
+) (*daemon.Daemon, error) {
+	d, findings, err := daemon.Open(ctx, cfg, daemon.Options{Log: log, OnSign: metrics.ObserveSign, OnCommit: metrics.ObserveCommit})
 	for _, f := range findings {
-		if f.Severity == signer.Warning {
-			d.log.Warn("configuration", "path", f.Path, "finding", f.Text)
+		if f.Severity == config.Warning {
+			log.Warn("configuration", "path", f.Path, "finding", f.Text)
 		}
 	}
 	if err != nil {
-		return fatalFindings(path, findings, signer.Unopenable, err)
+		return nil, fatalFindings(c.Config, findings, config.Unopenable, err)
 	}
-	d.signer = s
-	return nil
+	return d, nil
 }
 
-// run serves until ctx is done or the ratchet has failed. Its error is nil
-// after a stop that answered every request in flight and closed the ratchet.
-func (d *daemon) run(ctx context.Context) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	var tasks sync.WaitGroup
-	var served, adminServed, failed error
-	tasks.Go(func() { d.signer.Watch(ctx) })
-	tasks.Go(func() { defer stop(); served = d.server.Serve(ctx, d.public, d.server.Handler(), d.tls) })
-	tasks.Go(func() { defer stop(); adminServed = d.server.Serve(ctx, d.admin, d.server.Admin(), nil) })
-	tasks.Go(func() { defer stop(); failed = d.failure(ctx) })
-	d.log.Info("listening", "address", d.public.Addr().String(), "admin", d.admin.Addr().String(),
-		"tls", d.tls != nil, "keys", len(d.signer.Keys()))
-	tasks.Wait()
-	err := errors.Join(served, adminServed, d.close())
-	if failed != nil {
-		err = failed // which is also why nothing was closed
+// serve serves until ctx is done or the ratchet has failed.
+func (s *service) serve(ctx context.Context) error {
+	err := s.Serve(ctx, s.server, s.at)
+	if errors.Is(err, daemon.ErrRatchetFailed) {
+		return withHint(err, "start pawl again: only that can tell what is durable")
 	}
-	d.log.Info("stopped", "clean", err == nil)
 	return err
 }
 
-// failure waits for the failure of the ratchet: nothing more may be released,
-// and only a restart can tell what is durable.
-func (d *daemon) failure(ctx context.Context) error {
-	select {
-	case <-d.signer.Failed():
-		d.log.Error("ratchet failed: nothing more is signed, start again", "err", d.signer.Err())
-		return withHint(fmt.Errorf("ratchet failed: %w", d.signer.Err()), "start pawl again: only that can tell what is durable")
-	case <-ctx.Done():
-		return nil
-	}
-}
-
-// close closes what is open. The listeners may be closed already.
-func (d *daemon) close() error {
-	for _, ln := range []net.Listener{d.public, d.admin} {
-		if ln != nil {
-			_ = ln.Close() // closed by Serve, or nobody was served
-		}
-	}
-	if d.signer == nil {
-		return nil
-	}
-	return d.signer.Close()
+// close closes all without having served.
+func (s *service) close() error {
+	s.at.Close()
+	return s.Close()
 }

@@ -3,10 +3,12 @@ package grep11
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -16,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"pawl/signer/grep11/pb"
+	"pawl/signer/hsm"
 )
 
 const (
@@ -79,6 +82,8 @@ type Config struct {
 	// token that IAMEndpoint gives for it (https://…; default that of IBM Cloud), and the
 	// files of mutual TLS are optional: without CACertPath the CAs of the system count.
 	APIKeyFile, IAMEndpoint string
+
+	Log *slog.Logger // of renewed certificates and why some could not be; optional
 }
 
 // Client is one long-lived connection to one server, safe for concurrent use.
@@ -89,7 +94,13 @@ type Client struct {
 	perCall  []grpc.DialOption // credentials of each call, the same ones on every connection
 	dialect  Dialect
 	inFlight chan struct{}
+
+	mechanisms atomic.Pointer[[]uint64] // the list last told; nil before
+	masterKeys masterKeys
+	renewal    renewal
 }
+
+var _ hsm.Server = (*Client)(nil)
 
 // Dial checks cfg, reads the certificates and begins to connect in the background; a
 // server that is down is no error here. The caller must Close the client.
@@ -103,6 +114,9 @@ func Dial(cfg Config) (*Client, error) {
 	}
 	if cfg.MaxInFlight == 0 {
 		cfg.MaxInFlight = defaultMaxInFlight
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	perCall, err := callCredentials(cfg)
 	if err != nil {
@@ -185,37 +199,52 @@ func (c *Client) Ping(ctx context.Context) error {
 	return err
 }
 
-// Connected says whether the connection stands: a call begins at once.
-func (c *Client) Connected() bool { return c.line.now.Load().GetState() == connectivity.Ready }
+// State tells whether the connection stands, and whether a call would wait for its turn.
+func (c *Client) State() hsm.State {
+	switch {
+	case c.line.now.Load().GetState() != connectivity.Ready:
+		return hsm.Down
+	case len(c.inFlight) == cap(c.inFlight):
+		return hsm.Full
+	}
+	return hsm.Up
+}
 
-// Wake begins to connect at once where the last attempt failed, instead of waiting for
-// the next one.
-func (c *Client) Wake() {
+// wake begins to connect at once where the last attempt failed, instead of waiting for the
+// next one.
+func (c *Client) wake() {
 	conn := c.line.now.Load()
 	conn.ResetConnectBackoff()
 	conn.Connect()
 }
 
-// Full says whether a call would wait for its turn.
-func (c *Client) Full() bool { return len(c.inFlight) == cap(c.inFlight) }
-
 // Close ends the connection; calls in flight fail.
 func (c *Client) Close() error { return c.line.close() }
 
-// call makes one RPC: it waits for its turn within ctx, then callNow.
+// call makes one RPC when it is its turn.
 func call[Request, Response any](
 	ctx context.Context, c *Client, rpc string,
 	send func(context.Context, Request, ...grpc.CallOption) (Response, error), request Request,
 ) (Response, error) {
-	select {
-	case c.inFlight <- struct{}{}:
-		defer func() { <-c.inFlight }()
-	case <-ctx.Done():
+	if err := c.enter(ctx, rpc); err != nil {
 		var none Response
-		return none, &transportError{rpc, status.FromContextError(ctx.Err())}
+		return none, err
 	}
+	defer c.leave()
 	return callNow(ctx, rpc, send, request)
 }
+
+// enter waits within ctx for one of the max_in_flight turns of the server. Leave gives it back.
+func (c *Client) enter(ctx context.Context, rpc string) error {
+	select {
+	case c.inFlight <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return &transportError{rpc, status.FromContextError(ctx.Err())}
+	}
+}
+
+func (c *Client) leave() { <-c.inFlight }
 
 // callNow makes one RPC without waiting for a turn. It has callTimeout.
 func callNow[Request, Response any](

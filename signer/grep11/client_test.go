@@ -19,6 +19,7 @@ import (
 	"pawl/internal/ep11/ep11test"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
+	"pawl/signer/hsm"
 	"pawl/tezos"
 )
 
@@ -407,8 +408,8 @@ func TestLacks(t *testing.T) {
 			if (err != nil) != slices.Contains(test.lacks, kind) {
 				t.Errorf("%s, %v: %v", name, kind, err)
 			}
-			if err != nil && (!grep11.Unfit(err) || !strings.Contains(err.Error(), test.want)) {
-				t.Errorf("%s, %v: %v, unfit %v; want %s", name, kind, err, grep11.Unfit(err), test.want)
+			if err != nil && (grep11.FaultOf(err) != hsm.Unfit || !strings.Contains(err.Error(), test.want)) {
+				t.Errorf("%s, %v: %v, fault %v; want %s", name, kind, err, grep11.FaultOf(err), test.want)
 			}
 		}
 	}

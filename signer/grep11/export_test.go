@@ -19,3 +19,6 @@ func Explain(conn net.Conn) net.Conn { return explainedConn{conn} }
 
 // KeepaliveTime is how often an idle connection is pinged.
 const KeepaliveTime = keepaliveTime
+
+// FaultOf is what an error tells of.
+var FaultOf = faultOf

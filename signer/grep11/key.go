@@ -10,6 +10,7 @@ import (
 
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
+	"pawl/signer/hsm"
 	"pawl/tezos"
 )
 
@@ -36,12 +37,11 @@ func methodOf(kind tezos.KeyKind) (method, error) {
 	return method{}, fmt.Errorf("%v keys do not sign through GREP11 here: use tz1, tz2 or tz3", kind)
 }
 
-// Key signs with one private key: one signature at most each time, no verification, no
-// second try. It is safe for concurrent use.
+// Key signs with one private key. It is safe for concurrent use.
 //
-// While the HSM's master key is rotated a private key has two blobs, of which the server
-// takes one. Sign asks with the blob that was taken last; when the server refuses that one
-// for its master key, no signature was made, and Sign asks with the others at once.
+// While the HSM's master key is rotated a private key has two blobs, of which the server takes
+// one. Sign asks with the blob that was taken last. When the server refuses that one for its
+// master key, no signature was made, and Sign asks with the others at once.
 type Key struct {
 	client *Client
 	public tezos.PublicKey
@@ -49,49 +49,57 @@ type Key struct {
 	blobs  *atomic.Pointer[[]ep11.Blob] // the one to ask with first, then the others; never changed in place
 }
 
-// Key pairs a blob with its public key. It fails for kinds other than tz1, tz2, tz3 and
-// for a blob with an unsound head; whether the two belong together the first signature tells.
-func (c *Client) Key(pk tezos.PublicKey, blob ep11.Blob) (*Key, error) {
+var _ hsm.Key = (*Key)(nil)
+
+// Key pairs a public key with its blobs: one, or two while the master key is rotated. It fails
+// for kinds other than tz1, tz2, tz3 and for a blob with an unsound header. Whether blob and
+// public key belong together only a signature tells.
+func (c *Client) Key(pk tezos.PublicKey, blobs ...ep11.Blob) (*Key, error) {
 	method, err := methodOf(pk.Kind())
 	if err != nil {
 		return nil, err
 	}
-	if _, err := blob.Header(); err != nil {
-		return nil, err
+	if len(blobs) == 0 {
+		return nil, errors.New("a key without a blob cannot sign")
+	}
+	known := make([]ep11.Blob, len(blobs))
+	for i, blob := range blobs {
+		if _, err := blob.Header(); err != nil {
+			return nil, err
+		}
+		known[i] = slices.Clone(blob)
 	}
 	k := &Key{client: c, public: pk, method: method, blobs: new(atomic.Pointer[[]ep11.Blob])}
-	k.blobs.Store(&[]ep11.Blob{slices.Clone(blob)})
+	k.blobs.Store(&known)
+	c.masterKeys.add(k)
 	return k, nil
 }
 
-// Offer gives the blobs of the key, of which the server takes one; those offered before
-// are forgotten, but for the one that Sign asks with first. It tells whether there is a
-// new one. A blob with an unsound head is an error, and nothing changes. Calls in flight
-// are not disturbed.
-func (k *Key) Offer(blobs ...ep11.Blob) (fresh bool, err error) {
+// With returns the key with other blobs and reports whether one of them is new. The blob that
+// Sign asks with first stays, so that a change of blobs loses no signature. When nothing changes
+// it returns k itself.
+func (k *Key) With(blobs ...ep11.Blob) (changed *Key, fresh bool, err error) {
+	known := *k.blobs.Load()
+	all := known[:1:1]
 	for _, blob := range blobs {
-		if _, err := blob.Header(); err != nil {
-			return false, err
+		if !holds(all, blob) {
+			all = append(all, blob)
 		}
 	}
-	for {
-		was := k.blobs.Load()
-		now := (*was)[:1:1]
-		for _, blob := range blobs {
-			if !holds(now, blob) {
-				now = append(now, slices.Clone(blob))
-			}
-		}
-		fresh = slices.ContainsFunc(now, func(b ep11.Blob) bool { return !holds(*was, b) })
-		if k.blobs.CompareAndSwap(was, &now) {
-			return fresh, nil
-		}
+	fresh = slices.ContainsFunc(all, func(b ep11.Blob) bool { return !holds(known, b) })
+	if !fresh && len(all) == len(known) {
+		return k, false, nil
 	}
+	if changed, err = k.client.Key(k.public, all...); err != nil {
+		return nil, false, err
+	}
+	k.client.masterKeys.remove(k)
+	return changed, fresh, nil
 }
 
-// MasterKey is the id of the master key that wraps the key's only blob. It is not ok when
-// the key has several: the card may refuse each of them for a reason of its own.
-func (k *Key) MasterKey() (id [16]byte, ok bool) {
+// onlyMasterKey returns the id of the master key that wraps the key's only blob. It is not ok
+// for a key with several: the card may refuse each of them for a reason of its own.
+func (k *Key) onlyMasterKey() (id [16]byte, ok bool) {
 	blobs := *k.blobs.Load()
 	header, err := blobs[0].Header()
 	return header.WrappingKeyID, err == nil && len(blobs) == 1
@@ -112,58 +120,64 @@ func (k *Key) prefer(taken ep11.Blob) {
 	}
 }
 
-// PublicKey is the public key that Key was given.
+// PublicKey returns the public key that Client.Key was given.
 func (k *Key) PublicKey() tezos.PublicKey { return k.public }
 
-// Sign asks the card for the signature of a message. The signature is low S and not
-// verified. The error of a signature that is not 64 bytes long Is tezos.ErrBadSignature.
-// When the card refuses each blob the error is that of the first one, or a transient one.
+// Trouble says why the server cannot sign with the key: its mechanism list lacks what the key
+// signs with, or it refused another key of the same master key for want of that. It returns nil
+// when nothing is known against it.
+func (k *Key) Trouble() error {
+	if err := k.client.lacks(k.public.Kind()); err != nil {
+		return withFault(err)
+	}
+	return withFault(k.client.masterKeys.missing(k))
+}
+
+// Sign asks the card for a signature of m. The signature is low S and not verified. The error
+// of a signature of another length than 64 bytes Is tezos.ErrBadSignature. When the card refuses
+// each blob the error is that of the first one, or a transient one. Errors carry an hsm.Fault.
 func (k *Key) Sign(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
-	first := (*k.blobs.Load())[0]
-	signature, err := k.signWith(ctx, first, m)
-	if !RefusesBlob(err) {
-		return signature, err
+	if err := k.client.enter(ctx, "SignSingle"); err != nil {
+		return tezos.Signature{}, withFault(err)
 	}
-	for _, other := range *k.blobs.Load() { // as they are now: some may have been offered meanwhile
-		if bytes.Equal(other, first) {
-			continue
+	defer k.client.leave()
+	blobs := *k.blobs.Load()
+	var refused error
+	for i, blob := range blobs {
+		response, err := callNow(ctx, "SignSingle", k.client.crypto.SignSingle, k.request(blob, m))
+		if err == nil {
+			k.taken(i, blob)
+			return k.signature(response.GetSignature())
 		}
-		signature, otherErr := k.signWith(ctx, other, m)
-		if !RefusesBlob(otherErr) {
-			if otherErr == nil {
-				k.prefer(other)
-			}
-			return signature, otherErr
+		if !RefusesBlob(err) {
+			return tezos.Signature{}, withFault(err)
 		}
-		if Transient(otherErr) {
-			err = otherErr
+		if refused == nil || Transient(err) {
+			refused = err
 		}
 	}
-	return tezos.Signature{}, err
+	k.client.masterKeys.refused(k, refused)
+	return tezos.Signature{}, withFault(refused)
 }
 
-// RefusesBlob is whether the card did not do what it was asked because the blob is not,
-// or no more, of its master key: CKR_IBM_WKID_MISMATCH; CKR_IBM_BLOB_ERROR, since it is not
-// documented which of the two a card gives; CKR_IBM_BLOBKEY_CONFLICT when the master key
-// changed during the call.
-func RefusesBlob(err error) bool {
-	e, ok := errors.AsType[*Error](err)
-	return ok && (e.Code == ep11.CodeIBMWKIDMismatch || e.Code == ep11.CodeIBMBlobError || e.Code == ep11.CodeIBMBlobkeyConflict)
+// taken notes that the server has signed with the blob at i.
+func (k *Key) taken(i int, blob ep11.Blob) {
+	if i > 0 {
+		k.prefer(blob)
+	}
+	k.client.masterKeys.signed(k)
 }
 
-// signWith is Sign with one of the blobs.
-func (k *Key) signWith(ctx context.Context, blob ep11.Blob, m tezos.Message) (tezos.Signature, error) {
+// request asks for one signature with a blob.
+func (k *Key) request(blob ep11.Blob, m tezos.Message) *pb.SignSingleRequest {
 	digest := m.Digest()
-	request := &pb.SignSingleRequest{
-		Mech: &pb.Mechanism{Mechanism: k.method.mechanism},
-		Data: digest[:],
-	}
+	request := &pb.SignSingleRequest{Mech: &pb.Mechanism{Mechanism: k.method.mechanism}, Data: digest[:]}
 	request.PrivKeyBytes, request.PrivKey = k.client.inDialect(blob)
-	response, err := call(ctx, k.client, "SignSingle", k.client.crypto.SignSingle, request)
-	if err != nil {
-		return tezos.Signature{}, err
-	}
-	raw := response.GetSignature()
+	return request
+}
+
+// signature reads what the card answered.
+func (k *Key) signature(raw []byte) (tezos.Signature, error) {
 	if len(raw) != signatureSize {
 		return tezos.Signature{}, fmt.Errorf("SignSingle: signature of %d bytes, want %d: %w", len(raw), signatureSize, tezos.ErrBadSignature)
 	}
@@ -172,4 +186,12 @@ func (k *Key) signWith(ctx context.Context, blob ep11.Blob, m tezos.Message) (te
 		return tezos.Signature{}, fmt.Errorf("SignSingle: %v", err)
 	}
 	return signature.LowS(), nil
+}
+
+// RefusesBlob reports whether the card did nothing because the blob is not, or no longer, of
+// its master key: CKR_IBM_WKID_MISMATCH; CKR_IBM_BLOB_ERROR, since it is not documented which of
+// the two a card gives; CKR_IBM_BLOBKEY_CONFLICT when the master key changed during the call.
+func RefusesBlob(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && (e.Code == ep11.CodeIBMWKIDMismatch || e.Code == ep11.CodeIBMBlobError || e.Code == ep11.CodeIBMBlobkeyConflict)
 }

@@ -2,7 +2,6 @@ package grep11
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -48,13 +47,11 @@ func Lacks(list []uint64, kind tezos.KeyKind) error {
 	return &LackError{Kind: kind, Mechanism: method.mechanism}
 }
 
-// Unfit reports whether err tells that the server is not one for the key: it has another
-// master key, or not the mechanism. A server where the key has signed may sign all the
-// same.
-func Unfit(err error) bool {
-	if e, ok := errors.AsType[*Error](err); ok {
-		return e.Code == ep11.CodeIBMWKIDMismatch || e.Code == ep11.CodeMechanismInvalid
+// lacks is Lacks by the list that the server told last, nil before it told any.
+func (c *Client) lacks(kind tezos.KeyKind) error {
+	list := c.mechanisms.Load()
+	if list == nil {
+		return nil
 	}
-	_, lacks := errors.AsType[*LackError](err)
-	return lacks
+	return Lacks(*list, kind)
 }

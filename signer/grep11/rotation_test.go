@@ -82,12 +82,16 @@ func TestSignaturesGoOnWhileTheMasterKeyChanges(t *testing.T) {
 		}
 		var next [2]ep11.Blob
 		blob, fill := made.Blob, byte(2)
-		load, stop := underLoad(t, key, signed)
+		var current atomic.Pointer[grep11.Key]
+		current.Store(key)
+		load, stop := underLoad(t, &current, signed)
 		for i := range next {
 			next[i] = rotate(t, card, client, fill, blob)
-			if fresh, err := key.Offer(blob, next[i]); err != nil || !fresh {
-				t.Fatalf("Offer: %v, %v", fresh, err)
+			changed, fresh, err := current.Load().With(blob, next[i])
+			if err != nil || !fresh {
+				t.Fatalf("With: %v, %v", fresh, err)
 			}
+			current.Store(changed)
 			load()
 			if err := card.Finalise(); err != nil {
 				t.Fatal(err)
@@ -101,9 +105,9 @@ func TestSignaturesGoOnWhileTheMasterKeyChanges(t *testing.T) {
 	}
 }
 
-// underLoad has the key sign from eight goroutines until stop is called, which tells how
+// underLoad has the key of the moment sign from eight goroutines until stop is called, which tells how
 // often it did. load waits until each of them has signed twice more.
-func underLoad(t *testing.T, key *grep11.Key, signed *sync.Map) (load func(), stop func() int64) {
+func underLoad(t *testing.T, key *atomic.Pointer[grep11.Key], signed *sync.Map) (load func(), stop func() int64) {
 	t.Helper()
 	var done atomic.Bool
 	var counts [8]atomic.Int64
@@ -111,7 +115,7 @@ func underLoad(t *testing.T, key *grep11.Key, signed *sync.Map) (load func(), st
 	for i := range counts {
 		workers.Go(func() {
 			for !done.Load() {
-				if err := signOnce(key, signed); err != nil {
+				if err := signOnce(key.Load(), signed); err != nil {
 					t.Errorf("signature %d: %v", counts[i].Load(), err)
 					done.Store(true)
 				}
@@ -214,7 +218,8 @@ func TestKeyAsksWithTheOtherBlob(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			key, asked := scriptedRefusals(t, test.answers)
-			if _, err := key.Offer(namedBlob('a'), namedBlob('b'), namedBlob('c')); err != nil {
+			key, _, err := key.With(namedBlob('a'), namedBlob('b'), namedBlob('c'))
+			if err != nil {
 				t.Fatal(err)
 			}
 			for _, want := range []string{test.asked, test.then} {
@@ -230,77 +235,61 @@ func TestKeyAsksWithTheOtherBlob(t *testing.T) {
 	}
 }
 
-// What is offered replaces what was, but for the blob in use.
-func TestOffer(t *testing.T) {
+// Other blobs replace what was, except the blob in use.
+func TestWith(t *testing.T) {
 	t.Parallel()
 	mismatch := refuse(t, codes.Unknown, ep11.CodeIBMWKIDMismatch, "")
 	key, asked := scriptedRefusals(t, map[byte]error{'a': mismatch, 'b': mismatch, 'c': mismatch, 'd': mismatch})
 	for _, step := range []struct {
-		offered string
-		fresh   bool
-		asked   string
+		blobs string
+		fresh bool
+		same  bool // nothing changes
+		asked string
 	}{
-		{"", false, "a"},
-		{"a", false, "a"},
-		{"ab", true, "ab"},
-		{"ab", false, "ab"},
-		{"ba", false, "ab"},
-		{"bc", true, "abc"},
-		{"d", true, "ad"},
-		{"", false, "a"},
+		{"", false, true, "a"},
+		{"a", false, true, "a"},
+		{"ab", true, false, "ab"},
+		{"ab", false, true, "ab"},
+		{"ba", false, true, "ab"},
+		{"bc", true, false, "abc"},
+		{"d", true, false, "ad"},
+		{"", false, false, "a"},
 	} {
 		var blobs []ep11.Blob
-		for _, name := range []byte(step.offered) {
+		for _, name := range []byte(step.blobs) {
 			blobs = append(blobs, namedBlob(name))
 		}
-		if fresh, err := key.Offer(blobs...); err != nil || fresh != step.fresh {
-			t.Errorf("Offer %q: %v, %v; want %v", step.offered, fresh, err, step.fresh)
+		changed, fresh, err := key.With(blobs...)
+		if err != nil || fresh != step.fresh || (changed == key) != step.same {
+			t.Fatalf("With %q: %v, %v, the same key %v; want %v, %v", step.blobs, fresh, err, changed == key, step.fresh, step.same)
 		}
+		key = changed
 		_, _ = key.Sign(t.Context(), tezos.Message{})
 		if got := asked(); got != step.asked {
-			t.Errorf("after %q asked with %q, want %q", step.offered, got, step.asked)
+			t.Errorf("after %q asked with %q, want %q", step.blobs, got, step.asked)
 		}
 	}
-	if _, err := key.Offer(namedBlob('b'), namedBlob('c')[:100]); err == nil {
+	if _, _, err := key.With(namedBlob('b'), namedBlob('c')[:100]); err == nil {
 		t.Error("a blob cut short was taken")
 	}
 	_, _ = key.Sign(t.Context(), tezos.Message{})
 	if got := asked(); got != "a" {
-		t.Errorf("after a refused offer asked with %q, want what was", got)
+		t.Errorf("after refused blobs asked with %q, want what was", got)
 	}
 }
 
-// Whoever offered a blob may change the bytes.
-func TestOfferKeepsItsOwnBytes(t *testing.T) {
+// Whoever gave a blob may change the bytes.
+func TestWithKeepsItsOwnBytes(t *testing.T) {
 	t.Parallel()
 	key, asked := scriptedRefusals(t, map[byte]error{'a': refuse(t, codes.Unknown, ep11.CodeIBMWKIDMismatch, "")})
 	blob := namedBlob('b')
-	if _, err := key.Offer(blob); err != nil {
+	key, _, err := key.With(blob)
+	if err != nil {
 		t.Fatal(err)
 	}
 	clear(blob)
 	if _, err := key.Sign(t.Context(), tezos.Message{}); err != nil || asked() != "ab" {
 		t.Errorf("Sign: %v", err)
-	}
-}
-
-// A blob that is offered during the call is asked with in the same call.
-func TestOfferDuringACall(t *testing.T) {
-	t.Parallel()
-	mismatch := refuse(t, codes.Unknown, ep11.CodeIBMWKIDMismatch, "")
-	var key *grep11.Key
-	client := dialScripted(t, grep11.Config{}, func(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
-		if r.GetPrivKeyBytes()[32] == 'a' {
-			if _, err := key.Offer(namedBlob('a'), namedBlob('b')); err != nil {
-				return nil, err
-			}
-			return nil, mismatch
-		}
-		return &pb.SignSingleResponse{Signature: bytes.Repeat([]byte{1}, 64)}, nil
-	})
-	key = keyOf(t, client, namedBlob('a'))
-	if _, err := key.Sign(t.Context(), tezos.Message{}); err != nil {
-		t.Error(err)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"pawl/internal/config"
+	pawldaemon "pawl/internal/daemon"
 	"pawl/ratchet"
 	"pawl/signer"
 	"pawl/tezos"
@@ -78,11 +80,11 @@ const (
 // the same moment, again and again: one of each slot gets a signature, and nobody else
 // ever. No HTTP and no connection spreads them out.
 func (l *load) conflictsInProcess(t *testing.T) {
-	cfg, findings, err := signer.Load(l.config())
+	cfg, findings, err := config.Load(l.config())
 	if err != nil {
 		t.Fatal(err, findings)
 	}
-	s, findings, err := signer.Open(t.Context(), cfg, signer.OpenOptions{})
+	s, findings, err := pawldaemon.Open(t.Context(), cfg, pawldaemon.Options{})
 	if err != nil {
 		t.Fatal(err, findings)
 	}
@@ -97,7 +99,7 @@ func (l *load) conflictsInProcess(t *testing.T) {
 	}
 	began := time.Now()
 	for range least {
-		l.crowdInProcess(t, s, l.slot())
+		l.crowdInProcess(t, s.Signer, l.slot())
 	}
 	took := time.Since(began)
 	t.Logf("%d slots with %d requests each: %.0f requests/s", least, conflictsInProcess, float64(least*conflictsInProcess)/took.Seconds())

@@ -55,10 +55,10 @@ func policies() []sabotage {
 		},
 		{
 			name: "duplicate-names-accepted",
-			file: "signer/finding.go",
+			file: "internal/config/findings.go",
 			old:  "\t\tcase !double:",
 			new:  "\t\tcase !double, other == m.name:",
-			pkg:  "./signer", test: "TestParseRefuses",
+			pkg:  "./internal/config", test: "TestParseRefuses",
 		},
 		{
 			name: "no-client-authentication",
@@ -74,23 +74,23 @@ func signing() []sabotage {
 	return []sabotage{
 		{
 			name: "no-verification",
-			file: "signer/hsm.go",
-			old:  "\treturn sig, k.Key.PublicKey().Verify(m, sig)",
-			new:  "\treturn sig, nil",
+			file: "signer/try.go",
+			old:  "\t\t\treturn sig, r.key.public.Verify(m, sig)",
+			new:  "\t\t\treturn sig, nil",
 			pkg:  "./signer", test: "TestBadSignatureIsNotReleased",
 		},
 		{
 			name: "mechanism-list-decides",
 			file: "signer/watch.go",
-			old:  "\tif ready < 0 || s.places[ready].probe(ctx) == nil || ctx.Err() != nil {",
+			old:  "\tif ready < 0 || s.replicas[ready].probe(ctx) == nil || ctx.Err() != nil {",
 			new:  "\tif ready < 0 {",
 			pkg:  "./signer", test: "TestMechanismListAlone",
 		},
 		{
 			name: "old-probe-overtakes",
-			file: "signer/watch.go",
-			old:  "\t\tif h.told == told {",
-			new:  "\t\tif h.told >= told {",
+			file: "signer/replica.go",
+			old:  "\t\tif h.outcomes == outcomes {",
+			new:  "\t\tif h.outcomes >= outcomes {",
 			pkg:  "./signer", test: "TestOvertakenProbe",
 		},
 		{
@@ -110,8 +110,8 @@ func signing() []sabotage {
 		{
 			name: "policy-not-asked",
 			file: "signer/signer.go",
-			old:  "\tif err = key.Policy.Check(res.Request); err != nil {",
-			new:  "\tif err = key.Policy.Check(res.Request); err != nil && false {",
+			old:  "\tif err = key.policy.Check(res.Request); err != nil {",
+			new:  "\tif err = key.policy.Check(res.Request); err != nil && false {",
 			pkg:  "./signer", test: "TestSignRefuses",
 		},
 	}
@@ -128,14 +128,14 @@ func faults() []sabotage {
 		},
 		{
 			name: "leaving-is-a-fault",
-			file: "signer/hsm.go",
+			file: "signer/try.go",
 			old:  "\tif err != nil && errors.Is(ctx.Err(), context.Canceled) {",
 			new:  "\tif err != nil && false {",
 			pkg:  "./signer", test: "TestLeavingIsNoFault",
 		},
 		{
 			name: "a-try-without-end",
-			file: "signer/hsm.go",
+			file: "signer/try.go",
 			old:  "\ttryTimeout = 2 * time.Second",
 			new:  "\ttryTimeout = 20 * time.Second",
 			pkg:  "./signer", test: "TestTryHasTwoSeconds",
@@ -157,7 +157,7 @@ func faults() []sabotage {
 		{
 			name: "ready-on-a-full-disk",
 			file: "signer/watch.go",
-			old:  "key.Ratchet.Trouble(), ",
+			old:  "key.ratchet.Trouble(), ",
 			new:  "",
 			pkg:  "./signer", test: "TestFullDiskIsNotReady",
 		},
@@ -171,16 +171,16 @@ func faults() []sabotage {
 		{
 			name: "probe-not-verified",
 			file: "signer/watch.go",
-			old:  "\tif _, err := p.key.callHSM(ctx, p, message); err != nil {",
-			new:  "\tif _, err := p.Sign(ctx, message); err != nil {",
+			old:  "r.try(ctx, message, func(time.Duration, error) {})",
+			new:  "r.hsmKey.Sign(ctx, message)",
 			pkg:  "./signer", test: "TestBadProbeIsNotReady",
 		},
 		{
 			name: "owner-of-keys-json-changes",
-			file: "signer/edit.go",
+			file: "internal/config/edit.go",
 			old:  "temp.Chown(int(old.Uid), int(old.Gid)), ",
 			new:  "",
-			pkg:  "./signer", test: "TestEditKeepsOwnerAndMode",
+			pkg:  "./internal/config", test: "TestEditKeepsOwnerAndMode",
 		},
 	}
 }
@@ -237,30 +237,30 @@ func servers() []sabotage {
 	return []sabotage{
 		{
 			name: "second-try-at-the-same-server",
-			file: "signer/hsm.go",
-			old:  "\tother := k.choose(first)\n",
-			new:  "\tother := first\n",
+			file: "signer/try.go",
+			old:  "\tother, fault := k.choose(first), hsm.FaultOf(err)\n",
+			new:  "\tother, fault := first, hsm.FaultOf(err)\n",
 			pkg:  "./signer", test: "TestRetryOnAnotherServer",
 		},
 		{
 			name: "fatal-refusal-tried-again",
-			file: "signer/hsm.go",
-			old:  "\tcase fatal(err):\n",
+			file: "signer/try.go",
+			old:  "\tcase fault == hsm.Rejected:\n",
 			new:  "\tcase err == nil:\n",
 			pkg:  "./signer", test: "TestRetryOnAnotherServer",
 		},
 		{
 			name: "server-without-mechanism-used",
-			file: "signer/watch.go",
-			old:  "\t\ts.learn(list)\n",
+			file: "signer/grep11/refresh.go",
+			old:  "\t\tc.mechanisms.Store(&list)\n",
 			new:  "\t\t_ = list\n",
 			pkg:  "./signer", test: "TestServerWithoutMechanism",
 		},
 		{
 			name: "new-blobs-wait-for-the-watch",
-			file: "signer/hsm.go",
-			old:  "\tif p.key.signer.lookAtConfig(ctx, false); p.offered.Load() == known {",
-			new:  "\tif p.offered.Load() == known {",
+			file: "signer/try.go",
+			old:  "\ts.options.Renew(ctx)\n",
+			new:  "",
 			pkg:  "./signer", test: "TestFinalisedBeforeTheTakeUp",
 		},
 		{

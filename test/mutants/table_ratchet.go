@@ -44,9 +44,9 @@ func registration() []sabotage {
 		},
 		{
 			name: "unregistered-key-starts",
-			file: "signer/open.go",
-			old:  "\t\t\tregistered[place{db, row.Key}] = true",
-			new:  "\t\t\tfor _, any := range o.dbs {\n\t\t\t\tregistered[place{any, row.Key}] = true\n\t\t\t}",
+			file: "internal/daemon/open.go",
+			old:  "\t\t\tregistered[at{db, row.Key}] = true",
+			new:  "\t\t\tfor _, any := range d.dbs {\n\t\t\t\tregistered[at{any, row.Key}] = true\n\t\t\t}",
 			pkg:  "./signer", test: "TestOpenRefuses",
 		},
 		{

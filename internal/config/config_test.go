@@ -1,4 +1,4 @@
-package signer_test
+package config_test
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"pawl/signer"
+	"pawl/internal/config"
 	"pawl/tezos"
 )
 
@@ -55,7 +55,7 @@ func sample(edits ...string) string {
 
 func TestParseComplete(t *testing.T) {
 	t.Parallel()
-	cfg, findings, err := signer.Parse([]byte(sample()), "/etc/pawl")
+	cfg, findings, err := config.Parse([]byte(sample()), "/etc/pawl")
 	if err != nil || len(findings) != 0 {
 		t.Fatalf("Parse: findings %v, error %v; want none", findings, err)
 	}
@@ -76,7 +76,7 @@ func TestParseComplete(t *testing.T) {
 	}
 }
 
-// TestParseSamples reads the files of the Python GREP11 signer.
+// TestParseSamples reads the files of the Python GREP11 config.
 func TestParseSamples(t *testing.T) {
 	t.Parallel()
 	for name, wants := range map[string][]string{
@@ -96,7 +96,7 @@ func TestParseSamples(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cfg, findings, err := signer.Parse(data, ".")
+			cfg, findings, err := config.Parse(data, ".")
 			if err != nil {
 				t.Fatalf("Parse: %v\n%v", err, findings)
 			}
@@ -104,7 +104,7 @@ func TestParseSamples(t *testing.T) {
 				t.Errorf("keys = %v, want a tz3 key first", cfg.Keys)
 			}
 			for _, want := range wants {
-				if !slices.ContainsFunc(findings, func(f signer.Finding) bool { return strings.HasPrefix(f.String(), want) }) {
+				if !slices.ContainsFunc(findings, func(f config.Finding) bool { return strings.HasPrefix(f.String(), want) }) {
 					t.Errorf("no finding %q in %v", want, findings)
 				}
 			}
@@ -175,7 +175,7 @@ func TestParseRefuses(t *testing.T) {
 			if text == sample() {
 				t.Fatal("the edit changes nothing")
 			}
-			cfg, findings, err := signer.Parse([]byte(text), ".")
+			cfg, findings, err := config.Parse([]byte(text), ".")
 			if err == nil || cfg != nil {
 				t.Fatalf("Parse = %v, %v, %v; want an error and nothing else", cfg, findings, err)
 			}
@@ -200,27 +200,27 @@ func TestParseFindings(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		edits    []string
-		severity signer.Severity
+		severity config.Severity
 		want     string
 	}{
-		{"no url", []string{`"url": "grep11.example:9876",`, ``}, signer.Unopenable, "url: missing"},
-		{"no servers", []string{`"grep11.example:9876"`, `[]`}, signer.Unopenable, "url: is an empty list"},
-		{"no db", []string{`"db": "ratchet.db",`, ``}, signer.Unopenable, hash + ": has no db"},
-		{"blob too short", []string{sampleBlob("01"), "1234"}, signer.Unopenable, hash + ".secret_key: key blob"},
-		{"blob without marker", []string{"00011234", "00014321"}, signer.Unopenable, hash + ".secret_key: key blob"},
-		{"extractable blob", []string{born, "0000000000400125"}, signer.Warning, hash + ".secret_key: the key is extractable"},
-		{"session-bound blob", []string{`"secret_key": "00`, `"secret_key": "01`}, signer.Warning, hash + ".secret_key: the key is bound to a login session"},
-		{"two master keys", []string{`"keys": {`, second}, signer.Warning, "keys: the key blobs are wrapped by 2 master keys"},
-		{"no policy", []string{`"policy": {"baking": true, "operations": []}`, `"max_in_flight": 4`}, signer.Warning, hash + ": has no policy"},
-		{"old name", []string{`"db"`, `"hsm_slot": 0, "db"`}, signer.Warning, "hsm_slot: ignored"},
+		{"no url", []string{`"url": "grep11.example:9876",`, ``}, config.Unopenable, "url: missing"},
+		{"no servers", []string{`"grep11.example:9876"`, `[]`}, config.Unopenable, "url: is an empty list"},
+		{"no db", []string{`"db": "ratchet.db",`, ``}, config.Unopenable, hash + ": has no db"},
+		{"blob too short", []string{sampleBlob("01"), "1234"}, config.Unopenable, hash + ".secret_key: key blob"},
+		{"blob without marker", []string{"00011234", "00014321"}, config.Unopenable, hash + ".secret_key: key blob"},
+		{"extractable blob", []string{born, "0000000000400125"}, config.Warning, hash + ".secret_key: the key is extractable"},
+		{"session-bound blob", []string{`"secret_key": "00`, `"secret_key": "01`}, config.Warning, hash + ".secret_key: the key is bound to a login session"},
+		{"two master keys", []string{`"keys": {`, second}, config.Warning, "keys: the key blobs are wrapped by 2 master keys"},
+		{"no policy", []string{`"policy": {"baking": true, "operations": []}`, `"max_in_flight": 4`}, config.Warning, hash + ": has no policy"},
+		{"old name", []string{`"db"`, `"hsm_slot": 0, "db"`}, config.Warning, "hsm_slot: ignored"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			cfg, findings, err := signer.Parse([]byte(sample(test.edits...)), ".")
+			cfg, findings, err := config.Parse([]byte(sample(test.edits...)), ".")
 			if err != nil || cfg == nil {
 				t.Fatalf("Parse: %v, %v; want no error", err, findings)
 			}
-			if !slices.ContainsFunc(findings, func(f signer.Finding) bool {
+			if !slices.ContainsFunc(findings, func(f config.Finding) bool {
 				return f.Severity == test.severity && strings.HasPrefix(f.String(), test.want)
 			}) {
 				t.Errorf("findings = %v, want %q of severity %d", findings, test.want, test.severity)
@@ -232,7 +232,7 @@ func TestParseFindings(t *testing.T) {
 func TestParsePolicies(t *testing.T) {
 	t.Parallel()
 	own := `"public_key": "` + samplePublic + `", "policy": {"voting": ["nay"], "operations": ["reveal"], "baking": 0},`
-	cfg, findings, err := signer.Parse([]byte(sample(`"public_key": "`+samplePublic+`",`, own)), ".")
+	cfg, findings, err := config.Parse([]byte(sample(`"public_key": "`+samplePublic+`",`, own)), ".")
 	if err != nil {
 		t.Fatalf("Parse: %v, %v", err, findings)
 	}
@@ -256,7 +256,7 @@ func TestLoadModes(t *testing.T) {
 		if err := os.Chmod(path, test.mode); err != nil {
 			t.Fatal(err)
 		}
-		_, findings, err := signer.Load(path)
+		_, findings, err := config.Load(path)
 		if (err != nil) != test.refused || (len(findings) != 0) != test.warned {
 			t.Errorf("mode %04o: findings %v, error %v; want refused %v, warned %v", test.mode, findings, err, test.refused, test.warned)
 		}
@@ -273,7 +273,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if cfg, _, err := signer.Parse(data, "."); (cfg == nil) != (err != nil) {
+		if cfg, _, err := config.Parse(data, "."); (cfg == nil) != (err != nil) {
 			t.Errorf("Parse = %v, %v: a configuration and an error", cfg, err)
 		}
 	})
@@ -295,7 +295,7 @@ func TestServersOfURL(t *testing.T) {
 		`["a:1", "b:1", "b:2"]`:  {"a:1", "b:1", "b:2"},
 		`["10.0.0.1:9", "b:90"]`: {"10.0.0.1:9", "b:90"},
 	} {
-		cfg, findings, err := signer.Parse([]byte(sample(`"grep11.example:9876"`, text, `"signer"`, `"server_name": "hsm", "max_in_flight": 3, "signer"`)), ".")
+		cfg, findings, err := config.Parse([]byte(sample(`"grep11.example:9876"`, text, `"signer"`, `"server_name": "hsm", "max_in_flight": 3, "signer"`)), ".")
 		if err != nil || len(findings) != 0 {
 			t.Fatalf("url %s: %v %v", text, err, findings)
 		}
@@ -320,7 +320,7 @@ func TestLoadReadsRegularFilesOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{pipe, filepath.Dir(pipe), os.DevNull} {
-		if _, _, err := signer.Load(path); err == nil || err.Error() != path+": is no regular file" {
+		if _, _, err := config.Load(path); err == nil || err.Error() != path+": is no regular file" {
 			t.Errorf("%s: %v", path, err)
 		}
 	}

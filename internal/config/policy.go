@@ -1,4 +1,4 @@
-package signer
+package config
 
 import (
 	"pawl/policy"
@@ -20,7 +20,7 @@ func (p *parser) readPolicy(v value) *policy.Policy {
 		"not_after_level":       func(v value) { pol.NotAfterLevel = p.positive(v) },
 	})
 	if _, named := v.get("operations"); !named && v.object {
-		p.warn(v.path, "has no operations: every operation but the ballots of voting is refused")
+		p.add(Warning, NoOperations, v.path, "has no operations: every operation but the ballots of voting is refused")
 	}
 	if pol.NotAfterLevel != 0 && pol.NotAfterLevel < pol.NotBeforeLevel {
 		p.invalid(v.path, "not_after_level is below not_before_level")

@@ -1,4 +1,4 @@
-package signer_test
+package config_test
 
 import (
 	"errors"
@@ -11,8 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pawl/internal/config"
 	"pawl/internal/ep11"
-	"pawl/signer"
 	"pawl/tezos"
 )
 
@@ -60,11 +60,11 @@ func TestAddKey(t *testing.T) {
 			t.Parallel()
 			path := writeSample(t, edits...)
 			before := readFile(t, path)
-			if err := signer.AddKey(path, pk, blob); err != nil {
+			if err := config.AddKey(path, pk, blob); err != nil {
 				t.Fatalf("AddKey to %s: %v", before, err)
 			}
 			after := readFile(t, path)
-			cfg, findings, err := signer.Parse([]byte(after), ".")
+			cfg, findings, err := config.Parse([]byte(after), ".")
 			if err != nil {
 				t.Fatalf("after AddKey: %v %v\n%s", err, findings, after)
 			}
@@ -76,7 +76,7 @@ func TestAddKey(t *testing.T) {
 			if !strings.HasPrefix(before, strings.TrimRight(head, ", \n")) {
 				t.Errorf("bytes before the entry changed: %s", cmp.Diff(before, after))
 			}
-			if err := signer.AddKey(path, pk, blob); err == nil || readFile(t, path) != after {
+			if err := config.AddKey(path, pk, blob); err == nil || readFile(t, path) != after {
 				t.Errorf("second AddKey: %v; want an error and an unchanged file", err)
 			}
 		})
@@ -86,14 +86,14 @@ func TestAddKey(t *testing.T) {
 func TestSetURL(t *testing.T) {
 	t.Parallel()
 	path := writeSample(t)
-	if err := signer.SetURL(path, "127.0.0.1:1234"); err != nil {
+	if err := config.SetURL(path, "127.0.0.1:1234"); err != nil {
 		t.Fatal(err)
 	}
 	want := sample("grep11.example:9876", "127.0.0.1:1234")
 	if diff := cmp.Diff(want, readFile(t, path)); diff != "" {
 		t.Errorf("file (-want +got):\n%s", diff)
 	}
-	if err := signer.SetURL(path, "https://x"); err == nil {
+	if err := config.SetURL(path, "https://x"); err == nil {
 		t.Error("a URL with a scheme was written")
 	}
 	if diff := cmp.Diff(want, readFile(t, path)); diff != "" {
@@ -123,7 +123,7 @@ func TestEditKeepsOwnerAndMode(t *testing.T) {
 	if err := os.Symlink(target, link); err != nil {
 		t.Fatal(err)
 	}
-	if err := signer.SetURL(link, "127.0.0.1:1234"); err != nil {
+	if err := config.SetURL(link, "127.0.0.1:1234"); err != nil {
 		t.Fatal(err)
 	}
 	var at syscall.Stat_t
@@ -151,7 +151,7 @@ func TestEditDoesNotWaitForEver(t *testing.T) {
 	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	if err := signer.SetURL(path, "127.0.0.1:1234"); !errors.Is(err, syscall.EWOULDBLOCK) || !strings.Contains(err.Error(), filepath.Dir(path)) {
+	if err := config.SetURL(path, "127.0.0.1:1234"); !errors.Is(err, syscall.EWOULDBLOCK) || !strings.Contains(err.Error(), filepath.Dir(path)) {
 		t.Errorf("%v, want %v and the folder", err, syscall.EWOULDBLOCK)
 	}
 	if readFile(t, path) != before {
@@ -166,17 +166,17 @@ func TestEditsAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rotation := signer.Rotation{Key: parsedHash(t, sampleHash), Blob: parsedBlob(t, sampleBlob("01")), Next: parsedBlob(t, sampleBlob("02"))}
+	rotation := config.Rotation{Key: parsedHash(t, sampleHash), Blob: parsedBlob(t, sampleBlob("01")), Next: parsedBlob(t, sampleBlob("02"))}
 	for round := range 100 {
 		path := writeSample(t)
 		var both sync.WaitGroup
 		both.Go(func() {
-			if err := signer.AddNextBlobs(path, []signer.Rotation{rotation}); err != nil {
+			if err := config.AddNextBlobs(path, []config.Rotation{rotation}); err != nil {
 				t.Error(err)
 			}
 		})
 		both.Go(func() {
-			if err := signer.AddKey(path, public, parsedBlob(t, sampleBlob("01"))); err != nil {
+			if err := config.AddKey(path, public, parsedBlob(t, sampleBlob("01"))); err != nil {
 				t.Error(err)
 			}
 		})

@@ -1,4 +1,4 @@
-package signer
+package config
 
 import (
 	"encoding/json"

@@ -1,4 +1,4 @@
-package signer
+package config
 
 import (
 	"pawl/internal/ep11"
@@ -13,7 +13,7 @@ func (p *parser) keys(v value) {
 
 // key reads one entry: its name is the hash of its public key.
 func (p *parser) key(name string, v value) {
-	var key KeyConfig
+	var key KeySpec
 	var public string
 	var own *policy.Policy
 	p.object(v, map[string]func(value){
@@ -72,7 +72,7 @@ func (p *parser) publicKey(path, name, public string) (tezos.PublicKey, bool) {
 func (p *parser) blob(v value) ep11.Blob {
 	blob, err := ep11.ParseBlob(p.text(v))
 	if err != nil {
-		p.unopenable(v.path, "%v", err)
+		p.add(Unopenable, BadBlob, v.path, "%v", err)
 		return nil
 	}
 	p.checkBlob(v.path, blob)
@@ -84,7 +84,7 @@ func (p *parser) blob(v value) ep11.Blob {
 func (p *parser) nextBlob(v value) ep11.Blob {
 	blob, err := ep11.ParseBlob(p.text(v))
 	if err != nil {
-		p.warn(v.path, "%v: `pawl keys rewrap` makes it anew", err)
+		p.add(Warning, BadNextBlob, v.path, "%v: `pawl keys rewrap` makes it anew", err)
 		return nil
 	}
 	return blob

@@ -1,4 +1,8 @@
-package signer
+// Package config is keys.json: what it may say, what there is to say of it, and how commands
+// change it. Parsing is strict: unknown names, names that occur twice and names that differ only
+// in case are refused, and every finding says where it stands. Beside keys.json it opens only the
+// secret files that keys.json names; it connects to nobody.
+package config
 
 import (
 	"fmt"
@@ -29,7 +33,7 @@ type Config struct {
 	// reached like the first and hold the same keys.
 	OtherServers []string
 	// Keys are the entries of keys, in their order.
-	Keys []KeyConfig
+	Keys []KeySpec
 	// DB is the path of the ratchet of the keys without one of their own, or "".
 	DB string
 	// AuthorizedKeys are the client keys of Octez authentication; none means
@@ -39,14 +43,17 @@ type Config struct {
 	// ratchet's default.
 	MaxLevelGap int32
 
-	path       string      // of the file; "" of Parse
-	file       os.FileInfo // as it was read
-	findings   []Finding   // of Parse
+	// Path is that of the file, and File what stat told of it as it was read; of Parse alone
+	// they are zero.
+	Path string
+	File os.FileInfo
+
+	findings   []Finding // of Parse
 	wrappingID map[[16]byte]bool
 }
 
-// KeyConfig is one entry of keys.
-type KeyConfig struct {
+// KeySpec is one entry of keys.
+type KeySpec struct {
 	PublicKey tezos.PublicKey
 	// Blob is the wrapped private key (secret_key), or nil when it lies in
 	// BlobFile (secret_key_file) or is unreadable.
@@ -88,12 +95,12 @@ func Load(path string) (*Config, []Finding, error) {
 	cfg, findings, err := Parse(data, filepath.Dir(path))
 	if info.Mode().Perm()&0o044 != 0 {
 		text := fmt.Sprintf("mode %04o lets others read %s: chmod 600 %[2]s", info.Mode().Perm(), path)
-		findings = append(findings, Finding{Warning, "", text})
+		findings = append(findings, Finding{Warning, ModeOpen, "", text})
 	}
 	if err != nil {
 		return nil, findings, err
 	}
-	cfg.path, cfg.file, cfg.findings = path, info, findings
+	cfg.Path, cfg.File, cfg.findings = path, info, findings
 	return cfg, findings, nil
 }
 
@@ -107,7 +114,7 @@ func Parse(data []byte, dir string) (*Config, []Finding, error) {
 	p := parser{report: report{dir: dir}}
 	p.root(root)
 	p.complete()
-	if err := p.worst(Invalid); err != nil {
+	if err := Refusal(p.findings, Invalid); err != nil {
 		return nil, p.findings, err
 	}
 	p.cfg.findings, p.cfg.wrappingID = p.findings, p.wrappingID
@@ -284,7 +291,7 @@ func (p *parser) require(name, text string) {
 	}
 }
 
-func (p *parser) completeKey(key *KeyConfig, ownPolicy bool) {
+func (p *parser) completeKey(key *KeySpec, ownPolicy bool) {
 	path := "keys." + key.PublicKey.Hash().String()
 	if key.DB == "" {
 		key.DB = p.cfg.DB

@@ -1,4 +1,4 @@
-package signer
+package config
 
 import (
 	"encoding/json"
@@ -16,17 +16,30 @@ import (
 // Severity is what a Finding does to the start of the daemon.
 type Severity uint8
 
-// The severities. Parse refuses a file with an Invalid finding; Open refuses
-// one with any but warnings.
+// The severities. Parse refuses a file with an Invalid finding; the daemon does not start with
+// any but warnings.
 const (
 	Warning    Severity = iota + 1 // said at start
 	Unopenable                     // something that keys.json points at, or should point at, is missing or bad
 	Invalid                        // not a keys.json that pawl understands
 )
 
+// Code is what a Finding is about, for programs that must tell them apart.
+type Code uint8
+
+// The codes.
+const (
+	Other        Code = iota
+	ModeOpen          // a file or folder is open to others
+	BadBlob           // secret_key or secret_key_file holds no readable key blob
+	BadNextBlob       // secret_key_next does not
+	NoOperations      // a policy names no operations, so all are refused
+)
+
 // Finding is one thing to say of keys.json: where it stands and what to do.
 type Finding struct {
 	Severity Severity
+	Code     Code
 	Path     string // e.g. keys.tz3….policy.voting[0]; empty for the file as a whole
 	Text     string
 }
@@ -46,26 +59,33 @@ type report struct {
 	wrappingID map[[16]byte]bool // of the key blobs
 }
 
-func (r *report) warn(path, format string, args ...any) { r.add(Warning, path, format, args) }
-
-func (r *report) unopenable(path, format string, args ...any) { r.add(Unopenable, path, format, args) }
-
-func (r *report) invalid(path, format string, args ...any) { r.add(Invalid, path, format, args) }
-
-func (r *report) add(severity Severity, path, format string, args []any) {
-	r.findings = append(r.findings, Finding{severity, path, fmt.Sprintf(format, args...)})
+func (r *report) warn(path, format string, args ...any) {
+	r.add(Warning, Other, path, format, args...)
 }
 
-// said is whether there is a finding of path already.
+func (r *report) unopenable(path, format string, args ...any) {
+	r.add(Unopenable, Other, path, format, args...)
+}
+
+func (r *report) invalid(path, format string, args ...any) {
+	r.add(Invalid, Other, path, format, args...)
+}
+
+func (r *report) add(severity Severity, code Code, path, format string, args ...any) {
+	r.findings = append(r.findings, Finding{severity, code, path, fmt.Sprintf(format, args...)})
+}
+
+// said reports whether there is a finding of path already.
 func (r *report) said(path string) bool {
 	return slices.ContainsFunc(r.findings, func(f Finding) bool { return f.Path == path })
 }
 
-// worst returns an error with the first finding of at least the severity.
-func (r *report) worst(atLeast Severity) error {
+// Refusal returns an error with the first finding of at least the severity, or nil if there is
+// none.
+func Refusal(findings []Finding, atLeast Severity) error {
 	var first string
 	more := -1
-	for _, f := range r.findings {
+	for _, f := range findings {
 		if f.Severity < atLeast {
 			continue
 		}
@@ -180,7 +200,7 @@ func (r *report) ignored(v value) { r.warn(v.path, "ignored: it has no meaning h
 func (r *report) checkBlob(path string, blob ep11.Blob) {
 	header, err := blob.Header()
 	if err != nil {
-		r.unopenable(path, "%v", err)
+		r.add(Unopenable, BadBlob, path, "%v", err)
 		return
 	}
 	if header.Extractable {
@@ -197,7 +217,7 @@ func (r *report) checkBlob(path string, blob ep11.Blob) {
 
 // checkNext warns of a next blob that is not the key's blob under another master key,
 // when both are known.
-func (r *report) checkNext(path string, key KeyConfig) {
+func (r *report) checkNext(path string, key KeySpec) {
 	if key.Blob == nil || key.NextBlob == nil {
 		return
 	}

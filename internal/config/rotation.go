@@ -1,4 +1,4 @@
-package signer
+package config
 
 import (
 	"bytes"
@@ -24,7 +24,7 @@ type Rotation struct {
 // replaced whole or not at all, durably, and only if it changes. It is refused when a key
 // is not there any more or has another blob by now.
 func AddNextBlobs(path string, keys []Rotation) error {
-	return editKeys(path, keys, func(data []byte, key *KeyConfig, entry value, r Rotation) ([]change, error) {
+	return editKeys(path, keys, func(data []byte, key *KeySpec, entry value, r Rotation) ([]change, error) {
 		blob, err := key.current()
 		switch {
 		case err != nil:
@@ -49,7 +49,7 @@ func AddNextBlobs(path string, keys []Rotation) error {
 // no key has lost its next blob, and the same again completes it.
 func PromoteBlobs(path string, keys []Rotation) error {
 	files := make(map[string]ep11.Blob)
-	drop := func(data []byte, key *KeyConfig, entry value, r Rotation) ([]change, error) {
+	drop := func(data []byte, key *KeySpec, entry value, r Rotation) ([]change, error) {
 		if !bytes.Equal(key.NextBlob, r.Next) {
 			return nil, errChangedMeanwhile
 		}
@@ -77,14 +77,6 @@ func PromoteBlobs(path string, keys []Rotation) error {
 
 var errChangedMeanwhile = errors.New("has another blob by now: run the command again")
 
-// current is the blob of the key, from its file if it lies there.
-func (k *KeyConfig) current() (ep11.Blob, error) {
-	if k.BlobFile != "" {
-		return readBlob(k.BlobFile)
-	}
-	return k.Blob, nil
-}
-
 // change is what becomes of the bytes from:to of a file.
 type change struct {
 	from, to int64
@@ -92,7 +84,7 @@ type change struct {
 }
 
 // keyEdit says what is to change in the entry of a key.
-type keyEdit func(data []byte, key *KeyConfig, entry value, r Rotation) ([]change, error)
+type keyEdit func(data []byte, key *KeySpec, entry value, r Rotation) ([]change, error)
 
 func editKeys(path string, keys []Rotation, how keyEdit) error {
 	return edit(path, func(data []byte, root value) ([]byte, error) {
@@ -106,7 +98,7 @@ func changeKeys(path string, data []byte, root value, keys []Rotation, how keyEd
 	if err != nil {
 		return nil, err
 	}
-	configured := make(map[tezos.PublicKeyHash]*KeyConfig, len(cfg.Keys))
+	configured := make(map[tezos.PublicKeyHash]*KeySpec, len(cfg.Keys))
 	for i := range cfg.Keys {
 		configured[cfg.Keys[i].PublicKey.Hash()] = &cfg.Keys[i]
 	}

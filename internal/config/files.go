@@ -1,0 +1,120 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+
+	"pawl/internal/ep11"
+)
+
+// ReadFiles checks the secret files that keys.json names and reads the key blobs that lie in
+// files of their own. It returns a copy of the configuration whose keys have these blobs, and all
+// findings, those of Load among them. A key whose file is bad has no blob, and a finding says
+// why. Nothing is changed and no lock is taken.
+func (c *Config) ReadFiles() (*Config, []Finding) {
+	copied := *c
+	copied.Keys = slices.Clone(c.Keys)
+	r := report{findings: slices.Clone(c.findings), wrappingID: maps.Clone(c.wrappingID)}
+	r.secret("key_path", c.HSM.KeyPath)
+	r.secret("apikey_file", c.HSM.APIKeyFile)
+	for i := range copied.Keys {
+		r.blobFile(&copied.Keys[i])
+	}
+	if len(r.wrappingID) != len(c.wrappingID) { // Parse has not seen those in files
+		r.checkWrappingKeys()
+	}
+	copied.findings, copied.wrappingID = r.findings, r.wrappingID
+	return &copied, r.findings
+}
+
+// secret checks that nobody else may read a private key.
+func (r *report) secret(name, path string) {
+	if path == "" {
+		return
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		r.unopenable(name, "%v", err)
+	case info.Mode().Perm()&0o077 != 0:
+		r.add(Unopenable, ModeOpen, name, "mode %04o is too open: chmod 600 %s", info.Mode().Perm(), path)
+	}
+}
+
+func (r *report) blobFile(key *KeySpec) {
+	if key.BlobFile == "" {
+		return
+	}
+	var err error
+	if key.Blob, err = readBlob(key.BlobFile); err != nil {
+		r.add(Unopenable, BadBlob, key.path("secret_key_file"), "%v", err)
+		return
+	}
+	r.checkBlob(key.path("secret_key_file"), key.Blob)
+	r.checkNext(key.path("secret_key_next"), *key)
+}
+
+// path is where a name of the key stands in keys.json.
+func (k *KeySpec) path(name string) string {
+	return strings.Join([]string{"keys", k.PublicKey.Hash().String(), name}, ".")
+}
+
+// readBlob reads a file with the hex of one blob.
+func readBlob(path string) (ep11.Blob, error) {
+	data, err := os.ReadFile(path) //nolint:gosec // keys.json names the file
+	if err != nil {
+		return nil, err
+	}
+	return ep11.ParseBlob(string(data))
+}
+
+// Blobs returns the blobs of the key that can be read, the one in use first, and why one of a
+// file of its own cannot. Parse has told of the others.
+func (k *KeySpec) Blobs() ([]ep11.Blob, error) {
+	blob, err := k.current()
+	var blobs []ep11.Blob
+	for _, b := range []ep11.Blob{blob, k.NextBlob} {
+		if b != nil {
+			blobs = append(blobs, b)
+		}
+	}
+	return blobs, err
+}
+
+// current is the blob of the key, from its file if it lies there.
+func (k *KeySpec) current() (ep11.Blob, error) {
+	if k.BlobFile != "" {
+		return readBlob(k.BlobFile)
+	}
+	return k.Blob, nil
+}
+
+// TooOpen says that the mode of a file has one of the forbidden bits, and what to do; it is ""
+// when it has none, or when there is no such file. A folder that only its owner may remove names
+// from (mode 1777) is open to nobody.
+func TooOpen(path string, forbidden os.FileMode) string {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm()&forbidden == 0 || info.Mode()&os.ModeSticky != 0 && info.IsDir() {
+		return ""
+	}
+	owner := ""
+	if unix, ok := info.Sys().(*syscall.Stat_t); ok {
+		owner = fmt.Sprintf(", owner %d", unix.Uid)
+	}
+	return fmt.Sprintf("mode %04o%s is too open: chmod %s %s", info.Mode().Perm(), owner, closed(info.IsDir(), forbidden), path)
+}
+
+// closed is what chmod takes to close a file or a folder.
+func closed(folder bool, forbidden os.FileMode) string {
+	switch {
+	case forbidden&0o055 == 0:
+		return "go-w"
+	case folder:
+		return "700"
+	}
+	return "600"
+}

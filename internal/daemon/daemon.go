@@ -1,0 +1,111 @@
+// Package daemon puts a signer together: it opens what keys.json points at (servers, ratchets,
+// the key locks of this host), keeps it true while the signer runs, and closes it in the right
+// order. What is wrong is found at the opening, once.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"pawl/internal/config"
+	"pawl/ratchet"
+	"pawl/signer"
+	"pawl/signer/grep11"
+	"pawl/tezos"
+)
+
+// Options are hooks of a daemon. Each may be left out.
+type Options struct {
+	// Log gets what the signer and the connections have to say, and what becomes of a keys.json
+	// that changes.
+	Log *slog.Logger
+	// OnSign is told of each attempt at an HSM signature.
+	OnSign func(key tezos.PublicKeyHash, elapsed time.Duration, err error)
+	// OnCommit is told of each commit of a ratchet: how long it took and how many marks it made
+	// durable.
+	OnCommit func(elapsed time.Duration, marks int)
+}
+
+// Daemon is a signer with all that it stands on. It is safe for concurrent use.
+type Daemon struct {
+	*signer.Signer
+
+	cfg     *config.Config
+	log     *slog.Logger
+	opts    Options
+	clients []*grep11.Client
+	paths   []string // of ratchets
+	dbs     []*ratchet.DB
+	locks   []*ratchet.KeyLock
+	entries []signer.Entry // of the keyring in use
+	reload  reload
+}
+
+// Open opens what cfg points at, takes the key locks of this host, and connects to the servers
+// in the background. The findings are those of the configuration and one for each missing file
+// and bad blob; the error is nil unless one of them refuses the start. A key that may bake and is
+// registered for no chain refuses it too.
+func Open(ctx context.Context, cfg *config.Config, opts Options) (*Daemon, []config.Finding, error) {
+	cfg, findings := cfg.ReadFiles()
+	findings = append(findings, certificateFindings(cfg.HSM)...)
+	if err := config.Refusal(findings, config.Unopenable); err != nil {
+		return nil, findings, err
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	d := &Daemon{cfg: cfg, log: opts.Log, opts: opts, reload: newReload(cfg)}
+	if err := d.open(ctx); err != nil {
+		return nil, findings, errors.Join(err, d.undo())
+	}
+	return d, findings, nil
+}
+
+// Watch keeps the state of the signer true until ctx is done, and takes up the key blobs of a
+// keys.json that changes.
+func (d *Daemon) Watch(ctx context.Context) {
+	var tasks sync.WaitGroup
+	tasks.Go(func() { d.Signer.Watch(ctx) })
+	tasks.Go(func() { d.watchConfig(ctx) })
+	tasks.Wait()
+}
+
+// Close ends the ratchets (cleanly, after what is in flight), the connections and the key locks.
+// Sign is not to be called any more.
+func (d *Daemon) Close() error {
+	errs := []error{d.Signer.Close()}
+	for _, lock := range d.locks {
+		errs = append(errs, lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// CertificateEnds returns when the certificates of the HSM connection end, by their names in
+// keys.json. The files are read anew, as each connection does; one that cannot be read is left
+// out.
+func (d *Daemon) CertificateEnds() map[string]time.Time {
+	ends := make(map[string]time.Time)
+	for _, c := range d.cfg.HSM.Certificates() {
+		if c.Err == nil {
+			ends[c.Name] = c.Cert.NotAfter
+		}
+	}
+	return ends
+}
+
+// certificateFindings warns of a certificate that ends soon; grep11.Dial judges the rest.
+func certificateFindings(hsm grep11.Config) (findings []config.Finding) {
+	for _, c := range hsm.Certificates() {
+		switch {
+		case c.Err != nil:
+			findings = append(findings, config.Finding{Severity: config.Unopenable, Path: c.Name, Text: c.Err.Error()})
+		case time.Until(c.Cert.NotAfter) < grep11.CertificateWarning:
+			text := c.Path + ": the certificate ends on " + c.Cert.NotAfter.Format(time.DateOnly)
+			findings = append(findings, config.Finding{Severity: config.Warning, Path: c.Name, Text: text})
+		}
+	}
+	return findings
+}

@@ -1,0 +1,142 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"pawl/internal/config"
+	"pawl/internal/ep11"
+	"pawl/ratchet"
+	"pawl/signer"
+	"pawl/signer/grep11"
+	"pawl/signer/hsm"
+	"pawl/tezos"
+)
+
+// open opens servers, ratchets and locks, in this order, and makes the signer of them.
+func (d *Daemon) open(ctx context.Context) error {
+	for _, server := range d.cfg.Servers() {
+		server.Log = d.log
+		client, err := grep11.Dial(server)
+		if err != nil {
+			return err
+		}
+		d.clients = append(d.clients, client)
+	}
+	for _, key := range d.cfg.Keys {
+		entry, err := d.openKey(ctx, key)
+		if err != nil {
+			return fmt.Errorf("key %v: %w", key.PublicKey.Hash(), err)
+		}
+		d.entries = append(d.entries, entry)
+	}
+	if err := d.checkRegistrations(ctx); err != nil {
+		return err
+	}
+	var err error
+	d.Signer, err = signer.New(d.entries, signer.Options{Log: d.log, OnSign: d.opts.OnSign, Renew: d.renew})
+	return err
+}
+
+// openKey opens the ratchet of a key first: its lock names the pid of another daemon.
+func (d *Daemon) openKey(ctx context.Context, key config.KeySpec) (signer.Entry, error) {
+	db, err := d.openRatchet(ctx, key.DB)
+	if err != nil {
+		return signer.Entry{}, err
+	}
+	lock, err := ratchet.LockKey(key.PublicKey.Hash())
+	if err != nil {
+		return signer.Entry{}, err
+	}
+	d.locks = append(d.locks, lock)
+	replicas, err := d.replicas(key)
+	return signer.Entry{Policy: key.Policy, Ratchet: db, Replicas: replicas}, err
+}
+
+// replicas are the key, with both of its blobs, at each server.
+func (d *Daemon) replicas(key config.KeySpec) ([]signer.Replica, error) {
+	blobs := []ep11.Blob{key.Blob}
+	if key.NextBlob != nil {
+		blobs = append(blobs, key.NextBlob)
+	}
+	var replicas []signer.Replica
+	for _, client := range d.clients {
+		var hsmKey hsm.Key
+		hsmKey, err := client.Key(key.PublicKey, blobs...)
+		if err != nil {
+			return nil, err
+		}
+		replicas = append(replicas, signer.Replica{Key: hsmKey, Server: client})
+	}
+	return replicas, nil
+}
+
+// openRatchet opens each file once, whatever paths lead to it.
+func (d *Daemon) openRatchet(ctx context.Context, path string) (*ratchet.DB, error) {
+	for i, other := range d.paths {
+		if sameFile(path, other) {
+			return d.dbs[i], nil
+		}
+	}
+	db, err := ratchet.Open(ctx, path, ratchet.Options{MaxLevelGap: d.cfg.MaxLevelGap, OnCommit: d.opts.OnCommit})
+	if err != nil {
+		return nil, err
+	}
+	d.paths = append(d.paths, path)
+	d.dbs = append(d.dbs, db)
+	return db, nil
+}
+
+func sameFile(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	return a == b || errA == nil && errB == nil && os.SameFile(infoA, infoB)
+}
+
+// checkRegistrations refuses keys that may bake and could not: each of their requests would be
+// refused, and the operator is not there to see it.
+func (d *Daemon) checkRegistrations(ctx context.Context) error {
+	type at struct {
+		db  *ratchet.DB
+		key tezos.PublicKeyHash
+	}
+	registered := make(map[at]bool)
+	for _, db := range d.dbs {
+		rows, err := db.Registrations(ctx)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			registered[at{db, row.Key}] = true
+		}
+	}
+	var missing []string
+	for i, e := range d.entries {
+		if hash := d.cfg.Keys[i].PublicKey.Hash(); e.Policy.Baking && !registered[at{e.Ratchet, hash}] {
+			missing = append(missing, hash.String())
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return fmt.Errorf("registered for no chain: %s: run `pawl ratchet register %s --chain NetX… --from-level N`, with N above the head of the chain",
+		strings.Join(missing, ", "), missing[0])
+}
+
+// undo closes what is open when the start is refused.
+func (d *Daemon) undo() error {
+	var errs []error
+	for _, client := range d.clients {
+		errs = append(errs, client.Close())
+	}
+	for _, db := range d.dbs {
+		errs = append(errs, db.Close())
+	}
+	for _, lock := range d.locks {
+		errs = append(errs, lock.Close())
+	}
+	return errors.Join(errs...)
+}
