@@ -6,6 +6,7 @@ import (
 
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
+	"pawl/softcard/cardtest"
 )
 
 // TestABareKeyVerifies gives the SubjectPublicKeyInfo as a certificate has it, without
@@ -13,7 +14,7 @@ import (
 func TestABareKeyVerifies(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	c := client(t, b.card)
+	c := cardtest.Client(t, b.card)
 	parts := [][]byte{bytes.Repeat([]byte{7}, 32)}
 	for _, curve := range testCurves {
 		pair := curve.pair(t, over(c))

@@ -6,6 +6,7 @@ import (
 
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
+	"pawl/softcard/cardtest"
 )
 
 // TestCodesOverTheWire provokes the refusals that clients tell apart as a client of the second
@@ -13,10 +14,10 @@ import (
 // and CKR_FUNCTION_NOT_SUPPORTED want more than a request and have tests of their own.
 func TestCodesOverTheWire(t *testing.T) {
 	t.Parallel()
-	card := newCard(t, 1)
-	c := client(t, card)
+	card := cardtest.New(t, 1)
+	c := cardtest.Client(t, card)
 	pair := testCurves[2].pair(t, over(c))
-	foreign := testCurves[2].pair(t, direct(newCard(t, 2)))
+	foreign := testCurves[2].pair(t, direct(cardtest.New(t, 2)))
 	mute, err := over(c)(pairRequest(t, testCurves[2].public(), template{ep11.AttrDerive: true}))
 	if err != nil {
 		t.Fatal(err)

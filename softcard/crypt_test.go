@@ -7,6 +7,7 @@ import (
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 )
 
 // NIST SP 800-38A appendix F: the plaintext, and the keys of F.1 and F.2.
@@ -232,7 +233,7 @@ func TestEachWrongEncryptionHasItsCode(t *testing.T) {
 // newBench2 gives an AES key of another card.
 func newBench2(t *testing.T) []byte {
 	t.Helper()
-	other := newCard(t, 2)
+	other := cardtest.New(t, 2)
 	b := &bench{CryptoServer: softcard.Service(other), tb: t, card: other}
 	return b.aes(32, all())
 }

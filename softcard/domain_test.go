@@ -12,6 +12,7 @@ import (
 
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
+	"pawl/softcard/cardtest"
 )
 
 func (b *bench) params(mechanism uint64) []byte {
@@ -49,7 +50,7 @@ func TestDSA(t *testing.T) {
 	if err != nil || !ok {
 		t.Fatalf("%T, %v", parsed, err)
 	}
-	c := client(t, b.card)
+	c := cardtest.Client(t, b.card)
 	parts := [][]byte{[]byte("This data "), []byte("needs to be signed")}
 	for name, flow := range flows {
 		signature, err := flow.sign(t.Context(), c, mech(ep11.MechDSASHA1), pair.GetPrivKeyBytes(), parts)

@@ -14,6 +14,7 @@ import (
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 )
 
 // broken is a card that is served, with a key of a curve, to try faults on.
@@ -30,9 +31,9 @@ var faultDigest = bytes.Repeat([]byte{0x5a}, 32)
 
 func newBroken(t *testing.T, curve testCurve) *broken {
 	t.Helper()
-	card, signed := newCard(t, 1), make(chan []byte, 100)
+	card, signed := cardtest.New(t, 1), make(chan []byte, 100)
 	card.OnSign = func(data, _ []byte) { signed <- data }
-	conn := serve(t, card)
+	conn := cardtest.Connect(t, cardtest.Serve(t, card, "").Address)
 	return &broken{card, curve, curve.pair(t, direct(card)), conn, pb.NewCryptoClient(conn), signed}
 }
 
@@ -322,7 +323,7 @@ func TestCut(t *testing.T) {
 	}
 	b.reconnect(t)
 	b.good(t, "after the cut")
-	newCard(t, 1).Cut() // that has no connections
+	cardtest.New(t, 1).Cut() // that has no connections
 }
 
 // reconnect waits until a call finds a connection.

@@ -1,21 +1,17 @@
 package softcard_test
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"math/big"
-	"net"
 	"testing"
 	"time"
 
 	"github.com/decred/dcrd/dcrec/secp256k1/v4"
 	secpecdsa "github.com/decred/dcrd/dcrec/secp256k1/v4/ecdsa"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	"pawl/internal/ep11"
@@ -45,52 +41,6 @@ var testCurves = []testCurve{
 }
 
 var ecdsaCurves = testCurves[1:]
-
-func newCard(tb testing.TB, fill byte) *softcard.Card {
-	tb.Helper()
-	card, err := softcard.New(bytes.Repeat([]byte{fill}, 32))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return card
-}
-
-func listen(tb testing.TB) net.Listener {
-	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return ln
-}
-
-// serve runs card without TLS for the length of the test and gives a connection to it.
-func serve(tb testing.TB, card *softcard.Card) *grpc.ClientConn {
-	tb.Helper()
-	ln := listen(tb)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- card.Serve(ctx, ln, "", true) }()
-	conn, err := grpc.NewClient(ln.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := conn.Close(); err != nil {
-			tb.Errorf("closing the connection: %v", err)
-		}
-		cancel()
-		if err := <-done; err != nil {
-			tb.Errorf("Serve: %v", err)
-		}
-	})
-	return conn
-}
-
-func client(tb testing.TB, card *softcard.Card) pb.CryptoClient {
-	tb.Helper()
-	return pb.NewCryptoClient(serve(tb, card))
-}
 
 // template is a map of attributes, as short as a test can write it.
 type template map[uint64]any

@@ -15,6 +15,7 @@ import (
 
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
+	"pawl/softcard/cardtest"
 )
 
 // pkcs8 is the form of an EC key as clients send it for every curve: RFC 5915 inside
@@ -266,7 +267,7 @@ func TestImportOfRSAKeys(t *testing.T) {
 func TestImportOfPublicKeys(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	other := client(t, newCard(t, 9))
+	other := cardtest.Client(t, cardtest.New(t, 9))
 	for _, curve := range testCurves {
 		pair := curve.pair(t, over(other))
 		spki := pair.GetPubKeyBytes()[:curve.spki]

@@ -13,6 +13,7 @@ import (
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 )
 
 // bench is a card with a wrapping key, to bring keys in and out with.
@@ -25,7 +26,7 @@ type bench struct {
 
 func newBench(tb testing.TB) *bench {
 	tb.Helper()
-	card := newCard(tb, 1)
+	card := cardtest.New(tb, 1)
 	b := &bench{CryptoServer: softcard.Service(card), tb: tb, card: card}
 	b.kek = b.aes(32, all())
 	return b

@@ -10,6 +10,7 @@ import (
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 )
 
 // domain is a card whose registers can be driven: of a folder or of New.
@@ -20,12 +21,9 @@ type domain struct {
 
 func domains(t *testing.T) map[string]domain {
 	t.Helper()
-	dir := cardFolder(t)
-	ofFolder, err := softcard.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ofNew, n := newCard(t, 1), byte(1)
+	dir := cardtest.Folder(t)
+	ofFolder := cardtest.Open(t, dir)
+	ofNew, n := cardtest.New(t, 1), byte(1)
 	load := func() error {
 		n++
 		return ofNew.LoadNext(bytes.Repeat([]byte{n}, 32))
@@ -40,7 +38,7 @@ func domains(t *testing.T) map[string]domain {
 func TestRotation(t *testing.T) {
 	t.Parallel()
 	for name, d := range domains(t) {
-		c := client(t, d.card)
+		c := cardtest.Client(t, d.card)
 		pair := testCurves[1].pair(t, over(c))
 		secret, err := c.GenerateKey(t.Context(), &pb.GenerateKeyRequest{
 			Mech: mech(ep11.MechAESKeyGen), Template: all().but(template{ep11.AttrValueLen: 32}).attributes(t),
@@ -150,7 +148,7 @@ func (d domain) rotate(t *testing.T, name string, c pb.CryptoClient, keys [][]by
 
 func TestRewrapRefusesWhatItCannotOpen(t *testing.T) {
 	t.Parallel()
-	card := newCard(t, 1)
+	card := cardtest.New(t, 1)
 	foreign := newBench2(t)
 	if err := card.LoadNext(bytes.Repeat([]byte{9}, 32)); err != nil {
 		t.Fatal(err)
@@ -177,7 +175,7 @@ func TestRewrapRefusesWhatItCannotOpen(t *testing.T) {
 // comes back, but for the key.
 func TestRewrapGivesTheKeyBlobBack(t *testing.T) {
 	t.Parallel()
-	card := newCard(t, 1)
+	card := cardtest.New(t, 1)
 	pair := testCurves[0].pair(t, direct(card))
 	if err := card.LoadNext(bytes.Repeat([]byte{9}, 32)); err != nil {
 		t.Fatal(err)
@@ -210,9 +208,9 @@ func TestChangeOfTheMasterKeyDuringACall(t *testing.T) {
 			}
 		}
 	}
-	card := newCard(t, 1)
+	card := cardtest.New(t, 1)
 	card.OnSign = func([]byte, []byte) { change(card) }
-	c := client(t, card)
+	c := cardtest.Client(t, card)
 	pair := testCurves[0].pair(t, over(c))
 	signed := &pb.SignSingleRequest{Mech: mech(ep11.MechIBMEd25519SHA512), PrivKeyBytes: pair.GetPrivKeyBytes(), Data: []byte("data")}
 	if _, err := c.SignSingle(t.Context(), signed); err != nil {
@@ -231,10 +229,10 @@ func TestChangeOfTheMasterKeyDuringACall(t *testing.T) {
 			return err
 		},
 	} {
-		slow := newCard(t, 77)
+		slow := cardtest.New(t, 77)
 		slow.Delay = 300 * time.Millisecond
 		timer := time.AfterFunc(100*time.Millisecond, func() { change(slow) })
-		c := client(t, slow)
+		c := cardtest.Client(t, slow)
 		if got := codeOf(t, call(c)); got != ep11.CodeIBMBlobkeyConflict {
 			t.Errorf("%s: %v", name, got)
 		}
@@ -250,7 +248,7 @@ func TestChangeOfTheMasterKeyDuringACall(t *testing.T) {
 func TestSignaturesGoOnDuringARotation(t *testing.T) {
 	t.Parallel()
 	d := domains(t)["folder"]
-	c := client(t, d.card)
+	c := cardtest.Client(t, d.card)
 	pair := testCurves[0].pair(t, over(c))
 	blobs := [][]byte{pair.GetPrivKeyBytes()}
 	sign := func(blob []byte) error {
@@ -319,7 +317,7 @@ func TestSignaturesGoOnDuringARotation(t *testing.T) {
 func TestWKIDIsThatOfTheFile(t *testing.T) {
 	t.Parallel()
 	sum := sha256.Sum256(bytes.Repeat([]byte{5}, 32))
-	card := newCard(t, 4)
+	card := cardtest.New(t, 4)
 	for _, step := range []func() error{
 		func() error { return card.LoadNext(bytes.Repeat([]byte{5}, 32)) }, card.CommitNext, card.Finalise,
 	} {

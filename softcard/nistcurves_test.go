@@ -14,6 +14,7 @@ import (
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 )
 
 // otherCurves are those of other sizes than 256 bits.
@@ -61,7 +62,7 @@ func (b *bench) goKey(public []byte) *ecdsa.PublicKey {
 func TestOtherCurvesSign(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	c := client(t, b.card)
+	c := cardtest.Client(t, b.card)
 	for _, curve := range otherCurves {
 		pair, public := b.otherPair(curve.params)
 		parts := [][]byte{[]byte("This data "), []byte("needs to be signed")}
@@ -159,7 +160,7 @@ func TestP224AgreesAsNIST(t *testing.T) {
 func TestOtherCurvesWithHighS(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	c := client(t, b.card)
+	c := cardtest.Client(t, b.card)
 	b.card.SetFaults(&softcard.Fault{HighS: true})
 	for _, curve := range otherCurves {
 		pair, public := b.otherPair(curve.params)

@@ -1,7 +1,6 @@
 package softcard_test
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"pawl/signer/grep11"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
@@ -80,22 +80,9 @@ func (f *frames) pass(t *testing.T, to, from net.Conn, head int) {
 // far away it is; gRPC does so unless told otherwise.
 func TestNoPings(t *testing.T) {
 	t.Parallel()
-	card, ln := newCard(t, 1), listen(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- card.Serve(ctx, ln, "", true) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-	})
-	f := &frames{to: ln.Addr().String(), kind: http2.FramePing}
-	client, err := grep11.Dial(grep11.Config{Address: f.proxy(t), Plaintext: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = client.Close() }()
+	card := cardtest.Serve(t, cardtest.New(t, 1), "")
+	f := &frames{to: card.Address, kind: http2.FramePing}
+	client := cardtest.Dial(t, grep11.Config{Address: f.proxy(t), Plaintext: true})
 	for range 20 {
 		if _, err := client.Generate(t.Context(), tezos.Ed25519, false); err != nil {
 			t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
+	"pawl/softcard/cardtest"
 )
 
 // weierstrass is a curve y² = x³ + ax + b over a prime field, in textbook arithmetic: the card shares
@@ -109,7 +110,7 @@ var schnorrKinds = []pb.ECSGParm_ECSGType{pb.ECSGParm_CkEcsgIbmEcsdsaS256, pb.EC
 
 func TestSchnorrSignaturesAreAsDefined(t *testing.T) {
 	t.Parallel()
-	c := client(t, newCard(t, 1))
+	c := cardtest.Client(t, cardtest.New(t, 1))
 	long := make([]byte, 6<<10)
 	if _, err := rand.Read(long); err != nil {
 		t.Fatal(err)
@@ -152,7 +153,7 @@ func TestSchnorrSignaturesAreAsDefined(t *testing.T) {
 func TestWhatSchnorrDoesNotTake(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	c := client(t, b.card)
+	c := cardtest.Client(t, b.card)
 	pair, good := testCurves[1].pair(t, over(c)), schnorr(schnorrKinds[0])
 	edwards := testCurves[0].pair(t, over(c))
 	room := 12<<10 - 4
