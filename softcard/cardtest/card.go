@@ -101,11 +101,12 @@ func (s *Server) Stop() {
 }
 
 // Start serves again, at the same address, after Stop.
-func (s *Server) Start() {
-	s.tb.Helper()
+func (s *Server) Start(tb testing.TB) {
+	tb.Helper()
+	ln := Listen(tb, s.Address)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.run(Listen(s.tb, s.Address))
+	s.run(ln)
 }
 
 // Config is what a client needs to connect.

@@ -45,7 +45,7 @@ func TestStopAndStart(t *testing.T) {
 	if conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address); err == nil {
 		t.Errorf("a stopped server listens: %v", conn.Close())
 	}
-	s.Start()
+	s.Start(t)
 	if generate(t, s.Config()); s.Address != address {
 		t.Errorf("address %s, then %s", address, s.Address)
 	}
