@@ -7,6 +7,7 @@ package tezostest
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 
@@ -39,10 +40,10 @@ func Attestation(level, round int32, variant uint64) []byte {
 	return Consensus(Mainnet, tezos.Attestation, level, round, PayloadHash(variant))
 }
 
-// PayloadHash is a block payload hash; those of different variants differ.
-func PayloadHash(variant uint64) (hash [32]byte) {
-	binary.BigEndian.PutUint64(hash[:], variant)
-	return hash
+// PayloadHash is a block payload hash of 32 bytes that look like chance; those of different
+// variants differ.
+func PayloadHash(variant uint64) [32]byte {
+	return sha256.Sum256(binary.BigEndian.AppendUint64(nil, variant))
 }
 
 // Consensus is what a baker asks for. Payloads of one chain, kind, level and round that
@@ -103,12 +104,15 @@ func Noop(size int) []byte {
 	return append(p, bytes.Repeat([]byte{'m'}, size-head)...)
 }
 
-// Transaction is a payment of source to itself.
+// Transaction is a payment of source to itself. Its numbers are those of Octez's example,
+// tezt/tests/expected/encoding.ml/U025 operation.unsigned.out; the counter is 732.
 func Transaction(source tezos.PublicKeyHash) []byte {
 	p := append(append(operation(), 0x6c), source[:]...)
-	p = append(p, 1, 1, 1, 0, 1)              // fee, counter, gas limit, storage limit, amount
-	p = append(append(p, 0x00), source[:]...) // destination: an implicit account
-	return append(p, 0)                       // no parameters
+	p = append(p, 0x21, 0xdc, 0x05)                       // fee, counter
+	p = append(p, 0xed, 0xec, 0xc0, 0x04)                 // gas limit
+	p = append(p, 0xad, 0xca, 0xcd, 0xb7, 0xd4, 0x01)     // storage limit
+	p = append(append(p, 0x97, 0x03, 0x00), source[:]...) // amount; destination: an implicit account
+	return append(p, 0)                                   // no parameters
 }
 
 // Reveal is an operation that reveals the public key of a tz1, tz2 or tz3 key.

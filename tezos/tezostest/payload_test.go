@@ -44,7 +44,7 @@ func TestVariantsConflict(t *testing.T) {
 		tezos.Block: tezostest.Block, tezos.Preattestation: tezostest.Preattestation, tezos.Attestation: tezostest.Attestation,
 	} {
 		one, two := build(7, 1, 0), build(7, 1, 1<<40)
-		if want := tezostest.Consensus(tezostest.Mainnet, kind, 7, 1, [32]byte{}); !bytes.Equal(one, want) {
+		if want := tezostest.Consensus(tezostest.Mainnet, kind, 7, 1, tezostest.PayloadHash(0)); !bytes.Equal(one, want) {
 			t.Errorf("%v: %x, want %x", kind, one, want)
 		}
 		first, err := tezos.ParseRequest(one, tezos.PublicKeyHash{})
