@@ -83,7 +83,7 @@ func block(chain tezos.ChainID, level, round int32, payloadHash [32]byte) []byte
 	p = append(p, payloadHash[:]...)
 	p = int32s(p, 0)          // payload round
 	p = append(p, long[:]...) // proof of work
-	return append(p, 0, 2)    // no seed nonce; liquidity baking vote: pass
+	return append(p, 0, 0)    // no seed nonce; liquidity baking vote: on
 }
 
 // int32s appends numbers in two's complement, big-endian, as Octez does.

@@ -28,9 +28,6 @@ func TestConsensus(t *testing.T) {
 				t.Fatalf("%v: %v", kind, err)
 			}
 			want := tezos.Consensus{Kind: kind, ChainID: chain, Level: 77, Round: 5}
-			if kind == tezos.Block {
-				want.LiquidityBaking = tezos.LiquidityBakingPass
-			}
 			if got != want {
 				t.Errorf("%v: %+v, want %+v", kind, got, want)
 			}
