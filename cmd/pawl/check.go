@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"pawl/internal/config"
+	"pawl/internal/durable"
 )
 
 type checkCmd struct {
@@ -100,9 +100,8 @@ func (r *checkReport) finding(path string, f config.Finding) {
 // blobFileModes warns of key blobs that others may read or exchange.
 func (r *checkReport) blobFileModes(keys []config.KeySpec) {
 	for _, key := range keys {
-		if text := config.TooOpen(key.BlobFile, 0o077); key.BlobFile != "" && text != "" {
-			r.open = true
-			r.warn("keys."+key.PublicKey.Hash().String()+".secret_key_file", "close it to others", "%s", text)
+		if key.BlobFile != "" {
+			r.mode("keys."+key.PublicKey.Hash().String()+".secret_key_file", key.BlobFile, durable.Others)
 		}
 	}
 }
@@ -124,22 +123,23 @@ func (r *checkReport) modes(config string, cfg *config.Config) {
 	}
 	for _, path := range slices.Sorted(maps.Keys(ratchets)) {
 		for _, suffix := range []string{"", "-wal", "-last"} {
-			r.mode(path+suffix, 0o077)
+			r.mode(path+suffix, path+suffix, durable.Others)
 		}
 	}
 	for _, folder := range slices.Sorted(maps.Keys(folders)) {
-		r.mode(folder, 0o022)
+		r.mode(folder, folder, durable.OthersWrite)
 	}
 	if !r.open {
 		r.ok("file modes", "keys.json, the ratchets, the secret files and the folders of them all are closed to others")
 	}
 }
 
-// mode warns of a file or folder that others may do with what they should not.
-func (r *checkReport) mode(path string, forbidden os.FileMode) {
-	if text := config.TooOpen(path, forbidden); text != "" {
+// mode warns of a file or folder whose mode gives others one of the forbidden permissions.
+func (r *checkReport) mode(subject, path string, forbidden fs.FileMode) {
+	if open, ok := errors.AsType[*durable.OpenError](durable.CheckMode(path, forbidden)); ok {
 		r.open = true
-		r.warn(path, "close it to others, so that only the user of the daemon gets at it", "%s", text)
+		r.warn(subject, "close it to others, so that only the user of the daemon gets at it",
+			"mode %04o, owner %d is too open: %s", open.Mode, open.Owner, open.Remedy)
 	}
 }
 

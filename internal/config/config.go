@@ -5,15 +5,15 @@
 package config
 
 import (
+	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
+	"pawl/internal/durable"
 	"pawl/internal/ep11"
 	"pawl/policy"
 	"pawl/signer/grep11"
@@ -71,30 +71,16 @@ type KeySpec struct {
 // Load reads and parses the keys.json at path. A file that group or others may
 // write is refused, and so is what is no regular file: a pipe can be read only once.
 func Load(path string) (*Config, []Finding, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // the operator names the file; a pipe is not waited for
+	data, info, err := durable.ReadFile(path, MaxConfigSize)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer file.Close() //nolint:errcheck // only read
-	info, err := file.Stat()
-	if err != nil {
-		return nil, nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("%s: is no regular file", path)
-	}
-	data, err := io.ReadAll(io.LimitReader(file, MaxConfigSize+1))
-	switch {
-	case err != nil:
-		return nil, nil, err
-	case len(data) > MaxConfigSize:
-		return nil, nil, fmt.Errorf("%s: larger than %d bytes", path, MaxConfigSize)
-	case info.Mode().Perm()&0o022 != 0:
-		return nil, nil, fmt.Errorf("%s: mode %04o lets others write it: chmod 600 %s", path, info.Mode().Perm(), path)
+	if open, ok := errors.AsType[*durable.OpenError](durable.CheckInfo(path, info, durable.OthersWrite)); ok {
+		return nil, nil, fmt.Errorf("%s: mode %04o lets others write it: chmod 600 %s", path, open.Mode, path)
 	}
 	cfg, findings, err := Parse(data, filepath.Dir(path))
-	if info.Mode().Perm()&0o044 != 0 {
-		text := fmt.Sprintf("mode %04o lets others read %s: chmod 600 %[2]s", info.Mode().Perm(), path)
+	if open, ok := errors.AsType[*durable.OpenError](durable.CheckInfo(path, info, durable.OthersRead)); ok {
+		text := fmt.Sprintf("mode %04o lets others read %s: chmod 600 %[2]s", open.Mode, path)
 		findings = append(findings, Finding{Warning, ModeOpen, "", text})
 	}
 	if err != nil {

@@ -320,7 +320,7 @@ func TestLoadReadsRegularFilesOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{pipe, filepath.Dir(pipe), os.DevNull} {
-		if _, _, err := config.Load(path); err == nil || err.Error() != path+": is no regular file" {
+		if _, _, err := config.Load(path); err == nil || err.Error() != path+": not a regular file" {
 			t.Errorf("%s: %v", path, err)
 		}
 	}

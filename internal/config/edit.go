@@ -4,12 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"time"
 
-	"golang.org/x/sys/unix"
-
+	"pawl/internal/durable"
 	"pawl/internal/ep11"
 	"pawl/tezos"
 )
@@ -71,12 +68,16 @@ func splice(data []byte, from, to int64, text string) []byte {
 // edit replaces the file at path by what change makes of it, if that is a
 // keys.json and not the same. Of several commands at once one waits for the other.
 func edit(path string, change func(data []byte, root value) ([]byte, error)) error {
-	unlock, err := lockFolder(path)
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	unlock, err := durable.LockFolder(filepath.Dir(target)) // the file itself is replaced
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	data, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	data, _, err := durable.ReadFile(path, MaxConfigSize)
 	if err != nil {
 		return err
 	}
@@ -94,68 +95,5 @@ func edit(path string, change func(data []byte, root value) ([]byte, error)) err
 	if _, _, err := Parse(changed, filepath.Dir(path)); err != nil {
 		return err
 	}
-	return replaceFile(path, changed)
-}
-
-// lockFolder takes an flock(2) on the folder of the file that path leads to: the file
-// itself is replaced by another one. It waits for at most a second, for whoever may read
-// the folder can hold it.
-func lockFolder(path string) (unlock func(), err error) {
-	if path, err = filepath.EvalSymlinks(path); err != nil {
-		return nil, err
-	}
-	folder, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return nil, err
-	}
-	for range 100 { // an edit takes milliseconds
-		if err = unix.Flock(int(folder.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("locking %s: %w", folder.Name(), err), folder.Close())
-	}
-	return func() { _ = folder.Close() }, nil
-}
-
-// replaceFile writes data beside the file that path leads to, syncs it, and
-// renames it over that file. Owner and mode stay, or nothing is done: the daemon
-// may run as another user than the operator.
-func replaceFile(path string, data []byte) (err error) {
-	if path, err = filepath.EvalSymlinks(path); err != nil {
-		return err
-	}
-	var old unix.Stat_t
-	if err := unix.Stat(path, &old); err != nil {
-		return err
-	}
-	temp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(temp.Name()))
-		}
-	}()
-	_, err = temp.Write(data)
-	err = errors.Join(err, temp.Chown(int(old.Uid), int(old.Gid)), temp.Chmod(os.FileMode(old.Mode).Perm()))
-	if err = errors.Join(err, temp.Sync(), temp.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(temp.Name(), path); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
-}
-
-// syncFolder makes the names in a folder durable.
-func syncFolder(path string) error {
-	folder, err := os.Open(path) //nolint:gosec // the folder of a file that the operator named
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	return durable.Replace(path, changed)
 }

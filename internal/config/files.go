@@ -1,13 +1,13 @@
 package config
 
 import (
-	"fmt"
+	"errors"
 	"maps"
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 
+	"pawl/internal/durable"
 	"pawl/internal/ep11"
 )
 
@@ -36,12 +36,11 @@ func (r *report) secret(name, path string) {
 	if path == "" {
 		return
 	}
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
+	err := durable.CheckMode(path, durable.Others)
+	if open, ok := errors.AsType[*durable.OpenError](err); ok {
+		r.add(Unopenable, ModeOpen, name, "%v", open)
+	} else if err != nil {
 		r.unopenable(name, "%v", err)
-	case info.Mode().Perm()&0o077 != 0:
-		r.add(Unopenable, ModeOpen, name, "mode %04o is too open: chmod 600 %s", info.Mode().Perm(), path)
 	}
 }
 
@@ -91,30 +90,4 @@ func (k *KeySpec) current() (ep11.Blob, error) {
 		return readBlob(k.BlobFile)
 	}
 	return k.Blob, nil
-}
-
-// TooOpen says that the mode of a file has one of the forbidden bits, and what to do; it is ""
-// when it has none, or when there is no such file. A folder that only its owner may remove names
-// from (mode 1777) is open to nobody.
-func TooOpen(path string, forbidden os.FileMode) string {
-	info, err := os.Stat(path)
-	if err != nil || info.Mode().Perm()&forbidden == 0 || info.Mode()&os.ModeSticky != 0 && info.IsDir() {
-		return ""
-	}
-	owner := ""
-	if unix, ok := info.Sys().(*syscall.Stat_t); ok {
-		owner = fmt.Sprintf(", owner %d", unix.Uid)
-	}
-	return fmt.Sprintf("mode %04o%s is too open: chmod %s %s", info.Mode().Perm(), owner, closed(info.IsDir(), forbidden), path)
-}
-
-// closed is what chmod takes to close a file or a folder.
-func closed(folder bool, forbidden os.FileMode) string {
-	switch {
-	case forbidden&0o055 == 0:
-		return "go-w"
-	case folder:
-		return "700"
-	}
-	return "600"
 }

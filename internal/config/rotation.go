@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"pawl/internal/durable"
 	"pawl/internal/ep11"
 	"pawl/tezos"
 )
@@ -67,7 +68,7 @@ func PromoteBlobs(path string, keys []Rotation) error {
 			return nil, err
 		}
 		for file, blob := range files {
-			if err := replaceFile(file, []byte(blob.Hex())); err != nil {
+			if err := durable.Replace(file, []byte(blob.Hex())); err != nil {
 				return nil, fmt.Errorf("%s: %w", file, err)
 			}
 		}

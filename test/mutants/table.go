@@ -177,8 +177,8 @@ func faults() []sabotage {
 		},
 		{
 			name: "owner-of-keys-json-changes",
-			file: "internal/config/edit.go",
-			old:  "temp.Chown(int(old.Uid), int(old.Gid)), ",
+			file: "internal/durable/write.go",
+			old:  "f.Chown(int(old.Uid), int(old.Gid)), ",
 			new:  "",
 			pkg:  "./internal/config", test: "TestEditKeepsOwnerAndMode",
 		},
