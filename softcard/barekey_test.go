@@ -9,8 +9,8 @@ import (
 	"pawl/softcard/cardtest"
 )
 
-// TestABareKeyVerifies gives the SubjectPublicKeyInfo as a certificate has it, without
-// the card's MAC behind it. Encryption and wrapping do not take it.
+// A SubjectPublicKeyInfo as in a certificate, without the card's MAC, verifies. Encryption
+// and wrapping refuse it.
 func TestABareKeyVerifies(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -11,7 +11,8 @@ import (
 	"pawl/softcard/cardtest"
 )
 
-// flipped changes the lowest bit of the byte at offset, from the end when negative.
+// flipped flips the lowest bit of the byte at offset, which counts from the end if
+// negative.
 func flipped(blob []byte, offset int) []byte {
 	changed := bytes.Clone(blob)
 	changed[(offset+len(blob))%len(blob)] ^= 1

@@ -9,9 +9,9 @@ import (
 	"pawl/softcard/cardtest"
 )
 
-// TestCodesOverTheWire provokes the refusals that clients tell apart as a client of the second
-// generation does, over a connection. CKR_IBM_BLOBKEY_CONFLICT, CKR_IBM_WK_NOT_INITIALIZED
-// and CKR_FUNCTION_NOT_SUPPORTED want more than a request and have tests of their own.
+// A client of the second generation provokes, over a connection, the refusals that clients
+// tell apart. CKR_IBM_BLOBKEY_CONFLICT, CKR_IBM_WK_NOT_INITIALIZED and
+// CKR_FUNCTION_NOT_SUPPORTED need more than one request and have tests of their own.
 func TestCodesOverTheWire(t *testing.T) {
 	t.Parallel()
 	card := cardtest.New(t, 1)

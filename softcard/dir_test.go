@@ -109,7 +109,7 @@ func TestInitThatFailsLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, name := range softcard.DirFiles {
 		d := softcard.Dir(t.TempDir())
-		// A link to nothing is no file of a card, but its name is taken.
+		// A dangling link is not a file of a card, but it takes the name.
 		if err := os.Symlink("nowhere", filepath.Join(string(d), name)); err != nil {
 			t.Fatal(err)
 		}

@@ -24,7 +24,7 @@ type testCurve struct {
 	name   string
 	params string
 	mech   uint64
-	order  string // hex; empty for Ed25519
+	order  string // in hex; empty for Ed25519
 	spki   int    // bytes of the bare SPKI
 }
 
@@ -88,7 +88,7 @@ func pairRequest(tb testing.TB, public, private template) *pb.GenerateKeyPairReq
 
 func mech(id uint64) *pb.Mechanism { return &pb.Mechanism{Mechanism: id} }
 
-// generator is what both a client and a server offer to make a key pair.
+// generator makes a key pair, through a client or straight on the service.
 type generator func(*pb.GenerateKeyPairRequest) (*pb.GenerateKeyPairResponse, error)
 
 func over(c pb.CryptoClient) generator {
@@ -114,7 +114,7 @@ func (c testCurve) pair(tb testing.TB, generate generator) *pb.GenerateKeyPairRe
 	return pair
 }
 
-// verifies checks a signature without the card: with the point of the public key's SPKI.
+// verifies checks a signature without the card, with the point in the public key's SPKI.
 func (c testCurve) verifies(tb testing.TB, pub, data, signature []byte) bool {
 	tb.Helper()
 	spki := pub[:c.spki]
@@ -145,7 +145,7 @@ func (c testCurve) verifies(tb testing.TB, pub, data, signature []byte) bool {
 	}
 }
 
-// highS tells whether S is over half the order.
+// highS reports whether S is over half the order.
 func (c testCurve) highS(tb testing.TB, signature []byte) bool {
 	tb.Helper()
 	order, ok := new(big.Int).SetString(c.order, 16)
@@ -155,7 +155,7 @@ func (c testCurve) highS(tb testing.TB, signature []byte) bool {
 	return new(big.Int).SetBytes(signature[32:]).Cmp(order.Rsh(order, 1)) > 0
 }
 
-// digest hashes data, or gives it as it is when there is no hash.
+// digest hashes data, or returns it as it is without a hash.
 func digest(h crypto.Hash, data []byte) []byte {
 	if h == 0 {
 		return data
@@ -165,7 +165,7 @@ func digest(h crypto.Hash, data []byte) []byte {
 	return sum.Sum(nil)
 }
 
-// codeOf gives the code of the one Grep11Error of a failure.
+// codeOf returns the code of the one Grep11Error of a failure.
 func codeOf(tb testing.TB, err error) ep11.Code {
 	tb.Helper()
 	if err == nil {

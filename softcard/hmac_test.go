@@ -54,7 +54,8 @@ func TestHMACVectors(t *testing.T) {
 	}
 }
 
-// TestHMACOfEachHash asks crypto/hmac. The card has an HMAC of its own, which goes on in a State.
+// The reference is crypto/hmac. The card has an HMAC of its own, which can continue from a
+// State.
 func TestHMACOfEachHash(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -13,7 +13,7 @@ import (
 	"pawl/softcard/cardtest"
 )
 
-// domain is a card whose registers can be driven: of a folder or of New.
+// domain is a card with registers that the test drives: one of a folder or one of New.
 type domain struct {
 	card                   *softcard.Card
 	load, commit, finalise func() error
@@ -34,7 +34,7 @@ func domains(t *testing.T) map[string]domain {
 	}
 }
 
-// TestRotation goes the whole way twice, with a private, a secret and a public key.
+// Two whole rotations, with a private, a secret and a public key.
 func TestRotation(t *testing.T) {
 	t.Parallel()
 	for name, d := range domains(t) {
@@ -53,7 +53,7 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// try uses the three keys, and gives what the first that is refused is refused for.
+// try uses the three keys and returns the first refusal.
 func try(t *testing.T, c pb.CryptoClient, keys [][]byte) [3]error {
 	t.Helper()
 	signed, err := c.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: mech(ep11.MechECDSA), PrivKeyBytes: keys[0], Data: make([]byte, 32)})
@@ -171,8 +171,8 @@ func TestRewrapRefusesWhatItCannotOpen(t *testing.T) {
 	}
 }
 
-// TestRewrapGivesTheKeyBlobBack: what a client of the second generation sends along
-// comes back, but for the key.
+// The other fields of the KeyBlob that a client of the second generation sends come back
+// unchanged.
 func TestRewrapGivesTheKeyBlobBack(t *testing.T) {
 	t.Parallel()
 	card := cardtest.New(t, 1)
@@ -195,8 +195,7 @@ func TestRewrapGivesTheKeyBlobBack(t *testing.T) {
 	}
 }
 
-// TestChangeOfTheMasterKeyDuringACall: what is encrypted under the old one is not given
-// out, a signature is.
+// Something encrypted under the old key is not given out; a signature is.
 func TestChangeOfTheMasterKeyDuringACall(t *testing.T) {
 	t.Parallel()
 	change := func(card *softcard.Card) {
@@ -243,8 +242,7 @@ func TestChangeOfTheMasterKeyDuringACall(t *testing.T) {
 	}
 }
 
-// TestSignaturesGoOnDuringARotation: with both blobs at hand, a client that follows the
-// codes misses none.
+// A client that has both blobs and follows the return codes misses no signature.
 func TestSignaturesGoOnDuringARotation(t *testing.T) {
 	t.Parallel()
 	d := domains(t)["folder"]

@@ -16,14 +16,14 @@ import (
 	"pawl/tezos"
 )
 
-// frames counts the frames of one type on the connections through it, both ways.
+// frames counts the frames of one type in both directions of the connections through it.
 type frames struct {
 	to    string
 	kind  http2.FrameType
 	count atomic.Int64
 }
 
-// proxy passes one connection on, and looks at it.
+// proxy forwards one connection and reads along.
 func (f *frames) proxy(t *testing.T) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -51,7 +51,7 @@ func (f *frames) proxy(t *testing.T) (address string) {
 	return listener.Addr().String()
 }
 
-// pass copies from one connection to the other and reads the frames behind the head.
+// pass copies from one connection to the other and reads the frames after the preface.
 func (f *frames) pass(t *testing.T, to, from net.Conn, head int) {
 	t.Helper()
 	defer func() { _, _ = to.Close(), from.Close() }()
@@ -76,8 +76,8 @@ func (f *frames) pass(t *testing.T, to, from net.Conn, head int) {
 	}
 }
 
-// TestNoPings: neither the card nor our client asks the other, for each message, how
-// far away it is; gRPC does so unless told otherwise.
+// Unless told otherwise, gRPC pings for each message to measure the round trip. Neither the
+// card nor our client does.
 func TestNoPings(t *testing.T) {
 	t.Parallel()
 	card := cardtest.Serve(t, cardtest.New(t, 1), "")

@@ -17,7 +17,7 @@ import (
 	"pawl/softcard/cardtest"
 )
 
-// TestACardWithoutMasterKey: the folder of a running card loses its key and gets it back.
+// The folder of a running card loses its key and gets it back.
 func TestACardWithoutMasterKey(t *testing.T) {
 	t.Parallel()
 	dir := cardtest.Folder(t)
@@ -108,7 +108,7 @@ func TestRegistersOfAFolder(t *testing.T) {
 	}
 }
 
-// TestAnUnfinishedFinaliseIsFinished: the new key is in place and the register not yet empty.
+// The new key is in place, and the new register is not empty yet.
 func TestAnUnfinishedFinaliseIsFinished(t *testing.T) {
 	t.Parallel()
 	dir := cardtest.Folder(t)
@@ -177,8 +177,8 @@ func TestRegistersOfNew(t *testing.T) {
 	}
 }
 
-// TestOneStepAtATime: while one process takes a step no other does, and of many that load
-// a key at once one does.
+// While one process takes a step no other one does. Of many that load a key at once one
+// succeeds.
 func TestOneStepAtATime(t *testing.T) {
 	t.Parallel()
 	dir := cardtest.Folder(t)

@@ -13,8 +13,8 @@ import (
 	"pawl/softcard/cardtest"
 )
 
-// weierstrass is a curve y² = x³ + ax + b over a prime field, in textbook arithmetic: the card shares
-// none of it. A nil x is the point at infinity.
+// weierstrass is a curve y² = x³ + ax + b over a prime field in textbook arithmetic, of
+// which the card shares nothing. A nil x is the point at infinity.
 type weierstrass struct{ p, n, a, gx, gy *big.Int }
 
 type affine struct{ x, y *big.Int }
@@ -83,7 +83,8 @@ func (a affine) short() []byte {
 	return append([]byte{2 + byte(a.y.Bit(0))}, a.x.FillBytes(make([]byte, 32))...)
 }
 
-// good verifies by the definitions: with TR-03111's sign Q is sG − rP, with Zilliqa's sG + rP.
+// good verifies by the definitions: Q is sG − rP with TR-03111's sign, sG + rP with
+// Zilliqa's.
 func (w weierstrass) good(kind pb.ECSGParm_ECSGType, point, data, signature []byte) bool {
 	public := affine{new(big.Int).SetBytes(point[1:33]), new(big.Int).SetBytes(point[33:])}
 	r, s := new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])
@@ -161,7 +162,7 @@ func TestWhatSchnorrDoesNotTake(t *testing.T) {
 		name string
 		mech *pb.Mechanism
 		pair *pb.GenerateKeyPairResponse
-		data int // less the key's length
+		data int // bytes, without the key's length
 		want ep11.Code
 	}{
 		{"BLS", schnorr(pb.ECSGParm_CkEcsgIbmBls), pair, 1000, ep11.CodeMechanismParamInvalid},

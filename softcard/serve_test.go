@@ -23,7 +23,7 @@ import (
 	"pawl/softcard/cardtest"
 )
 
-// serveTLS runs the card of d and gives its address.
+// serveTLS serves the card of d and returns its address.
 func serveTLS(t *testing.T, d softcard.Dir, listenOn string) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", listenOn)
@@ -65,7 +65,7 @@ func ping(t *testing.T, address string, creds credentials.TransportCredentials) 
 	return err
 }
 
-// TestDelay: each call takes so much longer, and a caller who leaves is let go.
+// Each call takes so much longer, and a caller who leaves is let go.
 func TestDelay(t *testing.T) {
 	t.Parallel()
 	card := cardtest.New(t, 1)
@@ -131,7 +131,7 @@ func TestPlaintextOnlyOnLoopback(t *testing.T) {
 	t.Parallel()
 	card := cardtest.New(t, 1)
 	ended, cancel := context.WithCancel(t.Context())
-	cancel() // what is not refused returns at once, without error
+	cancel() // a call that is not refused returns at once without error
 	for _, address := range []string{"0.0.0.0:0", ":0"} {
 		ln, err := net.Listen("tcp", address)
 		if err != nil {
@@ -179,7 +179,7 @@ func TestServeRefusesABrokenFolder(t *testing.T) {
 type inFlight struct {
 	ln       net.Listener
 	stop     context.CancelFunc
-	release  chan struct{} // closed, it lets the signature go
+	release  chan struct{} // lets the signature go when closed
 	answered chan error    // of the client's call
 	served   chan error    // of Serve
 }

@@ -16,7 +16,7 @@ import (
 	"pawl/softcard/cardtest"
 )
 
-// dialects are the ways in which a request may bear a key.
+// dialects are the ways in which a request may carry a key.
 var dialects = map[string]func(blob []byte) ([]byte, *pb.KeyBlob){
 	"v1":   func(blob []byte) ([]byte, *pb.KeyBlob) { return blob, nil },
 	"v2":   func(blob []byte) ([]byte, *pb.KeyBlob) { return nil, keyBlob(blob) },
@@ -54,7 +54,7 @@ func TestEveryCurveSignsAndVerifiesInEitherDialect(t *testing.T) {
 	}
 }
 
-// signingMechanisms are those of ECDSA and Ed25519, each with what it hashes with.
+// signingMechanisms are those of ECDSA and Ed25519, each with its hash.
 var signingMechanisms = []struct {
 	id      uint64
 	hash    crypto.Hash
@@ -79,13 +79,13 @@ type flow struct {
 	verify func(ctx context.Context, c pb.CryptoClient, m *pb.Mechanism, key []byte, parts [][]byte, signature []byte) error
 }
 
-// wholeFlows are those of a mechanism that does not hash, and so takes its data at once.
+// wholeFlows are the flows of a mechanism that does not hash and takes its data at once.
 var wholeFlows = map[string]flow{
 	"Single":  {sign: signSingle, verify: verifySingle},
 	"Init-op": {sign: signInitOp, verify: verifyInitOp},
 }
 
-// flows are all three ways of EP11.
+// flows are all three flows of EP11.
 var flows = map[string]flow{
 	"Single":            {sign: signSingle, verify: verifySingle},
 	"Init-op":           {sign: signInitOp, verify: verifyInitOp},
@@ -371,7 +371,7 @@ func TestEveryOtherCallIsNotSupported(t *testing.T) {
 	wantCode(t, err, ep11.CodeFunctionNotSupported)
 }
 
-// garbage sends bytes that are no protobuf message.
+// garbage sends bytes that are not a protobuf message.
 type garbage struct{}
 
 func (garbage) Marshal(any) ([]byte, error) { return []byte{0xff, 0xff, 0xff}, nil }

@@ -50,7 +50,7 @@ func Open(tb testing.TB, dir softcard.Dir) *softcard.Card {
 	return card
 }
 
-// Server serves a card. Its fields do not change.
+// Server serves a card. Its exported fields do not change.
 type Server struct {
 	Card    *softcard.Card
 	Dir     softcard.Dir // of the certificates; "" for a server without TLS
@@ -89,8 +89,7 @@ func (s *Server) run(ln net.Listener) {
 	}
 }
 
-// Stop ends the server as its context would: calls in flight have five seconds. It does
-// nothing while the server is stopped.
+// Stop ends the server; calls in flight have five seconds. A stopped server stays stopped.
 func (s *Server) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,7 +99,7 @@ func (s *Server) Stop() {
 	}
 }
 
-// Start serves again, at the same address, after Stop.
+// Start serves again at the same address. It must follow Stop.
 func (s *Server) Start(tb testing.TB) {
 	tb.Helper()
 	ln := Listen(tb, s.Address)
@@ -109,7 +108,7 @@ func (s *Server) Start(tb testing.TB) {
 	s.run(ln)
 }
 
-// Config is what a client needs to connect.
+// Config is the configuration of a client of the server.
 func (s *Server) Config() grep11.Config { return configOf(s.Address, s.Dir) }
 
 func configOf(address string, dir softcard.Dir) grep11.Config {

@@ -58,7 +58,9 @@ type proxy struct {
 	calls int
 }
 
-func (p *proxy) GenerateKeyPair(ctx context.Context, r *pb.GenerateKeyPairRequest) (*pb.GenerateKeyPairResponse, error) {
+func (p *proxy) GenerateKeyPair(
+	ctx context.Context, r *pb.GenerateKeyPairRequest,
+) (*pb.GenerateKeyPairResponse, error) {
 	p.calls++
 	return p.card.GenerateKeyPair(ctx, r)
 }

@@ -35,9 +35,9 @@ func Connect(tb testing.TB, address string) *grpc.ClientConn {
 	return conn
 }
 
-// Front serves a server of the test's own, which stands before a card and changes what it
-// is asked and what it answers: on ln with mutual TLS and the certificates of dir, or
-// without TLS when dir is "". The configuration is what a client needs to connect.
+// Front serves a server of the test, which stands before a card and changes requests and
+// answers. It serves on ln with mutual TLS and the certificates of dir, or without TLS if
+// dir is "". It returns the configuration of a client.
 func Front(tb testing.TB, server pb.CryptoServer, dir softcard.Dir, ln net.Listener) grep11.Config {
 	tb.Helper()
 	creds := insecure.NewCredentials()
