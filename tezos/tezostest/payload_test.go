@@ -38,7 +38,9 @@ func TestConsensus(t *testing.T) {
 func TestVariantsConflict(t *testing.T) {
 	t.Parallel()
 	for kind, build := range map[tezos.Kind]func(level, round int32, variant uint64) []byte{
-		tezos.Block: tezostest.Block, tezos.Preattestation: tezostest.Preattestation, tezos.Attestation: tezostest.Attestation,
+		tezos.Block:          tezostest.Block,
+		tezos.Preattestation: tezostest.Preattestation,
+		tezos.Attestation:    tezostest.Attestation,
 	} {
 		one, two := build(7, 1, 0), build(7, 1, 1<<40)
 		if want := tezostest.Consensus(tezostest.Mainnet, kind, 7, 1, tezostest.PayloadHash(0)); !bytes.Equal(one, want) {
@@ -63,7 +65,9 @@ func TestOperations(t *testing.T) {
 			t.Fatal(err)
 		}
 		for want, p := range map[tezos.OperationKind][]byte{
-			"reveal": tezostest.Reveal(key), "transaction": tezostest.Transaction(key.Hash()), "failing_noop": tezostest.Noop(100),
+			"reveal":       tezostest.Reveal(key),
+			"transaction":  tezostest.Transaction(key.Hash()),
+			"failing_noop": tezostest.Noop(100),
 		} {
 			request, err := tezos.ParseRequest(p, key.Hash())
 			if err != nil {
