@@ -28,7 +28,7 @@ test: need-cc
 
 # The packages of the sign path again and again, for races that one run misses.
 race: need-cc
-	$(GO) test $(TESTFLAGS) -count=5 ./ratchet ./signer ./server
+	$(GO) test $(TESTFLAGS) -count=5 ./ratchet/... ./signer ./server
 
 # One of two HSM servers killed under load at random moments, KILLS times: no request
 # fails. Prints the latencies. `make test` kills four times.
@@ -70,7 +70,7 @@ bench-compare: build
 
 # Single functions, for benchstat.
 bench-go: need-cc
-	$(GO) test -tags $(TAGS) -run '^$$' -bench . -count 6 ./tezos ./ratchet
+	$(GO) test -tags $(TAGS) -run '^$$' -bench . -count 6 ./tezos ./ratchet/sqlite
 
 lint: need-cc
 	$(GO) vet -tags $(TAGS) ./...

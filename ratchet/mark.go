@@ -16,16 +16,22 @@ type Mark struct {
 	Level, Round int32
 }
 
-// slot is what one mark is kept for; levels and rounds of a slot only rise.
-type slot struct {
-	key   tezos.PublicKeyHash
-	chain tezos.ChainID
-	kind  tezos.Kind
+// SlotKey is what one mark is kept for. Levels and rounds under a slot key only rise.
+type SlotKey struct {
+	Key     tezos.PublicKeyHash
+	ChainID tezos.ChainID
+	Kind    tezos.Kind
 }
 
-func (m Mark) slot() slot { return slot{m.Key, m.ChainID, m.Kind} }
+// SlotKey returns the mark without level and round.
+func (m Mark) SlotKey() SlotKey { return SlotKey{m.Key, m.ChainID, m.Kind} }
 
-// check refuses what no parsed payload can hold, before it nears the file.
+// Above reports whether m has a higher level than other, or the same level and a higher round.
+func (m Mark) Above(other Mark) bool {
+	return m.Level > other.Level || m.Level == other.Level && m.Round > other.Round
+}
+
+// check refuses what no parsed payload can hold, before it nears the store.
 func (m Mark) check() error {
 	switch m.Kind {
 	case tezos.Block, tezos.Preattestation, tezos.Attestation:
@@ -38,46 +44,59 @@ func (m Mark) check() error {
 	return nil
 }
 
-// DefaultMaxLevelGap is four days of blocks: 4 cycles of 14,400 levels, of 6
-// seconds each (Octez, parameters of protocol 025 Ushuaia on mainnet).
-const DefaultMaxLevelGap = 57_600
+// StoredMark is a mark as a store keeps it.
+type StoredMark struct {
+	Mark
+	Digest    tezos.Digest     // of the payload; zero for a mark that was imported without one
+	Signature *tezos.Signature // nil for a mark that was imported without one
+}
 
-// Options are the choices of [Open]. The zero value is a good one.
-type Options struct {
-	// MaxLevelGap is how many levels a request may be above the mark or, if that
-	// is higher, the floor of its slot: one stray request for the highest level
-	// must not lock a key for ever. 0 means [DefaultMaxLevelGap].
-	MaxLevelGap int32
+// MaxChains is how many chains the requests to a key that was never used may register: stray
+// chain ids must not fill the store. An operator may register as many, whatever requests did.
+const MaxChains = 8
 
-	// OnCommit is called after each COMMIT that returned nil and stored at least
-	// one mark, with the time of the transaction and the number of marks in it.
-	// It runs where the transaction did, often on the goroutine of a request, and the
-	// next transaction waits for it. It may be nil.
-	OnCommit func(elapsed time.Duration, marks int)
+// Registration says on which chain, and from which level, a key may sign.
+type Registration struct {
+	Key     tezos.PublicKeyHash
+	ChainID tezos.ChainID // zero when AnyChain
+	// AnyChain is of a key that was registered the moment it was made: it may sign on any chain,
+	// and its first request on a chain registers that one.
+	AnyChain bool
+	// FromLevel is the floor: the lowest level that may be signed. There is none with NoFloor, when
+	// the key was new on the chain.
+	FromLevel int32
+	NoFloor   bool
+}
+
+// Snapshot is all that a store holds, ordered by key, chain and kind.
+type Snapshot struct {
+	Marks         []StoredMark
+	Registrations []Registration
+}
+
+// Standing returns what a verdict on m depends on.
+func (s Snapshot) Standing(m Mark) Standing {
+	var standing Standing
+	for _, r := range s.Registrations {
+		if r.Key == m.Key {
+			standing.Add(r, m.ChainID)
+		}
+	}
+	for i := range s.Marks {
+		if s.Marks[i].SlotKey() == m.SlotKey() {
+			standing.Mark = &s.Marks[i]
+		}
+	}
+	return standing
 }
 
 // Release is a signature that may leave: it is durable.
 type Release struct {
 	Signature tezos.Signature
-	Stored    bool          // answered from the row, not freshly made
+	Stored    bool          // the one in the store, not freshly made
 	SignTime  time.Duration // of the sign call of this flight; 0 when Stored
 }
 
-// SignFunc makes and verifies a signature. Its context is the flight's own: it
-// ends five seconds after the flight began, not when a caller leaves.
-type SignFunc func(ctx context.Context) (tezos.Signature, error)
-
-// Entry is one stored mark.
-type Entry struct {
-	Mark
-	Digest       tezos.Digest // zero for a mark that was imported without one
-	HasSignature bool
-}
-
-// Registration says on which chain, and from which level, a key may sign.
-type Registration struct {
-	Key       tezos.PublicKeyHash
-	ChainID   tezos.ChainID // zero when AnyChain
-	AnyChain  bool          // never used before, on any chain
-	FromLevel int32         // 0 also when the key was new: no floor
-}
+// SignFunc makes and verifies a signature of a message. Its context is the flight's own: it ends
+// five seconds after the flight began, not when a caller leaves.
+type SignFunc func(ctx context.Context, m tezos.Message) (tezos.Signature, error)

@@ -29,6 +29,9 @@ var (
 	// ErrCommit is a definite no: nothing was stored, and the next one may succeed.
 	ErrCommit = errors.New("ratchet commit failed")
 
+	// ErrUnknown means that nobody knows whether a commit was stored.
+	ErrUnknown = errors.New("outcome of a commit unknown")
+
 	// ErrKeyHeld means that another daemon on this host serves the key.
 	ErrKeyHeld = errors.New("another daemon on this host serves the key")
 )
@@ -95,7 +98,7 @@ func (e *RefusedError) Error() string {
 	case BelowFloor:
 		return fmt.Sprintf("%s level %d below the level %d from which the key is registered", m.Kind, m.Level, e.Level)
 	case TooManyChains:
-		return fmt.Sprintf("key %s has %d chains already, chain %s is one too many: use another key for it", m.Key, maxChains, m.ChainID)
+		return fmt.Sprintf("key %s has %d chains already, chain %s is one too many: use another key for it", m.Key, MaxChains, m.ChainID)
 	}
 	return ErrRefused.Error()
 }

@@ -18,7 +18,8 @@ import (
 	"pawl/internal/ep11"
 	"pawl/internal/logtest"
 	"pawl/policy"
-	"pawl/ratchet"
+	"pawl/ratchet/ratchettest"
+	"pawl/ratchet/sqlite"
 	"pawl/server"
 	"pawl/signer"
 	"pawl/signer/grep11"
@@ -45,7 +46,7 @@ type rig struct {
 	keys       []tezos.PublicKey
 	server     *server.Server
 	signer     *signer.Signer
-	db         *ratchet.DB
+	db         *ratchettest.DB
 	path       string // of the ratchet
 	card, twin *cardtest.Server
 	log        *buffer
@@ -81,7 +82,7 @@ func severity(_ []string, a slog.Attr) slog.Attr {
 func (r *rig) openRatchet(t *testing.T, slow time.Duration) {
 	t.Helper()
 	r.path = filepath.Join(t.TempDir(), "ratchet.db")
-	if err := ratchet.Create(t.Context(), r.path); err != nil {
+	if err := sqlite.Create(t.Context(), r.path); err != nil {
 		t.Fatal(err)
 	}
 	committed := func(elapsed time.Duration, marks int) {
@@ -89,7 +90,7 @@ func (r *rig) openRatchet(t *testing.T, slow time.Duration) {
 		r.metrics.ObserveCommit(elapsed, marks)
 	}
 	var err error
-	if r.db, err = ratchet.Open(t.Context(), r.path, ratchet.Options{OnCommit: committed}); err != nil {
+	if r.db, err = ratchettest.OpenDB(t.Context(), r.path, ratchettest.Options{OnCommit: committed}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -125,7 +126,7 @@ func (r *rig) openSigner(t *testing.T, want setup) {
 			key = want.wrap(key)
 		}
 		r.keys = append(r.keys, pk)
-		entries = append(entries, signer.Entry{Policy: *want.policy, Ratchet: r.db, Replicas: []signer.Replica{{Key: key, Server: client}}})
+		entries = append(entries, signer.Entry{Policy: *want.policy, Ratchet: r.db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	}
 	for _, kind := range want.kinds {
 		made, err := client.Generate(t.Context(), kind, false)

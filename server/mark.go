@@ -21,7 +21,7 @@ type Mark struct {
 }
 
 // NewMark returns the JSON form of a stored mark.
-func NewMark(e ratchet.Entry) Mark {
+func NewMark(e ratchet.StoredMark) Mark {
 	return Mark{
 		PublicKeyHash: e.Key.String(),
 		ChainID:       e.ChainID.String(),
@@ -29,27 +29,31 @@ func NewMark(e ratchet.Entry) Mark {
 		Level:         e.Level,
 		Round:         e.Round,
 		Digest:        e.Digest.String(),
-		Signature:     e.HasSignature,
+		Signature:     e.Signature != nil,
 	}
 }
 
-// Entry is the stored mark again, or an error for what NewMark does not write.
-func (m Mark) Entry() (e ratchet.Entry, err error) {
-	if e.Key, err = tezos.ParsePublicKeyHash(m.PublicKeyHash); err != nil {
-		return ratchet.Entry{}, err
+// Stored is the stored mark again, or an error for what NewMark does not write. The listener tells
+// only whether there is a signature: an empty one stands for it.
+func (m Mark) Stored() (stored ratchet.StoredMark, err error) {
+	if stored.Key, err = tezos.ParsePublicKeyHash(m.PublicKeyHash); err != nil {
+		return ratchet.StoredMark{}, err
 	}
-	if e.ChainID, err = tezos.ParseChainID(m.ChainID); err != nil {
-		return ratchet.Entry{}, err
+	if stored.ChainID, err = tezos.ParseChainID(m.ChainID); err != nil {
+		return ratchet.StoredMark{}, err
 	}
 	for _, kind := range []tezos.Kind{tezos.Block, tezos.Preattestation, tezos.Attestation} {
 		if kind.String() == m.Kind {
-			e.Kind = kind
+			stored.Kind = kind
 		}
 	}
 	digest, err := hex.DecodeString(m.Digest)
-	if err != nil || len(digest) != len(e.Digest) || e.Kind == 0 {
-		return ratchet.Entry{}, errors.New("unknown kind, or a digest that is none")
+	if err != nil || len(digest) != len(stored.Digest) || stored.Kind == 0 {
+		return ratchet.StoredMark{}, errors.New("unknown kind, or a digest that is none")
 	}
-	e.Level, e.Round, e.Digest, e.HasSignature = m.Level, m.Round, tezos.Digest(digest), m.Signature
-	return e, nil
+	stored.Level, stored.Round, stored.Digest = m.Level, m.Round, tezos.Digest(digest)
+	if m.Signature {
+		stored.Signature = new(tezos.Signature)
+	}
+	return stored, nil
 }

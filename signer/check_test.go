@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"pawl/internal/config"
-	"pawl/ratchet"
+	"pawl/ratchet/ratchettest"
 )
 
 // checked loads the keys.json and checks it.
@@ -64,5 +64,5 @@ func TestCheckTakesNoLock(t *testing.T) {
 		t.Errorf("beside an open signer: %v", findings)
 	}
 	closeSigner(t, s)
-	f.inRatchet(func(*ratchet.DB) error { return nil })
+	f.inRatchet(func(*ratchettest.DB) error { return nil })
 }

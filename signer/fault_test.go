@@ -55,7 +55,7 @@ func heldSigner(t *testing.T) (*signer.Signer, *held) {
 	client := c.dial(t)
 	key := newHeld(t, c, client)
 	db, _ := newRatchet(t, key)
-	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}})
+	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	return s, key
 }
 
@@ -85,8 +85,8 @@ func TestNothingLeavesAfterAFailure(t *testing.T) {
 	other := newHeld(t, c, client)
 	otherDB, _ := newRatchet(t, other)
 	s := newSigner(t,
-		signer.Entry{Policy: allowAll, Ratchet: brokenDB, Replicas: []signer.Replica{{Key: broken, Server: client}}},
-		signer.Entry{Policy: allowAll, Ratchet: otherDB, Replicas: []signer.Replica{{Key: other, Server: client}}})
+		signer.Entry{Policy: allowAll, Ratchet: brokenDB.Ratchet, Replicas: []signer.Replica{{Key: broken, Server: client}}},
+		signer.Entry{Policy: allowAll, Ratchet: otherDB.Ratchet, Replicas: []signer.Replica{{Key: other, Server: client}}})
 
 	flying := []<-chan answer{ask(t.Context(), s, other, block(1, 0, 0)), ask(t.Context(), s, other, michelson(1))}
 	<-other.called
@@ -166,7 +166,7 @@ func TestLeavingIsNoFault(t *testing.T) {
 	key := newHeld(t, c, client)
 	db, _ := newRatchet(t, key)
 	var tries atomic.Int32
-	s, err := signer.New([]signer.Entry{{Policy: allowAll, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}}},
+	s, err := signer.New([]signer.Entry{{Policy: allowAll, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}}},
 		signer.Options{OnSign: func(tezos.PublicKeyHash, time.Duration, error) { tries.Add(1) }})
 	if err != nil {
 		t.Fatal(err)
@@ -222,7 +222,7 @@ func TestPanicIsAnError(t *testing.T) {
 		return sig, nil
 	}
 	db, _ := newRatchet(t, key)
-	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}})
+	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	for _, payload := range [][]byte{block(1, 0, 1), michelson(1)} {
 		if res, err := s.Sign(t.Context(), key.PublicKey().Hash(), payload); !errors.Is(err, signer.ErrHSM) || res.Signature != (tezos.Signature{}) {
 			t.Errorf("payload %x: %v, %v; want ErrHSM and no signature", payload, res.Signature, err)
@@ -264,7 +264,7 @@ func TestBadProbeIsNotReady(t *testing.T) {
 		return flipped(t, sig, tezos.Ed25519, 9), nil
 	}
 	db, _ := newRatchet(t, key)
-	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}})
+	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	hash := key.PublicKey().Hash()
 	watch(t, s, hash)
 	for start := time.Now(); key.calls.Load() < 2; time.Sleep(10 * time.Millisecond) {
@@ -284,7 +284,7 @@ func TestMechanismListAlone(t *testing.T) {
 	client := c.dial(t)
 	key := c.newKey(t, client, tezos.Ed25519)
 	db, _ := newRatchet(t, key)
-	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}})
+	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	hash := key.PublicKey().Hash()
 	watch(t, s, hash)(true)
 	fault := &softcard.Fault{Call: "GetMechanismList", Err: softcard.Unavailable()}
@@ -320,7 +320,7 @@ func TestOvertakenProbe(t *testing.T) {
 		return sig, nil
 	}
 	db, _ := newRatchet(t, key)
-	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}})
+	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	hash := key.PublicKey().Hash()
 	watch(t, s, hash)
 	defer close(end)
@@ -357,7 +357,7 @@ func TestFullDiskIsNotReady(t *testing.T) {
 	key := c.newKey(t, client, tezos.Ed25519)
 	path := filepath.Join(folder, "ratchet.db")
 	db := createRatchet(t, path, key)
-	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}})
+	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	hash := key.PublicKey().Hash()
 	waitFor := watch(t, s, hash)
 	waitFor(true)
@@ -391,7 +391,7 @@ func TestRestartedCardLosesNoSlot(t *testing.T) {
 	client := c.dial(t)
 	key := c.newKey(t, client, tezos.P256)
 	db, _ := newRatchet(t, key)
-	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}})
+	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	c.stop()
 	for _, payload := range [][]byte{block(1, 0, 0), michelson(1)} {
 		flying := ask(t.Context(), s, key, payload)

@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"pawl/policy"
-	"pawl/ratchet"
+	"pawl/ratchet/ratchettest"
+	"pawl/ratchet/sqlite"
 	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/signer/hsm"
@@ -96,18 +97,18 @@ func (c *card) newKey(t *testing.T, client *grep11.Client, kind tezos.KeyKind) *
 }
 
 // newRatchet makes and opens a ratchet in which keys are registered as new.
-func newRatchet(t *testing.T, keys ...hsm.Key) (*ratchet.DB, string) {
+func newRatchet(t *testing.T, keys ...hsm.Key) (*ratchettest.DB, string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ratchet.db")
 	return createRatchet(t, path, keys...), path
 }
 
-func createRatchet(t *testing.T, path string, keys ...hsm.Key) *ratchet.DB {
+func createRatchet(t *testing.T, path string, keys ...hsm.Key) *ratchettest.DB {
 	t.Helper()
-	if err := ratchet.Create(t.Context(), path); err != nil {
+	if err := sqlite.Create(t.Context(), path); err != nil {
 		t.Fatal(err)
 	}
-	db, err := ratchet.Open(t.Context(), path, ratchet.Options{})
+	db, err := ratchettest.OpenDB(t.Context(), path, ratchettest.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +138,7 @@ func baker(t *testing.T, kind tezos.KeyKind) (*signer.Signer, *grep11.Key) {
 	client := c.dial(t)
 	key := c.newKey(t, client, kind)
 	db, _ := newRatchet(t, key)
-	return newSigner(t, signer.Entry{Policy: policy.Policy{Baking: true}, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}}), key
+	return newSigner(t, signer.Entry{Policy: policy.Policy{Baking: true}, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}}), key
 }
 
 // vote is an attestation or preattestation of 80 bytes on mainnet; variant

@@ -19,7 +19,7 @@ import (
 // Entry is one key: what it may sign, where its marks are, and where it can sign.
 type Entry struct {
 	Policy  policy.Policy
-	Ratchet *ratchet.DB
+	Ratchet *ratchet.Ratchet
 	// Replicas are the key at each of its servers, at least one. A try goes to one of them in
 	// turn, and to a good one if there is any.
 	Replicas []Replica
@@ -48,7 +48,7 @@ type Signer struct {
 type keyring struct {
 	keys     map[tezos.PublicKeyHash]*key
 	servers  []*server
-	ratchets []*ratchet.DB
+	ratchets []*ratchet.Ratchet
 }
 
 // key is an Entry with what the signer knows of it.
@@ -56,7 +56,7 @@ type key struct {
 	hash       tezos.PublicKeyHash
 	public     tezos.PublicKey
 	policy     policy.Policy
-	ratchet    *ratchet.DB
+	ratchet    *ratchet.Ratchet
 	replicas   []*replica
 	operations queue
 	signer     *Signer
@@ -99,9 +99,9 @@ func (s *Signer) Swap(entries []Entry) error {
 			ring.ratchets = append(ring.ratchets, e.Ratchet)
 		}
 	}
-	for _, db := range ring.ratchets {
-		if !slices.Contains(old.ratchets, db) {
-			go s.relayFailure(db)
+	for _, r := range ring.ratchets {
+		if !slices.Contains(old.ratchets, r) {
+			go s.relayFailure(r)
 		}
 	}
 	s.ring.Store(ring)
@@ -163,9 +163,9 @@ func (ring *keyring) replica(like *replica) *replica {
 
 // relayFailure makes the failure of one ratchet that of the signer: after an unknown commit
 // outcome nothing more is released for any key.
-func (s *Signer) relayFailure(db *ratchet.DB) {
+func (s *Signer) relayFailure(r *ratchet.Ratchet) {
 	select {
-	case <-db.Failed():
+	case <-r.Failed():
 		s.failOnce.Do(func() { close(s.failed) })
 	case <-s.closed:
 	}
@@ -177,8 +177,8 @@ func (s *Signer) Failed() <-chan struct{} { return s.failed }
 
 // Err returns why the signer has failed, or nil.
 func (s *Signer) Err() error {
-	for _, db := range s.ring.Load().ratchets {
-		if err := db.Err(); err != nil {
+	for _, r := range s.ring.Load().ratchets {
+		if err := r.Err(); err != nil {
 			return err
 		}
 	}
@@ -200,8 +200,8 @@ func (s *Signer) Close() error {
 	s.close.Do(func() {
 		close(s.closed)
 		ring := s.ring.Load()
-		for _, db := range ring.ratchets {
-			errs = append(errs, db.Close())
+		for _, r := range ring.ratchets {
+			errs = append(errs, r.Close())
 		}
 		for _, server := range ring.servers {
 			errs = append(errs, server.hsm.Close())
@@ -239,21 +239,21 @@ func (s *Signer) Keys() []tezos.PublicKeyHash {
 // Dropped is how many signatures the HSM made and nobody got: the ratchet had one of the same
 // bytes, or refused, or failed.
 func (s *Signer) Dropped() (n uint64) {
-	for _, db := range s.ring.Load().ratchets {
-		n += db.Dropped()
+	for _, r := range s.ring.Load().ratchets {
+		n += r.Dropped()
 	}
 	return n
 }
 
 // Marks returns the high watermarks of all ratchets in use.
-func (s *Signer) Marks(ctx context.Context) ([]ratchet.Entry, error) {
-	var all []ratchet.Entry
-	for _, db := range s.ring.Load().ratchets {
-		marks, err := db.Marks(ctx)
+func (s *Signer) Marks(ctx context.Context) ([]ratchet.StoredMark, error) {
+	var all []ratchet.StoredMark
+	for _, r := range s.ring.Load().ratchets {
+		held, err := r.List(ctx)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, marks...)
+		all = append(all, held.Marks...)
 	}
 	return all, nil
 }

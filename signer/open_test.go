@@ -21,6 +21,8 @@ import (
 	"pawl/internal/config"
 	"pawl/internal/daemon"
 	"pawl/ratchet"
+	"pawl/ratchet/ratchettest"
+	"pawl/ratchet/sqlite"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -47,18 +49,18 @@ func newFolder(t *testing.T) *folder {
 		t.Fatal(err)
 	}
 	f.key = f.made.PublicKey.Hash()
-	if err := ratchet.Create(t.Context(), filepath.Join(dir, "ratchet.db")); err != nil {
+	if err := sqlite.Create(t.Context(), filepath.Join(dir, "ratchet.db")); err != nil {
 		t.Fatal(err)
 	}
-	f.inRatchet(func(db *ratchet.DB) error { return db.RegisterNew(t.Context(), f.key) })
+	f.inRatchet(func(db *ratchettest.DB) error { return db.RegisterNew(t.Context(), f.key) })
 	f.write(map[string]any{})
 	return f
 }
 
-func (f *folder) inRatchet(do func(*ratchet.DB) error) {
+func (f *folder) inRatchet(do func(*ratchettest.DB) error) {
 	t := f.t
 	t.Helper()
-	db, err := ratchet.Open(t.Context(), filepath.Join(string(f.card.dir), "ratchet.db"), ratchet.Options{})
+	db, err := ratchettest.OpenDB(t.Context(), filepath.Join(string(f.card.dir), "ratchet.db"), ratchettest.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +153,7 @@ func TestOpenRefuses(t *testing.T) {
 			if err != nil {
 				f.t.Fatal(err)
 			}
-			f.inRatchet(func(db *ratchet.DB) error { return db.RegisterNew(f.t.Context(), second.PublicKey.Hash()) })
+			f.inRatchet(func(db *ratchettest.DB) error { return db.RegisterNew(f.t.Context(), second.PublicKey.Hash()) })
 			entry := func(made grep11.Generated, db string) map[string]any {
 				return map[string]any{"public_key": made.PublicKey.String(), "secret_key": made.Blob.Hex(), "db": db}
 			}
@@ -209,7 +211,7 @@ func (f *folder) keyFile(name string) {
 func (f *folder) freshRatchet() {
 	t := f.t
 	t.Helper()
-	if err := ratchet.Create(t.Context(), filepath.Join(string(f.card.dir), "fresh.db")); err != nil {
+	if err := sqlite.Create(t.Context(), filepath.Join(string(f.card.dir), "fresh.db")); err != nil {
 		t.Fatal(err)
 	}
 	f.write(map[string]any{"db": "fresh.db"})

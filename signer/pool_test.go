@@ -113,7 +113,7 @@ func newPool(t *testing.T, maker *card, n int, kind tezos.KeyKind, clients ...*g
 	}
 	db, _ := newRatchet(t, all...)
 	for i := range entries {
-		entries[i].Ratchet = db
+		entries[i].Ratchet = db.Ratchet
 	}
 	var err error
 	if p.Signer, err = signer.New(entries, signer.Options{Log: slog.New(slog.NewJSONHandler(p.log, nil))}); err != nil {

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"pawl/internal/ep11"
-	"pawl/ratchet"
+	"pawl/ratchet/ratchettest"
 	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/signer/hsm"
@@ -123,10 +123,15 @@ func TestServerOfTheKeyIsAwaited(t *testing.T) {
 	t.Parallel()
 	a := newCard(t)
 	b := a.twin(t, foreign(t))
-	client := b.dial(t)
-	p := newPool(t, a, 1, tezos.P256, a.dial(t), client)
+	lost, client := a.dial(t), b.dial(t)
+	p := newPool(t, a, 1, tezos.P256, lost, client)
 	a.stop()
 	connected(t, client)
+	for start := time.Now(); lost.State() != hsm.Down; time.Sleep(time.Millisecond) {
+		if time.Since(start) > 20*time.Second {
+			t.Fatalf("%s is still connected", lost.Address())
+		}
+	}
 	flying := ask(t.Context(), p.Signer, p.keys[0], block(1, 0, 0))
 	time.Sleep(200 * time.Millisecond)
 	a.start(t)
@@ -153,7 +158,7 @@ func TestEachKeyAtItsOwnServer(t *testing.T) {
 		}
 		hashes = append(hashes, made.PublicKey.Hash())
 		keys[made.PublicKey.Hash().String()] = map[string]any{"public_key": made.PublicKey.String(), "secret_key": made.Blob.Hex()}
-		f.inRatchet(func(db *ratchet.DB) error { return db.RegisterNew(t.Context(), made.PublicKey.Hash()) })
+		f.inRatchet(func(db *ratchettest.DB) error { return db.RegisterNew(t.Context(), made.PublicKey.Hash()) })
 	}
 	f.write(map[string]any{"url": []string{f.card.address, b.address}, "keys": keys})
 	s, _, err := f.open()

@@ -10,7 +10,7 @@ import (
 
 	"pawl/internal/config"
 	"pawl/internal/ep11"
-	"pawl/ratchet"
+	"pawl/ratchet/ratchettest"
 	"pawl/signer/grep11"
 	"pawl/softcard"
 	"pawl/tezos"
@@ -89,7 +89,7 @@ func TestOneTryMarksAllKeysOfAMasterKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.inRatchet(func(db *ratchet.DB) error { return db.RegisterNew(t.Context(), second.PublicKey.Hash()) })
+	f.inRatchet(func(db *ratchettest.DB) error { return db.RegisterNew(t.Context(), second.PublicKey.Hash()) })
 	b := f.card.twin(t, nil)
 	entry := func(made grep11.Generated) map[string]any {
 		return map[string]any{"public_key": made.PublicKey.String(), "secret_key": made.Blob.Hex()}
@@ -141,7 +141,7 @@ func TestServersChangeTheirMasterKeyOneByOne(t *testing.T) {
 		}
 		hash := made[i].PublicKey.Hash()
 		keys[hash.String()] = map[string]any{"public_key": made[i].PublicKey.String(), "secret_key": made[i].Blob.Hex()}
-		f.inRatchet(func(db *ratchet.DB) error { return db.RegisterNew(t.Context(), hash) })
+		f.inRatchet(func(db *ratchettest.DB) error { return db.RegisterNew(t.Context(), hash) })
 	}
 	f.write(map[string]any{"url": []string{cards[0].address, cards[1].address}, "keys": keys})
 	level := uint32(0)

@@ -75,7 +75,7 @@ func TestSignRefuses(t *testing.T) {
 	key := c.newKey(t, client, tezos.Ed25519)
 	db, _ := newRatchet(t) // key is not registered
 	hash := key.PublicKey().Hash()
-	s := newSigner(t, signer.Entry{Policy: policy.Policy{Baking: true}, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}})
+	s := newSigner(t, signer.Entry{Policy: policy.Policy{Baking: true}, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	var signed atomic.Int32
 	c.card.OnSign = func(_, _ []byte) { signed.Add(1) }
 
@@ -109,7 +109,7 @@ func TestSignOperation(t *testing.T) {
 	db, _ := newRatchet(t)
 	hash := key.PublicKey().Hash()
 	s := newSigner(t, signer.Entry{
-		Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}},
+		Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}},
 		Policy: policy.Policy{Operations: []tezos.OperationKind{tezos.OpReveal}, Michelson: true},
 	})
 	for _, payload := range [][]byte{reveal(key.PublicKey()), reveal(key.PublicKey()), {5, 0, 1}} {
@@ -165,7 +165,7 @@ func TestBadSignatureIsNotReleased(t *testing.T) {
 			key := &spoiler{Key: c.newKey(t, client, kind)}
 			db, _ := newRatchet(t, key)
 			hash := key.PublicKey().Hash()
-			s := newSigner(t, signer.Entry{Policy: policy.Policy{Baking: true, Operations: []tezos.OperationKind{tezos.OpReveal}}, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}})
+			s := newSigner(t, signer.Entry{Policy: policy.Policy{Baking: true, Operations: []tezos.OperationKind{tezos.OpReveal}}, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
 
 			key.spoil = func(_ int, sig tezos.Signature) (tezos.Signature, error) { return flipped(t, sig, kind, 300), nil }
 			for _, payload := range [][]byte{block(10, 0, 1), reveal(key.PublicKey())} {
@@ -222,7 +222,7 @@ func TestTransientFaultIsTriedAgain(t *testing.T) {
 			return sig, nil
 		}
 		db, _ := newRatchet(t, key)
-		s := newSigner(t, signer.Entry{Policy: policy.Policy{Baking: true}, Ratchet: db, Replicas: []signer.Replica{{Key: key}}})
+		s := newSigner(t, signer.Entry{Policy: policy.Policy{Baking: true}, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key}}})
 		_, err := s.Sign(t.Context(), key.PublicKey().Hash(), block(10, 0, 1))
 		if (err == nil) != test.good || key.calls.Load() != test.calls {
 			t.Errorf("%s: %v after %d calls; want good %v after %d", name, err, key.calls.Load(), test.good, test.calls)
@@ -242,7 +242,7 @@ func TestFailedRatchetStopsEveryKey(t *testing.T) {
 	entry := func() (signer.Entry, string) {
 		key := c.newKey(t, client, tezos.Ed25519)
 		db, path := newRatchet(t, key)
-		return signer.Entry{Policy: policy.Policy{Baking: true, Michelson: true}, Ratchet: db, Replicas: []signer.Replica{{Key: key, Server: client}}}, path
+		return signer.Entry{Policy: policy.Policy{Baking: true, Michelson: true}, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}}, path
 	}
 	broken, path := entry()
 	whole, _ := entry()

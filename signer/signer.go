@@ -45,7 +45,7 @@ type Options struct {
 
 // Sign parses payload, checks the key's policy and, for a consensus request, the ratchet, and
 // returns the one signature of its slot. Its errors are ErrUnknownKey, tezos.ErrMalformed,
-// policy.ErrDenied, those of ratchet.DB.Sign, ErrHSM, or that of ctx: a caller that leaves
+// policy.ErrDenied, those of ratchet.Ratchet.Sign, ErrHSM, or that of ctx: a caller that leaves
 // changes nothing.
 func (s *Signer) Sign(ctx context.Context, hash tezos.PublicKeyHash, payload []byte) (res Result, err error) {
 	key, err := s.key(hash)
@@ -63,9 +63,7 @@ func (s *Signer) Sign(ctx context.Context, hash tezos.PublicKeyHash, payload []b
 	switch req := res.Request.(type) {
 	case tezos.Consensus:
 		mark := ratchet.Mark{Key: hash, ChainID: req.ChainID, Kind: req.Kind, Level: req.Level, Round: req.Round}
-		res.Release, err = key.ratchet.Sign(ctx, mark, res.Digest, func(ctx context.Context) (tezos.Signature, error) {
-			return key.signVerified(ctx, message)
-		})
+		res.Release, err = key.ratchet.Sign(ctx, mark, message, key.signVerified)
 	case tezos.Operation, tezos.Michelson: // no level, nothing to ratchet
 		res.Release, err = key.signOperation(ctx, message)
 	}

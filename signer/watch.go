@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"pawl/ratchet"
 	"pawl/tezos"
 )
 
@@ -49,9 +48,9 @@ func (k *key) ready() (err error) {
 	return err
 }
 
-// Watch keeps Readiness and Servers true until ctx is done. Every second it refreshes each
-// server, has each key that is not known to be good there sign a probe, and asks each ratchet in
-// trouble for a probe write. Each of these runs apart, for one that hangs must not hide another.
+// Watch keeps Readiness and Servers true until ctx is done. Every second it refreshes each server and
+// has each key that is not known to be good there sign a probe. Each of these runs apart, for one
+// that hangs must not hide another.
 func (s *Signer) Watch(ctx context.Context) {
 	tell := s.serverTeller()
 	tasks := rounds{busy: make(map[any]bool)}
@@ -60,9 +59,6 @@ func (s *Signer) Watch(ctx context.Context) {
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		ring := s.ring.Load()
-		for _, db := range ring.ratchets {
-			tasks.start(db, func() { probeRatchet(ctx, db) })
-		}
 		for _, server := range ring.servers {
 			tasks.start(refreshing{server.hsm}, func() { server.refresh(ctx) })
 			tasks.start(probing{server.hsm}, func() { server.probe(ctx) })
@@ -119,14 +115,6 @@ func (s *server) refresh(ctx context.Context) {
 	}
 	for _, r := range s.replicas {
 		r.health.set(err)
-	}
-}
-
-// probeRatchet tries whether a ratchet that could not commit can again. Trouble tells the
-// outcome.
-func probeRatchet(ctx context.Context, db *ratchet.DB) {
-	if db.Err() == nil && db.Trouble() != nil {
-		_ = db.Probe(ctx)
 	}
 }
 

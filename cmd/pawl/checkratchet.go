@@ -12,6 +12,7 @@ import (
 
 	"pawl/internal/config"
 	"pawl/ratchet"
+	"pawl/ratchet/sqlite"
 )
 
 // ratchets checks each ratchet file once. The daemon that holds one is asked.
@@ -34,7 +35,7 @@ func (r *checkReport) ratchets(ctx context.Context, cfg *config.Config, admin st
 // ratchet checks one file, and says whether a daemon holds it.
 func (r *checkReport) ratchet(ctx context.Context, path string, keys []config.KeySpec, gap int32) (held bool) {
 	subject := "ratchet " + path
-	found, err := ratchet.Examine(ctx, path)
+	found, err := sqlite.Examine(ctx, path)
 	switch {
 	case err != nil && r.ended(ctx, subject):
 	case errors.Is(err, ratchet.ErrLocked):
@@ -50,7 +51,7 @@ func (r *checkReport) ratchet(ctx context.Context, path string, keys []config.Ke
 		r.registrations(found, keys)
 	}
 	if err == nil || held {
-		r.ok(subject, "each opening has %s, max_level_gap=%d", strings.Join(ratchet.Settings(), ", "), cmp.Or(gap, ratchet.DefaultMaxLevelGap))
+		r.ok(subject, "each opening has %s, max_level_gap=%d", strings.Join(sqlite.Settings(), ", "), cmp.Or(gap, ratchet.DefaultMaxLevelGap))
 		r.filesystem(subject, found)
 	}
 	return held
@@ -58,7 +59,7 @@ func (r *checkReport) ratchet(ctx context.Context, path string, keys []config.Ke
 
 // registrations finds the keys that may bake and are registered nowhere, with which the
 // daemon does not start.
-func (r *checkReport) registrations(found ratchet.Examination, keys []config.KeySpec) {
+func (r *checkReport) registrations(found sqlite.Examination, keys []config.KeySpec) {
 	for _, key := range keys {
 		hash := key.PublicKey.Hash()
 		registered := slices.ContainsFunc(found.Registrations, func(reg ratchet.Registration) bool { return reg.Key == hash })
@@ -69,7 +70,7 @@ func (r *checkReport) registrations(found ratchet.Examination, keys []config.Key
 	}
 }
 
-func (r *checkReport) filesystem(subject string, found ratchet.Examination) {
+func (r *checkReport) filesystem(subject string, found sqlite.Examination) {
 	if found.Volatile {
 		r.warn(subject, "keep it on a disk, or a volume: a lost ratchet stops every key",
 			"is on %s, which is gone with the host or the container", found.FileSystem)

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"pawl/internal/config"
-	"pawl/ratchet"
+	"pawl/ratchet/sqlite"
 )
 
 // wants that a report has one finding with the status, subject and text.
@@ -68,8 +68,8 @@ func TestCheckOfADaemon(t *testing.T) {
 func TestCheckOfAFileSystemThatForgets(t *testing.T) {
 	t.Parallel()
 	var r checkReport
-	r.filesystem("ratchet", ratchet.Examination{FileSystem: "tmpfs", Volatile: true})
-	r.filesystem("ratchet", ratchet.Examination{FileSystem: "XFS"})
+	r.filesystem("ratchet", sqlite.Examination{FileSystem: "tmpfs", Volatile: true})
+	r.filesystem("ratchet", sqlite.Examination{FileSystem: "XFS"})
 	r.wants(t, checkWarning, "ratchet", "is on tmpfs, which is gone with the host")
 	r.wants(t, checkOK, "ratchet", "is on XFS")
 }

@@ -10,6 +10,7 @@ import (
 
 	"pawl/internal/config"
 	"pawl/ratchet"
+	"pawl/ratchet/sqlite"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -148,7 +149,7 @@ func tryKey(ctx context.Context, client *grep11.Client, generated grep11.Generat
 // held open from before the key is made. The zero addition adds nothing.
 type addition struct {
 	config string
-	db     *ratchet.DB
+	db     *sqlite.Store
 }
 
 func (c *createTezosKeyCmd) openAddition(ctx context.Context) (addition, error) {
@@ -163,7 +164,7 @@ func (c *createTezosKeyCmd) openAddition(ctx context.Context) (addition, error) 
 		return addition{}, withHint(fmt.Errorf("%s names no ratchet for all keys", c.Config),
 			`add a line such as "db": "ratchet.db" and run pawl ratchet init`)
 	}
-	db, err := ratchet.Open(ctx, cfg.DB, ratchet.Options{})
+	db, err := sqlite.Open(ctx, cfg.DB, sqlite.Options{})
 	if err != nil {
 		return addition{}, fmt.Errorf("--add: %w", err)
 	}
@@ -176,7 +177,7 @@ func (a addition) do(ctx context.Context, key grep11.Generated) error {
 	if a.db == nil {
 		return nil
 	}
-	if err := a.db.RegisterNew(ctx, key.PublicKey.Hash()); err != nil {
+	if err := a.db.Register(ctx, ratchet.Registration{Key: key.PublicKey.Hash(), AnyChain: true}); err != nil {
 		return fmt.Errorf("registering %v: %w", key.PublicKey.Hash(), err)
 	}
 	if err := config.AddKey(a.config, key.PublicKey, key.Blob); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,8 @@ func (c *explainCmd) decide(ctx context.Context, lines *table, cfg *config.Confi
 		return
 	}
 	asked := ratchet.Mark{Key: key, ChainID: consensus.ChainID, Kind: consensus.Kind, Level: consensus.Level, Round: consensus.Round}
-	if err := c.decideSlot(ctx, lines, entry.DB, cfg.MaxLevelGap, asked, digest); err != nil {
+	gap := cmp.Or(cfg.MaxLevelGap, ratchet.DefaultMaxLevelGap)
+	if err := c.decideSlot(ctx, lines, entry.DB, gap, asked, digest); err != nil {
 		lines.row("mark", "unknown: %v", err)
 	}
 }
@@ -73,95 +75,53 @@ func allowingLine(req tezos.Request) string {
 	return "policy.operations"
 }
 
-// decideSlot prints what the ratchet at path has for the slot and what it
-// would do. While a daemon holds it, its marks alone are known.
-func (c *explainCmd) decideSlot(ctx context.Context, lines *table, path string, maxGap int32, asked ratchet.Mark, digest tezos.Digest) (err error) {
-	db, err := ratchet.Open(ctx, path, ratchet.Options{MaxLevelGap: maxGap})
-	if errors.Is(err, ratchet.ErrLocked) {
-		state, err := askHolder(ctx, c.Admin, err)
-		if err != nil {
-			return err
-		}
-		lines.row("registration", "unknown: the daemon at %s holds the ratchet and tells marks only", c.Admin)
-		mark := state.mark(asked)
-		lines.row("mark", "%s", describeMark(mark, asked))
-		lines.row("ratchet", "%s", decideByMark(mark, asked, digest))
-		return nil
-	}
+// decideSlot prints what the ratchet at path has for the slot and what it would do. While a daemon
+// holds it, its marks alone are known.
+func (c *explainCmd) decideSlot(ctx context.Context, lines *table, path string, gap int32, asked ratchet.Mark, digest tezos.Digest) error {
+	state, err := readRatchets(ctx, []string{path}, c.Admin)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	var state ratchetState
-	if err := state.read(ctx, db); err != nil {
-		return err
+	standing := state.Standing(asked)
+	if state.daemon != "" {
+		lines.row("registration", "not checked: the daemon at %s holds the ratchet and tells marks only", c.Admin)
+		standing.Registered = true
+	} else {
+		lines.row("registration", "%s", describeRegistration(standing, asked.ChainID))
 	}
-	lines.row("registration", "%s", state.registration(asked))
-	lines.row("mark", "%s", describeMark(state.mark(asked), asked))
-	lines.row("ratchet", "%s", dryRun(ctx, db, asked, digest))
+	lines.row("mark", "%s", describeMark(standing.Mark, asked))
+	lines.row("ratchet", "%s", decide(standing, asked, digest, gap, state.daemon != ""))
 	return nil
 }
 
-// errDryRun is what the ratchet gets in place of a signature: it stores
-// nothing then.
-var errDryRun = errors.New("would be signed")
-
-// dryRun asks the ratchet itself, so that its rules stand in one place only.
-func dryRun(ctx context.Context, db *ratchet.DB, asked ratchet.Mark, digest tezos.Digest) string {
-	_, err := db.Sign(ctx, asked, digest, func(context.Context) (tezos.Signature, error) {
-		return tezos.Signature{}, errDryRun
-	})
+// decide says what the ratchet's one rule makes of the request.
+func decide(standing ratchet.Standing, asked ratchet.Mark, digest tezos.Digest, gap int32, marksOnly bool) string {
+	stored, err := standing.Judge(asked, digest, gap)
 	switch {
-	case err == nil:
-		return "the stored signature would be answered"
-	case errors.Is(err, errDryRun):
-		return errDryRun.Error()
-	case errors.Is(err, ratchet.ErrRefused):
+	case err != nil:
 		return "refused: " + err.Error()
+	case stored != nil:
+		return "the stored signature would be answered"
+	case marksOnly:
+		return "would be signed, if the registration allows it"
 	}
-	return "unknown: " + err.Error()
+	return "would be signed"
 }
 
-// registration is from where on the key may sign on the chain.
-func (s ratchetState) registration(asked ratchet.Mark) string {
-	text := "none on " + asked.ChainID.String()
-	for _, r := range s.registrations {
-		switch {
-		case r.Key != asked.Key:
-		case r.AnyChain:
-			text = "made by pawl and not yet used on " + asked.ChainID.String()
-		case r.ChainID == asked.ChainID:
-			return fmt.Sprintf("from level %d", r.FromLevel)
-		}
+// describeRegistration says from where on the key may sign on the chain.
+func describeRegistration(s ratchet.Standing, chain tezos.ChainID) string {
+	switch {
+	case s.Registered:
+		return fmt.Sprintf("from level %d", s.Floor)
+	case s.NeverUsed:
+		return "made by pawl and not yet used on " + chain.String()
 	}
-	return text
+	return "none on " + chain.String()
 }
 
-func (s ratchetState) mark(asked ratchet.Mark) *ratchet.Entry {
-	for i, m := range s.marks {
-		if m.Key == asked.Key && m.ChainID == asked.ChainID && m.Kind == asked.Kind {
-			return &s.marks[i]
-		}
-	}
-	return nil
-}
-
-func describeMark(mark *ratchet.Entry, asked ratchet.Mark) string {
+func describeMark(mark *ratchet.StoredMark, asked ratchet.Mark) string {
 	if mark == nil {
 		return fmt.Sprintf("no %v was signed on %v", asked.Kind, asked.ChainID)
 	}
 	return fmt.Sprintf("%v level %d, round %d, digest %v", mark.Kind, mark.Level, mark.Round, mark.Digest)
-}
-
-// decideByMark is what a mark alone decides.
-func decideByMark(mark *ratchet.Entry, asked ratchet.Mark, digest tezos.Digest) string {
-	switch {
-	case mark == nil || asked.Level > mark.Level || asked.Level == mark.Level && asked.Round > mark.Round:
-		return "would be signed, if the registration allows it"
-	case asked.Level < mark.Level || asked.Round < mark.Round:
-		return "refused: not above the mark"
-	case !mark.HasSignature || mark.Digest != digest:
-		return "refused: the slot is signed with other bytes"
-	}
-	return "the stored signature would be answered"
 }

@@ -13,6 +13,7 @@ import (
 
 	"pawl/internal/durable"
 	"pawl/ratchet"
+	"pawl/ratchet/sqlite"
 	"pawl/signer/grep11"
 	"pawl/softcard"
 	"pawl/tezos"
@@ -152,16 +153,16 @@ func demoKeys(ctx context.Context, dir string) (keys []grep11.Generated, err err
 // registerNew makes a ratchet in which keys that were just made may sign on
 // any chain.
 func registerNew(ctx context.Context, path string, keys []grep11.Generated) (err error) {
-	if err := ratchet.Create(ctx, path); err != nil {
+	if err := sqlite.Create(ctx, path); err != nil {
 		return err
 	}
-	db, err := ratchet.Open(ctx, path, ratchet.Options{})
+	db, err := sqlite.Open(ctx, path, sqlite.Options{})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	for _, key := range keys {
-		if err := db.RegisterNew(ctx, key.PublicKey.Hash()); err != nil {
+		if err := db.Register(ctx, ratchet.Registration{Key: key.PublicKey.Hash(), AnyChain: true}); err != nil {
 			return err
 		}
 	}

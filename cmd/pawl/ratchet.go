@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"pawl/ratchet"
+	"pawl/ratchet/sqlite"
 	"pawl/tezos"
 )
 
@@ -32,7 +33,7 @@ func (c *ratchetInitCmd) Run(ctx context.Context, s *streams) error {
 		}
 	}
 	for _, path := range paths {
-		if err := ratchet.Create(ctx, path); err != nil {
+		if err := sqlite.Create(ctx, path); err != nil {
 			return err
 		}
 		s.notef("made %s: register each key that baked elsewhere with pawl ratchet register", path)
@@ -86,12 +87,12 @@ func (c *ratchetRegisterCmd) Run(ctx context.Context, s *streams) (err error) {
 	if err != nil {
 		return err
 	}
-	db, err := ratchet.Open(ctx, path, ratchet.Options{})
+	db, err := sqlite.Open(ctx, path, sqlite.Options{})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := db.Register(ctx, key, chain, c.FromLevel); err != nil {
+	if err := db.Register(ctx, ratchet.Registration{Key: key, ChainID: chain, FromLevel: c.FromLevel}); err != nil {
 		return err
 	}
 	s.notef("%v may sign on %v from level %d on", key, chain, c.FromLevel)

@@ -41,9 +41,9 @@ func (c *ratchetShowCmd) Run(ctx context.Context, s *streams) error {
 func showTable(s *streams, state ratchetState) error {
 	marks := table{out: s.out}
 	marks.cells("KEY", "CHAIN", "KIND", "LEVEL", "ROUND", "DIGEST", "SIGNATURE")
-	for _, m := range state.marks {
+	for _, m := range state.Marks {
 		signature := "stored"
-		if !m.HasSignature {
+		if m.Signature == nil {
 			signature = "none"
 		}
 		marks.cells(m.Key.String(), m.ChainID.String(), m.Kind.String(), number(m.Level), number(m.Round), m.Digest.String(), signature)
@@ -54,7 +54,7 @@ func showTable(s *streams, state ratchetState) error {
 	registered := table{out: s.out}
 	registered.cells()
 	registered.cells("REGISTERED", "CHAIN", "FROM LEVEL")
-	for _, r := range state.registrations {
+	for _, r := range state.Registrations {
 		registered.cells(r.Key.String(), chainOf(r), number(r.FromLevel))
 	}
 	return registered.flush()
@@ -83,14 +83,14 @@ func showJSON(s *streams, state ratchetState) error {
 	show := struct {
 		Marks         []server.Mark      `json:"marks"`
 		Registrations []registrationJSON `json:"registrations"`
-	}{Marks: make([]server.Mark, len(state.marks))}
-	for i, m := range state.marks {
+	}{Marks: make([]server.Mark, len(state.Marks))}
+	for i, m := range state.Marks {
 		show.Marks[i] = server.NewMark(m)
 	}
 	if state.daemon == "" {
-		show.Registrations = make([]registrationJSON, len(state.registrations))
+		show.Registrations = make([]registrationJSON, len(state.Registrations))
 	}
-	for i, r := range state.registrations {
+	for i, r := range state.Registrations {
 		show.Registrations[i] = registrationJSON{r.Key.String(), chainOf(r), r.FromLevel}
 	}
 	out := json.NewEncoder(s.out)

@@ -11,27 +11,29 @@ import (
 	"time"
 
 	"pawl/ratchet"
+	"pawl/ratchet/sqlite"
 	"pawl/server"
 )
 
 // ratchetState is what ratchets hold.
 type ratchetState struct {
-	marks         []ratchet.Entry
-	registrations []ratchet.Registration // nil when a daemon was asked, which tells marks only
-	daemon        string                 // address of the admin listener that was asked, or ""
+	ratchet.Snapshot        // without registrations when a daemon was asked, which tells marks only
+	daemon           string // address of the admin listener that was asked, or ""
 }
 
-// readRatchets reads the files, or asks the daemon that holds one of them.
+// readRatchets reads the files, changing nothing, or asks the daemon that holds one of them.
 func readRatchets(ctx context.Context, paths []string, admin string) (ratchetState, error) {
 	var state ratchetState
 	for _, path := range paths {
-		err := state.readFile(ctx, path)
+		held, err := sqlite.Read(ctx, path)
 		if errors.Is(err, ratchet.ErrLocked) {
 			return askHolder(ctx, admin, err)
 		}
 		if err != nil {
 			return ratchetState{}, err
 		}
+		state.Marks = append(state.Marks, held.Marks...)
+		state.Registrations = append(state.Registrations, held.Registrations...)
 	}
 	return state, nil
 }
@@ -42,29 +44,7 @@ func askHolder(ctx context.Context, admin string, locked error) (ratchetState, e
 	if err != nil {
 		return ratchetState{}, withHint(locked, "its daemon was asked at %s and did not tell the marks (%v): name its admin listener with --admin", admin, err)
 	}
-	return ratchetState{marks: marks, daemon: admin}, nil
-}
-
-// readFile adds what the file at path holds.
-func (s *ratchetState) readFile(ctx context.Context, path string) (err error) {
-	db, err := ratchet.Open(ctx, path, ratchet.Options{})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	return s.read(ctx, db)
-}
-
-// read adds what an open ratchet holds.
-func (s *ratchetState) read(ctx context.Context, db *ratchet.DB) error {
-	marks, err := db.Marks(ctx)
-	if err != nil {
-		return err
-	}
-	registrations, err := db.Registrations(ctx)
-	s.marks = append(s.marks, marks...)
-	s.registrations = append(s.registrations, registrations...)
-	return err
+	return ratchetState{Snapshot: ratchet.Snapshot{Marks: marks}, daemon: admin}, nil
 }
 
 // A daemon answers at once; a list of ten thousand marks has 3 MB.
@@ -74,7 +54,7 @@ const (
 )
 
 // askDaemon asks the admin listener of a daemon for its marks.
-func askDaemon(ctx context.Context, admin string) ([]ratchet.Entry, error) {
+func askDaemon(ctx context.Context, admin string) ([]ratchet.StoredMark, error) {
 	var list []server.Mark
 	if err := askAdmin(ctx, admin, "/ratchet", &list, http.StatusOK); err != nil {
 		return nil, err
@@ -105,10 +85,10 @@ func askAdmin(ctx context.Context, admin, path string, into any, statuses ...int
 	return nil
 }
 
-func parseMarks(list []server.Mark) ([]ratchet.Entry, error) {
-	entries := make([]ratchet.Entry, len(list))
+func parseMarks(list []server.Mark) ([]ratchet.StoredMark, error) {
+	entries := make([]ratchet.StoredMark, len(list))
 	for i, m := range list {
-		entry, err := m.Entry()
+		entry, err := m.Stored()
 		if err != nil {
 			return nil, fmt.Errorf("its mark %d: %w", i+1, err)
 		}

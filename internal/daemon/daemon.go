@@ -33,15 +33,15 @@ type Options struct {
 type Daemon struct {
 	*signer.Signer
 
-	cfg     *config.Config
-	log     *slog.Logger
-	opts    Options
-	clients []*grep11.Client
-	paths   []string // of ratchets
-	dbs     []*ratchet.DB
-	locks   []*ratchet.KeyLock
-	entries []signer.Entry // of the keyring in use
-	reload  reload
+	cfg      *config.Config
+	log      *slog.Logger
+	opts     Options
+	clients  []*grep11.Client
+	paths    []string // of ratchets
+	ratchets []*ratchet.Ratchet
+	locks    []*ratchet.KeyLock
+	entries  []signer.Entry // of the keyring in use
+	reload   reload
 }
 
 // Open opens what cfg points at, takes the key locks of this host, and connects to the servers

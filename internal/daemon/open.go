@@ -10,6 +10,7 @@ import (
 	"pawl/internal/config"
 	"pawl/internal/ep11"
 	"pawl/ratchet"
+	"pawl/ratchet/sqlite"
 	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/signer/hsm"
@@ -43,7 +44,7 @@ func (d *Daemon) open(ctx context.Context) error {
 
 // openKey opens the ratchet of a key first: its lock names the pid of another daemon.
 func (d *Daemon) openKey(ctx context.Context, key config.KeySpec) (signer.Entry, error) {
-	db, err := d.openRatchet(ctx, key.DB)
+	marks, err := d.openRatchet(ctx, key.DB)
 	if err != nil {
 		return signer.Entry{}, err
 	}
@@ -53,7 +54,7 @@ func (d *Daemon) openKey(ctx context.Context, key config.KeySpec) (signer.Entry,
 	}
 	d.locks = append(d.locks, lock)
 	replicas, err := d.replicas(key)
-	return signer.Entry{Policy: key.Policy, Ratchet: db, Replicas: replicas}, err
+	return signer.Entry{Policy: key.Policy, Ratchet: marks, Replicas: replicas}, err
 }
 
 // replicas are the key, with both of its blobs, at each server.
@@ -75,19 +76,23 @@ func (d *Daemon) replicas(key config.KeySpec) ([]signer.Replica, error) {
 }
 
 // openRatchet opens each file once, whatever paths lead to it.
-func (d *Daemon) openRatchet(ctx context.Context, path string) (*ratchet.DB, error) {
+func (d *Daemon) openRatchet(ctx context.Context, path string) (*ratchet.Ratchet, error) {
 	for i, other := range d.paths {
 		if sameFile(path, other) {
-			return d.dbs[i], nil
+			return d.ratchets[i], nil
 		}
 	}
-	db, err := ratchet.Open(ctx, path, ratchet.Options{MaxLevelGap: d.cfg.MaxLevelGap, OnCommit: d.opts.OnCommit})
+	store, err := sqlite.Open(ctx, path, sqlite.Options{OnCommit: d.opts.OnCommit})
 	if err != nil {
 		return nil, err
 	}
+	opened, err := ratchet.New(store, ratchet.Options{MaxLevelGap: d.cfg.MaxLevelGap})
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	d.paths = append(d.paths, path)
-	d.dbs = append(d.dbs, db)
-	return db, nil
+	d.ratchets = append(d.ratchets, opened)
+	return opened, nil
 }
 
 func sameFile(a, b string) bool {
@@ -100,17 +105,17 @@ func sameFile(a, b string) bool {
 // refused, and the operator is not there to see it.
 func (d *Daemon) checkRegistrations(ctx context.Context) error {
 	type at struct {
-		db  *ratchet.DB
+		in  *ratchet.Ratchet
 		key tezos.PublicKeyHash
 	}
 	registered := make(map[at]bool)
-	for _, db := range d.dbs {
-		rows, err := db.Registrations(ctx)
+	for _, r := range d.ratchets {
+		held, err := r.List(ctx)
 		if err != nil {
 			return err
 		}
-		for _, row := range rows {
-			registered[at{db, row.Key}] = true
+		for _, row := range held.Registrations {
+			registered[at{r, row.Key}] = true
 		}
 	}
 	var missing []string
@@ -132,8 +137,8 @@ func (d *Daemon) undo() error {
 	for _, client := range d.clients {
 		errs = append(errs, client.Close())
 	}
-	for _, db := range d.dbs {
-		errs = append(errs, db.Close())
+	for _, r := range d.ratchets {
+		errs = append(errs, r.Close())
 	}
 	for _, lock := range d.locks {
 		errs = append(errs, lock.Close())

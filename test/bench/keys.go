@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"pawl/ratchet"
+	"pawl/ratchet/sqlite"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -53,15 +54,17 @@ type signingKey struct{ made grep11.Generated }
 func (k signingKey) public() tezos.PublicKey { return k.made.PublicKey }
 
 func (f folder) register(ctx context.Context, keys []signingKey) (err error) {
-	if err := ratchet.Create(ctx, f.ratchet()); err != nil {
+	if err := sqlite.Create(ctx, f.ratchet()); err != nil {
 		return err
 	}
-	db, err := ratchet.Open(ctx, f.ratchet(), ratchet.Options{})
+	db, err := sqlite.Open(ctx, f.ratchet(), sqlite.Options{})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	return forEach(len(keys), func(i int) error { return db.RegisterNew(ctx, keys[i].public().Hash()) })
+	return forEach(len(keys), func(i int) error {
+		return db.Register(ctx, ratchet.Registration{Key: keys[i].public().Hash(), AnyChain: true})
+	})
 }
 
 // registerWith has another program make the ratchet, whose schema may be an older one.

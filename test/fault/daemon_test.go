@@ -81,7 +81,7 @@ func (d *daemon) marks() (map[ratchet.Mark]position, error) {
 	}
 	marks := make(map[ratchet.Mark]position)
 	for _, m := range list {
-		e, err := m.Entry()
+		e, err := m.Stored()
 		if err != nil {
 			return nil, err
 		}

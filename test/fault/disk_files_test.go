@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"pawl/ratchet"
+	"pawl/ratchet/ratchettest"
 )
 
 // damage is something that befalls the files of a ratchet, with a part of the line in
@@ -142,7 +142,7 @@ func nothing(*testing.T, *diskStand, string) []byte { return nil }
 func foreign(t *testing.T, s *diskStand, suffix string) []byte {
 	t.Helper()
 	path := s.made(t)
-	db, err := ratchet.Open(t.Context(), path, ratchet.Options{})
+	db, err := ratchettest.OpenDB(t.Context(), path, ratchettest.Options{})
 	must(t, err)
 	content := read(t, path+suffix)
 	must(t, db.Close())

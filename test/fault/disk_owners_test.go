@@ -12,7 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"pawl/ratchet"
+	"pawl/ratchet/ratchettest"
+	"pawl/ratchet/sqlite"
 )
 
 // owners has somebody else use the ratchet: other programs by their locks, daemons on the
@@ -114,8 +115,8 @@ func (s *diskStand) copied(t *testing.T) string {
 func (s *diskStand) made(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "ratchet.db")
-	must(t, ratchet.Create(t.Context(), path))
-	db, err := ratchet.Open(t.Context(), path, ratchet.Options{})
+	must(t, sqlite.Create(t.Context(), path))
+	db, err := ratchettest.OpenDB(t.Context(), path, ratchettest.Options{})
 	must(t, err)
 	for _, key := range s.keys {
 		must(t, db.RegisterNew(t.Context(), key.Hash()))

@@ -305,7 +305,7 @@ func (s *diskStand) counts(fault, outcome string) {
 }
 
 // entries reads what the daemon says that it has, by place.
-func (d *diskDaemon) entries(t *testing.T) map[ratchet.Mark]ratchet.Entry {
+func (d *diskDaemon) entries(t *testing.T) map[ratchet.Mark]ratchet.StoredMark {
 	t.Helper()
 	res, err := d.client.Get(d.admin + "/ratchet")
 	if err != nil {
@@ -316,9 +316,9 @@ func (d *diskDaemon) entries(t *testing.T) map[ratchet.Mark]ratchet.Entry {
 	if err := json.NewDecoder(res.Body).Decode(&list); err != nil {
 		t.Fatalf("/ratchet: %d %v", res.StatusCode, err)
 	}
-	entries := make(map[ratchet.Mark]ratchet.Entry)
+	entries := make(map[ratchet.Mark]ratchet.StoredMark)
 	for _, m := range list {
-		entry, err := m.Entry()
+		entry, err := m.Stored()
 		if err != nil {
 			t.Fatalf("%+v: %v", m, err)
 		}
@@ -334,7 +334,7 @@ func (s *diskStand) changed(t *testing.T, d *diskDaemon) (lost []string) {
 	entries := d.entries(t)
 	for at, a := range s.last {
 		m := entries[at]
-		same := m.Mark == a.mark && m.Digest == a.digest() && m.HasSignature
+		same := m.Mark == a.mark && m.Digest == a.digest() && m.Signature != nil
 		if !same && (m.Level <= a.mark.Level || !s.open[m.Digest]) {
 			lost = append(lost, fmt.Sprintf("%v is now (%d,%d) with %v", a, m.Level, m.Round, m.Digest))
 		}

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"pawl/ratchet"
+	"pawl/ratchet/ratchettest"
+	"pawl/ratchet/sqlite"
 	"pawl/tezos"
 )
 
@@ -39,7 +41,7 @@ func TestRatchetChild(t *testing.T) {
 
 type ratchetChild struct {
 	out      sync.Mutex
-	db       *ratchet.DB
+	db       *ratchettest.DB
 	requests map[string]*childRequest
 	lie      string
 }
@@ -61,7 +63,7 @@ func (c *ratchetChild) obey(command string, args []string) error {
 	ctx := context.Background()
 	switch command {
 	case "create":
-		if err := ratchet.Create(ctx, args[0]); err != nil {
+		if err := sqlite.Create(ctx, args[0]); err != nil {
 			return err
 		}
 		c.say("created")
@@ -103,7 +105,7 @@ func (c *ratchetChild) open(path, maxGap string) error {
 	if err := c.beforeOpen(path); err != nil {
 		return err
 	}
-	db, err := ratchet.Open(context.Background(), path, ratchet.Options{MaxLevelGap: int32(gap)})
+	db, err := ratchettest.OpenDB(context.Background(), path, ratchettest.Options{MaxLevelGap: int32(gap)})
 	switch {
 	case errors.Is(err, ratchet.ErrMissing):
 		c.say("failed missing")
@@ -128,17 +130,17 @@ func (c *ratchetChild) ask(id string, args []string) error {
 		return err
 	}
 	mark := ratchet.Mark{Key: childKey(n[0]), ChainID: childChain(n[1]), Kind: tezos.Kind(n[2]), Level: int32(n[3]), Round: int32(n[4])}
-	digest := childDigest(n[5])
+	message := childMessage(n[5])
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &childRequest{hsm: make(chan []string, 1), leave: cancel}
 	c.requests[id] = r
 	boarded := make(chan struct{})
 	tell := sync.OnceFunc(func() { close(boarded) })
 	go func() {
-		release, err := c.db.Sign(waiting{ctx, tell}, mark, digest, func(ctx context.Context) (tezos.Signature, error) {
+		release, err := c.db.Sign(waiting{ctx, tell}, mark, message, func(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
 			c.say("called", id)
 			tell()
-			return r.sign(ctx, digest)
+			return r.sign(ctx, m.Digest())
 		})
 		c.say("answer", id, c.answer(release, err))
 		tell()
@@ -259,7 +261,7 @@ func (c *ratchetChild) close() {
 	closed := make(chan error, 1)
 	go func() { closed <- c.db.Close() }()
 	for {
-		_, err := c.db.Sign(context.Background(), ratchet.Mark{Key: childKey(1 << 30), Kind: tezos.Block}, tezos.Digest{}, nil)
+		_, err := c.db.Sign(context.Background(), ratchet.Mark{Key: childKey(1 << 30), Kind: tezos.Block}, tezos.Message{}, nil)
 		if errors.Is(err, ratchet.ErrStopped) {
 			break
 		}
@@ -284,9 +286,8 @@ func keyNumber(key tezos.PublicKeyHash) uint64 { return binary.BigEndian.Uint64(
 
 func childChain(n int) tezos.ChainID { return tezos.ChainID{3: byte(n)} }
 
-func childDigest(n int) (d tezos.Digest) {
-	binary.BigEndian.PutUint64(d[:], uint64(n))
-	return d
+func childMessage(n int) tezos.Message {
+	return tezos.NewMessage(binary.BigEndian.AppendUint64(nil, uint64(n)))
 }
 
 func numbers(args []string) (n []int, err error) {

@@ -24,11 +24,12 @@ var points = []point{beforeHSM, afterHSM, beforeCommit, afterCommit}
 
 // pointPatches set the points into the ratchet, through which each signature goes.
 var pointPatches = []patch{
-	{"ratchet/point.go", "", pointSource},
-	{"ratchet/sign.go", "\tfresh, err := f.sign(ctx)\n", "\tat(\"" + string(beforeHSM) + "\")\n\tfresh, err := f.sign(ctx)\n"},
-	{"ratchet/sign.go", "\telapsed := time.Since(start)\n", "\tat(\"" + string(afterHSM) + "\")\n\telapsed := time.Since(start)\n"},
-	{"ratchet/transact.go", "\tif err := db.commit(ctx); err != nil {\n", "\tat(\"" + string(beforeCommit) + "\")\n\tif err := db.commit(ctx); err != nil {\n"},
-	{"ratchet/transact.go", "\tdb.report(time.Since(start), marksIn(batch))\n", "\tat(\"" + string(afterCommit) + "\")\n\tdb.report(time.Since(start), marksIn(batch))\n"},
+	{"ratchet/point.go", "", "package ratchet\n" + pointSource},
+	{"ratchet/sqlite/point.go", "", "package sqlite\n" + pointSource},
+	{"ratchet/flight.go", "\tfresh, err := f.sign(ctx, f.message)\n", "\tat(\"" + string(beforeHSM) + "\")\n\tfresh, err := f.sign(ctx, f.message)\n"},
+	{"ratchet/flight.go", "\telapsed := time.Since(start)\n", "\tat(\"" + string(afterHSM) + "\")\n\telapsed := time.Since(start)\n"},
+	{"ratchet/sqlite/transact.go", "\tif err := db.commit(ctx); err != nil {\n", "\tat(\"" + string(beforeCommit) + "\")\n\tif err := db.commit(ctx); err != nil {\n"},
+	{"ratchet/sqlite/transact.go", "\tdb.report(time.Since(start), marksIn(batch))\n", "\tat(\"" + string(afterCommit) + "\")\n\tdb.report(time.Since(start), marksIn(batch))\n"},
 }
 
 // pointEnv names the file in which such a program finds, each time that it comes to a
@@ -39,8 +40,7 @@ const pointEnv = "PAWL_FAULT_POINT"
 // pointSource says on standard error that the point was reached, then sends the
 // signal. From SIGKILL the calling thread does not come back, from SIGSTOP not before
 // SIGCONT.
-const pointSource = `package ratchet
-
+const pointSource = `
 import (
 	"os"
 	"strconv"

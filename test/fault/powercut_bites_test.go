@@ -13,9 +13,13 @@ const wrongEnv = "PAWL_FAULT_WRONG"
 
 // wrongPatches are lines that each break the promise of a disk in one point.
 var wrongPatches = []patch{
-	{"ratchet/wrong.go", "", `package ratchet
+	{"ratchet/sqlite/wrong.go", "", `package sqlite
 
-import "os"
+import (
+	"os"
+
+	"pawl/internal/durable"
+)
 
 func wrong(what string) bool { return os.Getenv("` + wrongEnv + `") == what }
 
@@ -30,24 +34,24 @@ func syncNote(path string) error {
 	if wrong("` + noteUnsynced + `") {
 		return nil
 	}
-	return syncPath(path)
+	return durable.Sync(path)
 }
 `},
-	{"ratchet/sqlite.go", `"&_synchronous=FULL"+`, `"&_synchronous="+synchronous("` + syncNormal + `", "NORMAL", "FULL")+`},
-	{"ratchet/sqlite.go", `{"synchronous", "2"},`, `{"synchronous", synchronous("` + syncNormal + `", "1", "2")},`},
-	{"ratchet/transact.go", `	_, err := db.beginStmt.ExecContext(ctx)`, `	if wrong("` + answerEarly + `") { // so what was answered is committed now
+	{"ratchet/sqlite/sqlite.go", `"&_synchronous=FULL"+`, `"&_synchronous="+synchronous("` + syncNormal + `", "NORMAL", "FULL")+`},
+	{"ratchet/sqlite/sqlite.go", `{"synchronous", "2"},`, `{"synchronous", synchronous("` + syncNormal + `", "1", "2")},`},
+	{"ratchet/sqlite/transact.go", `	_, err := db.beginStmt.ExecContext(ctx)`, `	if wrong("` + answerEarly + `") { // so what was answered is committed now
 		_, _ = db.commitStmt.ExecContext(ctx)
 	}
 	_, err := db.beginStmt.ExecContext(ctx)`},
-	{"ratchet/transact.go", `	_, err := db.commitStmt.ExecContext(ctx)`, `	if wrong("` + answerEarly + `") {
+	{"ratchet/sqlite/transact.go", `	_, err := db.commitStmt.ExecContext(ctx)`, `	if wrong("` + answerEarly + `") {
 		return nil
 	}
 	_, err := db.commitStmt.ExecContext(ctx)`},
-	{"ratchet/create.go", `	return syncPath(filepath.Dir(path))`, `	if wrong("` + noFolderMade + `") {
+	{"ratchet/sqlite/create.go", `	return durable.Sync(filepath.Dir(path))`, `	if wrong("` + noFolderMade + `") {
 		return nil
 	}
-	return syncPath(filepath.Dir(path))`},
-	{"ratchet/provenance.go", `syncPath(note)`, `syncNote(note)`},
+	return durable.Sync(filepath.Dir(path))`},
+	{"ratchet/sqlite/provenance.go", `durable.Sync(note)`, `syncNote(note)`},
 }
 
 // What such a program does wrongly.

@@ -55,7 +55,7 @@ func slotOf(m ratchet.Mark) markSlot { return markSlot{m.Key, m.ChainID, m.Kind}
 // toldSignature is a signature that somebody got, or will get.
 type toldSignature struct {
 	ask
-	digest    tezos.Digest // of the payload, which takes time to make
+	message   tezos.Message // of the payload, which takes time to make
 	signature string
 }
 
@@ -75,7 +75,7 @@ func (p *promises) with(o diskStep) *promises {
 	case stepRegistered:
 		next.registered = withEntry(p.registered, o.key, true)
 	case stepAnswer:
-		s := toldSignature{o.ask, o.ask.digest(), o.text}
+		s := toldSignature{o.ask, tezos.NewMessage(o.ask.payload()), o.text}
 		if old, ok := p.marks[slotOf(s.mark)]; !ok || isAbove(s.mark, old.mark) {
 			next.marks = withEntry(p.marks, slotOf(s.mark), s)
 		}
@@ -118,7 +118,7 @@ func (r *recording) everTold() map[ratchet.Mark]toldSignature {
 	maps.Copy(all, r.before)
 	for _, o := range r.ops {
 		if o.kind == stepAnswer {
-			all[o.ask.mark] = toldSignature{o.ask, o.ask.digest(), o.text}
+			all[o.ask.mark] = toldSignature{o.ask, tezos.NewMessage(o.ask.payload()), o.text}
 		}
 	}
 	return all

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"pawl/ratchet"
+	"pawl/ratchet/ratchettest"
 	"pawl/tezos"
 )
 
@@ -148,7 +149,7 @@ type judgement struct {
 // nobody was ever told.
 func (p *promises) judge(folder string, ever map[ratchet.Mark]toldSignature) judgement {
 	ctx := context.Background()
-	db, err := ratchet.Open(ctx, filepath.Join(folder, ratchetName), ratchet.Options{})
+	db, err := ratchettest.OpenDB(ctx, filepath.Join(folder, ratchetName), ratchettest.Options{})
 	if err != nil {
 		return p.judgeRefusal(folder, err)
 	}
@@ -176,7 +177,7 @@ func (p *promises) judgeRefusal(folder string, err error) judgement {
 	return judgement{outcome: "refused: " + text, refused: err}
 }
 
-func (p *promises) check(ctx context.Context, db *ratchet.DB, ever map[ratchet.Mark]toldSignature) error {
+func (p *promises) check(ctx context.Context, db *ratchettest.DB, ever map[ratchet.Mark]toldSignature) error {
 	entries, err := db.Marks(ctx)
 	if err != nil {
 		return err
@@ -201,8 +202,8 @@ func (p *promises) check(ctx context.Context, db *ratchet.DB, ever map[ratchet.M
 }
 
 // check has the same bytes asked for again: the stored signature answers.
-func (s toldSignature) check(ctx context.Context, db *ratchet.DB) error {
-	again, err := db.Sign(ctx, s.mark, s.digest, func(context.Context) (tezos.Signature, error) { return tezos.Signature{}, errAsked })
+func (s toldSignature) check(ctx context.Context, db *ratchettest.DB) error {
+	again, err := db.Sign(ctx, s.mark, s.message, func(context.Context, tezos.Message) (tezos.Signature, error) { return tezos.Signature{}, errAsked })
 	switch {
 	case err != nil:
 		return fmt.Errorf("%v again: %v", ask{mark: s.mark}, err)
@@ -212,7 +213,7 @@ func (s toldSignature) check(ctx context.Context, db *ratchet.DB) error {
 	return nil
 }
 
-func (p *promises) checkKeys(ctx context.Context, db *ratchet.DB) error {
+func (p *promises) checkKeys(ctx context.Context, db *ratchettest.DB) error {
 	registrations, err := db.Registrations(ctx)
 	if err != nil {
 		return err

@@ -18,9 +18,9 @@ import (
 // unlockedPatches take the locks out that keep a second process from a ratchet and
 // from a key: the flock, SQLite's exclusive mode, the socket.
 var unlockedPatches = []patch{
-	{"ratchet/filelock.go", "unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)", "unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)"},
-	{"ratchet/sqlite.go", "\"&_locking_mode=EXCLUSIVE\"", "\"&_locking_mode=NORMAL\""},
-	{"ratchet/sqlite.go", "{\"locking_mode\", \"exclusive\"}", "{\"locking_mode\", \"normal\"}"},
+	{"ratchet/sqlite/filelock.go", "unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)", "unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)"},
+	{"ratchet/sqlite/sqlite.go", "\"&_locking_mode=EXCLUSIVE\"", "\"&_locking_mode=NORMAL\""},
+	{"ratchet/sqlite/sqlite.go", "{\"locking_mode\", \"exclusive\"}", "{\"locking_mode\", \"normal\"}"},
 	{"ratchet/keylock.go", "\"@pawl-key-\"+key.String()", "\"\""}, // a name that the kernel chooses
 }
 

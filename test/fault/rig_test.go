@@ -6,7 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"pawl/ratchet"
+	"pawl/ratchet/ratchettest"
+	"pawl/ratchet/sqlite"
 	"pawl/signer/grep11"
 	"pawl/softcard"
 	"pawl/softcard/cardtest"
@@ -72,10 +73,10 @@ func (r *rig) configure(t *testing.T, card grep11.Config) {
 
 func (r *rig) createRatchet(t *testing.T) {
 	t.Helper()
-	if err := ratchet.Create(t.Context(), r.ratchet()); err != nil {
+	if err := sqlite.Create(t.Context(), r.ratchet()); err != nil {
 		t.Fatal(err)
 	}
-	db, err := ratchet.Open(t.Context(), r.ratchet(), ratchet.Options{})
+	db, err := ratchettest.OpenDB(t.Context(), r.ratchet(), ratchettest.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

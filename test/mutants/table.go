@@ -163,9 +163,9 @@ func faults() []sabotage {
 		},
 		{
 			name: "unready-for-ever",
-			file: "signer/watch.go",
-			old:  "_ = db.Probe(ctx)",
-			new:  "_ = ctx",
+			file: "ratchet/sqlite/trouble.go",
+			old:  "\t\tt.probe.Reset(probeInterval)",
+			new:  "\t\t_ = probeInterval",
 			pkg:  "./signer", test: "TestFullDiskIsNotReady",
 		},
 		{
@@ -190,17 +190,17 @@ func delays() []sabotage {
 	return []sabotage{
 		{
 			name: "never-at-rest",
-			file: "ratchet/rest.go",
-			old:  "\tcase t.marks < restMarks:",
+			file: "ratchet/sqlite/idle.go",
+			old:  "\tcase i.marks < idleMarks:",
 			new:  "\tcase true:",
-			pkg:  "./ratchet", test: "TestRest",
+			pkg:  "./ratchet/sqlite", test: "TestRest",
 		},
 		{
 			name: "first-mark-syncs-twice",
-			file: "ratchet/open.go",
+			file: "ratchet/sqlite/open.go",
 			old:  "\tif err := touch(ctx, db.conn); err != nil {",
 			new:  "\tif err := error(nil); err != nil {",
-			pkg:  "./ratchet", test: "TestOneSyncPerSignature",
+			pkg:  "./ratchet/sqlite", test: "TestOneSyncPerSignature",
 		},
 		{
 			name: "log-before-answer",

@@ -1,0 +1,295 @@
+package ratchet
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pawl/tezos"
+)
+
+// flightTime is how long a flight may ask the HSM: two tries of two seconds.
+const flightTime = 5 * time.Second
+
+// maxWaiting is how many other payloads may wait for one slot key. A baker asks for one or two at
+// a time.
+const maxWaiting = 8
+
+// Options are the choices of [New]. The zero value is a good one.
+type Options struct {
+	// MaxLevelGap is how many levels a request may be above the mark or, if that is higher, the
+	// floor of its slot. 0 means [DefaultMaxLevelGap].
+	MaxLevelGap int32
+}
+
+// Ratchet releases the one signature of each slot. It is safe for use by many goroutines.
+type Ratchet struct {
+	store  Store
+	maxGap int32
+
+	dropped atomic.Uint64
+
+	failed   chan struct{}
+	failOnce sync.Once
+	failure  error         // set before failed is closed
+	ended    chan struct{} // closed by Close
+
+	mu      sync.Mutex
+	closed  bool
+	queues  map[SlotKey]*queue
+	flights sync.WaitGroup
+}
+
+// New returns a ratchet over a store, which it takes over: Close ends both.
+func New(store Store, opts Options) (*Ratchet, error) {
+	if opts.MaxLevelGap < 0 {
+		return nil, fmt.Errorf("max level gap %d: want a positive number of levels", opts.MaxLevelGap)
+	}
+	if opts.MaxLevelGap == 0 {
+		opts.MaxLevelGap = DefaultMaxLevelGap
+	}
+	r := &Ratchet{
+		store: store, maxGap: opts.MaxLevelGap,
+		failed: make(chan struct{}), ended: make(chan struct{}), queues: make(map[SlotKey]*queue),
+	}
+	go r.relayFailure()
+	return r, nil
+}
+
+// queue is the flight of a slot key and the flights that wait behind it.
+type queue struct {
+	flying  *flight
+	waiting []*flight
+}
+
+// flight carries one payload to its signature, for all who asked for it.
+type flight struct {
+	mark    Mark
+	message tezos.Message
+	sign    SignFunc
+	ctx     context.Context // the values of its first caller, not its end
+
+	done    chan struct{} // closed when release and err are set
+	release Release
+	err     error
+}
+
+// Sign releases the one signature of a slot: the stored one when the same bytes were signed
+// before, else a fresh one, which sign makes and verifies and which is durable when Sign returns.
+//
+// Per slot key one payload flies at a time and at most eight others wait, then it is
+// [ErrQueueFull]. Callers with the same mark and payload share a flight. A caller that leaves
+// changes nothing: who waits for a flight gets its context's error, who flies it stays until the
+// outcome is known.
+//
+// A mark that may not be signed is a [*RefusedError] and, as far as is known before, costs no call
+// of sign. An error of sign is returned as it is, and nothing is written. [ErrCommit] means that
+// nothing was stored, [ErrStopped] that nothing is released any more.
+func (r *Ratchet) Sign(ctx context.Context, m Mark, message tezos.Message, sign SignFunc) (Release, error) {
+	if err := m.check(); err != nil {
+		return Release{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return Release{}, err
+	}
+	f, first, err := r.join(ctx, m, message, sign)
+	if err != nil {
+		return Release{}, err
+	}
+	if first {
+		r.fly(f)
+		return f.release, f.err
+	}
+	select {
+	case <-f.done:
+		return f.release, f.err
+	case <-ctx.Done():
+		return Release{}, ctx.Err()
+	}
+}
+
+// join finds the flight of the same bytes, or makes one. That one waits behind another, or is the
+// first of its slot key: the caller must then fly it.
+func (r *Ratchet) join(ctx context.Context, m Mark, message tezos.Message, sign SignFunc) (f *flight, first bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, false, ErrStopped
+	}
+	q, busy := r.queues[m.SlotKey()]
+	if busy {
+		if f := q.find(m, message.Digest()); f != nil {
+			return f, false, nil
+		}
+		if len(q.waiting) >= maxWaiting {
+			return nil, false, ErrQueueFull
+		}
+	}
+	f = &flight{mark: m, message: message, sign: sign, ctx: context.WithoutCancel(ctx), done: make(chan struct{})}
+	if busy {
+		q.waiting = append(q.waiting, f)
+		return f, false, nil
+	}
+	r.queues[m.SlotKey()] = &queue{flying: f}
+	r.flights.Add(1)
+	return f, true, nil
+}
+
+// find returns the flight of the same mark and digest, or nil.
+func (q *queue) find(m Mark, d tezos.Digest) *flight {
+	for _, f := range append([]*flight{q.flying}, q.waiting...) {
+		if f.mark == m && f.message.Digest() == d {
+			return f
+		}
+	}
+	return nil
+}
+
+// fly brings a flight to its end. It leaves the queue before its callers know: whoever asks then
+// meets the store, not the flight. The next flight has a goroutine of its own.
+func (r *Ratchet) fly(f *flight) {
+	defer r.flights.Done()
+	f.release, f.err = r.lookSignPlace(f)
+	if next := r.next(f.mark.SlotKey()); next != nil {
+		r.flights.Add(1)
+		go r.fly(next)
+	}
+	close(f.done)
+}
+
+// next frees the slot key, or gives it to the flight that waited longest.
+func (r *Ratchet) next(key SlotKey) *flight {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q := r.queues[key]
+	if len(q.waiting) == 0 {
+		delete(r.queues, key)
+		return nil
+	}
+	q.flying, q.waiting = q.waiting[0], q.waiting[1:]
+	return q.flying
+}
+
+// lookSignPlace is the order of the invariant: look, have the payload signed, make the signature
+// durable, release. Whatever happened on the way, nothing leaves after a failure.
+func (r *Ratchet) lookSignPlace(f *flight) (release Release, err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			r.fail(fmt.Errorf("panic: %v\n%s", value, debug.Stack()))
+		}
+		if r.Err() != nil {
+			release, err = Release{}, r.stopped()
+		}
+	}()
+	if r.Err() != nil {
+		return Release{}, r.stopped()
+	}
+	standing, err := r.store.Look(f.ctx, f.mark)
+	if err != nil {
+		return Release{}, err
+	}
+	stored, err := standing.Judge(f.mark, f.message.Digest(), r.maxGap)
+	if err != nil {
+		return Release{}, err
+	}
+	if stored != nil {
+		return Release{Signature: *stored, Stored: true}, nil
+	}
+	ctx, cancel := context.WithTimeout(f.ctx, flightTime)
+	defer cancel()
+	start := time.Now()
+	fresh, err := f.sign(ctx, f.message)
+	if err != nil {
+		return Release{}, err
+	}
+	elapsed := time.Since(start)
+	release, err = r.store.Place(f.ctx, Proposal{f.mark, f.message.Digest(), fresh, r.maxGap})
+	if err != nil || release.Stored {
+		r.dropped.Add(1)
+		return release, err
+	}
+	release.SignTime = elapsed
+	return release, nil
+}
+
+// Dropped is how many signatures were made and verified and then lost, because the store had one
+// of the same bytes, or refused, or failed.
+func (r *Ratchet) Dropped() uint64 { return r.dropped.Load() }
+
+// List returns all marks and registrations. It is [ErrStopped] after a failure.
+func (r *Ratchet) List(ctx context.Context) (Snapshot, error) {
+	if r.Err() != nil {
+		return Snapshot{}, r.stopped()
+	}
+	return r.store.List(ctx)
+}
+
+// Register is that of the store. It is [ErrStopped] after a failure.
+func (r *Ratchet) Register(ctx context.Context, reg Registration) error {
+	if r.Err() != nil {
+		return r.stopped()
+	}
+	return r.store.Register(ctx, reg)
+}
+
+// Trouble says why no mark can be made durable now, or returns nil.
+func (r *Ratchet) Trouble() error { return r.store.Trouble() }
+
+// Failed is closed when nothing more may be released: the process must exit.
+func (r *Ratchet) Failed() <-chan struct{} { return r.failed }
+
+// Err says why nothing more may be released, and returns nil as long as anything may.
+func (r *Ratchet) Err() error {
+	select {
+	case <-r.store.Failed():
+		return r.store.Trouble()
+	default:
+	}
+	select {
+	case <-r.failed:
+		return r.failure
+	default:
+		return nil
+	}
+}
+
+// fail ends all releases. The first cause counts.
+func (r *Ratchet) fail(cause error) {
+	r.failOnce.Do(func() {
+		r.failure = cause
+		close(r.failed)
+	})
+}
+
+// relayFailure makes the failure of the store that of the ratchet.
+func (r *Ratchet) relayFailure() {
+	select {
+	case <-r.store.Failed():
+		r.fail(r.store.Trouble())
+	case <-r.ended:
+	}
+}
+
+func (r *Ratchet) stopped() error { return fmt.Errorf("%w: %v", ErrStopped, r.Err()) }
+
+// Close ends the ratchet: new requests get [ErrStopped], those in flight are finished (at most
+// five seconds and a commit each), then the store is closed. After a failure the store is left as it
+// is, for the next process to recover, and the error says why.
+func (r *Ratchet) Close() error {
+	r.mu.Lock()
+	again := r.closed
+	r.closed = true
+	r.mu.Unlock()
+	if again {
+		return nil
+	}
+	r.flights.Wait()
+	close(r.ended)
+	if r.Err() != nil {
+		return r.stopped()
+	}
+	return r.store.Close()
+}

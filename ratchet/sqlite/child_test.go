@@ -1,0 +1,232 @@
+package sqlite_test
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// childVariable names what a test binary started as a child process shall do.
+const childVariable = "RATCHET_TEST_CHILD"
+
+// children are the programs that tests run in processes of their own; path is
+// that of the ratchet. What they print is their result.
+var children = map[string]func(path string) error{
+	"flicker": flicker,
+	"hold":    holdOpen,
+	"killed":  signAndDie,
+	"grow":    signManyAndRest,
+	"limited": signLimited,
+	"load":    signUnderLoad,
+	"loop":    signAndReopen,
+	"rest":    signAndRest,
+	"shell":   readAsShell,
+	"sign":    signOnce,
+	"three":   signThree,
+}
+
+func TestMain(m *testing.M) {
+	if name := os.Getenv(childVariable); name != "" {
+		if err := children[name](os.Args[len(os.Args)-1]); err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func childCommand(ctx context.Context, name, path string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, os.Args[0], path)
+	cmd.Env = append(os.Environ(), childVariable+"="+name)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// runChild runs a child to its end and returns what it printed.
+func runChild(t *testing.T, name, path string) string {
+	t.Helper()
+	out, err := childCommand(t.Context(), name, path).Output()
+	if _, exited := err.(*exec.ExitError); err != nil && !exited { //nolint:errorlint // exec.Cmd documents this very type
+		t.Fatalf("running child %s: %v", name, err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// holdOpen holds the ratchet, not signing anything, until its input ends.
+func holdOpen(path string) error {
+	db, err := openDB(context.Background(), path, options{})
+	if err != nil {
+		return err
+	}
+	fmt.Println("open")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return db.Close()
+}
+
+// readAsShell reads the file as any SQLite program does.
+func readAsShell(path string) error {
+	pool, err := sql.Open("sqlite3", "file:"+path+"?mode=rw&_busy_timeout=0")
+	if err != nil {
+		return err
+	}
+	var n int
+	if err := pool.QueryRow("SELECT generation FROM provenance").Scan(&n); err != nil {
+		return err
+	}
+	fmt.Println("generation", n)
+	return pool.Close()
+}
+
+// signOnce opens, signs one level above the mark, and closes.
+func signOnce(path string) error {
+	db, err := openDB(context.Background(), path, options{})
+	if err != nil {
+		return err
+	}
+	if err := signNext(db); err != nil {
+		return err
+	}
+	return db.Close()
+}
+
+// signThree says when it is open and then signs three levels, the last after a rest.
+func signThree(path string) error {
+	db, err := openDB(context.Background(), path, options{})
+	if err != nil {
+		return err
+	}
+	fmt.Println("open")
+	for n := range 3 {
+		if n == 2 {
+			db.IdleCheckpoint()
+			fmt.Println("rested")
+		}
+		if err := signNext(db); err != nil {
+			return err
+		}
+	}
+	return db.Close()
+}
+
+// signAndRest rests before each of two signatures.
+func signAndRest(path string) error {
+	db, err := openDB(context.Background(), path, options{})
+	if err != nil {
+		return err
+	}
+	for range 2 {
+		db.IdleCheckpoint()
+		if err := signNext(db); err != nil {
+			return err
+		}
+	}
+	return db.Close()
+}
+
+// signManyAndRest signs with many new keys, so that the database grows when the -wal is
+// copied into it, once at a rest and once at the end.
+func signManyAndRest(path string) error {
+	db, err := openDB(context.Background(), path, options{})
+	if err != nil {
+		return err
+	}
+	registered, err := db.Registrations(context.Background())
+	if err != nil {
+		return err
+	}
+	for n := range 80 {
+		key := keyNumber(len(registered) + n + 1)
+		if err := db.Register(context.Background(), key, mainnet, 0); err != nil {
+			return err
+		}
+		m, d := block(1, 0), bytesNumber(n)
+		m.Key = key
+		if _, err := db.Place(m, d, signatureFrom(d, 0)); err != nil {
+			return err
+		}
+		if n == 40 {
+			db.IdleCheckpoint()
+		}
+	}
+	return db.Close()
+}
+
+// signAndDie leaves the ratchet as a kill does: some of it in the -wal only.
+func signAndDie(path string) error {
+	db, err := openDB(context.Background(), path, options{})
+	if err != nil {
+		return err
+	}
+	if err := signNext(db); err != nil {
+		return err
+	}
+	return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+}
+
+// signAndReopen signs and reopens for ever.
+func signAndReopen(path string) error {
+	for {
+		if err := signOnce(path); err != nil {
+			return err
+		}
+	}
+}
+
+// signNext signs the level above the mark and prints what was released, at once.
+func signNext(db *DB) error {
+	ctx := context.Background()
+	marks, err := db.Marks(ctx)
+	if err != nil {
+		return err
+	}
+	level := int32(1)
+	if len(marks) > 0 {
+		level = marks[0].Level + 1
+	}
+	d := bytesNumber(int(level))
+	var c card
+	release, err := db.Sign(ctx, block(level, 0), d, c.Sign(d))
+	if err != nil {
+		return err
+	}
+	fmt.Println(level, release.Signature)
+	return nil
+}
+
+// startHolder starts another process that holds the ratchet, and returns its pid
+// and what ends it cleanly.
+func startHolder(t *testing.T, path string) (pid int, stop func()) {
+	t.Helper()
+	cmd := childCommand(t.Context(), "hold", path)
+	input, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(output).ReadString('\n')
+	if err != nil || line != "open\n" {
+		t.Fatalf("the holder said %q, %v", line, err)
+	}
+	return cmd.Process.Pid, func() {
+		if err := input.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the holder: %v", err)
+		}
+	}
+}

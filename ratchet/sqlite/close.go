@@ -1,0 +1,88 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"pawl/internal/durable"
+	"pawl/ratchet"
+
+	"golang.org/x/sys/unix"
+)
+
+// Close marks the file as closed cleanly and removes its -wal. After a failure it leaves the files
+// exactly as they are, and locked, for the next process to recover, and says why. A second call does
+// nothing.
+func (db *Store) Close() error {
+	if db.ended.Swap(true) {
+		return nil
+	}
+	db.trouble.close()
+	db.writer.close()
+	if db.err() == nil {
+		if err := db.inPlace(); err != nil {
+			_ = db.fail(err) // said below
+		}
+	}
+	if err := db.err(); err != nil {
+		// Closing SQLite would checkpoint, though the outcome of the last commit is unknown, and
+		// remove by name; the descriptors go with the process.
+		return fmt.Errorf("%w: %v", ratchet.ErrStopped, err)
+	}
+	return db.closeCleanly()
+}
+
+// closeCleanly may be killed anywhere: until the row says clean, the -wal that it
+// names is there; from then on the -wal is the one that it names, or gone. The
+// lock goes last, or the next opening would find its -wal removed.
+func (db *Store) closeCleanly() error {
+	err := db.record(context.Background(), true)
+	if closed := db.closeSQLite(); err == nil {
+		err = closed
+	}
+	if err == nil {
+		err = os.Remove(db.path + walSuffix)
+	}
+	if err == nil {
+		err = durable.Sync(filepath.Dir(db.path))
+	}
+	if err = errors.Join(err, db.unlock()); err != nil {
+		return fmt.Errorf("closing %s: %v", db.path, err)
+	}
+	return nil
+}
+
+// closeSQLite closes the statements first: SQLite keeps a connection with an open one,
+// and its locks.
+func (db *Store) closeSQLite() error {
+	var errs []error
+	for _, stmt := range []*sql.Stmt{db.beginStmt, db.commitStmt} {
+		if stmt != nil {
+			errs = append(errs, stmt.Close())
+		}
+	}
+	if db.conn != nil {
+		errs = append(errs, db.conn.Close())
+	}
+	if db.pool != nil {
+		errs = append(errs, db.pool.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// unlock says so explicitly: a child process that another part of this one is just
+// starting has the descriptor, too, until it has called exec.
+func (db *Store) unlock() error {
+	if db.last.fd >= 0 {
+		_ = unix.Close(db.last.fd)
+		db.last.fd = -1
+	}
+	if db.lock < 0 {
+		return nil
+	}
+	return errors.Join(unix.Flock(db.lock, unix.LOCK_UN), unix.Close(db.lock))
+}

@@ -1,0 +1,156 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"pawl/ratchet"
+
+	"golang.org/x/sys/unix"
+)
+
+// Examination is what a ratchet file tells without being opened for signing.
+type Examination struct {
+	// FileSystem is where the file lies: a name such as ext4, or a number in hex.
+	FileSystem string
+	// Volatile is whether that file system forgets: with the host that is switched off,
+	// or with the container that is removed.
+	Volatile bool
+	// Clean is whether the file was closed, and not killed. Of one that was killed the
+	// next opening reads the -wal; the fields below are then unknown, and zero.
+	Clean         bool
+	Marks         int
+	Registrations []ratchet.Registration
+}
+
+// Examine says whether Open would take the file, as far as that can be told while
+// nothing is written, and no lock held for longer than it takes to try it. Its errors
+// are those of Open. With ratchet.ErrLocked, for a daemon uses the file, the file system is told
+// all the same.
+func Examine(ctx context.Context, path string) (Examination, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return Examination{}, err
+	}
+	var e Examination
+	if e.FileSystem, e.Volatile, err = filesystemOf(filepath.Dir(path)); err != nil {
+		return e, err
+	}
+	if err := checkFilesystem(filepath.Dir(path)); err != nil {
+		return e, err
+	}
+	database, err := lookupDatabase(path)
+	if err != nil {
+		return e, err
+	}
+	found := e
+	err = whileUnused(ctx, path, database, func() error {
+		found = e
+		return found.read(ctx, path, database)
+	})
+	if errors.Is(err, ratchet.ErrLocked) {
+		return e, err
+	}
+	return found, err
+}
+
+// unused is ratchet.ErrLocked when a process has the ratchet open.
+func unused(path string, database file) error {
+	if pid := holder("POSIX", database); pid != 0 { // SQLite's: a database shell has no flock
+		return lockedError(path, pid)
+	}
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return fmt.Errorf("opening %s: %v", path, err)
+	}
+	err = unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		pid := holder("FLOCK", database)
+		if pid != 0 && pid != os.Getpid() { // else the descriptor stays, as in lockFile
+			_ = unix.Close(fd)
+		}
+		return lockedError(path, pid)
+	}
+	if err = errors.Join(err, unix.Close(fd)); err != nil {
+		return fmt.Errorf("locking %s: %v", path, err)
+	}
+	return nil
+}
+
+// read looks at the file as open does.
+func (e *Examination) read(ctx context.Context, path string, database file) error {
+	clean, err := examineLeft(ctx, path, database)
+	if e.Clean = clean; err != nil || !clean {
+		return err
+	}
+	all, err := readCopy(ctx, path)
+	e.Marks, e.Registrations = len(all.Marks), all.Registrations
+	return err
+}
+
+// examineLeft reports whether the file was closed, and refuses one that Open would refuse, as far
+// as that can be told without opening it. One that was killed while it was opened tells nothing.
+func examineLeft(ctx context.Context, path string, database file) (clean bool, err error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return false, fmt.Errorf("opening %s: %v", path, err)
+	}
+	err = checkHeader(ctx, fd, path)
+	if err = errors.Join(err, unix.Close(fd)); err != nil {
+		return false, err
+	}
+	if kept, err := exists(path + keptSuffix); kept || err != nil { // of an opening that was killed
+		return false, err
+	}
+	left, wal, err := readLeft(ctx, path)
+	if err != nil {
+		return false, err
+	}
+	return left.clean, left.check(path, database, wal)
+}
+
+// Settings are what each opening of a ratchet asks of SQLite, and refuses to work
+// without: name and value of each PRAGMA, as in journal_mode=wal.
+func Settings() []string {
+	list := make([]string, len(settings))
+	for i, s := range settings {
+		list[i] = s.pragma + "=" + s.want
+	}
+	return list
+}
+
+// localFilesystems name those that a ratchet may be on (linux/magic.h; those of ZFS and
+// bcachefs from their own headers). What others are called does not matter.
+var localFilesystems = map[uint32]string{
+	unix.EXT4_SUPER_MAGIC:      "ext4", // and ext2, ext3
+	unix.XFS_SUPER_MAGIC:       "XFS",
+	unix.BTRFS_SUPER_MAGIC:     "Btrfs",
+	unix.F2FS_SUPER_MAGIC:      "F2FS",
+	unix.TMPFS_MAGIC:           "tmpfs",
+	unix.RAMFS_MAGIC:           "ramfs",
+	unix.OVERLAYFS_SUPER_MAGIC: "overlayfs",
+	0x2fc12fc1:                 "ZFS",
+	0xca451a4e:                 "bcachefs",
+}
+
+// filesystemOf names the file system of a folder, and says whether it forgets.
+func filesystemOf(folder string) (name string, volatile bool, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(folder, &st); err != nil {
+		return "", false, fmt.Errorf("examining the folder %s: %v", folder, err)
+	}
+	magic := uint32(st.Type) //nolint:gosec // f_type is a 32-bit magic number, signed on some machines
+	switch magic {
+	case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC, unix.OVERLAYFS_SUPER_MAGIC:
+		volatile = true
+	}
+	for _, names := range []map[uint32]string{localFilesystems, networkFilesystems} {
+		if name, known := names[magic]; known {
+			return name, volatile, nil
+		}
+	}
+	return fmt.Sprintf("0x%x", magic), volatile, nil
+}

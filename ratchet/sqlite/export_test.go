@@ -1,0 +1,131 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"pawl/ratchet"
+
+	"golang.org/x/sys/unix"
+)
+
+// What the tests of this package reach from outside.
+var (
+	DataSource          = dataSource
+	CheckVersion        = checkVersion
+	CheckFilesystemType = checkFilesystemType
+)
+
+// SetCommit replaces COMMIT; commit and rollback are what it may do. The nil function
+// takes the replacement back. It waits until nobody writes, be it a rest.
+func (db *Store) SetCommit(replacement func(commit, rollback func() error) error) {
+	for !db.writer.enterIdle() {
+		time.Sleep(time.Millisecond)
+	}
+	defer db.writer.leave()
+	if replacement == nil {
+		db.commit = db.execCommit
+		return
+	}
+	db.commit = func(ctx context.Context) error {
+		return replacement(func() error { return db.execCommit(ctx) }, func() error { return db.exec(ctx, "ROLLBACK") })
+	}
+}
+
+// SealOf is the seal of a mark's row.
+func SealOf(m ratchet.StoredMark) []byte { return sealOfMark(m) }
+
+// Exec has the writer run statements in a transaction of their own.
+func (db *Store) Exec(query string, args ...any) error {
+	return db.do(context.Background(), func(ctx context.Context, tx *sql.Conn) error {
+		_, err := tx.ExecContext(ctx, query, args...)
+		return err
+	})
+}
+
+// QueryString reads one value.
+func (db *Store) QueryString(query string, args ...any) (value string, err error) {
+	err = db.do(context.Background(), func(ctx context.Context, tx *sql.Conn) error {
+		return tx.QueryRowContext(ctx, query, args...).Scan(&value)
+	})
+	return value, err
+}
+
+// PlaceTogether commits marks as one batch, on the goroutine of the test; the writer must have
+// nothing to do.
+func (db *Store) PlaceTogether(members ...ratchet.Proposal) ([]ratchet.Release, []error) {
+	jobs := make([]*job, len(members))
+	placing := make([]*placement, len(members))
+	for i, m := range members {
+		placing[i] = newPlacement(m)
+		jobs[i] = placing[i].job
+	}
+	db.commitBatch(jobs)
+	releases, errs := make([]ratchet.Release, len(members)), make([]error, len(members))
+	for i, j := range jobs {
+		if errs[i] = <-j.done; errs[i] == nil {
+			releases[i], errs[i] = placing[i].release, placing[i].refused
+		}
+	}
+	return releases, errs
+}
+
+// Abandon ends a store as a kill would: the row is not marked clean and the -wal stays. It may follow
+// a failure.
+func (db *Store) Abandon() error {
+	db.ended.Store(true)
+	db.trouble.close()
+	db.writer.close()
+	return errors.Join(db.closeSQLite(), db.unlock())
+}
+
+// IdleCheckpoint empties the -wal now.
+func (db *Store) IdleCheckpoint() { db.idleCheckpoint() }
+
+// IdleMarks is how many marks make a store checkpoint when it is idle.
+const IdleMarks = idleMarks
+
+// Path is the file's absolute path.
+func (db *Store) Path() string { return db.path }
+
+// SQLiteSettings names the settings that Open reads back.
+func SQLiteSettings() []string {
+	var pragmas []string
+	for _, s := range settings {
+		pragmas = append(pragmas, s.pragma)
+	}
+	return pragmas
+}
+
+// CheckSettings reads them back.
+func (db *Store) CheckSettings(ctx context.Context) error { return db.checkSettings(ctx) }
+
+// ExecOutside runs a statement outside any transaction; the writer must have
+// nothing to do.
+func (db *Store) ExecOutside(ctx context.Context, query string) error {
+	_, err := db.conn.ExecContext(ctx, query)
+	return err
+}
+
+// OpenAndFail opens a file up to the reading of its marks, and then fails.
+func OpenAndFail(ctx context.Context, path string) error {
+	db := newStore(path, Options{})
+	if err := db.open(ctx); err != nil {
+		return err
+	}
+	return errors.Join(errors.New("failing as asked"), db.closeSQLite(), db.unlock())
+}
+
+// LockDescriptor is that of the flock.
+func (db *Store) LockDescriptor() int { return db.lock }
+
+// SpoilLast has the next note of the last mark fail.
+func (db *Store) SpoilLast() {
+	_ = unix.Close(db.last.fd)
+	db.last.fd = -1
+}
+
+// Fail ends all releases.
+func (db *Store) Fail(cause error) { _ = db.fail(cause) }

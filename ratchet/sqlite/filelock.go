@@ -1,0 +1,63 @@
+package sqlite
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"pawl/ratchet"
+
+	"golang.org/x/sys/unix"
+)
+
+// lockFile takes an flock(2) on the database file, before SQLite touches it. The
+// descriptor is a bare number, which no finalizer closes: closing it, or any
+// other descriptor of the file, would drop SQLite's own locks in this process.
+func lockFile(path string, database file) (int, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return -1, fmt.Errorf("opening %s: %v", path, err)
+	}
+	err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return fd, nil
+	}
+	// The descriptor stays: if this process has the file open, closing it would
+	// drop SQLite's locks.
+	if !errors.Is(err, unix.EWOULDBLOCK) {
+		return -1, fmt.Errorf("locking %s: %v", path, err)
+	}
+	return -1, lockedError(path, holder("FLOCK", database))
+}
+
+func lockedError(path string, pid int) error {
+	if pid == 0 {
+		return fmt.Errorf("%w: %s is open in another process: stop it first", ratchet.ErrLocked, path)
+	}
+	return fmt.Errorf("%w: %s is open in process %d: stop it first", ratchet.ErrLocked, path, pid)
+}
+
+// holder finds the process that has a lock of a kind, FLOCK or POSIX, on a file;
+// 0 when it cannot be told (proc(5), /proc/locks), as across pid namespaces.
+func holder(kind string, f file) int {
+	locks, err := os.Open("/proc/locks")
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = locks.Close() }()
+	name := fmt.Sprintf("%02x:%02x:%d", unix.Major(f.device), unix.Minor(f.device), f.inode)
+	for lines := bufio.NewScanner(locks); lines.Scan(); {
+		// 1: FLOCK  ADVISORY  WRITE 4242 fd:00:131 0 EOF
+		words := strings.Fields(lines.Text())
+		if len(words) < 6 || words[1] != kind || words[5] != name {
+			continue
+		}
+		if pid, err := strconv.Atoi(words[4]); err == nil && pid > 0 {
+			return pid
+		}
+	}
+	return 0
+}

@@ -1,0 +1,100 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"pawl/ratchet"
+
+	"golang.org/x/sys/unix"
+)
+
+// identity tells a file from every other that may stand on its path. Inode
+// numbers are used again, so the birth time goes along where there is one.
+type identity struct {
+	inode uint64
+	birth int64 // nanoseconds since 1970; 0 where the file system keeps none
+}
+
+// String gives the form that the provenance row holds. All have one length, so
+// that the row never moves within its page: a power cut while the page is written
+// then leaves the old row or the new one, and no torn one.
+func (i identity) String() string { return fmt.Sprintf("%020d/%020d", i.inode, i.birth) }
+
+func parseIdentity(s string) (identity, error) {
+	var i identity
+	if n, err := fmt.Sscanf(s, "%d/%d", &i.inode, &i.birth); n != 2 || err != nil || i.String() != s {
+		return identity{}, fmt.Errorf("recorded file %q: want inode/birth", s)
+	}
+	return i, nil
+}
+
+func (i identity) is(other identity) bool {
+	sameBirth := i.birth == other.birth || i.birth == 0 || other.birth == 0
+	return i.inode == other.inode && sameBirth
+}
+
+// file is what stands on a path.
+type file struct {
+	identity
+	device uint64
+	size   uint64
+	links  uint32
+	mode   uint16
+}
+
+func (f file) regular() bool { return f.mode&unix.S_IFMT == unix.S_IFREG }
+
+// lookup examines what stands on path, not following a symbolic link and not
+// opening it: closing any descriptor of the database file would drop the locks
+// that SQLite holds on it (fcntl(2), "Record locking").
+func lookup(path string) (file, error) {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS|unix.STATX_BTIME, &st)
+	if err != nil {
+		return file{}, &fs.PathError{Op: "statx", Path: path, Err: err}
+	}
+	f := file{
+		identity: identity{inode: st.Ino},
+		device:   unix.Mkdev(st.Dev_major, st.Dev_minor),
+		size:     st.Size,
+		links:    st.Nlink,
+		mode:     st.Mode,
+	}
+	if st.Mask&unix.STATX_BTIME != 0 {
+		f.birth = st.Btime.Sec*1e9 + int64(st.Btime.Nsec)
+	}
+	return f, nil
+}
+
+// lookupDatabase examines the file that Open was asked for.
+func lookupDatabase(path string) (file, error) {
+	f, err := lookup(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return file{}, fmt.Errorf("%w: %s: pawl ratchet init makes a new one", ratchet.ErrMissing, path)
+	case err != nil:
+		return file{}, err
+	case f.mode&unix.S_IFMT == unix.S_IFLNK:
+		return file{}, fmt.Errorf("ratchet file %s is a symbolic link: name the file itself", path)
+	case !f.regular():
+		return file{}, fmt.Errorf("ratchet file %s is not a regular file", path)
+	case f.links != 1:
+		return file{}, verdict(Moved, fmt.Sprintf("%s has %d names (hard links)", path, f.links))
+	}
+	// SQLite would open it to read only, and then say "bad file descriptor".
+	if err := unix.Access(path, unix.W_OK); err != nil {
+		return file{}, fmt.Errorf("ratchet file %s cannot be written: %v", path, err)
+	}
+	return f, nil
+}
+
+// exists reports whether anything, a dangling link too, stands on path.
+func exists(path string) (bool, error) {
+	_, err := lookup(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,63 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"time"
+)
+
+// When nothing was committed for idleAfter, and idleMarks or more marks since the last idle
+// checkpoint, the -wal is copied into the database and begun anew. A level of six seconds leaves
+// such a pause. SQLite does the same in the middle of a commit for a -wal of walPages pages.
+const (
+	idleAfter = 500 * time.Millisecond
+	idleMarks = 16
+)
+
+// idle decides when to checkpoint. Only the leader of the writer touches it.
+type idle struct {
+	marks int         // since the last idle checkpoint
+	timer *time.Timer // nil until there were enough
+}
+
+// count notes the marks of a commit, and has checkpoint called when no more come for idleAfter. A
+// timer that fires after Close finds the writer closed.
+func (i *idle) count(marks int, checkpoint func()) {
+	i.marks += marks
+	switch {
+	case i.marks < idleMarks:
+	case i.timer == nil:
+		i.timer = time.AfterFunc(idleAfter, checkpoint)
+	default:
+		i.timer.Reset(idleAfter)
+	}
+}
+
+// idleCheckpoint empties the -wal, unless somebody writes. It does not shorten the file: to write
+// over blocks that are there costs a disk less than to add some.
+func (db *Store) idleCheckpoint() {
+	if !db.writer.enterIdle() {
+		return
+	}
+	defer db.writer.leave()
+	if db.err() != nil {
+		return
+	}
+	db.idle.marks = 0
+	db.trouble.begin()
+	err := checkpoint(context.Background(), db.conn, "PASSIVE")
+	if err != nil {
+		err = db.settle(err)
+	}
+	db.trouble.end(err, true)
+	if err == nil {
+		_, _ = db.transact([]*job{{run: touch}}) // an error is Trouble's, or the failure
+	}
+}
+
+// touch writes what changes no mark. The first write into an empty -wal syncs twice, for its header
+// and for itself (sqlite3WalFrames): it shall not be a mark.
+func touch(ctx context.Context, tx *sql.Conn) error {
+	_, err := tx.ExecContext(ctx, "UPDATE provenance SET generation = generation + 1")
+	return err
+}

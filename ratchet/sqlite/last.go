@@ -1,0 +1,103 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"golang.org/x/sys/unix"
+
+	"pawl/ratchet"
+	"pawl/tezos"
+)
+
+// lastSize is the length of the file with the last mark, within one sector.
+const lastSize = 256
+
+// last is a file beside the database with the last mark that was committed. It is written between a
+// COMMIT and the release, and never synced. It has two uses.
+//
+// At the next opening the store must have that mark. After a kill, or when somebody has copied older
+// content into the file, what is missing is told. After a power cut the note may be an older one, or
+// gone: then it says less, and never anything wrong, for what it names was durable before.
+//
+// And when ext4 makes itself read-only or is shut down, fdatasync may return nil in that very moment
+// and have written nothing (measured on Linux 6.18: 17 marks lost in 160 times). A write that begins
+// after it tells (none in 200).
+type last struct {
+	fd   int // -1 before the file is open
+	text []byte
+}
+
+// openLast opens the file, which need not be there, and reads what it says of this database, nil
+// for nothing.
+func (db *Store) openLast() (said *ratchet.Mark, err error) {
+	const flags = unix.O_RDWR | unix.O_CREAT | unix.O_CLOEXEC | unix.O_NOFOLLOW
+	if db.last.fd, err = unix.Open(db.path+lastSuffix, flags, 0o600); err != nil {
+		return nil, fmt.Errorf("opening %s%s: %v", db.path, lastSuffix, err)
+	}
+	content := make([]byte, lastSize)
+	n, err := unix.Pread(db.last.fd, content, 0)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s%s: %v", db.path, lastSuffix, err)
+	}
+	db.last.text = content
+	if m, ok := parseLast(content[:n], db.database.identity); ok {
+		return &m, nil
+	}
+	return nil, nil
+}
+
+// writeLast notes the last mark of a batch. A full disk takes no first write, which costs nothing
+// but the note.
+func (db *Store) writeLast(batch []*job) error {
+	for _, j := range batch {
+		if j.stored != nil {
+			db.last.text = lastText(db.database.identity, *j.stored)
+		}
+	}
+	_, err := unix.Pwrite(db.last.fd, db.last.text, 0)
+	if err != nil && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+		return fmt.Errorf("the file system of %s takes no writes: %v", db.path, err)
+	}
+	return nil
+}
+
+func lastText(database identity, m ratchet.Mark) []byte {
+	mark := fmt.Sprintf("%x %x %d %d %d", m.Key[:], m.ChainID[:], m.Kind, m.Level, m.Round)
+	line := fmt.Sprintf("%v %s %08x", database, mark, crc32.ChecksumIEEE([]byte(mark)))
+	return fmt.Appendf(nil, "%-*s\n", lastSize-1, line)
+}
+
+// parseLast reads what lastText has written, of the same database.
+func parseLast(content []byte, database identity) (m ratchet.Mark, ok bool) {
+	var of string
+	var key, chain []byte
+	var sum uint32
+	var kind uint8
+	if _, err := fmt.Sscanf(string(content), "%s %x %x %d %d %d %x", &of, &key, &chain, &kind, &m.Level, &m.Round, &sum); err != nil {
+		return ratchet.Mark{}, false
+	}
+	if len(key) != len(m.Key) || len(chain) != len(m.ChainID) {
+		return ratchet.Mark{}, false
+	}
+	m.Key, m.ChainID, m.Kind = tezos.PublicKeyHash(key), tezos.ChainID(chain), tezos.Kind(kind)
+	was, err := parseIdentity(of)
+	return m, err == nil && was.is(database) && string(lastText(was, m)) == string(content)
+}
+
+// checkLast refuses marks among which the last one is missing.
+func (db *Store) checkLast(said *ratchet.Mark) error {
+	if said == nil {
+		db.verdict = Unwitnessed
+		return nil
+	}
+	there := db.memory.standing(*said).Mark
+	if there != nil && !said.Above(there.Mark) {
+		db.verdict = InPlace
+		return nil
+	}
+	return verdict(RolledBack, fmt.Sprintf(
+		"%s has lost %s level %d and round %d of %s, which was signed: its -wal is damaged, or its content is older",
+		db.path, said.Kind, said.Level, said.Round, said.Key))
+}

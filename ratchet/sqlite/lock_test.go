@@ -1,0 +1,144 @@
+package sqlite_test
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"pawl/ratchet"
+	"pawl/ratchet/sqlite"
+)
+
+// TestExclusiveFromTheFirstRead: no other connection can read the file once the
+// data source has read from it, though nothing was written yet.
+func TestExclusiveFromTheFirstRead(t *testing.T) {
+	t.Parallel()
+	path := newFile(t)
+	pool := openPool(t, sqlite.DataSource(path))
+	pool.SetMaxOpenConns(1)
+	if _, err := readGeneration(t, pool); err != nil {
+		t.Fatal(err)
+	}
+	if present(t, path+"-shm") {
+		t.Error("there is a -shm file: the -wal index is shared")
+	}
+	other := openPool(t, "file:"+path+"?mode=rw&_busy_timeout=0")
+	if n, err := readGeneration(t, other); err == nil {
+		t.Errorf("a second connection read generation %d", n)
+	}
+}
+
+func readGeneration(t *testing.T, pool *sql.DB) (n int, err error) {
+	t.Helper()
+	err = pool.QueryRowContext(t.Context(), "SELECT generation FROM provenance").Scan(&n)
+	return n, err
+}
+
+func TestSecondOpenInThisProcess(t *testing.T) {
+	t.Parallel()
+	path := newFile(t)
+	db := open(t, path, options{})
+	register(t, db, baker, mainnet, 0)
+	for range 3 {
+		_, err := openDB(t.Context(), path, options{})
+		if !errors.Is(err, ratchet.ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint("process ", os.Getpid())) {
+			t.Fatalf("got %v, want %v and this process's pid", err, ratchet.ErrLocked)
+		}
+	}
+	// SQLite's own locks must have outlived that: another process finds them.
+	if out := runChild(t, "shell", path); !strings.Contains(out, "database is locked") {
+		t.Errorf("another process, without our lock, got %q, want the database locked", out)
+	}
+	mustSign(t, db, block(1, 0), bytesNumber(0))
+	closeDB(t, db)
+	open(t, path, options{})
+}
+
+// TestSecondProcess is refused before either has signed or written anything more.
+func TestSecondProcess(t *testing.T) {
+	t.Parallel()
+	path := newFile(t)
+	pid, stop := startHolder(t, path)
+	_, err := openDB(t.Context(), path, options{})
+	if !errors.Is(err, ratchet.ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint("process ", pid)) {
+		t.Errorf("got %v, want %v and pid %d", err, ratchet.ErrLocked, pid)
+	}
+	if out := runChild(t, "shell", path); !strings.Contains(out, "database is locked") {
+		t.Errorf("a program that knows nothing of our lock got %q, want the database locked", out)
+	}
+	stop()
+	open(t, path, options{})
+}
+
+// TestHeldByAnotherProgram: a database shell has the file open, without our lock.
+func TestHeldByAnotherProgram(t *testing.T) {
+	t.Parallel()
+	path := newFile(t)
+	shell := openPool(t, "file:"+path+"?mode=rw")
+	conn, err := shell.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := conn.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if err := tx.QueryRowContext(t.Context(), "SELECT generation FROM provenance").Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openDB(t.Context(), path, options{}); !errors.Is(err, ratchet.ErrLocked) {
+		t.Errorf("got %v, want %v", err, ratchet.ErrLocked)
+	}
+	if err := errors.Join(tx.Rollback(), conn.Close(), shell.Close()); err != nil {
+		t.Fatal(err)
+	}
+	open(t, path, options{})
+}
+
+// TestCloseUnlocksForAll: a child that another goroutine is just starting still
+// has a copy of the lock's descriptor, but not the lock.
+func TestCloseUnlocksForAll(t *testing.T) {
+	t.Parallel()
+	path := newFile(t)
+	db := open(t, path, options{})
+	inherited, err := unix.Dup(db.LockDescriptor())
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeDB(t, db)
+	closeDB(t, open(t, path, options{}))
+	if err := unix.Close(inherited); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestKeyLock(t *testing.T) {
+	t.Parallel()
+	key := keyNumber(os.Getpid())
+	lock, err := ratchet.LockKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ratchet.LockKey(key); !errors.Is(err, ratchet.ErrKeyHeld) || !strings.Contains(err.Error(), key.String()) {
+		t.Errorf("the second lock: got %v, want %v and the key", err, ratchet.ErrKeyHeld)
+	}
+	other, err := ratchet.LockKey(keyNumber(os.Getpid() + 1<<32))
+	if err != nil {
+		t.Fatalf("another key: %v", err)
+	}
+	if err := errors.Join(lock.Close(), other.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if lock, err = ratchet.LockKey(key); err != nil {
+		t.Fatalf("after Close: %v", err)
+	}
+	if err := lock.Close(); err != nil {
+		t.Error(err)
+	}
+}

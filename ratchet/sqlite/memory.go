@@ -1,0 +1,106 @@
+package sqlite
+
+import (
+	"context"
+	"sync"
+
+	"pawl/ratchet"
+	"pawl/tezos"
+)
+
+// memory is a copy of the tables, for a look before the HSM is asked. Everything in it rises, as in
+// the tables, so that the order in which commits are told to it does not matter.
+type memory struct {
+	mu   sync.Mutex
+	keys map[tezos.PublicKeyHash]*keyMemory
+}
+
+type keyMemory struct {
+	neverUsed bool
+	chains    map[tezos.ChainID]*chainMemory
+}
+
+type chainMemory struct {
+	hasFloor bool
+	floor    int32
+	marks    map[tezos.Kind]ratchet.StoredMark
+}
+
+// Look tells what the store holds of a slot key, from memory.
+func (db *Store) Look(_ context.Context, m ratchet.Mark) (ratchet.Standing, error) {
+	return db.memory.standing(m), nil
+}
+
+func (m *memory) standing(mark ratchet.Mark) ratchet.Standing {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key, ok := m.keys[mark.Key]
+	if !ok {
+		return ratchet.Standing{}
+	}
+	s := ratchet.Standing{NeverUsed: key.neverUsed, Chains: len(key.chains)}
+	chain, ok := key.chains[mark.ChainID]
+	if !ok {
+		return s
+	}
+	s.Registered, s.HasFloor, s.Floor = true, chain.hasFloor, chain.floor
+	if r, ok := chain.marks[mark.Kind]; ok {
+		s.Mark = &r
+	}
+	return s
+}
+
+// load fills the memory from the tables, once, before anybody has the store.
+func (m *memory) load(all ratchet.Snapshot) {
+	for _, r := range all.Registrations {
+		m.putRegistration(r)
+	}
+	for _, mark := range all.Marks {
+		m.putMark(mark)
+	}
+}
+
+func (m *memory) putMark(r ratchet.StoredMark) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	marks := m.chain(r.Key, r.ChainID).marks
+	old, ok := marks[r.Kind]
+	if !ok || r.Above(old.Mark) {
+		marks[r.Kind] = r
+	}
+}
+
+func (m *memory) putRegistration(r ratchet.Registration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r.AnyChain {
+		m.key(r.Key).neverUsed = true
+		return
+	}
+	c := m.chain(r.Key, r.ChainID)
+	if !r.NoFloor && (!c.hasFloor || r.FromLevel > c.floor) {
+		c.hasFloor, c.floor = true, r.FromLevel
+	}
+}
+
+func (m *memory) key(key tezos.PublicKeyHash) *keyMemory {
+	if m.keys == nil {
+		m.keys = make(map[tezos.PublicKeyHash]*keyMemory)
+	}
+	k, ok := m.keys[key]
+	if !ok {
+		k = &keyMemory{chains: make(map[tezos.ChainID]*chainMemory)}
+		m.keys[key] = k
+	}
+	return k
+}
+
+func (m *memory) chain(key tezos.PublicKeyHash, chain tezos.ChainID) *chainMemory {
+	k := m.key(key)
+	c, ok := k.chains[chain]
+	if !ok {
+		c = &chainMemory{marks: make(map[tezos.Kind]ratchet.StoredMark)}
+		k.chains[chain] = c
+	}
+	return c
+}

@@ -1,0 +1,120 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"pawl/ratchet"
+)
+
+// migration takes a file to the next schema version. The version is raised, and in the file itself,
+// before the tables change: an older pawl, which does not know the new form, must not open the file
+// again from then on. So the tables, and not the version, tell whether it was done.
+type migration struct {
+	to    int
+	isIn  string // a query: 1 when the tables have the new form
+	apply func(ctx context.Context, conn *sql.Conn) error
+}
+
+// migrations are all of them, in order. The last one leads to schemaVersion.
+var migrations = []migration{
+	{
+		to:    2,
+		isIn:  "SELECT EXISTS (SELECT 1 FROM pragma_table_info('marks') WHERE name = 'seal')",
+		apply: addSeals,
+	},
+}
+
+// migrate takes the file to schemaVersion, each step in one transaction. A kill anywhere leaves a
+// file that the same pawl takes on.
+func migrate(ctx context.Context, conn *sql.Conn) error {
+	for _, m := range migrations {
+		var done bool
+		if err := conn.QueryRowContext(ctx, m.isIn).Scan(&done); err != nil {
+			return err
+		}
+		if done {
+			continue
+		}
+		if err := m.run(ctx, conn); err != nil {
+			return fmt.Errorf("to schema version %d: %w", m.to, err)
+		}
+	}
+	return nil
+}
+
+func (m migration) run(ctx context.Context, conn *sql.Conn) error {
+	if _, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", m.to)); err != nil {
+		return err
+	}
+	if err := checkpoint(ctx, conn, "TRUNCATE"); err != nil {
+		return err
+	}
+	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	if err := m.apply(ctx, conn); err != nil {
+		return err // what has begun ends with the connection
+	}
+	if _, err := conn.ExecContext(ctx, "COMMIT"); err != nil {
+		return err
+	}
+	return checkpoint(ctx, conn, "TRUNCATE")
+}
+
+// addSeals gives the rows of a file without seals theirs.
+func addSeals(ctx context.Context, conn *sql.Conn) error {
+	const columns = `
+ALTER TABLE marks ADD COLUMN seal BLOB CHECK (length(seal) = 16);
+ALTER TABLE registrations ADD COLUMN seal BLOB CHECK (length(seal) = 16);
+ALTER TABLE never_used ADD COLUMN seal BLOB CHECK (length(seal) = 16)`
+	if _, err := conn.ExecContext(ctx, columns); err != nil {
+		return err
+	}
+	all, err := readUnsealed(ctx, conn)
+	if err != nil {
+		return err
+	}
+	const update = "UPDATE marks SET seal = ? WHERE key = ? AND chain = ? AND kind = ?"
+	for _, m := range all.Marks {
+		if _, err := conn.ExecContext(ctx, update, sealOfMark(m), m.Key[:], m.ChainID[:], m.Kind); err != nil {
+			return err
+		}
+	}
+	for _, r := range all.Registrations {
+		if err := sealRegistration(ctx, conn, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sealRegistration(ctx context.Context, conn *sql.Conn, r ratchet.Registration) error {
+	if r.AnyChain {
+		_, err := conn.ExecContext(ctx, "UPDATE never_used SET seal = ? WHERE key = ?", sealOfRegistration(r), r.Key[:])
+		return err
+	}
+	const update = "UPDATE registrations SET seal = ? WHERE key = ? AND chain = ?"
+	_, err := conn.ExecContext(ctx, update, sealOfRegistration(r), r.Key[:], r.ChainID[:])
+	return err
+}
+
+// readUnsealed reads the rows as they are before they have seals.
+func readUnsealed(ctx context.Context, conn *sql.Conn) (all ratchet.Snapshot, err error) {
+	const marks = "SELECT key, chain, kind, seal, level, round, digest, signature FROM marks"
+	err = eachRow(ctx, conn, marks, func(row scan) error {
+		m, _, err := scanUnchecked(row)
+		all.Marks = append(all.Marks, m)
+		return err
+	})
+	if err != nil {
+		return all, err
+	}
+	err = eachRow(ctx, conn, registrationsQuery, func(row scan) error {
+		r, _, err := scanRegistration(row)
+		all.Registrations = append(all.Registrations, r)
+		return err
+	})
+	return all, err
+}

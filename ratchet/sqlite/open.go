@@ -1,0 +1,267 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"pawl/ratchet"
+)
+
+// Options are the choices of [Open]. The zero value is a good one.
+type Options struct {
+	// OnCommit is called after each COMMIT that returned nil and stored at least one mark, with the
+	// time of the transaction and the number of marks in it. It runs where the transaction did,
+	// often on the goroutine of a request, and the next transaction waits for it. It may be nil.
+	OnCommit func(elapsed time.Duration, marks int)
+}
+
+// Store is an open ratchet file. It is safe for use by many goroutines.
+type Store struct {
+	path     string
+	opts     Options
+	lock     int // descriptor of the flock
+	last     last
+	database file // as it was when it was opened
+	wal      file
+	verdict  Verdict
+	pool     *sql.DB
+	conn     *sql.Conn                   // the only connection
+	commit   func(context.Context) error // execCommit; tests make it fail
+
+	beginStmt, commitStmt *sql.Stmt // on conn
+
+	writer  writer
+	idle    idle
+	memory  memory
+	trouble trouble
+
+	failed   chan struct{}
+	failOnce sync.Once
+	failure  error       // set before failed is closed
+	ended    atomic.Bool // by Close
+}
+
+var _ ratchet.Store = (*Store)(nil)
+
+// Open opens a ratchet file that [Create] made, for this process alone, and counts one generation
+// more. It refuses, without writing to it, an absent file ([ratchet.ErrMissing]), one in use
+// ([ratchet.ErrLocked]), one that may have lost marks (a [*VerdictError]), a foreign or newer one, a
+// link, a file on a network file system. Once ctx has ended its error is that of ctx and says
+// nothing of the file. When it returns nil no other process can even read the file.
+func Open(ctx context.Context, path string, opts Options) (*Store, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	db := newStore(path, opts)
+	if err := db.open(ctx); err != nil {
+		_ = db.closeSQLite()
+		_ = db.unlock()
+		return nil, orEnded(ctx, path, err)
+	}
+	db.watchTrouble()
+	return db, nil
+}
+
+// Verdict is what opening found out about the file: InPlace or Unwitnessed.
+func (db *Store) Verdict() Verdict { return db.verdict }
+
+// orEnded is the error of a context that has ended instead of one that came of that: a
+// file that was not read to its end is not thereby damaged, or another program's.
+func orEnded(ctx context.Context, path string, err error) error {
+	if ended := ctx.Err(); err != nil && ended != nil {
+		return fmt.Errorf("%s was not read to its end: %w", path, ended)
+	}
+	return err
+}
+
+func newStore(path string, opts Options) *Store {
+	db := &Store{path: path, opts: opts, lock: -1, last: last{fd: -1}, failed: make(chan struct{})}
+	db.commit = db.execCommit
+	return db
+}
+
+// open is a straight line: nothing is written before the file is known to be ours and as it was
+// left, and no mark is read before a write has succeeded.
+func (db *Store) open(ctx context.Context) error {
+	if err := checkFilesystem(filepath.Dir(db.path)); err != nil {
+		return err
+	}
+	if err := db.lockDatabase(); err != nil {
+		return err
+	}
+	if err := checkHeader(ctx, db.lock, db.path); err != nil {
+		return err
+	}
+	if err := freeWAL(db.path); err != nil { // of an opening that was killed
+		return err
+	}
+	wal, err := checkLeft(ctx, db.path, db.database)
+	if err != nil {
+		return err
+	}
+	if db.wal, err = prepareWAL(db.path, wal); err != nil {
+		return err
+	}
+	if err := db.connect(ctx); err != nil {
+		return err
+	}
+	if err := db.takeOver(ctx); err != nil {
+		return err
+	}
+	said, err := db.openLast()
+	if err != nil {
+		return err
+	}
+	if err := db.inPlace(); err != nil {
+		return err
+	}
+	if err := os.Remove(db.path + openingSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	all, err := readSnapshot(ctx, db.conn)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", db.path, err)
+	}
+	db.memory.load(all)
+	return db.checkLast(said)
+}
+
+func (db *Store) lockDatabase() (err error) {
+	if db.database, err = lookupDatabase(db.path); err != nil {
+		return err
+	}
+	db.lock, err = lockFile(db.path, db.database)
+	return err
+}
+
+// takeOver makes a file that is as it was left this process's own: it is checked and checkpointed,
+// says that it is open, has the form of this pawl, and takes a write.
+func (db *Store) takeOver(ctx context.Context) error {
+	if err := quickCheck(ctx, db.conn, db.path); err != nil {
+		return err
+	}
+	if err := checkpoint(ctx, db.conn, "TRUNCATE"); err != nil {
+		return fmt.Errorf("%s: %w", db.path, err)
+	}
+	if err := db.checkSchema(ctx); err != nil {
+		return err
+	}
+	if err := db.record(ctx, false); err != nil {
+		return err
+	}
+	if err := migrate(ctx, db.conn); err != nil {
+		return fmt.Errorf("upgrading %s: %w", db.path, err)
+	}
+	if err := touch(ctx, db.conn); err != nil {
+		return fmt.Errorf("writing to %s: %v", db.path, err)
+	}
+	return nil
+}
+
+// checkLeft compares the file, its -wal and the row that says how they were left, and returns the
+// -wal, nil if there is none.
+func checkLeft(ctx context.Context, path string, database file) (wal *file, err error) {
+	left, wal, err := readLeft(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	return wal, left.check(path, database, wal)
+}
+
+// readLeft reads how the file was left.
+func readLeft(ctx context.Context, path string) (left provenance, wal *file, err error) {
+	if there, err := exists(path + journalSuffix); err != nil {
+		return left, nil, err
+	} else if there { // no ratchet writes one
+		return left, nil, verdict(Moved, fmt.Sprintf("%s: unexpected -journal file", path))
+	}
+	if wal, err = lookupWAL(path); err != nil {
+		return left, nil, err
+	}
+	left, err = readProvenance(ctx, path)
+	return left, wal, err
+}
+
+func quickCheck(ctx context.Context, conn *sql.Conn, path string) error {
+	var result string
+	if err := conn.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&result); err != nil {
+		return fmt.Errorf("checking %s: %v", path, err)
+	}
+	if result != "ok" {
+		return verdict(Lost, fmt.Sprintf("%s is damaged (%s)", path, result))
+	}
+	return nil
+}
+
+// checkSchema refuses a newer file whose header does not say so yet, but its -wal.
+func (db *Store) checkSchema(ctx context.Context) error {
+	var version uint32
+	if err := db.conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return fmt.Errorf("reading %s: %v", db.path, err)
+	}
+	return newerFile(db.path, version)
+}
+
+// checkpoint copies the -wal into the database file, both synced, so that it is begun anew;
+// TRUNCATE makes it empty, PASSIVE leaves its length.
+func checkpoint(ctx context.Context, conn *sql.Conn, mode string) error {
+	var busy, frames, copied int
+	row := conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")")
+	if err := row.Scan(&busy, &frames, &copied); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	if busy != 0 {
+		return errors.New("checkpoint: another connection is busy")
+	}
+	return nil
+}
+
+// record writes the provenance row, commits and checkpoints it: the database file alone must tell
+// the next opening which -wal belongs to it.
+func (db *Store) record(ctx context.Context, clean bool) error {
+	const update = "UPDATE provenance SET clean = ?, database = ?, wal = ?"
+	tx, err := db.conn.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("writing to %s: %v", db.path, err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(ctx, update, clean, db.database.String(), db.wal.String()); err != nil {
+		return fmt.Errorf("writing to %s: %v", db.path, err)
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("writing to %s: %v", db.path, err)
+	}
+	return checkpoint(ctx, db.conn, "TRUNCATE")
+}
+
+// inPlace returns nil if the names of the database and its -wal still mean the files that were
+// opened, and nothing else does: a commit into a file that was unlinked or replaced would be gone at
+// the next start.
+func (db *Store) inPlace() error {
+	if err := samePlace(db.path, db.database); err != nil {
+		return err
+	}
+	return samePlace(db.path+walSuffix, db.wal)
+}
+
+func samePlace(path string, opened file) error {
+	now, err := lookup(path)
+	if err != nil {
+		return fmt.Errorf("%s was moved away while it was open: %v", path, err)
+	}
+	if now.device != opened.device || !now.is(opened.identity) {
+		return fmt.Errorf("%s was replaced by another file while it was open", path)
+	}
+	if now.links != 1 {
+		return fmt.Errorf("%s was given %d names while it was open", path, now.links)
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"pawl/ratchet"
+)
+
+// This file is the transaction that decides: it raises a mark, or finds out why it may not.
+
+// raise and first are the upsert of a mark. Registration, floor, gap and watermark stand in the
+// statement that writes, and rows affected is the verdict. It is two statements because one that
+// joins the table it inserts into costs thirty times as much (SQLite then copies the row through a
+// temporary table).
+const (
+	raise = `
+UPDATE marks SET level = ?4, round = ?5, digest = ?6, signature = ?7, seal = ?9
+ WHERE key = ?1 AND chain = ?2 AND kind = ?3
+   AND (?4, ?5) > (level, round)
+   AND EXISTS (SELECT 1 FROM registrations AS r
+                WHERE r.key = ?1 AND r.chain = ?2
+                  AND ?4 >= ifnull(r.from_level, 0)
+                  AND ?4 - max(marks.level, ifnull(r.from_level, 0)) <= ?8)`
+
+	// A key that was new has no floor, and no gap applies to its first mark.
+	first = `
+INSERT INTO marks (key, chain, kind, level, round, digest, signature, seal)
+SELECT r.key, r.chain, ?3, ?4, ?5, ?6, ?7, ?9
+  FROM registrations AS r
+ WHERE r.key = ?1 AND r.chain = ?2
+   AND ?4 >= ifnull(r.from_level, 0)
+   AND ?4 - ifnull(r.from_level, ?4) <= ?8
+ON CONFLICT (key, chain, kind) DO NOTHING`
+)
+
+// admit registers a chain for a key that was registered as never used.
+const admit = `
+INSERT INTO registrations (key, chain, from_level, seal)
+SELECT key, ?2, NULL, ?3 FROM never_used WHERE key = ?1`
+
+// errContradiction cannot happen: the statement refused what Judge allows.
+var errContradiction = errors.New("the ratchet's statement and its explanation contradict each other")
+
+// placement is the job of one proposal, with its columns as they are stored and its outcome.
+type placement struct {
+	ratchet.Proposal
+	text string // of the signature
+	seal []byte // of the row
+	job  *job
+
+	release ratchet.Release // or
+	refused error
+}
+
+func newPlacement(p ratchet.Proposal) *placement {
+	made := ratchet.StoredMark{Mark: p.Mark, Digest: p.Digest, Signature: &p.Signature}
+	placing := &placement{Proposal: p, text: p.Signature.String(), seal: sealOfMark(made), job: newJob()}
+	placing.job.run = placing.run
+	return placing
+}
+
+// Place commits a fresh signature, or finds out why it may not leave. See [ratchet.Store].
+func (db *Store) Place(_ context.Context, p ratchet.Proposal) (ratchet.Release, error) {
+	placing := newPlacement(p)
+	if err := db.commitFresh(placing.job); err != nil {
+		return ratchet.Release{}, err
+	}
+	if placing.refused != nil {
+		return ratchet.Release{}, placing.refused
+	}
+	db.memory.putMark(ratchet.StoredMark{Mark: p.Mark, Digest: p.Digest, Signature: &placing.release.Signature})
+	return placing.release, nil
+}
+
+// run looks at nothing but rows affected when the mark is good. It may be run twice.
+func (p *placement) run(ctx context.Context, tx *sql.Conn) error {
+	p.release, p.refused, p.job.stored = ratchet.Release{Signature: p.Signature}, nil, nil
+	placed, err := p.upsert(ctx, tx)
+	if err == nil && !placed {
+		placed, err = p.explain(ctx, tx)
+	}
+	if placed {
+		p.job.stored = &p.Mark
+	}
+	return err
+}
+
+// explain finds out why the upsert changed nothing: the mark is refused, or the same bytes were
+// signed before, or a key that was never used must be registered for the chain first.
+func (p *placement) explain(ctx context.Context, tx *sql.Conn) (placed bool, err error) {
+	s, err := readStanding(ctx, tx, p.Mark)
+	if err != nil {
+		return false, err
+	}
+	switch stored, refused := s.Judge(p.Mark, p.Digest, p.MaxGap); {
+	case refused != nil:
+		p.refused = refused // a result: it rolls nothing back
+		return false, nil
+	case stored != nil: // the fresh one is dropped
+		p.release = ratchet.Release{Signature: *stored, Stored: true}
+		return false, nil
+	case !s.Admits():
+		return false, errContradiction
+	}
+	admitted := ratchet.Registration{Key: p.Key, ChainID: p.ChainID, NoFloor: true}
+	if _, err := tx.ExecContext(ctx, admit, p.Key[:], p.ChainID[:], sealOfRegistration(admitted)); err != nil {
+		return false, err
+	}
+	if placed, err = p.upsert(ctx, tx); err == nil && !placed {
+		err = errContradiction
+	}
+	return placed, err
+}
+
+func (p *placement) upsert(ctx context.Context, tx *sql.Conn) (placed bool, err error) {
+	for _, statement := range []string{raise, first} {
+		result, err := tx.ExecContext(ctx, statement,
+			p.Key[:], p.ChainID[:], p.Kind, p.Level, p.Round, p.Digest[:], p.text, p.MaxGap, p.seal)
+		if err != nil {
+			return false, err
+		}
+		if rows, err := result.RowsAffected(); rows > 0 || err != nil {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}

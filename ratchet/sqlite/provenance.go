@@ -1,0 +1,186 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"pawl/internal/durable"
+)
+
+// The names beside the database file.
+const (
+	walSuffix     = "-wal"
+	journalSuffix = "-journal"
+	shmSuffix     = "-shm"
+	openingSuffix = "-opening" // names the -wal that an opening is about to empty and fill
+	keptSuffix    = "-kept"    // a second name of the -wal while SQLite connects
+	lastSuffix    = "-last"    // the last mark
+)
+
+// provenance is the row that says how the file was left.
+type provenance struct {
+	clean    bool // closed, not killed
+	database identity
+	wal      identity // the -wal of the last opening
+}
+
+// readProvenance reads the row as it stands in the database file alone. The -wal
+// is not looked at and nothing is written or locked (immutable=1), so that a
+// refused file stays what it is, and is refused again.
+func readProvenance(ctx context.Context, path string) (provenance, error) {
+	var p provenance
+	clean, database, wal, err := provenanceRow(ctx, path)
+	if err != nil {
+		return p, verdict(Lost, fmt.Sprintf("reading the provenance of %s: %v", path, err))
+	}
+	p.clean = clean
+	if p.database, err = parseIdentity(database); err != nil {
+		return p, verdict(Lost, fmt.Sprintf("%s: %v", path, err))
+	}
+	if p.wal, err = parseIdentity(wal); err != nil {
+		return p, verdict(Lost, fmt.Sprintf("%s: %v", path, err))
+	}
+	return p, nil
+}
+
+// provenanceRow reads a file that may be shorter than its head says: a checkpoint copies
+// the head first, and one that was killed then leaves the rest in the -wal. SQLite
+// takes that for damage unless the schema is writable, which a connection can ask for
+// only before it opens the file: so the file is attached to another database.
+func provenanceRow(ctx context.Context, path string) (clean bool, database, wal string, err error) {
+	pool, err := sql.Open("sqlite3", ":memory:")
+	if err != nil {
+		return false, "", "", err
+	}
+	defer func() { _ = pool.Close() }()
+	pool.SetMaxOpenConns(1) // the statements are of one connection
+	if _, err := pool.ExecContext(ctx, "PRAGMA writable_schema = ON"); err != nil {
+		return false, "", "", err
+	}
+	if _, err := pool.ExecContext(ctx, "ATTACH ? AS ratchet", sourceOf(path, "mode=ro&immutable=1")); err != nil {
+		return false, "", "", err
+	}
+	row := pool.QueryRowContext(ctx, "SELECT clean, database, wal FROM ratchet.provenance")
+	err = row.Scan(&clean, &database, &wal)
+	return clean, database, wal, err
+}
+
+// check compares the row with the files that are there now; wal is nil when none
+// is. A clean stop leaves no -wal, but one that was killed on the way leaves the
+// recorded one, and a killed opening one that is empty or was named beforehand. An
+// opening alone leaves an empty -wal without a clean stop, and its note beside it.
+func (p provenance) check(path string, database file, wal *file) error {
+	switch {
+	case !p.database.is(database.identity):
+		return verdict(Moved, fmt.Sprintf("%s is another file than the one last used, a copy or a restored backup", path))
+	case wal == nil && !p.clean:
+		return verdict(Lost, fmt.Sprintf("%s was not closed and its -wal is gone", path))
+	case wal != nil && !p.clean && wal.size == 0 && !readOpening(path).is(wal.identity):
+		return verdict(Lost, fmt.Sprintf("%s was not closed and its -wal was emptied", path))
+	case wal == nil || p.wal.is(wal.identity):
+		return nil
+	case !p.clean:
+		return verdict(Moved, fmt.Sprintf("%s was not closed and its -wal is another file", path))
+	case wal.size > 0 && !readOpening(path).is(wal.identity):
+		return verdict(Moved, fmt.Sprintf("%s was closed and yet has a -wal with content", path))
+	}
+	return nil
+}
+
+// lookupWAL examines the -wal; nil means that there is none.
+func lookupWAL(path string) (*file, error) {
+	path += walSuffix
+	wal, err := lookup(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !wal.regular() || wal.links != 1 {
+		return nil, verdict(Moved, fmt.Sprintf("%s is a link or has several names", path))
+	}
+	return &wal, nil
+}
+
+// prepareWAL sees to it that SQLite will fill a -wal whose identity is on disk
+// before the first byte is in it: that of the row, or that of the -opening note.
+// Without it a kill during the opening transaction would look like a stray -wal, and
+// one after the checkpoint that empties the -wal like a loss.
+func prepareWAL(path string, wal *file) (file, error) {
+	if wal == nil {
+		if err := createEmpty(path + walSuffix); err != nil {
+			return file{}, err
+		}
+	}
+	made, err := lookup(path + walSuffix)
+	if err != nil {
+		return file{}, err
+	}
+	note := path + openingSuffix
+	if !readOpening(path).is(made.identity) { // else it must not be gone while it is written again
+		if err := os.WriteFile(note, []byte(made.String()), 0o600); err != nil {
+			return file{}, err
+		}
+	}
+	if err := durable.Sync(note); err != nil {
+		return file{}, err
+	}
+	return made, durable.Sync(filepath.Dir(path))
+}
+
+// holdWAL gives the -wal a second name. A connection that fails before keepWAL copies the
+// -wal into the database as it closes, and removes it: all marks would be there, and yet
+// the next opening would be refused. Where there are no hard links it is as it is.
+func holdWAL(path string) { _ = os.Link(path+walSuffix, path+keptSuffix) }
+
+// freeWAL takes the second name away again; where it is the only one left, it becomes the
+// first. What it must say is for the provenance to check.
+func freeWAL(path string) error {
+	kept, err := lookup(path + keptSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	wal, err := lookup(path + walSuffix)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return os.Rename(path+keptSuffix, path+walSuffix)
+	case err != nil:
+		return err
+	case wal.device != kept.device || wal.inode != kept.inode:
+		return verdict(Moved, fmt.Sprintf("%s and %s are two files", path+walSuffix, path+keptSuffix))
+	}
+	return os.Remove(path + keptSuffix)
+}
+
+// readOpening reads the note of an opening that was interrupted. One that is
+// missing or incomplete names no file: it was written while the -wal was empty.
+func readOpening(path string) identity {
+	text, err := os.ReadFile(path + openingSuffix) //nolint:gosec // beside the operator's own ratchet file
+	if err != nil {
+		return identity{}
+	}
+	named, err := parseIdentity(strings.TrimSpace(string(text)))
+	if err != nil {
+		return identity{}
+	}
+	return named
+}
+
+// createEmpty makes an empty file that was not there.
+func createEmpty(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator's own ratchet path
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}

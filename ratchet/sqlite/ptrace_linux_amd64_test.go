@@ -1,0 +1,271 @@
+package sqlite_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// trace runs a child and shows each of its system calls to visit as it enters
+// the kernel; visit says whether to kill the child there, before it is executed.
+// It returns what the child printed and whether it was killed.
+func trace(t *testing.T, cmd *exec.Cmd, visit func(*syscall.PtraceRegs) (kill bool)) (out string, killed bool) {
+	t.Helper()
+	runtime.LockOSThread() // ptrace and __WNOTHREAD go by thread
+	defer runtime.UnlockOSThread()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout = writer
+	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true, Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Skipf("ptrace: %v", err)
+	}
+	_ = writer.Close()
+	read := make(chan string, 1)
+	go func() {
+		content, _ := io.ReadAll(reader)
+		_ = reader.Close()
+		read <- string(content)
+	}()
+	killed = follow(t, cmd.Process.Pid, visit)
+	_ = cmd.Process.Release()
+	return <-read, killed
+}
+
+// follow waits for the child's threads by its process group: this thread may have
+// other children, which another test waits for.
+func follow(t *testing.T, pid int, visit func(*syscall.PtraceRegs) bool) (killed bool) {
+	t.Helper()
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != nil {
+		t.Fatalf("waiting for the child's first stop: %v", err)
+	}
+	options := unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_EXITKILL
+	if err := errors.Join(unix.PtraceSetOptions(pid, options), unix.PtraceSyscall(pid, 0)); err != nil {
+		t.Fatalf("ptrace: %v", err)
+	}
+	for {
+		tid, err := unix.Wait4(-pid, &status, unix.WALL|unix.WNOTHREAD, nil)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			t.Fatalf("waiting for the child: %v", err)
+		}
+		if tid == pid && !status.Stopped() {
+			return killed
+		}
+		if !status.Stopped() {
+			continue // a thread has ended
+		}
+		pass := 0
+		if sig := status.StopSignal(); sig == unix.SIGTRAP|0x80 {
+			var regs syscall.PtraceRegs
+			if syscall.PtraceGetRegs(tid, &regs) == nil && entering(&regs) && !killed && visit(&regs) {
+				killed = true
+				_ = unix.Kill(pid, unix.SIGKILL)
+			}
+		} else if sig != unix.SIGTRAP && sig != unix.SIGSTOP { // those two are of a new thread
+			pass = int(sig)
+		}
+		_ = unix.PtraceSyscall(tid, pass) // ESRCH when it was killed
+	}
+}
+
+// entering: on the way in the kernel has put -ENOSYS where the result will be.
+func entering(regs *syscall.PtraceRegs) bool { return int64(regs.Rax) == -int64(unix.ENOSYS) }
+
+// changesFiles says whether a system call may change a file or a folder: between
+// two of them a kill finds the same files.
+func changesFiles(regs *syscall.PtraceRegs) bool {
+	switch regs.Orig_rax {
+	case unix.SYS_OPENAT:
+		return regs.Rdx&unix.O_CREAT != 0
+	case unix.SYS_WRITE:
+		return regs.Rdi > 2
+	case unix.SYS_OPEN:
+		return regs.Rsi&unix.O_CREAT != 0
+	case unix.SYS_PWRITE64, unix.SYS_FTRUNCATE, unix.SYS_UNLINK, unix.SYS_UNLINKAT, unix.SYS_RENAME, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2:
+		return true
+	}
+	return false
+}
+
+// TestKillAtEveryWrite kills a process that opens, signs and closes, before each
+// system call that changes a file; one that signs once, and one that rests in
+// between; once beginning with a file that was closed, once with one whose last
+// process was killed, once with one of the first schema version, and once so that the process after it is killed at the same
+// place. The next opening must succeed and have every mark.
+func TestKillAtEveryWrite(t *testing.T) {
+	t.Parallel()
+	for name, prepare := range map[string]func(*testing.T, *released, string){
+		"closed":   func(*testing.T, *released, string) {},
+		"killed":   func(t *testing.T, r *released, path string) { t.Helper(); r.read(t, runChild(t, "killed", path)+"\n") },
+		"unsealed": func(t *testing.T, _ *released, path string) { t.Helper(); unseal(t, path) },
+	} {
+		for _, twice := range []bool{false, true} {
+			child := "sign"
+			if twice {
+				name, child = name+", twice", "rest"
+			}
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				r, path := newReleased(t)
+				for point := 1; ; point++ {
+					prepare(t, r, path)
+					killed := killAt(t, r, child, path, point)
+					if twice && killed {
+						killAt(t, r, child, path, point)
+					}
+					r.check(t, path)
+					if !killed {
+						if point < 20 {
+							t.Errorf("the process ended after %d writes, want more", point-1)
+						}
+						t.Logf("kills at %d writes", point-1)
+						return
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestKilledUpgradeIsNotForAnOlderPawl: one that has seals says so in the head of the file,
+// which is all that an older pawl, which makes rows without, looks at.
+func TestKilledUpgradeIsNotForAnOlderPawl(t *testing.T) {
+	t.Parallel()
+	r, path := newReleased(t)
+	sealed := 0
+	for point, killed := 1, true; killed; point++ {
+		unseal(t, path)
+		killed = killAt(t, r, "sign", path, point)
+		const versionAt = 63 // the last byte of user_version (https://www.sqlite.org/fileformat.html, section 1.3)
+		if version := read(t, path)[versionAt]; version != 2 && sealedWithWAL(t, path) {
+			t.Errorf("killed before write %d: has seals, and its head says version %d", point, version)
+		} else if version == 2 {
+			sealed++
+		}
+		r.check(t, path)
+	}
+	if sealed < 10 {
+		t.Errorf("%d files had version 2, want more", sealed)
+	}
+}
+
+// sealedWithWAL looks at a copy.
+func sealedWithWAL(t *testing.T, path string) (sealed bool) {
+	t.Helper()
+	copied := filepath.Join(t.TempDir(), "copy.db")
+	for _, suffix := range []string{"", "-wal"} {
+		if present(t, path+suffix) {
+			write(t, copied+suffix, read(t, path+suffix))
+		}
+	}
+	pool := openPool(t, "file:"+copied)
+	query := "SELECT EXISTS (SELECT 1 FROM pragma_table_info('marks') WHERE name = 'seal')"
+	if err := errors.Join(pool.QueryRowContext(t.Context(), query).Scan(&sealed), pool.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return sealed
+}
+
+func killAt(t *testing.T, r *released, child, path string, point int) bool {
+	t.Helper()
+	count := 0
+	out, killed := trace(t, childCommand(t.Context(), child, path), func(regs *syscall.PtraceRegs) bool {
+		if changesFiles(regs) {
+			count++
+		}
+		return count == point
+	})
+	r.read(t, out)
+	return killed
+}
+
+// TestKillOfTheNextOpening: an opening is killed, and then the next one at one of its
+// first writes.
+func TestKillOfTheNextOpening(t *testing.T) {
+	t.Parallel()
+	for first := 1; first <= 16; first++ {
+		t.Run(fmt.Sprintf("after %d", first), func(t *testing.T) {
+			t.Parallel()
+			for next := 1; next <= 4; next++ {
+				r, path := newReleased(t)
+				killAt(t, r, "sign", path, first)
+				killAt(t, r, "sign", path, next)
+				r.check(t, path)
+			}
+		})
+	}
+}
+
+// TestKillAmidGrowth kills a process before some of the writes with which a rest or the
+// end makes the database longer: SQLite copies its head first, which then says more
+// than is there. The next opening must succeed; all is in the -wal.
+func TestKillAmidGrowth(t *testing.T) {
+	t.Parallel()
+	_, path := newReleased(t)
+	writes := 0
+	if _, killed := trace(t, childCommand(t.Context(), "grow", path), func(regs *syscall.PtraceRegs) bool {
+		if changesFiles(regs) {
+			writes++
+		}
+		return false
+	}); killed {
+		t.Fatal("killed by nobody")
+	}
+	points := rand.Perm(writes)[:8]
+	for last := range 10 {
+		points = append(points, writes-last) // of the checkpoint at the end
+	}
+	for _, point := range points {
+		_, path := newReleased(t)
+		count := 0
+		trace(t, childCommand(t.Context(), "grow", path), func(regs *syscall.PtraceRegs) bool {
+			if changesFiles(regs) {
+				count++
+			}
+			return count == point
+		})
+		db, err := openDB(t.Context(), path, options{})
+		if err != nil {
+			t.Errorf("killed before write %d of %d: %v", point, writes, err)
+			continue
+		}
+		closeDB(t, db)
+	}
+}
+
+// TestOneSyncPerSignature: with one request in flight COMMIT syncs once, from the
+// first signature on.
+func TestOneSyncPerSignature(t *testing.T) {
+	t.Parallel()
+	_, path := newReleased(t)
+	var syncs int
+	var before []int // each line of the child
+	out, _ := trace(t, childCommand(t.Context(), "three", path), func(regs *syscall.PtraceRegs) bool {
+		switch {
+		case regs.Orig_rax == unix.SYS_FSYNC || regs.Orig_rax == unix.SYS_FDATASYNC:
+			syncs++
+		case regs.Orig_rax == unix.SYS_WRITE && regs.Rdi == 1:
+			before = append(before, syncs)
+			syncs = 0
+		}
+		return false
+	})
+	if len(before) != 5 || before[1] != 1 || before[2] != 1 || before[4] != 1 {
+		t.Errorf("syncs before open, two signatures, the end of a rest and a signature: %v, want one for each signature; the child said %q", before, out)
+	}
+}

@@ -1,0 +1,119 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"pawl/ratchet"
+)
+
+// Read returns what a ratchet file holds. It changes nothing: the file and its -wal are copied to a
+// folder of their own, and the copy is read. Its errors are those of [Open]; with
+// [ratchet.ErrLocked] a daemon uses the file.
+func Read(ctx context.Context, path string) (all ratchet.Snapshot, err error) {
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return all, err
+	}
+	if err := checkFilesystem(filepath.Dir(path)); err != nil {
+		return all, err
+	}
+	database, err := lookupDatabase(path)
+	if err != nil {
+		return all, err
+	}
+	err = whileUnused(ctx, path, database, func() error {
+		if _, err := examineLeft(ctx, path, database); err != nil {
+			return err
+		}
+		all, err = readCopy(ctx, path)
+		return err
+	})
+	return all, err
+}
+
+// whileUnused calls read while no process has the ratchet open. What was read while one opened it is
+// nothing: that is [ratchet.ErrLocked]. One that opened and closed it meanwhile has it read again.
+func whileUnused(ctx context.Context, path string, database file, read func() error) error {
+	if err := unused(path, database); err != nil {
+		return err
+	}
+	for try := 1; ; try++ {
+		err := read()
+		if locked := unused(path, database); locked != nil {
+			return locked
+		}
+		if err == nil || try == 2 {
+			return orEnded(ctx, path, err)
+		}
+	}
+}
+
+// readCopy reads a copy of the file, in the form of this pawl.
+func readCopy(ctx context.Context, path string) (all ratchet.Snapshot, err error) {
+	folder, err := os.MkdirTemp("", "pawl-ratchet-*") // mode 0700
+	if err != nil {
+		return all, fmt.Errorf("reading %s: %v", path, err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	copied := filepath.Join(folder, "copy.db")
+	if err := copyRatchet(path, copied); err != nil {
+		return all, fmt.Errorf("reading %s: %v", path, err)
+	}
+	pool, err := sql.Open("sqlite3", dataSource(copied))
+	if err != nil {
+		return all, err
+	}
+	defer func() { _ = pool.Close() }()
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return all, fmt.Errorf("reading %s: %v", path, err)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := quickCheck(ctx, conn, path); err != nil {
+		return all, err
+	}
+	if err := migrate(ctx, conn); err != nil {
+		return all, fmt.Errorf("reading %s: %w", path, err)
+	}
+	if all, err = readSnapshot(ctx, conn); err != nil {
+		return all, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return all, nil
+}
+
+// copyRatchet copies the database and its -wal, if there is one, also under the name that it has
+// while SQLite connects.
+func copyRatchet(path, to string) error {
+	if err := copyFile(path, to); err != nil {
+		return err
+	}
+	for _, suffix := range []string{walSuffix, keptSuffix} {
+		err := copyFile(path+suffix, to+walSuffix)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyFile copies a file into a folder that nobody else can open.
+func copyFile(path, to string) (err error) {
+	from, err := os.Open(path) //nolint:gosec // the operator's own ratchet file
+	if err != nil {
+		return err
+	}
+	defer from.Close()                                                       //nolint:errcheck // only read
+	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // in a new folder
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(target, from)
+	return errors.Join(err, target.Close())
+}

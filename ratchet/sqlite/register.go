@@ -1,0 +1,79 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"pawl/ratchet"
+	"pawl/tezos"
+)
+
+// Register allows a key to sign on a chain from a level on, or raises that level, or, with
+// AnyChain, allows a key that was made a moment ago to sign anywhere. See [ratchet.Store].
+func (db *Store) Register(ctx context.Context, r ratchet.Registration) error {
+	var refused error
+	err := db.do(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
+		if r.AnyChain {
+			refused, err = registerNew(ctx, tx, r.Key)
+		} else {
+			refused, err = register(ctx, tx, r)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if refused == nil {
+		db.memory.putRegistration(r)
+	}
+	return refused
+}
+
+// register allows a key on one chain. A refusal rolls nothing back.
+func register(ctx context.Context, tx *sql.Conn, r ratchet.Registration) (refused, err error) {
+	if r.FromLevel < 0 {
+		return fmt.Errorf("from level %d: want a level, 0 or higher", r.FromLevel), nil
+	}
+	s, err := readStanding(ctx, tx, ratchet.Mark{Key: r.Key, ChainID: r.ChainID})
+	if err != nil {
+		return nil, err
+	}
+	const floors = "SELECT count(*) FROM registrations WHERE key = ? AND from_level IS NOT NULL"
+	var registered int
+	if err := tx.QueryRowContext(ctx, floors, r.Key[:]).Scan(&registered); err != nil {
+		return nil, err
+	}
+	switch {
+	case !s.Registered && registered >= ratchet.MaxChains:
+		return &ratchet.RefusedError{Reason: ratchet.TooManyChains, Mark: ratchet.Mark{Key: r.Key, ChainID: r.ChainID}}, nil
+	case s.HasFloor && r.FromLevel < s.Floor:
+		return fmt.Errorf("key %s is registered for chain %s from level %d, which only rises: %d is lower", r.Key, r.ChainID, s.Floor, r.FromLevel), nil
+	}
+	const upsert = `
+INSERT INTO registrations (key, chain, from_level, seal) VALUES (?, ?, ?, ?)
+ON CONFLICT (key, chain) DO UPDATE SET from_level = excluded.from_level, seal = excluded.seal
+ WHERE excluded.from_level > ifnull(registrations.from_level, -1)`
+	made := ratchet.Registration{Key: r.Key, ChainID: r.ChainID, FromLevel: r.FromLevel}
+	_, err = tx.ExecContext(ctx, upsert, r.Key[:], r.ChainID[:], r.FromLevel, sealOfRegistration(made))
+	return nil, err
+}
+
+// registerNew allows a key on any chain, unless the store knows it already.
+func registerNew(ctx context.Context, tx *sql.Conn, key tezos.PublicKeyHash) (refused, err error) {
+	const insert = `
+INSERT INTO never_used (key, seal) SELECT ?1, ?2
+ WHERE NOT EXISTS (SELECT 1 FROM registrations WHERE key = ?1)
+   AND NOT EXISTS (SELECT 1 FROM marks WHERE key = ?1)
+ON CONFLICT DO NOTHING`
+	made := ratchet.Registration{Key: key, AnyChain: true}
+	result, err := tx.ExecContext(ctx, insert, key[:], sealOfRegistration(made))
+	if err != nil {
+		return nil, err
+	}
+	added, err := result.RowsAffected()
+	if added == 0 && err == nil {
+		refused = fmt.Errorf("key %s is known to the ratchet, so it is not new: pawl ratchet register %s --chain NetX… --from-level N", key, key)
+	}
+	return refused, err
+}

@@ -1,0 +1,341 @@
+package sqlite_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pawl/ratchet"
+	"pawl/tezos"
+)
+
+// TestRegisterIsNotLeft: what was begun is brought to its end and told, whatever becomes
+// of the caller's time, or the ratchet would know a key of which nobody else does.
+func TestRegisterIsNotLeft(t *testing.T) {
+	t.Parallel()
+	db := open(t, newFile(t), options{})
+	ctx, leave := context.WithCancel(t.Context())
+	db.SetCommit(func(commit, _ func() error) error {
+		leave()
+		time.Sleep(50 * time.Millisecond)
+		return commit()
+	})
+	if err := db.Register(ctx, baker, mainnet, 0); err != nil {
+		t.Errorf("Register: %v, want it done", err)
+	}
+	db.SetCommit(nil)
+	mustSign(t, db, block(1, 0), bytesNumber(1))
+	if err := db.Register(ctx, baker, ghostnet, 0); !errors.Is(err, context.Canceled) {
+		t.Errorf("Register by one who has left: %v, want %v", err, context.Canceled)
+	}
+}
+
+// TestMarksMayBeLeft: who only reads does not wait for a disk that hangs.
+func TestMarksMayBeLeft(t *testing.T) {
+	t.Parallel()
+	db := openRegistered(t, options{})
+	release := make(chan struct{})
+	db.SetCommit(func(commit, _ func() error) error { <-release; return commit() })
+	ctx, leave := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer leave()
+	if _, err := db.Marks(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Marks on a disk that hangs: %v, want %v", err, context.DeadlineExceeded)
+	}
+	close(release)
+}
+
+// TestUnregisteredIsRefused by the look and by the transaction, each by itself.
+func TestUnregisteredIsRefused(t *testing.T) {
+	t.Parallel()
+	db := openRegistered(t, options{})
+	chain, key := block(5, 0), block(5, 0)
+	chain.ChainID = ghostnet
+	key.Key = keyNumber(2)
+	for name, m := range map[string]ratchet.Mark{"another chain": chain, "another key": key} {
+		d := bytesNumber(0)
+		_, err := db.Sign(t.Context(), m, d, func(context.Context, tezos.Message) (tezos.Signature, error) {
+			t.Errorf("%s: the HSM was asked", name)
+			return signatureOf(t, d, 0), nil
+		})
+		wantRefused(t, err, ratchet.NotRegistered, "")
+		release, err := db.Place(m, d, signatureOf(t, d, 0))
+		wantRefused(t, err, ratchet.NotRegistered, "")
+		if release != (ratchet.Release{}) {
+			t.Errorf("%s: released %+v", name, release)
+		}
+	}
+	if marks, err := db.Marks(t.Context()); err != nil || len(marks) != 0 {
+		t.Errorf("marks %+v, %v, want none", marks, err)
+	}
+}
+
+// TestMarkAloneIsNoRegistration: nor is the registration of another key.
+func TestMarkAloneIsNoRegistration(t *testing.T) {
+	t.Parallel()
+	db := openRegistered(t, options{})
+	register(t, db, keyNumber(2), mainnet, 0)
+	register(t, db, baker, ghostnet, 0)
+	mustSign(t, db, block(1, 0), bytesNumber(0))
+	if err := db.Exec("DELETE FROM registrations WHERE key = ? AND chain = ?", baker[:], mainnet[:]); err != nil {
+		t.Fatal(err)
+	}
+	_, err := db.Place(block(2, 0), bytesNumber(0), signatureOf(t, bytesNumber(0), 0))
+	wantRefused(t, err, ratchet.NotRegistered, "")
+}
+
+// TestFloorAndGap runs its table through Sign, and through the transaction alone.
+func TestFloorAndGap(t *testing.T) {
+	t.Parallel()
+	const (
+		fine  = ratchet.Reason(0)
+		gap   = ratchet.LevelGap
+		floor = ratchet.BelowFloor
+	)
+	for name, c := range map[string]struct {
+		floor int32
+		mark  int32 // 0: none
+		ask   int32
+		want  ratchet.Reason
+	}{
+		"at the floor":                           {1000, 0, 1000, fine},
+		"below the floor":                        {1000, 0, 999, floor},
+		"level 0 below the floor":                {1000, 0, 0, floor},
+		"gap above the floor":                    {1000, 0, 1100, fine},
+		"more than the gap above the floor":      {1000, 0, 1101, gap},
+		"gap above the mark":                     {1000, 1050, 1150, fine},
+		"more than the gap above the mark":       {1000, 1050, 1151, gap},
+		"a floor above the mark, from the floor": {5000, 1050, 5100, fine},
+		"a floor above the mark, over the gap":   {5000, 1050, 5101, gap},
+		"between mark and floor":                 {5000, 1050, 4999, floor},
+		"below the mark, in the mark's words":    {1000, 1050, 1049, ratchet.BelowWatermark},
+		"the highest level":                      {1000, 1050, 1<<31 - 1, gap},
+		"the highest level above floor 0":        {0, 0, 1<<31 - 1, gap},
+		"from the highest floor":                 {1<<31 - 1, 0, 1<<31 - 1, fine},
+	} {
+		for _, way := range []string{"Sign", "transaction"} {
+			t.Run(name+"/"+way, func(t *testing.T) {
+				t.Parallel()
+				db := openRegistered(t, options{MaxLevelGap: 100})
+				if c.mark > 0 {
+					register(t, db, baker, mainnet, 1000)
+					mustSign(t, db, block(c.mark, 0), bytesNumber(0))
+				}
+				register(t, db, baker, mainnet, c.floor)
+				d := bytesNumber(1)
+				sign := db.Place
+				if way == "Sign" {
+					sign = func(m ratchet.Mark, d tezos.Message, fresh tezos.Signature) (ratchet.Release, error) {
+						return db.Sign(t.Context(), m, d, func(context.Context, tezos.Message) (tezos.Signature, error) { return fresh, nil })
+					}
+				}
+				_, err := sign(block(c.ask, 0), d, signatureOf(t, d, 0))
+				if c.want == fine {
+					if err != nil {
+						t.Errorf("got %v, want it signed", err)
+					}
+					return
+				}
+				wantRefused(t, err, c.want, "")
+			})
+		}
+	}
+}
+
+func TestDefaultGapIsFourDays(t *testing.T) {
+	t.Parallel()
+	db := openRegistered(t, options{})
+	mustSign(t, db, block(57_600, 0), bytesNumber(0))
+	d := bytesNumber(1)
+	_, err := db.Sign(t.Context(), block(57_600+57_601, 0), d, new(card).Sign(d))
+	wantRefused(t, err, ratchet.LevelGap, "")
+	for _, part := range []string{"block level 115201", "57600", "--from-level N"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%q does not say %q", err, part)
+		}
+	}
+	register(t, db, baker, mainnet, 115_201) // the remedy
+	mustSign(t, db, block(115_201, 0), d)
+	if _, err := openDB(t.Context(), db.Path(), options{MaxLevelGap: -1}); err == nil {
+		t.Error("a negative gap was accepted")
+	}
+}
+
+func TestFloorOnlyRises(t *testing.T) {
+	t.Parallel()
+	path := newFile(t)
+	db := open(t, path, options{})
+	for _, step := range []struct {
+		from int32
+		good bool
+	}{{100, true}, {100, true}, {99, false}, {0, false}, {200, true}, {100, false}, {-1, false}} {
+		if err := db.Register(t.Context(), baker, mainnet, step.from); (err == nil) != step.good {
+			t.Errorf("from level %d: got %v, want good to be %t", step.from, err, step.good)
+		}
+	}
+	want := []ratchet.Registration{{Key: baker, ChainID: mainnet, FromLevel: 200}}
+	for range 2 {
+		got, err := db.Registrations(t.Context())
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("got %+v, %v, want %+v", got, err, want)
+		}
+		closeDB(t, db)
+		db = open(t, path, options{})
+	}
+	d := bytesNumber(0)
+	_, err := db.Sign(t.Context(), block(199, 0), d, new(card).Sign(d))
+	wantRefused(t, err, ratchet.BelowFloor, "block level 199 below the level 200 from which the key is registered")
+}
+
+// TestNewKeySignsAnywhere: the first request on a chain registers it, up to eight.
+func TestNewKeySignsAnywhere(t *testing.T) {
+	t.Parallel()
+	path := newFile(t)
+	db := open(t, path, options{})
+	if err := db.RegisterNew(t.Context(), baker); err != nil {
+		t.Fatal(err)
+	}
+	want := []ratchet.Registration{{Key: baker, AnyChain: true}}
+	for n := range 8 {
+		m := block(12_000_000+int32(n), 0)
+		m.ChainID = tezos.ChainID{byte(n)}
+		if n%2 == 0 {
+			mustSign(t, db, m, bytesNumber(n))
+		} else if _, err := db.Place(m, bytesNumber(n), signatureOf(t, bytesNumber(n), 0)); err != nil {
+			t.Fatal(err)
+		}
+		m.Kind = tezos.Attestation // no gap applies to the first mark of any kind
+		mustSign(t, db, m, bytesNumber(n))
+		m.Level += ratchet.DefaultMaxLevelGap + 1
+		_, err := db.Sign(t.Context(), m, bytesNumber(n), new(card).Sign(bytesNumber(n)))
+		wantRefused(t, err, ratchet.LevelGap, "")
+		want = append(want, ratchet.Registration{Key: baker, ChainID: m.ChainID, NoFloor: true})
+	}
+	for range 2 {
+		ninth := block(1, 0)
+		ninth.ChainID = tezos.ChainID{8}
+		d := bytesNumber(8)
+		_, err := db.Sign(t.Context(), ninth, d, new(card).Sign(d))
+		wantRefused(t, err, ratchet.TooManyChains, "")
+		_, err = db.Place(ninth, d, signatureOf(t, d, 0))
+		wantRefused(t, err, ratchet.TooManyChains, "")
+		got, err := db.Registrations(t.Context())
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("got %+v, %v, want %+v", got, err, want)
+		}
+		closeDB(t, db)
+		db = open(t, path, options{})
+	}
+}
+
+func TestOperatorRegistersEightChains(t *testing.T) {
+	t.Parallel()
+	db := open(t, newFile(t), options{})
+	for n := range 8 {
+		register(t, db, baker, tezos.ChainID{byte(n)}, 10)
+	}
+	wantRefused(t, db.Register(t.Context(), baker, tezos.ChainID{8}, 10), ratchet.TooManyChains, "")
+	register(t, db, baker, tezos.ChainID{7}, 20)
+	register(t, db, keyNumber(2), tezos.ChainID{8}, 10)
+}
+
+// TestStrayChainsLeaveRoom: requests of eight stray chains to a new key do not
+// keep the operator from registering the right one.
+func TestStrayChainsLeaveRoom(t *testing.T) {
+	t.Parallel()
+	db := open(t, newFile(t), options{})
+	if err := db.RegisterNew(t.Context(), baker); err != nil {
+		t.Fatal(err)
+	}
+	m := block(10, 0)
+	for n := range 8 {
+		m.ChainID = tezos.ChainID{byte(n)}
+		mustSign(t, db, m, bytesNumber(0))
+	}
+	m.ChainID = mainnet
+	_, err := db.Sign(t.Context(), m, bytesNumber(0), new(card).Sign(bytesNumber(0)))
+	wantRefused(t, err, ratchet.TooManyChains, "")
+	register(t, db, baker, mainnet, 10)
+	mustSign(t, db, m, bytesNumber(0))
+}
+
+func TestKnownKeyIsNotNew(t *testing.T) {
+	t.Parallel()
+	for name, use := range map[string]func(*testing.T, *DB) error{
+		"registered": func(t *testing.T, db *DB) error {
+			t.Helper()
+			return db.Register(t.Context(), baker, mainnet, 1)
+		},
+		"registered as new": func(t *testing.T, db *DB) error { t.Helper(); return db.RegisterNew(t.Context(), baker) },
+		"has a mark": func(t *testing.T, db *DB) error {
+			t.Helper()
+			return db.Exec("INSERT INTO marks (key, chain, kind, level, round) VALUES (?, ?, 0x11, 1, 0)", baker[:], mainnet[:])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := open(t, newFile(t), options{})
+			if err := use(t, db); err != nil {
+				t.Fatal(err)
+			}
+			err := db.RegisterNew(t.Context(), baker)
+			if err == nil || !strings.Contains(err.Error(), "pawl ratchet register "+baker.String()) {
+				t.Errorf("got %v, want an error and its remedy", err)
+			}
+			if err := db.RegisterNew(t.Context(), keyNumber(2)); err != nil {
+				t.Errorf("another key: %v", err)
+			}
+		})
+	}
+}
+
+// TestNewKeyWithFloor: an operator may still give a chain of a new key a floor.
+func TestNewKeyWithFloor(t *testing.T) {
+	t.Parallel()
+	db := open(t, newFile(t), options{})
+	if err := db.RegisterNew(t.Context(), baker); err != nil {
+		t.Fatal(err)
+	}
+	mustSign(t, db, block(10, 0), bytesNumber(0))
+	register(t, db, baker, mainnet, 50)
+	d := bytesNumber(1)
+	for _, sign := range []func() error{
+		func() error { _, err := db.Sign(t.Context(), block(49, 0), d, new(card).Sign(d)); return err },
+		func() error { _, err := db.Place(block(49, 0), d, signatureOf(t, d, 0)); return err },
+	} {
+		wantRefused(t, sign(), ratchet.BelowFloor, "")
+	}
+	mustSign(t, db, block(50, 0), d)
+}
+
+func TestLeftCallerRegistersNothing(t *testing.T) {
+	t.Parallel()
+	db := open(t, newFile(t), options{})
+	ctx := canceled(t)
+	_, errMarks := db.Marks(ctx)
+	_, errRegistrations := db.Registrations(ctx)
+	for i, err := range []error{db.Register(ctx, baker, mainnet, 1), db.RegisterNew(ctx, baker), errMarks, errRegistrations} {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("call %d: got %v, want %v", i, err, context.Canceled)
+		}
+	}
+	if got, err := db.Registrations(t.Context()); err != nil || len(got) != 0 {
+		t.Errorf("registrations %+v, %v, want none", got, err)
+	}
+}
+
+func ExampleRefusedError() {
+	err := error(&ratchet.RefusedError{
+		Reason: ratchet.BelowWatermark,
+		Mark:   ratchet.Mark{Kind: tezos.Block, Level: 34, Round: 3},
+		Level:  34, Round: 4,
+	})
+	fmt.Println(err)
+	fmt.Println(errors.Is(err, ratchet.ErrRefused))
+	// Output:
+	// block level 34 and round 3 not above high watermark (34,4)
+	// true
+}

@@ -1,0 +1,150 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"pawl/ratchet"
+	"pawl/tezos"
+)
+
+// This file reads the tables. Each row is checked against its seal.
+
+// List returns all marks and registrations.
+func (db *Store) List(ctx context.Context) (ratchet.Snapshot, error) {
+	var all ratchet.Snapshot
+	err := db.ask(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
+		all, err = readSnapshot(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return ratchet.Snapshot{}, err
+	}
+	return all, nil
+}
+
+func readSnapshot(ctx context.Context, tx *sql.Conn) (all ratchet.Snapshot, err error) {
+	if all.Marks, err = readMarks(ctx, tx); err != nil {
+		return all, err
+	}
+	all.Registrations, err = readRegistrations(ctx, tx, registrationsQuery)
+	return all, err
+}
+
+// readStanding reads in one transaction what a verdict on m depends on.
+func readStanding(ctx context.Context, tx *sql.Conn, m ratchet.Mark) (s ratchet.Standing, err error) {
+	registrations, err := readRegistrations(ctx, tx, registrationsOfKeyQuery, m.Key[:])
+	if err != nil {
+		return ratchet.Standing{}, err
+	}
+	for _, r := range registrations {
+		s.Add(r, m.ChainID)
+	}
+	const query = "SELECT key, chain, kind, seal, level, round, digest, signature FROM marks WHERE key = ? AND chain = ? AND kind = ?"
+	mark, err := scanMark(tx.QueryRowContext(ctx, query, m.Key[:], m.ChainID[:], m.Kind).Scan)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return s, nil
+	case err != nil:
+		return ratchet.Standing{}, err
+	}
+	s.Mark = &mark
+	return s, nil
+}
+
+// readMarks reads every mark, by key, chain and kind.
+func readMarks(ctx context.Context, tx *sql.Conn) (marks []ratchet.StoredMark, err error) {
+	const query = "SELECT key, chain, kind, seal, level, round, digest, signature FROM marks ORDER BY key, chain, kind"
+	err = eachRow(ctx, tx, query, func(row scan) error {
+		m, err := scanMark(row)
+		marks = append(marks, m)
+		return err
+	})
+	return marks, err
+}
+
+// scan reads the columns of a row: the Scan of a *sql.Row or of *sql.Rows.
+type scan func(columns ...any) error
+
+func scanMark(row scan) (m ratchet.StoredMark, err error) {
+	var seal []byte
+	if m, seal, err = scanUnchecked(row); err != nil {
+		return m, err
+	}
+	return m, checkSealOfMark(m, seal)
+}
+
+// scanUnchecked reads a mark with its seal.
+func scanUnchecked(row scan) (m ratchet.StoredMark, seal []byte, err error) {
+	var key, chain, digest []byte
+	var signature sql.Null[string]
+	if err := row(&key, &chain, &m.Kind, &seal, &m.Level, &m.Round, &digest, &signature); err != nil {
+		return m, nil, unreadable(err)
+	}
+	if len(key) != len(m.Key) || len(chain) != len(m.ChainID) {
+		return m, nil, damaged("a mark has a key of %d bytes on a chain of %d", len(key), len(chain))
+	}
+	m.Key, m.ChainID = tezos.PublicKeyHash(key), tezos.ChainID(chain)
+	copy(m.Digest[:], digest)
+	if !signature.Valid {
+		return m, seal, nil
+	}
+	parsed, err := tezos.ParseSignature(signature.V)
+	if err != nil {
+		return m, nil, damaged("a stored %v", err)
+	}
+	m.Signature = &parsed
+	return m, seal, nil
+}
+
+const (
+	registrationsQuery = `
+SELECT key, NULL, NULL, seal FROM never_used UNION ALL SELECT key, chain, from_level, seal FROM registrations ORDER BY 1, 2`
+	registrationsOfKeyQuery = `
+SELECT key, NULL, NULL, seal FROM never_used WHERE key = ?1 UNION ALL SELECT key, chain, from_level, seal FROM registrations WHERE key = ?1`
+)
+
+// readRegistrations reads the registrations of a query, by key and chain.
+func readRegistrations(ctx context.Context, tx *sql.Conn, query string, args ...any) (list []ratchet.Registration, err error) {
+	err = eachRow(ctx, tx, query, func(row scan) error {
+		r, seal, err := scanRegistration(row)
+		list = append(list, r)
+		if err != nil {
+			return err
+		}
+		return checkSealOfRegistration(r, seal)
+	}, args...)
+	return list, err
+}
+
+// scanRegistration reads a registration with its seal.
+func scanRegistration(row scan) (r ratchet.Registration, seal []byte, err error) {
+	var key, chain []byte
+	var floor sql.Null[int32]
+	if err := row(&key, &chain, &floor, &seal); err != nil {
+		return r, nil, unreadable(err)
+	}
+	r.AnyChain, r.NoFloor, r.FromLevel = chain == nil, chain != nil && !floor.Valid, floor.V
+	if len(key) != len(r.Key) || !r.AnyChain && len(chain) != len(r.ChainID) {
+		return r, nil, damaged("a registration has a key of %d bytes and a chain of %d", len(key), len(chain))
+	}
+	r.Key = tezos.PublicKeyHash(key)
+	copy(r.ChainID[:], chain)
+	return r, seal, nil
+}
+
+// eachRow hands each row of a query to read.
+func eachRow(ctx context.Context, conn *sql.Conn, query string, read func(scan) error, args ...any) error {
+	rows, err := conn.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		if err := read(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}

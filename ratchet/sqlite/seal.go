@@ -1,0 +1,83 @@
+package sqlite
+
+import (
+	"bytes"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/mattn/go-sqlite3"
+	"golang.org/x/crypto/blake2b"
+
+	"pawl/ratchet"
+)
+
+// A seal is the digest of a row, which lies in it. SQLite checks how a database is built and not
+// what is in it: bits that changed on the disk can make another whole row, with a lower level for
+// one. A row is sealed where it is made and checked where it is read.
+
+// sealSize is that of BLAKE2b-256 (RFC 7693), cut to half: what changes by chance passes once in 2^128.
+const sealSize = 16
+
+// sealOfMark is the seal of a row of marks.
+func sealOfMark(m ratchet.StoredMark) []byte {
+	text := append([]byte{'m'}, m.Key[:]...)
+	text = append(text, m.ChainID[:]...)
+	text = append(text, byte(m.Kind))
+	text = binary.BigEndian.AppendUint32(text, uint32(m.Level)) //nolint:gosec // the same 32 bits
+	text = binary.BigEndian.AppendUint32(text, uint32(m.Round)) //nolint:gosec // the same 32 bits
+	text = append(text, m.Digest[:]...)
+	if m.Signature != nil {
+		text = append(text, m.Signature.Bytes()...)
+	}
+	return sealOf(text)
+}
+
+// sealOfRegistration is the seal of a row of registrations, or of never_used: there the chain is
+// zero.
+func sealOfRegistration(r ratchet.Registration) []byte {
+	text := append([]byte{'r'}, r.Key[:]...)
+	text = append(text, r.ChainID[:]...)
+	if r.AnyChain {
+		text = append(text, 'a')
+	}
+	if !r.AnyChain && !r.NoFloor {
+		text = binary.BigEndian.AppendUint32(text, uint32(r.FromLevel)) //nolint:gosec // the same 32 bits
+	}
+	return sealOf(text)
+}
+
+func sealOf(text []byte) []byte {
+	sum := blake2b.Sum256(text)
+	return sum[:sealSize]
+}
+
+// checkSealOfMark refuses a row that is not as it was written.
+func checkSealOfMark(m ratchet.StoredMark, found []byte) error {
+	if bytes.Equal(sealOfMark(m), found) {
+		return nil
+	}
+	return damaged("the mark of %s on %s, %s level %d and round %d, is not as it was written", m.Key, m.ChainID, m.Kind, m.Level, m.Round)
+}
+
+func checkSealOfRegistration(r ratchet.Registration, found []byte) error {
+	switch {
+	case bytes.Equal(sealOfRegistration(r), found):
+		return nil
+	case r.AnyChain:
+		return damaged("the registration of %s for any chain is not as it was written", r.Key)
+	}
+	return damaged("the registration of %s on %s from level %d is not as it was written", r.Key, r.ChainID, r.FromLevel)
+}
+
+// unreadable is what an error of reading a row tells: SQLite's own errors tell of the disk, those
+// of database/sql that the row has values of no ratchet.
+func unreadable(err error) error {
+	if _, ofSQLite := errors.AsType[sqlite3.Error](err); ofSQLite || errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	return damaged("a row cannot be read: %v", err)
+}
+
+func damaged(format string, args ...any) error { return verdict(Lost, fmt.Sprintf(format, args...)) }

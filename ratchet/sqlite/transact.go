@@ -1,0 +1,145 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"pawl/ratchet"
+)
+
+// commitBatch commits jobs in one transaction and answers each of them once. When a statement
+// failed, the batch is rolled back and its members are committed singly.
+func (db *Store) commitBatch(batch []*job) {
+	single, err := db.transact(batch)
+	if single {
+		for _, j := range batch {
+			db.commitBatch([]*job{j})
+		}
+		return
+	}
+	for _, j := range batch {
+		j.done <- err
+	}
+}
+
+// transact runs a batch in one transaction. It returns nil only after COMMIT has returned nil, both
+// files were found in their place and the last mark was noted. With single the batch was rolled
+// back for one of its statements. The transaction has a context of its own: the driver would
+// interrupt it when a caller leaves.
+func (db *Store) transact(batch []*job) (single bool, err error) {
+	if db.err() != nil {
+		return false, db.stopped()
+	}
+	db.trouble.begin()
+	defer func() { db.trouble.end(err, marksIn(batch) > 0) }()
+	defer db.recovered(&err)
+	ctx := context.Background()
+	start := time.Now()
+	if err := db.begin(ctx); err != nil {
+		return false, db.settle(err)
+	}
+	for _, j := range batch {
+		if err := j.run(ctx, db.conn); err != nil {
+			db.rollback(ctx)
+			if len(batch) > 1 {
+				return true, nil
+			}
+			return false, db.settle(err)
+		}
+	}
+	if err := db.commit(ctx); err != nil {
+		return false, db.settle(err)
+	}
+	if err := db.inPlace(); err != nil {
+		return false, db.fail(err)
+	}
+	if err := db.writeLast(batch); err != nil {
+		return false, db.fail(err)
+	}
+	db.report(time.Since(start), marksIn(batch))
+	db.idle.count(marksIn(batch), db.idleCheckpoint)
+	return false, nil
+}
+
+// begin, execCommit and rollback are a transaction. That of database/sql would start a goroutine
+// for each.
+func (db *Store) begin(ctx context.Context) error {
+	_, err := db.beginStmt.ExecContext(ctx)
+	return err
+}
+
+func (db *Store) execCommit(ctx context.Context) error {
+	_, err := db.commitStmt.ExecContext(ctx)
+	if err != nil {
+		db.rollback(ctx)
+	}
+	return err
+}
+
+// rollback ends a transaction that may be open still. Whether it did, settle finds out.
+func (db *Store) rollback(ctx context.Context) { _ = db.exec(ctx, "ROLLBACK") }
+
+func (db *Store) exec(ctx context.Context, statement string) error {
+	_, err := db.conn.ExecContext(ctx, statement)
+	return err
+}
+
+func (db *Store) report(elapsed time.Duration, marks int) {
+	if marks > 0 && db.opts.OnCommit != nil {
+		db.opts.OnCommit(elapsed, marks)
+	}
+}
+
+// marksIn counts the jobs of a batch that stored a mark.
+func marksIn(batch []*job) (marks int) {
+	for _, j := range batch {
+		if j.stored != nil {
+			marks++
+		}
+	}
+	return marks
+}
+
+// recovered makes a panic an unknown outcome. Those who sign may be handlers of a server that would
+// catch it and go on.
+func (db *Store) recovered(err *error) {
+	if value := recover(); value != nil {
+		*err = db.fail(fmt.Errorf("panic: %v\n%s", value, debug.Stack()))
+	}
+}
+
+// settle tells the two bad outcomes of a transaction apart: a definite no, after which pawl goes on,
+// and any other, after which nothing is released any more. After an I/O error this process may read
+// back the old mark and the next process the new one.
+func (db *Store) settle(err error) error {
+	if definite(err) && db.rolledBack() {
+		return fmt.Errorf("%w, nothing was stored: %v", ratchet.ErrCommit, err)
+	}
+	return db.fail(err)
+}
+
+// fail ends all releases, for every key. The first cause counts.
+func (db *Store) fail(cause error) error {
+	db.failOnce.Do(func() {
+		db.failure = fmt.Errorf("%w: %w", ratchet.ErrUnknown, cause)
+		close(db.failed)
+	})
+	return db.stopped()
+}
+
+func (db *Store) stopped() error { return fmt.Errorf("%w: %w", ratchet.ErrStopped, db.failure) }
+
+// Failed is closed when nothing more may be released: the process must exit.
+func (db *Store) Failed() <-chan struct{} { return db.failed }
+
+// err says why [Store.Failed] was closed, and returns nil before that.
+func (db *Store) err() error {
+	select {
+	case <-db.failed:
+		return db.failure
+	default:
+		return nil
+	}
+}

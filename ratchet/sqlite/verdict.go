@@ -1,0 +1,55 @@
+package sqlite
+
+import (
+	"fmt"
+
+	"pawl/ratchet"
+)
+
+// Verdict is what opening a ratchet found out about its file.
+type Verdict uint8
+
+// The verdicts. The last three refuse the file: marks may be missing.
+const (
+	InPlace     Verdict = iota // the file that was left, with the last mark that was noted
+	Unwitnessed                // the file that was left; no note says which mark was the last
+	Moved                      // another file than the one that was left: a copy, a restored backup, a stray -wal
+	RolledBack                 // the file that was left, with older content: the last mark is missing
+	Lost                       // content is missing or damaged
+)
+
+// String returns the verdict in snake case, for logs.
+func (v Verdict) String() string {
+	switch v {
+	case InPlace:
+		return "in_place"
+	case Unwitnessed:
+		return "unwitnessed"
+	case Moved:
+		return "moved"
+	case RolledBack:
+		return "rolled_back"
+	case Lost:
+		return "lost"
+	}
+	return "unknown"
+}
+
+// VerdictError refuses a file that may have lost marks. It Is [ratchet.ErrSuspect].
+type VerdictError struct {
+	Verdict Verdict // Moved, RolledBack or Lost
+	Text    string  // what was found, with the file's name
+}
+
+// wayOut ends every refusal of a file that may have lost marks.
+const wayOut = "marks may be lost: pawl ratchet init a new file and register each key from a level above the chain head"
+
+func (e *VerdictError) Error() string {
+	return fmt.Sprintf("%v: %s: %s", ratchet.ErrSuspect, e.Text, wayOut)
+}
+
+// Is makes each of them a [ratchet.ErrSuspect].
+func (e *VerdictError) Is(target error) bool { return target == ratchet.ErrSuspect }
+
+// verdict is the one place where the words of a refused file are put together.
+func verdict(v Verdict, text string) error { return &VerdictError{v, text} }
