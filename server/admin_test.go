@@ -12,6 +12,7 @@ import (
 	"pawl/server"
 	"pawl/signer/hsm"
 	"pawl/tezos"
+	"pawl/tezos/tezostest"
 )
 
 func TestAdminOnlyReads(t *testing.T) {
@@ -42,10 +43,10 @@ func TestMarksAreListed(t *testing.T) {
 	if got := do(t, "GET", rig.admin+"/ratchet", ""); got.status != 200 || got.body != "[]\n" {
 		t.Errorf("without marks: %d %q, want 200 []", got.status, got.body)
 	}
-	payload := attestation(12, 3, 1)
-	rig.post(t, 1, attestation(11, 0, 1))
+	payload := tezostest.Attestation(12, 3, 1)
+	rig.post(t, 1, tezostest.Attestation(11, 0, 1))
 	rig.post(t, 1, payload)
-	rig.post(t, 0, preattestation(5, 1))
+	rig.post(t, 0, tezostest.Preattestation(5, 1, 1))
 	var marks []map[string]any
 	got := do(t, "GET", rig.admin+"/ratchet", "")
 	if err := json.Unmarshal([]byte(got.body), &marks); err != nil || len(marks) != 2 {
@@ -128,7 +129,7 @@ func TestReadinessFollowsTheCard(t *testing.T) {
 	if _, ready, keys := rig.readyz(t); !ready || len(keys) != 2 {
 		t.Errorf("ready %v, keys %v, want both ready", ready, keys)
 	}
-	rig.card.stop()
+	rig.card.Stop()
 	t.Logf("not ready %v after the card was killed", rig.await(t, 503))
 	_, ready, keys := rig.readyz(t)
 	for _, key := range rig.keys {
@@ -143,7 +144,7 @@ func TestReadinessFollowsTheCard(t *testing.T) {
 	if want := `pawl_key_ready{pkh="` + rig.keys[0].Hash().String() + `"} 0`; !strings.Contains(metrics, want) {
 		t.Errorf("metrics lack %s", want)
 	}
-	rig.card.start(t)
+	rig.card.Start(t)
 	t.Logf("ready %v after the card came back", rig.await(t, 200))
 }
 
@@ -178,9 +179,9 @@ func TestServersAreNamed(t *testing.T) {
 	for _, down := range []bool{false, true, false} {
 		switch {
 		case down:
-			rig.twin.stop()
+			rig.twin.Stop()
 		case before:
-			rig.twin.start(t)
+			rig.twin.Start(t)
 		}
 		before = down
 		for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
@@ -188,9 +189,9 @@ func TestServersAreNamed(t *testing.T) {
 			if len(now) != 2 {
 				t.Fatalf("servers %v, want two", now)
 			}
-			if status == 200 && now[rig.card.addr] == (one{Ready: true}) && now[rig.twin.addr].Ready != down {
-				if down != (now[rig.twin.addr].Reason != "") {
-					t.Errorf("down %v: %+v", down, now[rig.twin.addr])
+			if status == 200 && now[rig.card.Address] == (one{Ready: true}) && now[rig.twin.Address].Ready != down {
+				if down != (now[rig.twin.Address].Reason != "") {
+					t.Errorf("down %v: %+v", down, now[rig.twin.Address])
 				}
 				break
 			}
@@ -200,10 +201,10 @@ func TestServersAreNamed(t *testing.T) {
 		}
 		metrics := do(t, "GET", rig.admin+"/metrics", "").body
 		for _, want := range []string{
-			`pawl_hsm_server_ready{server="` + rig.card.addr + `"} 1`,
-			`pawl_hsm_server_ready{server="` + rig.twin.addr + `"} ` + map[bool]string{true: "0", false: "1"}[down],
-			`pawl_hsm_server_tries_total{result="ok",server="` + rig.twin.addr + `"} 0`,
-			`pawl_hsm_server_tries_total{result="error",server="` + rig.twin.addr + `"} 0`,
+			`pawl_hsm_server_ready{server="` + rig.card.Address + `"} 1`,
+			`pawl_hsm_server_ready{server="` + rig.twin.Address + `"} ` + map[bool]string{true: "0", false: "1"}[down],
+			`pawl_hsm_server_tries_total{result="ok",server="` + rig.twin.Address + `"} 0`,
+			`pawl_hsm_server_tries_total{result="error",server="` + rig.twin.Address + `"} 0`,
 		} {
 			if !strings.Contains(metrics, "\n"+want+"\n") {
 				t.Errorf("down %v: metrics lack %s", down, want)
@@ -215,11 +216,11 @@ func TestServersAreNamed(t *testing.T) {
 func TestFailedRatchetIsUnhealthy(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
-	checkSigned(t, rig.post(t, 0, attestation(1, 0, 1)), rig.keys[0], attestation(1, 0, 1))
+	checkSigned(t, rig.post(t, 0, tezostest.Attestation(1, 0, 1)), rig.keys[0], tezostest.Attestation(1, 0, 1))
 	if err := os.Remove(rig.path); err != nil { // the next commit finds that out
 		t.Fatal(err)
 	}
-	got := rig.post(t, 0, attestation(2, 0, 1))
+	got := rig.post(t, 0, tezostest.Attestation(2, 0, 1))
 	if got.refusal(t); got.status != 500 && got.status != 503 {
 		t.Errorf("signing without a ratchet file: %d %s", got.status, got.body)
 	}
@@ -230,7 +231,7 @@ func TestFailedRatchetIsUnhealthy(t *testing.T) {
 	if status, ready, _ := rig.readyz(t); status != 503 || ready {
 		t.Errorf("readyz: %d %v, want 503", status, ready)
 	}
-	if got := rig.post(t, 0, attestation(3, 0, 1)); got.status != 503 {
+	if got := rig.post(t, 0, tezostest.Attestation(3, 0, 1)); got.status != 503 {
 		t.Errorf("signing after the failure: %d %s, want 503", got.status, got.body)
 	}
 }
@@ -239,14 +240,14 @@ func TestMetrics(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{kinds: []tezos.KeyKind{tezos.Ed25519, tezos.P256}})
 	pkh := rig.keys[1].Hash().String()
-	payload := attestation(5, 0, 1)
+	payload := tezostest.Attestation(5, 0, 1)
 	answers := []reply{
 		rig.post(t, 1, payload),
 		rig.post(t, 1, payload),
-		rig.post(t, 1, attestation(4, 0, 1)),
-		rig.post(t, 1, noop(100)),
+		rig.post(t, 1, tezostest.Attestation(4, 0, 1)),
+		rig.post(t, 1, tezostest.Noop(100)),
 		rig.post(t, 1, unhex(t, "05010000000161")),
-		rig.post(t, 1, noop(100)[:50]),
+		rig.post(t, 1, tezostest.Noop(100)[:50]),
 		do(t, "POST", rig.keyURL(1), "not JSON"),
 	}
 	for _, hash := range []string{"tz1hjmoX6vQhfboTyTRSaqep4yeGbsb3LN7z", "tz4EECtMxAuJ9UDLaiMZH7G1GCFYUWsj8HZn", "made-up"} {
@@ -300,7 +301,7 @@ func TestBadSignaturesAreCounted(t *testing.T) {
 			return key.Sign(ctx, tezos.NewMessage([]byte("something else"))) // of something else
 		}}
 	}})
-	if got := rig.post(t, 0, attestation(1, 0, 1)); got.status != 500 {
+	if got := rig.post(t, 0, tezostest.Attestation(1, 0, 1)); got.status != 500 {
 		t.Errorf("a bad signature: %d %s, want 500", got.status, got.body)
 	}
 	got := do(t, "GET", rig.admin+"/metrics", "").body

@@ -13,6 +13,7 @@ import (
 
 	"pawl/policy"
 	"pawl/tezos"
+	"pawl/tezos/tezostest"
 )
 
 // clientKey is a key of an Octez client's wallet.
@@ -74,12 +75,12 @@ func TestAuthenticationByKeysOfAllKinds(t *testing.T) {
 	}
 	hash := rig.keys[0].Hash()
 	for n, client := range clients {
-		payload := attestation(int32(n), 0, 1)
+		payload := tezostest.Attestation(int32(n), 0, 1)
 		good := client.authenticate(t, hash, payload)
 		for name, authentication := range map[string]string{
 			"of a stranger":     stranger.authenticate(t, hash, payload).String(),
 			"for another key":   client.authenticate(t, rig.keys[1].Hash(), payload).String(),
-			"of other bytes":    client.authenticate(t, hash, attestation(int32(n), 0, 2)).String(),
+			"of other bytes":    client.authenticate(t, hash, tezostest.Attestation(int32(n), 0, 2)).String(),
 			"of the payload":    signatureOf(t, client, payload),
 			"of another client": stranger.authenticate(t, hash, payload).Generic(),
 		} {
@@ -113,16 +114,16 @@ func TestAuthenticationComesFirst(t *testing.T) {
 	t.Parallel()
 	client := newClientKey(t, tz.KeyTypeEd25519)
 	rig := newRig(t, setup{authorized: []tezos.PublicKey{client.public}, policy: &policy.Policy{Baking: true}})
-	signed := attestation(5, 0, 1)
+	signed := tezostest.Attestation(5, 0, 1)
 	authentication := client.authenticate(t, rig.keys[0].Hash(), signed)
 	checkSigned(t, do(t, "POST", rig.keyURL(0)+"?authentication="+authentication.String(), quoted(signed)), rig.keys[0], signed)
 	for name, request := range map[string][2]string{
 		"unknown key":   {rig.url + "/keys/tz1hjmoX6vQhfboTyTRSaqep4yeGbsb3LN7z", quoted(signed)},
 		"tz4":           {rig.url + "/keys/tz4EECtMxAuJ9UDLaiMZH7G1GCFYUWsj8HZn", quoted(signed)},
-		"denied":        {rig.keyURL(0), quoted(transaction(t, rig.keys[0].Hash()))},
+		"denied":        {rig.keyURL(0), quoted(tezostest.Transaction(rig.keys[0].Hash()))},
 		"malformed":     {rig.keyURL(0), quoted(signed[:20])},
-		"below":         {rig.keyURL(0), quoted(attestation(4, 0, 1))},
-		"same slot":     {rig.keyURL(0), quoted(attestation(5, 0, 2))},
+		"below":         {rig.keyURL(0), quoted(tezostest.Attestation(4, 0, 1))},
+		"same slot":     {rig.keyURL(0), quoted(tezostest.Attestation(5, 0, 2))},
 		"signed before": {rig.keyURL(0), quoted(signed)},
 	} {
 		got := do(t, "POST", request[0], request[1])
@@ -142,7 +143,7 @@ func TestEmptyListOfAuthorizedKeysRefusesAll(t *testing.T) {
 	if got := do(t, "GET", rig.url+"/authorized_keys", ""); got.body != "{\"authorized_keys\":[]}\n" {
 		t.Errorf("authorized_keys %q, want an empty list", got.body)
 	}
-	if got := rig.post(t, 0, attestation(1, 0, 1)); got.status != 401 {
+	if got := rig.post(t, 0, tezostest.Attestation(1, 0, 1)); got.status != 401 {
 		t.Errorf("got %d %s, want 401", got.status, got.body)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"pawl/policy"
 	"pawl/tezos"
+	"pawl/tezos/tezostest"
 )
 
 func TestUnreadableBodies(t *testing.T) {
@@ -69,7 +70,7 @@ func TestUnreadableBodies(t *testing.T) {
 func TestBodyFormsThatAreAccepted(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
-	payload := attestation(1, 0, 0xab)
+	payload := tezostest.Attestation(1, 0, 0xab)
 	body := strings.TrimSpace(quoted(payload))
 	for _, form := range [][]string{
 		{body},
@@ -119,7 +120,7 @@ func TestQuery(t *testing.T) {
 		// A signature that nobody asked for is read and not judged.
 		{"authentication=edsigtdbjkyznJ3qsAcKYMcqWeMLVi5WPW8EFbc7rWFukBrRtqyfV65AMdUVWsThLu8isdwAmFVqT14rPmHHtHwqxbdqrKdh2wg", 200},
 	}
-	payload := attestation(1, 0, 1)
+	payload := tezostest.Attestation(1, 0, 1)
 	for _, tt := range tests {
 		t.Run(tt.query, func(t *testing.T) {
 			t.Parallel()
@@ -139,7 +140,7 @@ func TestVersionDoesNotChangeTheMark(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
 	for version, want := range []int{200, 409, 409, 409} {
-		got := do(t, "POST", rig.keyURL(0)+"?version="+string(rune('0'+version)), quoted(attestation(1, 0, byte(version))))
+		got := do(t, "POST", rig.keyURL(0)+"?version="+string(rune('0'+version)), quoted(tezostest.Attestation(1, 0, uint64(version))))
 		if got.status != want {
 			t.Errorf("version %d: %d %s, want %d", version, got.status, got.body, want)
 		}
@@ -150,10 +151,10 @@ func TestMalformedPayloads(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{kinds: []tezos.KeyKind{tezos.Ed25519, tezos.Secp256k1, tezos.P256}})
 	whole := map[string][]byte{
-		"attestation":    attestation(1, 0, 1),
-		"preattestation": preattestation(1, 0),
+		"attestation":    tezostest.Attestation(1, 0, 1),
+		"preattestation": tezostest.Preattestation(1, 0, 1),
 		"block":          block(t),
-		"operation":      noop(100),
+		"operation":      tezostest.Noop(100),
 	}
 	for name, payload := range whole {
 		for i := range rig.keys {
@@ -166,7 +167,7 @@ func TestMalformedPayloads(t *testing.T) {
 	}
 	for first := range 256 {
 		if !slices.Contains([]int{0x03, 0x05, 0x11, 0x12, 0x13}, first) {
-			checkMalformed(t, rig, 0, "unknown first byte", append([]byte{byte(first)}, attestation(1, 0, 1)[1:]...))
+			checkMalformed(t, rig, 0, "unknown first byte", append([]byte{byte(first)}, tezostest.Attestation(1, 0, 1)[1:]...))
 		}
 	}
 	for name, payload := range whole { // nothing of the above was signed
@@ -187,7 +188,7 @@ func checkMalformed(t *testing.T, rig *rig, i int, name string, payload []byte) 
 func TestUnknownLayoutIsAnErrorInTheLog(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
-	payload := attestation(1, 0, 1)
+	payload := tezostest.Attestation(1, 0, 1)
 	payload[37] = 0x2a // a tag that no protocol has
 	got := rig.post(t, 0, payload)
 	if msg := got.refusal(t); got.status != 400 || !strings.Contains(msg, "unknown consensus layout: tag 0x2a, 80 bytes") {
@@ -205,14 +206,14 @@ func TestUnknownLayoutIsAnErrorInTheLog(t *testing.T) {
 func TestLongestLegalOperation(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
-	payload := noop(32705)
+	payload := tezostest.Noop(32705)
 	checkSigned(t, rig.post(t, 0, payload), rig.keys[0], payload)
 }
 
 func TestBatchWithOneForbiddenContent(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
-	whole := transaction(t, rig.keys[0].Hash())
+	whole := tezostest.Transaction(rig.keys[0].Hash())
 	branch, tx := whole[:33], whole[33:]
 	// A delegation, octez tezt/tests/expected/encoding.ml/U025, of the same source.
 	delegation := unhex(t, "6e0002298c03ed7d454a101eb7022bc95f7e5f41ac7821dc05edecc004adcacdb7d40100")
@@ -251,7 +252,7 @@ func TestUnknownKeys(t *testing.T) {
 		tezos.PublicKeyHash{4, 1, 2, 3}.String(), // tz5
 	} {
 		for _, method := range []string{"GET", "POST"} {
-			got := do(t, method, rig.url+"/keys/"+hash, quoted(attestation(1, 0, 1)))
+			got := do(t, method, rig.url+"/keys/"+hash, quoted(tezostest.Attestation(1, 0, 1)))
 			if msg := got.refusal(t); got.status != 404 || msg != "unknown key "+hash {
 				t.Errorf("%s %s: got %d %q, want 404", method, hash, got.status, msg)
 			}

@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -13,11 +12,11 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"pawl/internal/ep11"
+	"pawl/internal/logtest"
 	"pawl/policy"
 	"pawl/ratchet/ratchettest"
 	"pawl/ratchet/sqlite"
@@ -25,7 +24,7 @@ import (
 	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/signer/hsm"
-	"pawl/softcard"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
@@ -49,7 +48,7 @@ type rig struct {
 	signer     *signer.Signer
 	db         *ratchettest.DB
 	path       string // of the ratchet
-	card, twin *card
+	card, twin *cardtest.Server
 	log        *buffer
 	metrics    *server.Metrics
 	blobs      []ep11.Blob
@@ -58,7 +57,7 @@ type rig struct {
 // newRig starts all and stops it at the end of the test.
 func newRig(t *testing.T, want setup) *rig {
 	t.Helper()
-	r := &rig{card: startCard(t), log: new(buffer), metrics: server.NewMetrics("test")}
+	r := &rig{card: cardtest.Serve(t, cardtest.New(t, 7), ""), log: new(buffer), metrics: server.NewMetrics("test")}
 	r.openRatchet(t, want.slowDisk)
 	r.openSigner(t, want)
 	r.server = server.New(server.Config{
@@ -98,7 +97,7 @@ func (r *rig) openRatchet(t *testing.T, slow time.Duration) {
 
 func (r *rig) openSigner(t *testing.T, want setup) {
 	t.Helper()
-	client, err := grep11.Dial(grep11.Config{Address: r.card.addr, Plaintext: true})
+	client, err := grep11.Dial(r.card.Config())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,8 +109,8 @@ func (r *rig) openSigner(t *testing.T, want setup) {
 	}
 	var second *grep11.Client
 	if want.twin {
-		r.twin = startCard(t)
-		if second, err = grep11.Dial(grep11.Config{Address: r.twin.addr, Plaintext: true}); err != nil {
+		r.twin = cardtest.Serve(t, cardtest.New(t, 7), "")
+		if second, err = grep11.Dial(r.twin.Config()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -166,7 +165,7 @@ func (r *rig) openSigner(t *testing.T, want setup) {
 // serve serves handler until the end of the test and returns the address.
 func serve(t *testing.T, s *server.Server, handler http.Handler, cfg *tls.Config) string {
 	t.Helper()
-	ln := listen(t, "127.0.0.1:0")
+	ln := cardtest.Listen(t, "127.0.0.1:0")
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, ln, handler, cfg) }()
@@ -179,82 +178,14 @@ func serve(t *testing.T, s *server.Server, handler http.Handler, cfg *tls.Config
 	return ln.Addr().String()
 }
 
-func listen(t *testing.T, addr string) net.Listener {
-	t.Helper()
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ln
-}
-
-// card is a software card that can be stopped and started again.
-type card struct {
-	addr string
-	card *softcard.Card
-	stop func()
-}
-
-func startCard(t *testing.T) *card {
-	t.Helper()
-	made, err := softcard.New(bytes.Repeat([]byte{7}, 32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &card{addr: "127.0.0.1:0", card: made}
-	c.start(t)
-	t.Cleanup(func() { c.stop() })
-	return c
-}
-
-// start serves at the address that the card had before.
-func (c *card) start(t *testing.T) {
-	t.Helper()
-	ln := listen(t, c.addr)
-	c.addr = ln.Addr().String()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if err := c.card.Serve(ctx, ln, "", true); err != nil {
-			t.Errorf("card: %v", err)
-		}
-	}()
-	c.stop = func() {
-		cancel()
-		<-done
-	}
-}
-
-// buffer is a bytes.Buffer for several goroutines.
-type buffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-// block stops all writes until release is called.
-func (b *buffer) block() (release func()) {
-	b.mu.Lock()
-	return sync.OnceFunc(b.mu.Unlock)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
+// buffer is the server's log.
+type buffer struct{ logtest.Buffer }
 
 // line waits for the log line of a request and returns it, raw and decoded.
 func (b *buffer) line(t *testing.T, requestID string) (string, map[string]any) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		for line := range strings.Lines(b.String()) {
+		for _, line := range b.Lines() {
 			var fields map[string]any
 			if json.Unmarshal([]byte(line), &fields) == nil && fields["request_id"] == requestID {
 				return line, fields

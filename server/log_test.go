@@ -12,12 +12,13 @@ import (
 
 	"pawl/policy"
 	"pawl/tezos"
+	"pawl/tezos/tezostest"
 )
 
 func TestLogOfASignature(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
-	payload := attestation(77, 3, 1)
+	payload := tezostest.Attestation(77, 3, 1)
 	want := map[string]any{
 		"severity": "INFO",
 		"level":    float64(77),
@@ -59,8 +60,8 @@ func TestLogOfASignature(t *testing.T) {
 func TestLogDoesNotDelayTheAnswer(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
-	payload := attestation(77, 0, 1)
-	release := rig.log.block()
+	payload := tezostest.Attestation(77, 0, 1)
+	release := rig.log.Block()
 	released := time.AfterFunc(20*time.Second, release)
 	checkSigned(t, rig.post(t, 0, payload), rig.keys[0], payload)
 	if !released.Stop() {
@@ -89,14 +90,14 @@ func TestRefusalIsLoggedAtOnce(t *testing.T) {
 func TestLogOfRefusals(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
-	rig.post(t, 0, attestation(5, 0, 1))
+	rig.post(t, 0, tezostest.Attestation(5, 0, 1))
 	tests := []struct {
 		name         string
 		got          reply
 		level, want  string
 		method, path string
 	}{
-		{"watermark", rig.post(t, 0, attestation(4, 0, 1)), "WARN", "attestation level 4 below high watermark 5", "POST", "/keys/:pkh"},
+		{"watermark", rig.post(t, 0, tezostest.Attestation(4, 0, 1)), "WARN", "attestation level 4 below high watermark 5", "POST", "/keys/:pkh"},
 		{"denied", rig.post(t, 0, unhex(t, "05010000000161")), "WARN", "policy.michelson", "POST", "/keys/:pkh"},
 		{"unknown path", do(t, "GET", rig.url+"/made-up", ""), "WARN", "", "GET", ""},
 		{"made-up method", do(t, strings.Repeat("X", 100), rig.keyURL(0), ""), "WARN", "method not allowed", "other", "/keys/:pkh"},
@@ -136,16 +137,16 @@ func TestReadsAreLogged(t *testing.T) {
 func TestNoPayloadAndNoBlobInTheLog(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{policy: &policy.Policy{Baking: true, Operations: []tezos.OperationKind{"transaction"}}})
-	transaction := transaction(t, rig.keys[0].Hash())
+	transaction := tezostest.Transaction(rig.keys[0].Hash())
 	payloads := map[string][]byte{
-		"signed":            attestation(9, 0, 1),
+		"signed":            tezostest.Attestation(9, 0, 1),
 		"signed operation":  transaction,
-		"same slot":         attestation(9, 0, 2),
-		"below":             attestation(8, 0, 3),
-		"denied":            noop(100),
-		"malformed":         append(attestation(10, 0, 4), 1, 2, 3),
-		"unknown layout":    append(attestation(10, 0, 5)[:37], append([]byte{0x2a}, attestation(10, 0, 5)[38:]...)...),
-		"unknown first one": append([]byte{0x77}, attestation(10, 0, 6)...),
+		"same slot":         tezostest.Attestation(9, 0, 2),
+		"below":             tezostest.Attestation(8, 0, 3),
+		"denied":            tezostest.Noop(100),
+		"malformed":         append(tezostest.Attestation(10, 0, 4), 1, 2, 3),
+		"unknown layout":    append(tezostest.Attestation(10, 0, 5)[:37], append([]byte{0x2a}, tezostest.Attestation(10, 0, 5)[38:]...)...),
+		"unknown first one": append([]byte{0x77}, tezostest.Attestation(10, 0, 6)...),
 	}
 	secrets := map[string][]byte{"blob": rig.blobs[0]}
 	maps.Copy(secrets, payloads)
@@ -154,9 +155,9 @@ func TestNoPayloadAndNoBlobInTheLog(t *testing.T) {
 		rig.log.line(t, got.id())
 		checkAbsent(t, "answer to "+name, got.body, secrets)
 	}
-	rig.card.stop()
-	checkAbsent(t, "failure", rig.post(t, 0, attestation(10, 0, 7)).body, secrets)
-	rig.card.start(t)
+	rig.card.Stop()
+	checkAbsent(t, "failure", rig.post(t, 0, tezostest.Attestation(10, 0, 7)).body, secrets)
+	rig.card.Start(t)
 	checkAbsent(t, "log", rig.log.String(), secrets)
 	checkAbsent(t, "metrics", do(t, "GET", rig.admin+"/metrics", "").body, secrets)
 }

@@ -19,6 +19,7 @@ import (
 
 	"pawl/signer/hsm"
 	"pawl/tezos"
+	"pawl/tezos/tezostest"
 )
 
 // exchange sends the bytes of a request on a fresh connection and reads the
@@ -57,7 +58,7 @@ func TestExchangeOfOctezClient(t *testing.T) {
 		if offer.status != 200 || offer.body != "{}\n" || offer.header.Get("Content-Type") != "application/json" {
 			t.Errorf("authorized_keys: %d %q %v, want 200 {}", offer.status, offer.body, offer.header)
 		}
-		payload := attestation(10, 0, byte(i))
+		payload := tezostest.Attestation(10, 0, uint64(i))
 		body := quoted(payload)
 		post := "POST /keys/" + key.Hash().String() + "?version=3 HTTP/1.1\r\n" + accept + "content-type: application/json\r\n"
 		signed := exchange(t, addr, post+"transfer-encoding: chunked\r\n"+head+fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body))

@@ -17,14 +17,16 @@ import (
 
 	"pawl/server"
 	"pawl/signer/hsm"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
+	"pawl/tezos/tezostest"
 )
 
 // TestSignatureThatADiskHeld is answered after all other deadlines of a request.
 func TestSignatureThatADiskHeld(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{slowDisk: 11 * time.Second})
-	payload := attestation(77, 0, 1)
+	payload := tezostest.Attestation(77, 0, 1)
 	got := rig.post(t, 0, payload)
 	checkSigned(t, got, rig.keys[0], payload)
 	if _, fields := rig.log.line(t, got.id()); fields["elapsed"].(float64) < 11_000 {
@@ -66,7 +68,7 @@ func TestHTTPS(t *testing.T) {
 		{"no client certificate", guarded, &tls.Config{}, false},
 		{"certificate of another authority", guarded, &tls.Config{Certificates: []tls.Certificate{stranger}}, false},
 	}
-	payload := attestation(1, 0, 1)
+	payload := tezostest.Attestation(1, 0, 1)
 	for _, tt := range tests {
 		tt.cfg.RootCAs = pool
 		tt.cfg.ClientSessionCache = tls.NewLRUClientSessionCache(1)
@@ -167,7 +169,7 @@ func TestSlowAndEndlessRequests(t *testing.T) {
 			}
 		})
 	}
-	checkSigned(t, rig.post(t, 0, attestation(1, 0, 1)), rig.keys[0], attestation(1, 0, 1))
+	checkSigned(t, rig.post(t, 0, tezostest.Attestation(1, 0, 1)), rig.keys[0], tezostest.Attestation(1, 0, 1))
 }
 
 // abuse sends begin, then repeat again and again, until the server closes, and
@@ -275,7 +277,7 @@ func TestStopAnswersRequestsInFlight(t *testing.T) {
 		accepted.Add(1)
 		handler.ServeHTTP(w, r)
 	})
-	ln := listen(t, "127.0.0.1:0")
+	ln := cardtest.Listen(t, "127.0.0.1:0")
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- rig.server.Serve(ctx, ln, counted, nil) }()
@@ -285,7 +287,7 @@ func TestStopAnswersRequestsInFlight(t *testing.T) {
 	for range 20 {
 		clients.Go(func() {
 			for {
-				got, err := try("POST", url, quoted(attestation(level.Add(1), 0, 1)))
+				got, err := try("POST", url, quoted(tezostest.Attestation(level.Add(1), 0, 1)))
 				if err != nil && ctx.Err() != nil { // no longer accepted
 					return
 				}
@@ -319,7 +321,7 @@ func TestStopAnswersRequestsInFlight(t *testing.T) {
 func TestServeFailsOnAClosedListener(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
-	ln := listen(t, "127.0.0.1:0")
+	ln := cardtest.Listen(t, "127.0.0.1:0")
 	if err := ln.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -333,7 +335,7 @@ func TestServeFailsOnAClosedListener(t *testing.T) {
 func TestStopClosesIdleConnections(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
-	ln := listen(t, "127.0.0.1:0")
+	ln := cardtest.Listen(t, "127.0.0.1:0")
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- rig.server.Serve(ctx, ln, rig.server.Handler(), nil) }()

@@ -16,6 +16,7 @@ import (
 	"pawl/signer"
 	"pawl/signer/hsm"
 	"pawl/tezos"
+	"pawl/tezos/tezostest"
 )
 
 func TestEachErrorHasItsStatus(t *testing.T) {
@@ -145,11 +146,11 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 func TestBrowsersAreRefused(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
-	got := do(t, "POST", rig.keyURL(0), quoted(attestation(1, 0, 1)), "Origin", "http://evil.example", "Content-Type", "text/plain")
+	got := do(t, "POST", rig.keyURL(0), quoted(tezostest.Attestation(1, 0, 1)), "Origin", "http://evil.example", "Content-Type", "text/plain")
 	if msg := got.refusal(t); got.status != 403 || !strings.Contains(msg, "Origin") {
 		t.Errorf("got %d %q, want 403", got.status, msg)
 	}
-	if got := rig.post(t, 0, attestation(1, 0, 2)); got.status != 200 {
+	if got := rig.post(t, 0, tezostest.Attestation(1, 0, 2)); got.status != 200 {
 		t.Errorf("other bytes in the slot that the browser asked for: %d %s, want 200", got.status, got.body)
 	}
 }
@@ -158,8 +159,8 @@ func TestPolicyRefusalIs403(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{policy: &policy.Policy{}})
 	for name, payload := range map[string][]byte{
-		"attestation": attestation(1, 0, 1),
-		"transaction": transaction(t, rig.keys[0].Hash()),
+		"attestation": tezostest.Attestation(1, 0, 1),
+		"transaction": tezostest.Transaction(rig.keys[0].Hash()),
 		"michelson":   unhex(t, "05010000000161"),
 	} {
 		got := rig.post(t, 0, payload)
@@ -172,7 +173,7 @@ func TestPolicyRefusalIs403(t *testing.T) {
 func TestUnregisteredKeyIs409(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{unregistered: true})
-	got := rig.post(t, 0, attestation(1, 0, 1))
+	got := rig.post(t, 0, tezostest.Attestation(1, 0, 1))
 	if msg := got.refusal(t); got.status != 409 {
 		t.Errorf("got %d %q, want 409", got.status, msg)
 	}
@@ -184,7 +185,7 @@ func TestStoppedRatchetIs503(t *testing.T) {
 	if err := rig.db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	got := rig.post(t, 0, attestation(1, 0, 1))
+	got := rig.post(t, 0, tezostest.Attestation(1, 0, 1))
 	if msg := got.refusal(t); got.status != 503 || msg != "signer is stopping, or its ratchet has failed" {
 		t.Errorf("got %d %q, want 503", got.status, msg)
 	}
@@ -193,22 +194,22 @@ func TestStoppedRatchetIs503(t *testing.T) {
 func TestFailedHSMIs500AndBurnsNothing(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
-	rig.card.stop()
-	got := rig.post(t, 0, attestation(1, 0, 1))
+	rig.card.Stop()
+	got := rig.post(t, 0, tezostest.Attestation(1, 0, 1))
 	if msg := got.refusal(t); got.status != 500 || msg != "HSM failed: nothing was signed" {
 		t.Errorf("got %d %q, want 500 and the fixed text", got.status, msg)
 	}
 	if _, fields := rig.log.line(t, got.id()); fields["severity"] != "ERROR" || fields["decision"] != "failed" {
 		t.Errorf("log says %v, want level ERROR and decision failed", fields)
 	}
-	rig.card.start(t)
+	rig.card.Start(t)
 	for {
-		got = rig.post(t, 0, attestation(1, 0, 2)) // other bytes: the slot is free
+		got = rig.post(t, 0, tezostest.Attestation(1, 0, 2)) // other bytes: the slot is free
 		if got.status != 500 {
 			break
 		}
 	}
-	checkSigned(t, got, rig.keys[0], attestation(1, 0, 2))
+	checkSigned(t, got, rig.keys[0], tezostest.Attestation(1, 0, 2))
 }
 
 func TestFullQueueIs503(t *testing.T) {
@@ -225,7 +226,7 @@ func TestFullQueueIs503(t *testing.T) {
 	const asked = 30 // one in flight, eight wait
 	for i := range asked {
 		go func() {
-			statuses <- ask(t.Context(), handler, "POST", rig.keyPath(0), quoted(attestation(1, 0, byte(i))))
+			statuses <- ask(t.Context(), handler, "POST", rig.keyPath(0), quoted(tezostest.Attestation(1, 0, uint64(i))))
 		}()
 	}
 	count := make(map[int]int)
@@ -272,7 +273,7 @@ func TestDeadlineIs500(t *testing.T) {
 	}})
 	ctx, cancel := context.WithTimeout(t.Context(), 1)
 	defer cancel()
-	got := ask(ctx, rig.server.Handler(), "POST", rig.keyPath(0), quoted(attestation(1, 0, 1)))
+	got := ask(ctx, rig.server.Handler(), "POST", rig.keyPath(0), quoted(tezostest.Attestation(1, 0, 1)))
 	if msg := got.refusal(t); got.status != http.StatusInternalServerError || msg != "no signature in time" {
 		t.Errorf("got %d %q, want 500 no signature in time", got.status, msg)
 	}

@@ -12,22 +12,22 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// CKM_IBM_ATTRIBUTEBOUND_WRAP takes a key out together with its attributes, so that no
-// template can give it others on the way in. What a card writes is not published; here
-// it is a length of two bytes, a fresh AES key under the wrapping key, an initialisation
-// vector, the key as a blob holds it before its encryption, with its attributes, under
-// the fresh key, and HMAC-SHA256 of all of it under the MAC key.
+// CKM_IBM_ATTRIBUTEBOUND_WRAP exports a key together with its attributes, so that the
+// import cannot change them. The format that a card writes is not published. This one is a
+// length of two bytes, a fresh AES key under the wrapping key, an initialisation vector,
+// the key with its attributes under the fresh key, and HMAC-SHA256 of all of it under the
+// MAC key.
 
-// boundUnder picks how the wrapping key of an attribute-bound key encrypts the fresh key.
+// boundUnder is the mechanism by which the wrapping key encrypts the fresh key.
 func boundUnder(k kind) mechanism {
 	if k == kindRSA {
 		return mechanism{keys: rsaKeys, mode: rsaOAEP, parameter: parameter{rsaHash: crypto.SHA256}}
 	}
-	zeros := make([]byte, aes.BlockSize) // what is encrypted is random and never the same
+	zeros := make([]byte, aes.BlockSize) // an IV of zeros will do: the plaintext is random and never repeats
 	return mechanism{keys: aesKeys, mode: cbcPad, parameter: parameter{iv: zeros}}
 }
 
-// wrapAttrBound wraps; each of the three keys has to be CKA_IBM_ATTRBOUND.
+// wrapAttrBound exports a key. All three keys must be CKA_IBM_ATTRBOUND.
 func (c *Card) wrapAttrBound(k key, kek []byte, request *pb.WrapKeyRequest) (*pb.WrapKeyResponse, error) {
 	if k.attributes&ep11.BlobAttrBound == 0 {
 		return nil, refuse(ep11.CodeKeyNotWrappable, "the key is not CKA_IBM_ATTRBOUND")
@@ -64,7 +64,7 @@ func (c *Card) wrapAttrBound(k key, kek []byte, request *pb.WrapKeyRequest) (*pb
 	return &pb.WrapKeyResponse{Wrapped: append(wrapped, authenticate(mac.secret, wrapped)...)}, nil
 }
 
-// unwrapAttrBound is the inverse. The template is not looked at.
+// unwrapAttrBound imports what wrapAttrBound exported. It ignores the template.
 func (c *Card) unwrapAttrBound(kek []byte, request *pb.UnwrapKeyRequest) (*pb.UnwrapKeyResponse, error) {
 	mac, err := c.macKey(request.GetMacKeyBytes(), request.GetMacKey())
 	if err != nil {
@@ -80,7 +80,8 @@ func (c *Card) unwrapAttrBound(kek []byte, request *pb.UnwrapKeyRequest) (*pb.Un
 	}
 	sealed, iv, body, ok := cutBound(request.GetWrapped(), mac.secret)
 	if !ok {
-		return nil, refuse(ep11.CodeWrappedKeyInvalid, "the wrapped key's MAC does not fit: another MAC key, or it was changed")
+		return nil, refuse(ep11.CodeWrappedKeyInvalid,
+			"the wrapped key's MAC does not fit: another MAC key, or it was changed")
 	}
 	fresh, err := c.cryptWith(boundUnder(under.kind), decrypting, ep11.BlobUnwrap, kek, sealed)
 	if err != nil {
@@ -100,7 +101,7 @@ func (c *Card) unwrapAttrBound(kek []byte, request *pb.UnwrapKeyRequest) (*pb.Un
 	return c.unwrapped(key{kind: kind, attributes: attributes, secret: secret})
 }
 
-// cutBound cuts a wrapped key and checks its MAC.
+// cutBound splits a wrapped key into its parts and checks the MAC.
 func cutBound(wrapped, macKey []byte) (sealed, iv, body []byte, ok bool) {
 	if len(wrapped) < 2+macSize {
 		return nil, nil, nil, false
@@ -114,7 +115,7 @@ func cutBound(wrapped, macKey []byte) (sealed, iv, body []byte, ok bool) {
 	return signed[2 : 2+n], rest[:aes.BlockSize], rest[aes.BlockSize:], true
 }
 
-// bodyCipher is AES-CBC with padding under the fresh key.
+// bodyCipher runs AES-CBC with padding under the fresh key.
 func bodyCipher(d direction, fresh, iv, data []byte) ([]byte, error) {
 	if len(fresh) != masterKeySize {
 		return nil, refuse(ep11.CodeWrappedKeyInvalid, "the fresh key has %d bytes", len(fresh))
@@ -146,7 +147,7 @@ func (c *Card) macKey(raw []byte, message *pb.KeyBlob) (key, error) {
 	return k, k.wants(ep11.BlobAttrBound)
 }
 
-// boundKEK is what kind the wrapping key is of: an RSA public key or an AES key.
+// boundKEK opens the wrapping key, an RSA public key or an AES key, and returns its kind.
 func (c *Card) boundKEK(kek []byte) (kind, error) {
 	if _, _, ok := cutSPKI(kek); ok {
 		k, err := c.openPublic(kek)

@@ -9,7 +9,7 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// TestAttributeBoundKeys is IBM's example under RSA, and the same under AES.
+// IBM's example under an RSA key, and the same under an AES key.
 func TestAttributeBoundKeys(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -36,7 +36,7 @@ func TestAttributeBoundKeys(t *testing.T) {
 		}
 		unwrap := &pb.UnwrapKeyRequest{
 			Mech: mech(ep11.MechIBMAttrBoundWrap), KeKBytes: kek[1], MacKeyBytes: mac.GetKeyBytes(), Wrapped: wrapped.GetWrapped(),
-			Template: template{ep11.AttrDecrypt: true, ep11.AttrClass: ep11.ClassSecretKey}.attributes(t), // not looked at
+			Template: template{ep11.AttrDecrypt: true, ep11.AttrClass: ep11.ClassSecretKey}.attributes(t), // ignored
 		}
 		back, err := b.UnwrapKey(t.Context(), unwrap)
 		if err != nil || !bytes.Equal(back.GetCheckSum(), made.GetCheckSum()) {

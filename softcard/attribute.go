@@ -22,7 +22,7 @@ func bytesValue(v []byte) *pb.AttributeValue {
 	return &pb.AttributeValue{OneAttr: &pb.AttributeValue_AttributeB{AttributeB: v}}
 }
 
-// attributesOf are what every key has.
+// attributesOf returns the attributes that every key has.
 func attributesOf(class, keyType int64, bits uint64) map[uint64]*pb.AttributeValue {
 	list := map[uint64]*pb.AttributeValue{
 		ep11.AttrClass:            intValue(class),
@@ -38,13 +38,13 @@ func attributesOf(class, keyType int64, bits uint64) map[uint64]*pb.AttributeVal
 	return list
 }
 
-// describe gives the attributes of a public key as a KeyBlob lists them.
+// describe returns the attributes of a public key as a KeyBlob lists them.
 func (k publicKey) describe() (map[uint64]*pb.AttributeValue, error) {
 	list := attributesOf(ep11.ClassPublicKey, k.kind.keyType(), k.attributes)
 	return list, k.describePublic(list)
 }
 
-// describePublic adds what both halves of a key pair say of the public one.
+// describePublic adds the attributes of the public key that both halves of a pair show.
 func (k publicKey) describePublic(list map[uint64]*pb.AttributeValue) error {
 	spki, err := k.spki()
 	if err != nil {
@@ -60,11 +60,12 @@ func (k publicKey) describePublic(list map[uint64]*pb.AttributeValue) error {
 	}
 	list[ep11.AttrModulus] = bytesValue(k.rsa.N.Bytes())
 	list[ep11.AttrModulusBits] = intValue(int64(k.rsa.N.BitLen()))
-	list[ep11.AttrPublicExponent] = bytesValue(binary.BigEndian.AppendUint32(nil, uint32(k.rsa.E))) //nolint:gosec // bounded by newRSAPair and crypto/x509
+	exponent := uint32(k.rsa.E) //nolint:gosec // bounded by newRSAPair and crypto/x509
+	list[ep11.AttrPublicExponent] = bytesValue(binary.BigEndian.AppendUint32(nil, exponent))
 	return nil
 }
 
-// describe gives the attributes of a private or secret key.
+// describe returns the attributes of a private or secret key.
 func (k key) describe() (map[uint64]*pb.AttributeValue, error) {
 	list := attributesOf(k.kind.class(), k.kind.keyType(), k.attributes)
 	list[ep11.AttrSensitive] = boolValue(true)
@@ -81,7 +82,7 @@ func (k key) describe() (map[uint64]*pb.AttributeValue, error) {
 	return list, public.describePublic(list)
 }
 
-// describe gives the attributes of either kind of blob.
+// describe returns the attributes of the key in a blob, private or public.
 func (c *Card) describe(blob []byte) (map[uint64]*pb.AttributeValue, error) {
 	if _, _, ok := cutSPKI(blob); ok {
 		k, err := c.openPublic(blob)
@@ -98,10 +99,13 @@ func (c *Card) describe(blob []byte) (map[uint64]*pb.AttributeValue, error) {
 	return k.describe()
 }
 
-// GetAttributeValue gives the attributes that are asked for, as values and, for those
-// asked for as bytes, as bytes. CKA_VALUE of a private or secret key is
-// CKR_ATTRIBUTE_SENSITIVE, what a key does not have CKR_ATTRIBUTE_TYPE_INVALID.
-func (s *service) GetAttributeValue(_ context.Context, request *pb.GetAttributeValueRequest) (*pb.GetAttributeValueResponse, error) {
+// GetAttributeValue returns the attributes that the request names, as typed values and,
+// where the request asks for bytes, as bytes. CKA_VALUE of a private or secret key fails
+// with CKR_ATTRIBUTE_SENSITIVE, an attribute that the key does not have with
+// CKR_ATTRIBUTE_TYPE_INVALID.
+func (s *service) GetAttributeValue(
+	_ context.Context, request *pb.GetAttributeValueRequest,
+) (*pb.GetAttributeValueResponse, error) {
 	if len(request.GetObject()) == 0 {
 		return nil, errNoKey
 	}
@@ -137,7 +141,8 @@ func pick(all map[uint64]*pb.AttributeValue, id uint64) (*pb.AttributeValue, err
 	return nil, refuse(ep11.CodeAttributeTypeInvalid, "the key has no attribute 0x%x", id)
 }
 
-// asBytes is a value as IBM's helpers make it: a CK_BBOOL byte, eight bytes big-endian.
+// asBytes encodes a value as IBM's helpers do: a boolean as one CK_BBOOL byte, a number as
+// eight bytes big-endian.
 func asBytes(value *pb.AttributeValue) []byte {
 	switch v := value.GetOneAttr().(type) {
 	case *pb.AttributeValue_AttributeTF:
@@ -151,12 +156,14 @@ func asBytes(value *pb.AttributeValue) []byte {
 	return value.GetAttributeB()
 }
 
-// SetAttributeValue gives the key with other boolean attributes, in a new blob of the
-// same size; the old blob stays as good as it was. What only the card sets, and what
-// would make a key extractable or trusted, is CKR_ATTRIBUTE_READ_ONLY. A key that is
-// not CKA_MODIFIABLE is CKR_ACTION_PROHIBITED, but to take something from one that is
-// CKA_IBM_RESTRICTABLE.
-func (s *service) SetAttributeValue(_ context.Context, request *pb.SetAttributeValueRequest) (*pb.SetAttributeValueResponse, error) {
+// SetAttributeValue returns the key with other boolean attributes, in a new blob of the
+// same size. The old blob stays valid. Attributes that only the card sets, or that would
+// make a key extractable or trusted, fail with CKR_ATTRIBUTE_READ_ONLY. A key that is not
+// CKA_MODIFIABLE fails with CKR_ACTION_PROHIBITED; a CKA_IBM_RESTRICTABLE one may still
+// lose attributes.
+func (s *service) SetAttributeValue(
+	_ context.Context, request *pb.SetAttributeValueRequest,
+) (*pb.SetAttributeValueResponse, error) {
 	blob := request.GetObject()
 	if len(blob) == 0 {
 		return nil, errNoKey
@@ -199,11 +206,11 @@ func (w *wrapping) resetPublic(blob []byte, attrs map[uint64]*pb.AttributeValue)
 	return w.sealPublic(k)
 }
 
-// unraisable are the bits that nobody may set on a key that has them not.
+// unraisable are the bits that nobody may set on a key that lacks them.
 const unraisable = ep11.BlobExtractable | ep11.BlobTrusted | ep11.BlobModifiable | ep11.BlobRestrictable
 
-// changeable refuses what a key of some bits may not become: a modifiable key may become
-// anything else, a restrictable one only less (ep11.h, XCP_Attr_t).
+// changeable refuses a change that the key's own bits forbid: a modifiable key may change
+// freely, a restrictable one may only lose bits (ep11.h, XCP_Attr_t).
 func changeable(was, is uint64) error {
 	raised, changed := is&^was, is^was
 	switch {
@@ -217,7 +224,7 @@ func changeable(was, is uint64) error {
 	return nil
 }
 
-// changed gives the bits of a key after a change.
+// changed returns the bits of a key after a change.
 func changed(bits uint64, attrs map[uint64]*pb.AttributeValue) (uint64, error) {
 	was := bits
 	for _, id := range slices.Sorted(maps.Keys(attrs)) {
@@ -238,7 +245,7 @@ func changed(bits uint64, attrs map[uint64]*pb.AttributeValue) (uint64, error) {
 	return bits, changeable(was, bits)
 }
 
-// changeableBit is that of a boolean attribute; others the card alone sets, if it knows them.
+// changeableBit returns the bit of a boolean attribute that a client may set, or refuses.
 func changeableBit(id uint64) (uint64, error) {
 	bit, isFlag := flags[id]
 	switch {
@@ -250,7 +257,7 @@ func changeableBit(id uint64) (uint64, error) {
 	return 0, refuse(ep11.CodeAttributeTypeInvalid, "there is no attribute 0x%x", id)
 }
 
-// fixed are the attributes that a key is born with.
+// fixed are the attributes that a key keeps for life.
 var fixed = []uint64{
 	ep11.AttrClass, ep11.AttrKeyType, ep11.AttrLabel, ep11.AttrValue, ep11.AttrValueLen, ep11.AttrCheckValue,
 	ep11.AttrLocal, ep11.AttrNeverExtractable, ep11.AttrAlwaysSensitive, ep11.AttrPublicKeyInfo, ep11.AttrECParams,

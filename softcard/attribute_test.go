@@ -142,7 +142,7 @@ func TestSetAttributeValue(t *testing.T) {
 	}
 }
 
-// TestSecondGenerationOfEachCall sends keys as KeyBlob messages.
+// Keys are sent as KeyBlob messages.
 func TestSecondGenerationOfEachCall(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -180,5 +180,5 @@ func TestSecondGenerationOfEachCall(t *testing.T) {
 		}
 	}
 	_, err = b.EncryptSingle(ctx, &pb.EncryptSingleRequest{Mech: pad, KeyBytes: b.kek, Key: keyBlob(seed)})
-	wantCode(t, err, ep11.CodeArgumentsBad) // two keys
+	wantCode(t, err, ep11.CodeArgumentsBad) // two different keys
 }

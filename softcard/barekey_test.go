@@ -6,14 +6,15 @@ import (
 
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
+	"pawl/softcard/cardtest"
 )
 
-// TestABareKeyVerifies gives the SubjectPublicKeyInfo as a certificate has it, without
-// the card's MAC behind it. Encryption and wrapping do not take it.
+// A SubjectPublicKeyInfo as in a certificate, without the card's MAC, verifies. Encryption
+// and wrapping refuse it.
 func TestABareKeyVerifies(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	c := client(t, b.card)
+	c := cardtest.Client(t, b.card)
 	parts := [][]byte{bytes.Repeat([]byte{7}, 32)}
 	for _, curve := range testCurves {
 		pair := curve.pair(t, over(c))

@@ -15,14 +15,14 @@ type node struct {
 	chain  []byte
 }
 
-// seedKey is the HMAC key of a master key on the curve (SLIP-0010, master key generation).
+// seedKey is the HMAC key of master key generation on the curve (SLIP-0010).
 func (c curve) seedKey() string {
 	switch c {
 	case edwards25519:
 		return "ed25519 seed"
 	case p256:
 		return "Nist256p1 seed"
-	case secp256k1, p224, p384, p521: // of the last three there is none
+	case secp256k1, p224, p384, p521: // the last three have no seed key of their own
 	}
 	return "Bitcoin seed" // BIP-32
 }
@@ -35,7 +35,8 @@ func mac512(key []byte, parts ...[]byte) []byte {
 	return h.Sum(nil)
 }
 
-// master is the master key of a seed. SLIP-0010 hashes again until there is one.
+// master derives the master key of a seed. With again it follows SLIP-0010, which hashes
+// until the result is a key.
 func (n node) master(again bool) (node, bool) {
 	i := mac512([]byte(n.on.seedKey()), n.secret)
 	for {
@@ -91,8 +92,9 @@ func (n node) publicChild(chain []byte, index uint32, again bool) (node, bool) {
 	}
 }
 
-// add is the secret of a child: the sum modulo the group order, of Ed25519 the left half
-// of the hash itself. False is a sum of zero, or a left half not below the order.
+// add returns the secret of a child: the sum modulo the group order, or for Ed25519 the
+// left half of the hash itself. It reports false for a sum of zero and for a left half not
+// below the order.
 func (c curve) add(parent, left []byte) ([]byte, bool) {
 	if c == edwards25519 {
 		return left, true

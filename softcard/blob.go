@@ -10,11 +10,11 @@ import (
 	"pawl/internal/ep11"
 )
 
-// The blob of a private or secret key as cards make it: session id, identifier of the wrapping
-// key, boolean attributes and mode in clear, a magic number, the IV, ciphertext,
-// and HMAC-SHA256 over all before it.
+// The blob of a private or secret key as cards make it. In clear: session id, id of the
+// wrapping key, boolean attributes, mode, a magic number, the IV. Then the ciphertext, and
+// HMAC-SHA256 over all before it.
 const (
-	wkidOffset       = 32 // after the session id: zeros, the key is bound to no login
+	wkidOffset       = 32 // after the session id, which is zero: the key is bound to no login
 	attributesOffset = 48
 	modeOffset       = 56
 	magicOffset      = 64
@@ -22,18 +22,19 @@ const (
 	ivSize           = 14
 	headerSize       = 80
 	macSize          = sha256.Size
-	blockSize        = 16 // the ciphertext is whole AES blocks
+	blockSize        = 16 // the ciphertext is a whole number of AES blocks
 	tagSize          = 16 // of AES-GCM
 
 	blobMagic    = 0x1234
 	modeFIPS2009 = 1 // XCP_BLOB_MODE…: the compliance mode seen on generated keys
 )
 
-// blobSizes are those seen of EC keys, which vary on one curve: nobody may count
-// on a size, so each blob is padded to one of these at random.
+// blobSizes are the sizes seen of EC keys. They vary on one curve, so no client may rely on
+// one: each blob is padded to one of these at random.
 var blobSizes = [...]int{560, 576, 624, 640, 656}
 
-// kind is what a blob holds: one of the curves, or one of these. The value is stored in blobs.
+// kind says what key a blob holds: one of the curves, or one of the constants below. Its
+// value is stored in blobs.
 type kind uint8
 
 const (
@@ -42,7 +43,7 @@ const (
 	kindDES3    kind = 18
 	kindRSA     kind = 19 // the secret is RFC 8017's RSAPrivateKey
 	kindDSA     kind = 20 // the secret is the group and the secret integer, in DER
-	kindDH      kind = 21 // the same
+	kindDH      kind = 21 // as DSA
 )
 
 // key is an opened blob.
@@ -59,16 +60,16 @@ type privateKey struct {
 	secret     []byte
 }
 
-// curve is that of an EC key; false for other keys.
+// curve returns the curve of an EC key; for other keys it reports false.
 func (k kind) curve() (curve, bool) {
 	c := curve(k)
 	return c, c.params() != ""
 }
 
-// isSecret is whether such a key is of the class CKO_SECRET_KEY.
+// isSecret reports whether the key is of class CKO_SECRET_KEY.
 func (k kind) isSecret() bool { return k == kindAES || k == kindGeneric || k == kindDES3 }
 
-// class is CKA_CLASS of a blob's key.
+// class is the key's CKA_CLASS.
 func (k kind) class() int64 {
 	if k.isSecret() {
 		return ep11.ClassSecretKey
@@ -76,7 +77,7 @@ func (k kind) class() int64 {
 	return ep11.ClassPrivateKey
 }
 
-// keyType is CKA_KEY_TYPE.
+// keyType is the key's CKA_KEY_TYPE.
 func (k kind) keyType() int64 {
 	switch k {
 	case kindAES:
@@ -95,8 +96,8 @@ func (k kind) keyType() int64 {
 	return ep11.KeyTypeEC
 }
 
-// blobSize chooses the size of a blob: 256 bytes of an AES key and 448 of a generic
-// secret, as seen; of an EC key one of blobSizes; of others what they need.
+// blobSize chooses the size of a blob in bytes: as seen on cards, 256 for an AES key, 448
+// for a generic secret and one of blobSizes for an EC key. Other keys get what they need.
 func (k key) blobSize() (int, error) {
 	const overhead = headerSize + tagSize + macSize
 	least := overhead + (len(k.plain())+blockSize-1)/blockSize*blockSize
@@ -115,7 +116,8 @@ func (k key) blobSize() (int, error) {
 	return blobSizes[int(random[0])%len(blobSizes)], nil
 }
 
-// plain is what is encrypted: the kind, of keys not on a curve the length, the secret.
+// plain returns what a blob encrypts: the kind, the length unless the kind implies it, the
+// secret.
 func (k key) plain() []byte {
 	plain := []byte{byte(k.kind)}
 	if _, ok := k.kind.curve(); !ok {
@@ -124,7 +126,7 @@ func (k key) plain() []byte {
 	return append(plain, k.secret...)
 }
 
-// readPlain reads what plain wrote, without the padding.
+// readPlain reads what plain wrote and drops the padding.
 func readPlain(plain []byte) (kind, []byte, bool) {
 	if len(plain) == 0 {
 		return 0, nil, false
@@ -144,8 +146,8 @@ func readPlain(plain []byte) (kind, []byte, bool) {
 	return k, rest[:size], true
 }
 
-// seal wraps a key into a blob of a size, padded with zeros, under AES-256-GCM with
-// the header as additional data.
+// seal wraps a key into a blob of size bytes, padded with zeros, under AES-256-GCM with the
+// header as additional data.
 func (w *wrapping) seal(k key, size int) ([]byte, error) {
 	blob := make([]byte, headerSize, size)
 	copy(blob[wkidOffset:], w.wkid[:])
@@ -193,9 +195,9 @@ func (c *Card) openPrivate(blob []byte) (privateKey, error) {
 	return privateKey{curve: on, attributes: k.attributes, secret: k.secret}, nil
 }
 
-// openKey unwraps a blob that this card's master key has sealed. What is shaped like
-// a public key is CKR_KEY_TYPE_INCONSISTENT, another master key's blob
-// CKR_IBM_WKID_MISMATCH, anything else amiss CKR_IBM_BLOB_ERROR.
+// openKey unwraps a blob that this card's master key sealed. A public key fails with
+// CKR_KEY_TYPE_INCONSISTENT, a blob of another master key with CKR_IBM_WKID_MISMATCH, any
+// other defect with CKR_IBM_BLOB_ERROR.
 func (c *Card) openKey(blob []byte) (key, error) {
 	w, err := c.wrapping()
 	if err != nil {
@@ -232,7 +234,7 @@ func (w *wrapping) open(blob []byte) (key, error) {
 // wants refuses a key that lacks a usage.
 func (k key) wants(bit uint64) error { return permitted(k.attributes, bit) }
 
-// permitted is CKR_KEY_FUNCTION_NOT_PERMITTED unless the bit is set.
+// permitted returns CKR_KEY_FUNCTION_NOT_PERMITTED unless the bit is set.
 func permitted(attributes, bit uint64) error {
 	if attributes&bit == 0 {
 		return refuse(ep11.CodeKeyFunctionNotPermitted, "the key lacks %s", usageNames[bit])
@@ -240,14 +242,14 @@ func permitted(attributes, bit uint64) error {
 	return nil
 }
 
-// usageNames are those of the usages that are asked for.
+// usageNames name the usages for error texts.
 var usageNames = map[uint64]string{
 	ep11.BlobSign: "CKA_SIGN", ep11.BlobVerify: "CKA_VERIFY", ep11.BlobEncrypt: "CKA_ENCRYPT",
 	ep11.BlobDecrypt: "CKA_DECRYPT", ep11.BlobWrap: "CKA_WRAP", ep11.BlobUnwrap: "CKA_UNWRAP",
 	ep11.BlobDerive: "CKA_DERIVE", ep11.BlobUseAsData: "CKA_IBM_USE_AS_DATA", ep11.BlobAttrBound: "CKA_IBM_ATTRBOUND",
 }
 
-// blobShaped tells whether the lengths and the magic number are a private blob's.
+// blobShaped reports whether the lengths and the magic number are those of a private blob.
 func blobShaped(blob []byte) bool {
 	n := len(blob) - headerSize - macSize
 	return n >= blockSize && n%blockSize == 0 && binary.BigEndian.Uint16(blob[magicOffset:]) == blobMagic

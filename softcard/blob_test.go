@@ -13,11 +13,12 @@ import (
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 )
 
 func TestPrivateBlobIsShapedAsACards(t *testing.T) {
 	t.Parallel()
-	card := newCard(t, 7)
+	card := cardtest.New(t, 7)
 	master := sha256.Sum256(bytes.Repeat([]byte{7}, 32))
 	sizes := make(map[int]int)
 	for _, curve := range testCurves {
@@ -54,7 +55,7 @@ func TestPrivateBlobIsShapedAsACards(t *testing.T) {
 
 func TestAttributesInTheBlobsHeader(t *testing.T) {
 	t.Parallel()
-	card := newCard(t, 1)
+	card := cardtest.New(t, 1)
 	for _, test := range []struct {
 		name    string
 		private template
@@ -79,7 +80,7 @@ func TestAttributesInTheBlobsHeader(t *testing.T) {
 
 func TestPublicKeyIsSPKIAndTrailer(t *testing.T) {
 	t.Parallel()
-	card := newCard(t, 7)
+	card := cardtest.New(t, 7)
 	master := sha256.Sum256(bytes.Repeat([]byte{7}, 32))
 	for _, curve := range testCurves {
 		pair := curve.pair(t, direct(card))
@@ -113,7 +114,7 @@ func TestPublicKeyIsSPKIAndTrailer(t *testing.T) {
 func TestAnswerFillsBothDialects(t *testing.T) {
 	t.Parallel()
 	for _, curve := range testCurves {
-		pair := curve.pair(t, direct(newCard(t, 1)))
+		pair := curve.pair(t, direct(cardtest.New(t, 1)))
 		if !bytes.Equal(pair.GetPrivKey().GetKeyBlobs()[0], pair.GetPrivKeyBytes()) || len(pair.GetPrivKey().GetKeyBlobs()) != 1 {
 			t.Errorf("%s: two private keys", curve.name)
 		}
@@ -131,9 +132,9 @@ func TestAnswerFillsBothDialects(t *testing.T) {
 
 func TestNoBitOfABlobMayChange(t *testing.T) {
 	t.Parallel()
-	service := softcard.Service(newCard(t, 1))
+	service := softcard.Service(cardtest.New(t, 1))
 	for _, curve := range testCurves {
-		pair := curve.pair(t, direct(newCard(t, 1)))
+		pair := curve.pair(t, direct(cardtest.New(t, 1)))
 		data := make([]byte, 32)
 		priv, pub := pair.GetPrivKeyBytes(), pair.GetPubKeyBytes()
 		for bit := range len(priv) * 8 {
@@ -171,7 +172,7 @@ func TestNoBitOfABlobMayChange(t *testing.T) {
 
 func TestNoBlockOfCiphertextComesTwice(t *testing.T) {
 	t.Parallel()
-	card := newCard(t, 1)
+	card := cardtest.New(t, 1)
 	seen := make(map[string]bool)
 	for range 200 {
 		blob := testCurves[1].pair(t, direct(card)).GetPrivKeyBytes()
@@ -195,13 +196,13 @@ func TestMasterKeyHas32Bytes(t *testing.T) {
 }
 
 func FuzzBlob(f *testing.F) {
-	service := softcard.Service(newCard(f, 1))
+	service := softcard.Service(cardtest.New(f, 1))
 	for _, curve := range testCurves {
-		pair := curve.pair(f, direct(newCard(f, 2)))
+		pair := curve.pair(f, direct(cardtest.New(f, 2)))
 		f.Add(pair.GetPrivKeyBytes(), pair.GetPubKeyBytes(), []byte("data"), curve.mech)
 	}
 	f.Add([]byte{}, []byte{}, []byte{}, uint64(0))
-	own := testCurves[2].pair(f, direct(newCard(f, 1)))
+	own := testCurves[2].pair(f, direct(cardtest.New(f, 1)))
 	f.Fuzz(func(t *testing.T, blob, pub, data []byte, id uint64) {
 		ctx := context.Background()
 		for _, m := range []*pb.Mechanism{mech(id), mech(ep11.MechECDSA), nil} {
@@ -225,7 +226,7 @@ func FuzzBlob(f *testing.F) {
 }
 
 func FuzzGenerateKeyPair(f *testing.F) {
-	card := newCard(f, 1)
+	card := cardtest.New(f, 1)
 	for _, curve := range testCurves {
 		wire, err := proto.Marshal(pairRequest(f, curve.public(), private()))
 		if err != nil {
@@ -255,7 +256,7 @@ func FuzzGenerateKeyPair(f *testing.F) {
 
 func TestNilRequestsAreRefusedWithoutPanic(t *testing.T) {
 	t.Parallel()
-	s := softcard.Service(newCard(t, 1))
+	s := softcard.Service(cardtest.New(t, 1))
 	ctx := t.Context()
 	calls := map[string]error{}
 	_, calls["SignSingle"] = s.SignSingle(ctx, nil)

@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	btcVersion    = 1          // of the parameter; there is no other
-	hardened      = 0x80000000 // BIP-32: an index from here on is of a hardened child
+	btcVersion    = 1          // the only version of the parameter
+	hardened      = 0x80000000 // BIP-32: children from this index on are hardened
 	chainCodeSize = 32
 	minSeed       = 16 // bytes; BIP-32 and SLIP-0010: 128 to 512 bits
 	maxSeed       = 64
@@ -15,13 +15,13 @@ const (
 
 // step is what a derivation type asks for.
 type step struct {
-	slip   bool // SLIP-0010, which tries again where BIP-32 fails
-	master bool // of a seed
-	from   bool // of a public key
+	slip   bool // SLIP-0010: tries again where BIP-32 fails
+	master bool // derives from a seed
+	from   bool // derives from a public key
 	public bool // gives a public key
 }
 
-// steps are the derivation types.
+// steps lists the derivation types.
 var steps = map[pb.BTCDeriveParm_BTCDeriveType]step{
 	pb.BTCDeriveParm_CkBIP0032MASTERK:  {master: true},
 	pb.BTCDeriveParm_CkBIP0032PRV2PRV:  {},
@@ -60,7 +60,7 @@ func (c *Card) deriveBTC(m mechanism, base []byte, attrs map[uint64]*pb.Attribut
 	return c.derivedEC(s, t, child)
 }
 
-// derivedEC answers with a derived key: of a public one the public key.
+// derivedEC answers with a derived key: a public key when the step gives one.
 func (c *Card) derivedEC(s step, t keyTemplate, child node) (response *pb.DeriveKeyResponse, err error) {
 	response = &pb.DeriveKeyResponse{CheckSum: child.chain}
 	if !s.public {
@@ -74,7 +74,7 @@ func (c *Card) derivedEC(s step, t keyTemplate, child node) (response *pb.Derive
 	return response, err
 }
 
-// step checks the parameter.
+// step checks the parameter and returns what it asks for.
 func (m mechanism) step() (step, error) {
 	s, ok := steps[m.btc.GetType()]
 	chain := len(m.btc.GetChainCode())
@@ -93,7 +93,7 @@ func (m mechanism) step() (step, error) {
 	return s, nil
 }
 
-// parent opens the base key: a seed, a private key or a public one. It has to be
+// parent opens the base key: a seed, a private key or a public one. The key must be
 // CKA_DERIVE and, unless it is public, CKA_IBM_USE_AS_DATA.
 func (c *Card) parent(s step, t keyTemplate, base []byte) (node, error) {
 	if s.from {
@@ -133,8 +133,8 @@ func (c *Card) publicParent(s step, t keyTemplate, base []byte) (node, error) {
 	return node{on: on, point: k.point}, s.checkCurve(t, on)
 }
 
-// seed takes a secret key as the seed of a master key. BIP-32 knows one curve, SLIP-0010
-// has the template name it.
+// seed takes a secret key as the seed of a master key. BIP-32 knows one curve only; for
+// SLIP-0010 the template names the curve.
 func seed(s step, t keyTemplate, k key) (node, error) {
 	if !k.kind.isSecret() {
 		return node{}, refuse(ep11.CodeKeyTypeInconsistent, "a master key is derived from a secret key")
@@ -155,8 +155,8 @@ func seed(s step, t keyTemplate, k key) (node, error) {
 	return node{on: on, secret: k.secret}, s.checkCurve(t, on)
 }
 
-// checkCurve refuses a template of another curve, BIP-32 on another than secp256k1, and
-// SLIP-0010 on curves of other sizes than 256 bits.
+// checkCurve refuses a template of another curve, BIP-32 on any curve but secp256k1, and
+// SLIP-0010 on curves that are not of 256 bits.
 func (s step) checkCurve(t keyTemplate, on curve) error {
 	if !s.slip && on != secp256k1 {
 		return refuse(ep11.CodeCurveNotSupported, "BIP-32 is of secp256k1 alone")
@@ -179,7 +179,7 @@ func (s step) checkCurve(t keyTemplate, on curve) error {
 	return nil
 }
 
-// child derives. Of a private parent with a public child it is the public key of the
+// child derives one child. The public child of a private parent is the public key of the
 // private child.
 func (m mechanism) child(s step, parent node) (node, error) {
 	index := uint32(m.btc.GetChildKeyIndex()) //nolint:gosec // step has checked

@@ -10,32 +10,32 @@ import (
 	"time"
 )
 
-// masterKeySize is that of an AES-256 key, the size of an EP11 wrapping key.
+// masterKeySize is the size of an EP11 wrapping key in bytes: AES-256.
 const masterKeySize = 32
 
-// wkidSize is the length of a wrapping key's identifier in blobs and trailers.
+// wkidSize is the length in bytes of a wrapping key's id in blobs and trailers.
 const wkidSize = 16
 
-// Card is a software card: its master keys and nothing else, since every blob and
-// every state of an operation comes with the request. It is safe for concurrent use.
+// Card is a software card. It holds its master keys and nothing else: every blob and every
+// state of an operation comes with the request. A Card is safe for concurrent use.
 type Card struct {
-	// OnSign, when set before Serve, is told each signature made, before it is
-	// sent: the bytes signed (the digest, for a mechanism that hashes) and the
-	// signature, both its own to keep. It is called from many goroutines at once.
+	// OnSign, if set before Serve, is called with each signature before it is sent: the
+	// bytes signed (the digest, for a mechanism that hashes) and the signature. Both are
+	// copies. Many goroutines call it at once.
 	OnSign func(data, signature []byte)
 
-	// Delay, when set before Serve, is how much longer each call takes, so that the
-	// card is as slow as an HSM in another building.
+	// Delay, if set before Serve, is added to each call, so that the card is as slow as an
+	// HSM in another building.
 	Delay time.Duration
 
 	master master // the master key registers
 
-	faults atomic.Pointer[[]*Fault] // nil, or those of SetFaults
-	lines  lines
+	faults atomic.Pointer[[]*Fault] // set by SetFaults
+	conns  connections
 }
 
-// New gives the card of a master key of 32 random bytes. Two cards of the same
-// master key read each other's blobs; cards of different ones never do.
+// New makes a card in memory with a master key of 32 random bytes. Cards of one master key
+// read each other's blobs; cards of different ones never do.
 func New(masterKey []byte) (*Card, error) {
 	current, err := newWrapping(masterKey)
 	if err != nil {
@@ -46,9 +46,9 @@ func New(masterKey []byte) (*Card, error) {
 	return c, nil
 }
 
-// Open gives the card that lies in d. It follows the folder's master key registers
-// (see Dir.LoadNext) from call to call. A file that is missing, unreadable or open to
-// other users is an error that names it.
+// Open opens the card in d. The card follows the folder's master key registers (see
+// Dir.LoadNext) from call to call. The error names the file that is missing, unreadable or
+// open to other users.
 func Open(d Dir) (*Card, error) {
 	if err := d.whole(); err != nil {
 		return nil, err
@@ -73,8 +73,8 @@ func aead(key []byte, nonceSize int) (cipher.AEAD, error) {
 	return gcm, nil
 }
 
-// linger waits. It fails when the caller leaves before.
-func linger(ctx context.Context, d time.Duration) error {
+// wait waits for d, or returns the error of ctx if it ends before.
+func wait(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return nil
 	}
@@ -88,7 +88,7 @@ func linger(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// signed tells OnSign of a signature that was made.
+// signed calls OnSign.
 func (c *Card) signed(data, signature []byte) {
 	if c.OnSign != nil {
 		c.OnSign(slices.Clone(data), slices.Clone(signature))

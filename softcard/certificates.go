@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// certificateYears is how long a card's certificates last: there is no renewing
-// them, and the card outlives no demonstration by as much.
+// certificateYears is how long a card's certificates last. They cannot be renewed, and no
+// demonstration lasts that long.
 const certificateYears = 10
 
 // authority signs the certificates of one card and is then forgotten.
@@ -22,8 +22,8 @@ type authority struct {
 	key         *ecdsa.PrivateKey
 }
 
-// newCertificates makes the PEM files of a card: an authority, a server for the
-// loopback names, and a client.
+// newCertificates makes the PEM files of a card: an authority, a server for the loopback
+// names, and a client.
 func newCertificates() (map[string][]byte, error) {
 	ca, err := newAuthority()
 	if err != nil {
@@ -89,7 +89,7 @@ func leaf(name string, use x509.ExtKeyUsage) *x509.Certificate {
 	return template
 }
 
-// validity starts an hour ago: the clocks of two hosts differ.
+// validity starts an hour ago, because the clocks of two hosts differ.
 func validity() *x509.Certificate {
 	now := time.Now()
 	return &x509.Certificate{NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(certificateYears, 0, 0)}

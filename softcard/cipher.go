@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/des" //nolint:gosec // triple DES is among what a card has
+	"crypto/des" //nolint:gosec // cards offer triple DES
 	"crypto/subtle"
 	"fmt"
 	"slices"
@@ -12,7 +12,7 @@ import (
 	"pawl/internal/ep11"
 )
 
-// mode is how a block cipher is chained and padded, or how RSA pads.
+// mode is how a block cipher chains and pads, or how RSA pads.
 type mode int
 
 const (
@@ -26,7 +26,7 @@ const (
 
 const des3Size = 24 // three keys of 8 bytes
 
-// block is the size of the cipher's block.
+// block is the cipher's block size in bytes.
 func (m mechanism) block() int {
 	if m.keys == des3Keys {
 		return des.BlockSize
@@ -51,8 +51,8 @@ func (m mechanism) cipher(k key) (cipher.Block, error) {
 	return block, nil
 }
 
-// chain runs whole blocks through the cipher and gives the block that the next ones
-// are chained to.
+// chain runs whole blocks through the cipher and returns the block to chain the next ones
+// to.
 func (m mechanism) chain(b cipher.Block, d direction, previous, data []byte) (out, last []byte) {
 	size := b.BlockSize()
 	out = make([]byte, len(data))
@@ -76,8 +76,8 @@ func (m mechanism) chain(b cipher.Block, d direction, previous, data []byte) (ou
 	return out, slices.Clone(previous)
 }
 
-// part takes more data into an operation and gives what is certain so far. A padded
-// decryption holds the last block back, which may be padding.
+// part takes more data and returns the output that is certain so far. Decryption with
+// padding holds the last block back: it may be padding.
 func (m mechanism) part(op *operation, b cipher.Block, data []byte) (out []byte) {
 	data = slices.Concat(op.Data, data)
 	whole := len(data) / b.BlockSize() * b.BlockSize()
@@ -89,13 +89,14 @@ func (m mechanism) part(op *operation, b cipher.Block, data []byte) (out []byte)
 	return out
 }
 
-// end gives the last of an operation's data.
+// end returns the last output of an operation.
 func (m mechanism) end(op *operation, b cipher.Block) (out []byte, err error) {
 	size := b.BlockSize()
 	switch {
 	case m.mode == cbcPad && op.Direction == encrypting:
 		pad := size - len(op.Data)
-		out, _ = m.chain(b, encrypting, op.Chain, append(op.Data, bytes.Repeat([]byte{byte(pad)}, pad)...)) //nolint:gosec // at most 16
+		padding := bytes.Repeat([]byte{byte(pad)}, pad) //nolint:gosec // at most 16
+		out, _ = m.chain(b, encrypting, op.Chain, append(op.Data, padding...))
 		return out, nil
 	case m.mode == cbcPad && len(op.Data) == size:
 		out, _ = m.chain(b, decrypting, op.Chain, op.Data)
@@ -108,7 +109,7 @@ func (m mechanism) end(op *operation, b cipher.Block) (out []byte, err error) {
 	return nil, refuse(ep11.CodeEncryptedDataLenRange, "the data is not whole blocks of %d bytes", size)
 }
 
-// unpad takes the padding off the last block.
+// unpad removes the padding from the last block.
 func unpad(block []byte) ([]byte, error) {
 	n := int(block[len(block)-1])
 	if n == 0 || n > len(block) || !bytes.Equal(block[len(block)-n:], bytes.Repeat(block[len(block)-1:], n)) {

@@ -8,9 +8,11 @@ import (
 
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
+	"pawl/softcard/cardtest"
 )
 
-// flipped changes the lowest bit of the byte at offset, from the end when negative.
+// flipped flips the lowest bit of the byte at offset, which counts from the end if
+// negative.
 func flipped(blob []byte, offset int) []byte {
 	changed := bytes.Clone(blob)
 	changed[(offset+len(blob))%len(blob)] ^= 1
@@ -19,14 +21,14 @@ func flipped(blob []byte, offset int) []byte {
 
 func TestEachWrongKeyHasItsCode(t *testing.T) {
 	t.Parallel()
-	card := newCard(t, 1)
-	c := client(t, card)
+	card := cardtest.New(t, 1)
+	c := cardtest.Client(t, card)
 	for _, curve := range testCurves {
 		t.Run(curve.name, func(t *testing.T) {
 			t.Parallel()
 			pair := curve.pair(t, over(c))
 			priv, pub := pair.GetPrivKeyBytes(), pair.GetPubKeyBytes()
-			foreign := curve.pair(t, direct(newCard(t, 2)))
+			foreign := curve.pair(t, direct(cardtest.New(t, 2)))
 			unsigning, err := over(c)(pairRequest(t, curve.public(), template{ep11.AttrExtractable: false}))
 			if err != nil {
 				t.Fatal(err)
@@ -128,7 +130,7 @@ func TestEachWrongKeyHasItsCode(t *testing.T) {
 
 func TestTwoDifferentKeysInOneRequest(t *testing.T) {
 	t.Parallel()
-	c := client(t, newCard(t, 1))
+	c := cardtest.Client(t, cardtest.New(t, 1))
 	curve := testCurves[0]
 	one, two := curve.pair(t, over(c)), curve.pair(t, over(c))
 	_, err := c.SignSingle(t.Context(), &pb.SignSingleRequest{
@@ -140,7 +142,7 @@ func TestTwoDifferentKeysInOneRequest(t *testing.T) {
 
 func TestEachWrongSignatureHasItsCode(t *testing.T) {
 	t.Parallel()
-	c := client(t, newCard(t, 1))
+	c := cardtest.Client(t, cardtest.New(t, 1))
 	for _, curve := range testCurves {
 		pair := curve.pair(t, over(c))
 		parts := [][]byte{bytes.Repeat([]byte{7}, 32)}
@@ -175,7 +177,7 @@ func TestEachWrongSignatureHasItsCode(t *testing.T) {
 
 func TestECDSAWithoutDigestIsRefused(t *testing.T) {
 	t.Parallel()
-	c := client(t, newCard(t, 1))
+	c := cardtest.Client(t, cardtest.New(t, 1))
 	for _, curve := range testCurves {
 		pair := curve.pair(t, over(c))
 		for name, flow := range flows {
@@ -191,8 +193,8 @@ func TestECDSAWithoutDigestIsRefused(t *testing.T) {
 
 func TestTamperedStateIsRefused(t *testing.T) {
 	t.Parallel()
-	c := client(t, newCard(t, 1))
-	foreign := client(t, newCard(t, 2))
+	c := cardtest.Client(t, cardtest.New(t, 1))
+	foreign := cardtest.Client(t, cardtest.New(t, 2))
 	curve := testCurves[2]
 	pair := curve.pair(t, over(c))
 	begun, err := c.SignInit(t.Context(), &pb.SignInitRequest{Mech: mech(curve.mech), PrivKeyBytes: pair.GetPrivKeyBytes()})
@@ -227,7 +229,7 @@ func TestTamperedStateIsRefused(t *testing.T) {
 
 func TestEachWrongTemplateHasItsCode(t *testing.T) {
 	t.Parallel()
-	c := client(t, newCard(t, 1))
+	c := cardtest.Client(t, cardtest.New(t, 1))
 	curve := testCurves[2]
 	with := func(base template, id uint64, value any) template {
 		base[id] = value
@@ -293,7 +295,7 @@ func TestEachWrongTemplateHasItsCode(t *testing.T) {
 
 func TestTemplatesAsClientsSendThem(t *testing.T) {
 	t.Parallel()
-	c := client(t, newCard(t, 1))
+	c := cardtest.Client(t, cardtest.New(t, 1))
 	for _, curve := range testCurves {
 		for name, templates := range map[string][2]template{
 			"IBM's example": {
@@ -336,7 +338,7 @@ func TestTemplatesAsClientsSendThem(t *testing.T) {
 
 func TestACurveByName(t *testing.T) {
 	t.Parallel()
-	c := client(t, newCard(t, 1))
+	c := cardtest.Client(t, cardtest.New(t, 1))
 	for name, params := range map[string]string{"P-224": ep11.CurveP224, "P-256": ep11.CurveP256, "P-384": ep11.CurveP384, "P-521": ep11.CurveP521} {
 		pair, err := over(c)(pairRequest(t, template{ep11.AttrECParams: name, ep11.AttrVerify: true}, private()))
 		if err != nil {

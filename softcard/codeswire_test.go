@@ -6,17 +6,18 @@ import (
 
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
+	"pawl/softcard/cardtest"
 )
 
-// TestCodesOverTheWire provokes the refusals that clients tell apart as a client of the second
-// generation does, over a connection. CKR_IBM_BLOBKEY_CONFLICT, CKR_IBM_WK_NOT_INITIALIZED
-// and CKR_FUNCTION_NOT_SUPPORTED want more than a request and have tests of their own.
+// A client of the second generation provokes, over a connection, the refusals that clients
+// tell apart. CKR_IBM_BLOBKEY_CONFLICT, CKR_IBM_WK_NOT_INITIALIZED and
+// CKR_FUNCTION_NOT_SUPPORTED need more than one request and have tests of their own.
 func TestCodesOverTheWire(t *testing.T) {
 	t.Parallel()
-	card := newCard(t, 1)
-	c := client(t, card)
+	card := cardtest.New(t, 1)
+	c := cardtest.Client(t, card)
 	pair := testCurves[2].pair(t, over(c))
-	foreign := testCurves[2].pair(t, direct(newCard(t, 2)))
+	foreign := testCurves[2].pair(t, direct(cardtest.New(t, 2)))
 	mute, err := over(c)(pairRequest(t, testCurves[2].public(), template{ep11.AttrDerive: true}))
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,7 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// usageOf is what a key needs for a direction of encryption.
+// usageOf is the usage that a key needs to encrypt or decrypt.
 var usageOf = map[direction]uint64{encrypting: ep11.BlobEncrypt, decrypting: ep11.BlobDecrypt}
 
 // crypt encrypts or decrypts in one call.
@@ -23,7 +23,7 @@ func (c *Card) crypt(d direction, wire *pb.Mechanism, raw []byte, message *pb.Ke
 	return c.cryptWith(m, d, usageOf[d], blob, data)
 }
 
-// cryptWith does it with a key of any of the usages: to wrap is to encrypt.
+// cryptWith is crypt with a key of the given usage: wrapping a key is encrypting it.
 func (c *Card) cryptWith(m mechanism, d direction, usage uint64, blob, data []byte) ([]byte, error) {
 	if m.keys == rsaKeys {
 		return c.cryptRSA(m, d, usage, blob, data)
@@ -72,7 +72,7 @@ func (c *Card) cryptRSA(m mechanism, d direction, usage uint64, blob, data []byt
 	return m.decryptRSA(k, data)
 }
 
-// publicRSA opens a public key for an encryption.
+// publicRSA opens a public key to encrypt with.
 func (c *Card) publicRSA(usage uint64, blob []byte) (publicKey, error) {
 	k, err := c.openPublic(blob)
 	if err != nil {
@@ -84,7 +84,7 @@ func (c *Card) publicRSA(usage uint64, blob []byte) (publicKey, error) {
 	return k, permitted(k.attributes, usage)
 }
 
-// cryptInit begins an operation. The key is asked whether it may now, and again at the end.
+// cryptInit begins an operation. It checks the key now; the end checks it again.
 func (c *Card) cryptInit(d direction, wire *pb.Mechanism, raw []byte, message *pb.KeyBlob) ([]byte, error) {
 	m, err := choose(wire, ability[d])
 	if err != nil {
@@ -120,7 +120,7 @@ func (c *Card) mayCrypt(m mechanism, d direction, blob []byte) error {
 	return m.checkKey(k.kind)
 }
 
-// cryptPart takes more data in. RSA has no parts.
+// cryptPart takes more data. RSA works on whole messages only.
 func (c *Card) cryptPart(d direction, state, data []byte) (next, out []byte, err error) {
 	op, m, err := c.openState(state, d)
 	if err != nil {
@@ -138,7 +138,7 @@ func (c *Card) cryptPart(d direction, state, data []byte) (next, out []byte, err
 	return next, out, err
 }
 
-// cryptEnd ends an operation with the last of its data.
+// cryptEnd ends an operation with its last data.
 func (c *Card) cryptEnd(d direction, state, data []byte) ([]byte, error) {
 	op, m, err := c.openState(state, d)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 )
 
 // NIST SP 800-38A appendix F: the plaintext, and the keys of F.1 and F.2.
@@ -91,7 +92,7 @@ func (b *bench) cryptInParts(m *pb.Mechanism, key, data []byte, at int, decrypt 
 	return append(out, r.GetPlain()...), err
 }
 
-// TestPartsAreTheWhole cuts data of each length at each place.
+// Data of each length is cut at each place.
 func TestPartsAreTheWhole(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -103,7 +104,7 @@ func TestPartsAreTheWhole(t *testing.T) {
 		name  string
 		m     *pb.Mechanism
 		key   []byte
-		whole int // lengths are multiples of it
+		whole int // every length is a multiple of this
 	}{
 		{"AES_CBC_PAD", withIV(ep11.MechAESCBCPad, zeroIV), b.kek, 1},
 		{"AES_CBC", withIV(ep11.MechAESCBC, zeroIV), b.kek, 16},
@@ -130,8 +131,7 @@ func TestPartsAreTheWhole(t *testing.T) {
 	}
 }
 
-// TestIBMsPartsComeWhenIBMsExampleWantsThem: 20 and 27 bytes go in, and out come 16,
-// 16 and 16; decrypting holds the first block back.
+// 20 and 27 bytes go in; 16, 16 and 16 come out. Decryption holds the first block back.
 func TestIBMsPartsComeWhenIBMsExampleWantsThem(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -184,7 +184,7 @@ func TestEachWrongEncryptionHasItsCode(t *testing.T) {
 		key, data     []byte
 		encryption    ep11.Code // 0: not tried
 		decryption    ep11.Code
-		onlyAtTheData bool // Init cannot see it
+		onlyAtTheData bool // Init cannot notice it
 	}{
 		{"no mechanism", nil, b.kek, zeroIV, ep11.CodeMechanismInvalid, ep11.CodeMechanismInvalid, false},
 		{"a mechanism that signs", mech(ep11.MechECDSA), b.kek, zeroIV, ep11.CodeMechanismInvalid, ep11.CodeMechanismInvalid, false},
@@ -229,16 +229,15 @@ func TestEachWrongEncryptionHasItsCode(t *testing.T) {
 	}
 }
 
-// newBench2 gives an AES key of another card.
+// newBench2 makes an AES key on another card.
 func newBench2(t *testing.T) []byte {
 	t.Helper()
-	other := newCard(t, 2)
+	other := cardtest.New(t, 2)
 	b := &bench{CryptoServer: softcard.Service(other), tb: t, card: other}
 	return b.aes(32, all())
 }
 
-// TestStatesOfCiphersAreBound: a state of one direction, of another card, or changed
-// is none.
+// A state of the other direction or of another card, or one that was changed, is refused.
 func TestStatesOfCiphersAreBound(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -13,7 +13,7 @@ import (
 	"pawl/internal/ep11"
 )
 
-// curve is one of those that the card makes keys on. The value is stored in blobs.
+// curve is a curve that the card makes keys on. Its value is stored in blobs.
 type curve uint8
 
 const (
@@ -25,17 +25,18 @@ const (
 	p224         curve = 6
 )
 
-// Sizes on the curves of 256 bits, which are those of derivation and of Schnorr signatures.
+// Sizes in bytes on the curves of 256 bits, the only ones with derivation and Schnorr
+// signatures.
 const (
 	secretSize = 32 // an Ed25519 seed (RFC 8032 section 5.1.5) or a scalar
 	scalarSize = 32
 	pointSize  = 65 // SEC 1 section 2.3.3: 04‖X‖Y
 )
 
-// curves lists every curve, for what has to try each.
+// curves lists every curve.
 var curves = []curve{edwards25519, secp256k1, p224, p256, p384, p521}
 
-// nist is a curve of FIPS 186-5 in Go's library; nil of the others.
+// nist returns a curve of FIPS 186-5 from Go's library, or nil for the other curves.
 func (c curve) nist() elliptic.Curve {
 	switch c {
 	case p224:
@@ -51,7 +52,7 @@ func (c curve) nist() elliptic.Curve {
 	return nil
 }
 
-// bits is the size of a key on the curve as the card counts it: 255 of Ed25519.
+// bits is the size of a key as the card counts it: 255 for Ed25519.
 func (c curve) bits() int {
 	if n := c.nist(); n != nil {
 		return n.Params().BitSize
@@ -62,10 +63,10 @@ func (c curve) bits() int {
 	return 256
 }
 
-// size is how many bytes a secret has, and half a signature: R‖S of RFC 8032, or r‖s.
+// size is the length in bytes of a secret and of half a signature: R‖S of RFC 8032, or r‖s.
 func (c curve) size() int { return (c.bits() + 7) / 8 }
 
-// params is the curve's DER object identifier, as CKA_EC_PARAMS has it.
+// params is the curve's DER object identifier, as in CKA_EC_PARAMS.
 func (c curve) params() string {
 	switch c {
 	case edwards25519:
@@ -93,7 +94,7 @@ func curveOf(params []byte) (curve, bool) {
 	return 0, false
 }
 
-// pointLen is the length of a public key on the curve, uncompressed.
+// pointLen is the length in bytes of an uncompressed public key.
 func (c curve) pointLen() int {
 	if c == edwards25519 {
 		return ed25519.PublicKeySize
@@ -101,7 +102,7 @@ func (c curve) pointLen() int {
 	return 1 + 2*c.size()
 }
 
-// order is that of the curve's group.
+// order is the order of the curve's group.
 func (c curve) order() *big.Int {
 	switch c {
 	case edwards25519: // 2^252 + 27742317777372353535851937790883648493 (RFC 8032 section 5.1)
@@ -132,9 +133,9 @@ func (c curve) generate() (secret, point []byte, err error) {
 	return nil, nil, fmt.Errorf("no curve %d", c)
 }
 
-// sign signs data as the card does: Ed25519 over data itself, ECDSA with data as the
-// digest, of which as many of the leftmost bits count as the order has (SEC 1 section
-// 4.1.3 step 5; both libraries cut it), S high or low at random.
+// sign signs as the card does: Ed25519 signs data itself; ECDSA takes data as the digest
+// and uses as many of its leftmost bits as the order has (SEC 1 section 4.1.3 step 5; both
+// libraries cut it). S is high or low at random.
 func (c curve) sign(secret, data []byte) ([]byte, error) {
 	switch c {
 	case edwards25519:
@@ -147,7 +148,7 @@ func (c curve) sign(secret, data []byte) ([]byte, error) {
 	return nil, fmt.Errorf("no curve %d", c)
 }
 
-// verify tells whether signature, of the right length, is of data by the key of point.
+// verify reports whether signature, which has the right length, is the key's over data.
 func (c curve) verify(point, data, signature []byte) bool {
 	switch c {
 	case edwards25519:
@@ -160,8 +161,8 @@ func (c curve) verify(point, data, signature []byte) bool {
 	return false
 }
 
-// wantsHighS tosses the coin for the S of one signature: a card does not
-// normalise it, so a client must.
+// wantsHighS decides at random whether S is high: a card does not normalise S, so a client
+// must.
 func wantsHighS() (bool, error) {
 	var b [1]byte
 	if _, err := rand.Read(b[:]); err != nil {

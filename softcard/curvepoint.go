@@ -11,8 +11,8 @@ import (
 	ecc "github.com/decred/dcrd/dcrec/secp256k1/v4"
 )
 
-// publicPoint gives the public key of a secret; false when the secret is none of the
-// curve: not of its size, zero, or not below the group order.
+// publicPoint returns the public key of a secret. It reports false if the secret is of the
+// wrong size, zero, or not below the group order.
 func (c curve) publicPoint(secret []byte) (point []byte, ok bool) {
 	if len(secret) != c.size() {
 		return nil, false
@@ -38,7 +38,7 @@ func (c curve) publicPoint(secret []byte) (point []byte, ok bool) {
 	return nil, false
 }
 
-// valid is whether point, uncompressed, is one of the curve other than infinity.
+// valid reports whether point, uncompressed, lies on the curve and is not infinity.
 func (c curve) valid(point []byte) bool {
 	switch c {
 	case edwards25519:
@@ -53,7 +53,7 @@ func (c curve) valid(point []byte) bool {
 	return false
 }
 
-// agree is the x coordinate of secret times point (SEC 1 section 3.3.1).
+// agree returns the x coordinate of secret times point (SEC 1 section 3.3.1).
 func (c curve) agree(secret, point []byte) ([]byte, error) {
 	switch c {
 	case secp256k1:
@@ -96,8 +96,8 @@ func agreeNIST(private *ecdsa.PrivateKey, public *ecdsa.PublicKey) ([]byte, erro
 	return shared, nil
 }
 
-// agreeP224 uses what crypto/elliptic calls low-level: crypto/ecdh has no P-224. It panics
-// with a point off the curve, which agree has refused.
+// agreeP224 uses functions that crypto/elliptic calls low-level, because crypto/ecdh has no
+// P-224. They panic with a point off the curve; agree has refused it.
 func agreeP224(secret, point []byte) []byte {
 	size := p224.size()
 	x, y := new(big.Int).SetBytes(point[1:1+size]), new(big.Int).SetBytes(point[1+size:])
@@ -105,12 +105,13 @@ func agreeP224(secret, point []byte) []byte {
 	return x.FillBytes(make([]byte, size))
 }
 
-// compressed is SEC 1's short form of an uncompressed point.
+// compressed returns SEC 1's short form of an uncompressed point.
 func compressed(point []byte) []byte {
 	return append([]byte{2 + point[pointSize-1]&1}, point[1:1+scalarSize]...)
 }
 
-// combine is s·G + r·point on secp256k1 or P-256, uncompressed; false of the point at infinity.
+// combine returns s·G + r·point on secp256k1 or P-256, uncompressed. It reports false for
+// the point at infinity.
 func (c curve) combine(s, r *big.Int, point []byte) ([]byte, bool) {
 	if c == p256 {
 		return combineP256(s, r, point)
@@ -134,7 +135,8 @@ func (c curve) combine(s, r *big.Int, point []byte) ([]byte, bool) {
 	return ecc.NewPublicKey(&sum.X, &sum.Y).SerializeUncompressed(), true
 }
 
-// combineP256 uses what crypto/elliptic calls low-level: crypto/ecdh adds no points.
+// combineP256 uses functions that crypto/elliptic calls low-level, because crypto/ecdh
+// cannot add points.
 func combineP256(s, r *big.Int, point []byte) ([]byte, bool) {
 	p := elliptic.P256()
 	x, y := new(big.Int).SetBytes(point[1:1+scalarSize]), new(big.Int).SetBytes(point[1+scalarSize:])

@@ -7,7 +7,9 @@ import (
 )
 
 // DecryptSingle decrypts in one call.
-func (s *service) DecryptSingle(_ context.Context, request *pb.DecryptSingleRequest) (*pb.DecryptSingleResponse, error) {
+func (s *service) DecryptSingle(
+	_ context.Context, request *pb.DecryptSingleRequest,
+) (*pb.DecryptSingleResponse, error) {
 	out, err := s.card.crypt(decrypting, request.GetMech(), request.GetKeyBytes(), request.GetKey(), request.GetCiphered())
 	if err != nil {
 		return nil, err
@@ -24,9 +26,11 @@ func (s *service) DecryptInit(_ context.Context, request *pb.DecryptInitRequest)
 	return &pb.DecryptInitResponse{State: state}, nil
 }
 
-// DecryptUpdate gives what is certain of the data so far and keeps the rest, at most a
-// block, in the State.
-func (s *service) DecryptUpdate(_ context.Context, request *pb.DecryptUpdateRequest) (*pb.DecryptUpdateResponse, error) {
+// DecryptUpdate returns the plaintext that is certain so far and keeps the rest, at most
+// one block, in the State.
+func (s *service) DecryptUpdate(
+	_ context.Context, request *pb.DecryptUpdateRequest,
+) (*pb.DecryptUpdateResponse, error) {
 	state, out, err := s.card.cryptPart(decrypting, request.GetState(), request.GetCiphered())
 	if err != nil {
 		return nil, err
@@ -34,7 +38,7 @@ func (s *service) DecryptUpdate(_ context.Context, request *pb.DecryptUpdateRequ
 	return &pb.DecryptUpdateResponse{State: state, Plain: out}, nil
 }
 
-// DecryptFinal gives the last of the data, without the padding.
+// DecryptFinal returns the last plaintext, without the padding.
 func (s *service) DecryptFinal(_ context.Context, request *pb.DecryptFinalRequest) (*pb.DecryptFinalResponse, error) {
 	out, err := s.card.cryptEnd(decrypting, request.GetState(), nil)
 	if err != nil {
@@ -43,7 +47,7 @@ func (s *service) DecryptFinal(_ context.Context, request *pb.DecryptFinalReques
 	return &pb.DecryptFinalResponse{Plain: out}, nil
 }
 
-// Decrypt decrypts in the one call after DecryptInit.
+// Decrypt decrypts in one call after DecryptInit.
 func (s *service) Decrypt(_ context.Context, request *pb.DecryptRequest) (*pb.DecryptResponse, error) {
 	out, err := s.card.cryptEnd(decrypting, request.GetState(), request.GetCiphered())
 	if err != nil {

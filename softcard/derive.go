@@ -9,9 +9,10 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// DeriveKey makes a key out of another: CKM_IBM_BTC_DERIVE of BIP-32 and SLIP-0010,
-// where CheckSum is the chain code, and CKM_ECDH1_DERIVE and CKM_DH_PKCS_DERIVE, where it
-// is that of a secret key. A derived key may do what its template does not forbid.
+// DeriveKey makes a key from another one by CKM_IBM_BTC_DERIVE (BIP-32 and SLIP-0010),
+// CKM_ECDH1_DERIVE or CKM_DH_PKCS_DERIVE. CheckSum is the chain code for the first, the
+// check sum of the secret key for the others. A derived key has every usage that its
+// template does not forbid.
 func (s *service) DeriveKey(_ context.Context, request *pb.DeriveKeyRequest) (*pb.DeriveKeyResponse, error) {
 	m, err := choose(request.GetMech(), ep11.CanDerive)
 	if err != nil {
@@ -31,7 +32,9 @@ func (s *service) DeriveKey(_ context.Context, request *pb.DeriveKeyRequest) (*p
 }
 
 // deriveECDH derives a secret key from an EC key and another's public point.
-func (c *Card) deriveECDH(m mechanism, base []byte, attrs map[uint64]*pb.AttributeValue) (*pb.DeriveKeyResponse, error) {
+func (c *Card) deriveECDH(
+	m mechanism, base []byte, attrs map[uint64]*pb.AttributeValue,
+) (*pb.DeriveKeyResponse, error) {
 	t, of, err := readSecretTemplate(attrs)
 	if err != nil {
 		return nil, err
@@ -75,7 +78,7 @@ func (c *Card) derivedSecret(k key) (*pb.DeriveKeyResponse, error) {
 	return &pb.DeriveKeyResponse{NewKeyBytes: blob, CheckSum: k.checkSum(), NewKey: message}, nil
 }
 
-// readSecretTemplate reads the template of a secret key that is derived.
+// readSecretTemplate reads the template of a derived secret key.
 func readSecretTemplate(attrs map[uint64]*pb.AttributeValue) (keyTemplate, kind, error) {
 	keyType, err := lookInt(attrs, ep11.AttrKeyType)
 	if err != nil {
@@ -85,7 +88,8 @@ func readSecretTemplate(attrs map[uint64]*pb.AttributeValue) (keyTemplate, kind,
 		ep11.KeyTypeAES: kindAES, ep11.KeyTypeDES3: kindDES3, ep11.KeyTypeGenericSecret: kindGeneric,
 	}[keyType]
 	if !ok {
-		return keyTemplate{}, 0, refuse(ep11.CodeTemplateInconsistent, "a key agreement does not give a key of type 0x%x", keyType)
+		return keyTemplate{}, 0, refuse(ep11.CodeTemplateInconsistent,
+			"a key agreement does not give a key of type 0x%x", keyType)
 	}
 	t, err := readTemplate(attrs, shape{class: ep11.ClassSecretKey, keyType: keyType, origin: derived})
 	return t, of, err
@@ -100,8 +104,9 @@ var ecdhHashes = map[pb.ECDH1DeriveParm_KeyDerivationFunction]crypto.Hash{
 	pb.ECDH1DeriveParm_CkdSha512Kdf: crypto.SHA512,
 }
 
-// kdf makes size bytes of a shared secret: its last ones (PKCS #11 v2.40, mechanisms
-// 2.3.9: bytes are taken off the front), or by ANSI X9.63's function (SEC 1 section 3.6.1).
+// kdf makes size bytes of a shared secret: its last bytes (PKCS #11 v2.40, mechanisms
+// 2.3.9, removes bytes from the front), or the output of ANSI X9.63's function (SEC 1
+// section 3.6.1).
 func (m mechanism) kdf(shared []byte, size int) (secret []byte, err error) {
 	function := m.ecdh.GetKdf()
 	if function == pb.ECDH1DeriveParm_CkdNull || function == pb.ECDH1DeriveParm_CkdIbmHybridNull {
@@ -109,7 +114,8 @@ func (m mechanism) kdf(shared []byte, size int) (secret []byte, err error) {
 		case len(m.ecdh.GetSharedData()) > 0:
 			return nil, m.bad("shared data without a derivation function")
 		case size > len(shared):
-			return nil, refuse(ep11.CodeTemplateInconsistent, "CKA_VALUE_LEN %d, the agreement gives %d bytes", size, len(shared))
+			return nil, refuse(ep11.CodeTemplateInconsistent,
+				"CKA_VALUE_LEN %d, the agreement gives %d bytes", size, len(shared))
 		}
 		return append(secret, shared[len(shared)-size:]...), nil
 	}

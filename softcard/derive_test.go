@@ -24,7 +24,7 @@ func btc(kind pb.BTCDeriveParm_BTCDeriveType, index uint64, chain []byte) *pb.Me
 	}}
 }
 
-// derivation is the template of IBM's clients, but for the key to be extractable.
+// derivation is the template of IBM's clients, with an extractable key.
 func derivation(params string) template {
 	t := template{
 		ep11.AttrVerify: true, ep11.AttrDerive: true, ep11.AttrKeyType: ep11.KeyTypeEC, ep11.AttrValueLen: 0,
@@ -41,8 +41,8 @@ func (b *bench) derive(m *pb.Mechanism, base []byte, t template) (*pb.DeriveKeyR
 	return b.DeriveKey(b.tb.Context(), &pb.DeriveKeyRequest{Mech: m, BaseKeyBytes: base, Template: t.attributes(b.tb)})
 }
 
-// scalar takes the secret of an EC key out of the card: it stands in the PKCS #8 behind
-// the version of RFC 5915's structure.
+// scalar takes the secret of an EC key out of the card. In the PKCS #8 it follows the
+// version of RFC 5915's structure.
 func (b *bench) scalar(key []byte) []byte {
 	b.tb.Helper()
 	_, after, found := bytes.Cut(b.take(key), []byte("\x02\x01\x01\x04\x20"))
@@ -52,7 +52,7 @@ func (b *bench) scalar(key []byte) []byte {
 	return after[:32]
 }
 
-// point gives a public key in the short form of the vectors.
+// point returns a public key in the short form of the vectors.
 func (c testCurve) point(pub []byte) string {
 	if c.order == "" {
 		return "00" + hex.EncodeToString(pub[c.spki-32:c.spki])
@@ -61,7 +61,7 @@ func (c testCurve) point(pub []byte) string {
 	return hex.EncodeToString(append([]byte{2 + long[64]&1}, long[1:33]...))
 }
 
-// vectorLines gives the lines of a file of vectors, without comments.
+// vectorLines returns the lines of a file of vectors, without comments.
 func vectorLines(tb testing.TB, name string) (lines [][]string) {
 	tb.Helper()
 	text, err := os.ReadFile("testdata/" + name)
@@ -76,7 +76,7 @@ func vectorLines(tb testing.TB, name string) (lines [][]string) {
 	return lines
 }
 
-// index is the last step of a path, with the bit of a hardened one.
+// index is the last step of a path; a hardened one has its bit set.
 func index(tb testing.TB, path string) uint64 {
 	tb.Helper()
 	last := path[strings.LastIndex(path, "/")+1:]
@@ -91,7 +91,7 @@ func index(tb testing.TB, path string) uint64 {
 	return n
 }
 
-// tree is the chains of one seed so far.
+// tree holds the chains of one seed so far.
 type tree struct {
 	*bench
 	curve        testCurve
@@ -102,7 +102,8 @@ type tree struct {
 	nodes        map[string]*pb.DeriveKeyResponse
 }
 
-// at derives the chain of a path, and its public key from the parent; of the master there is none.
+// at derives the chain of a path, and also its public key from the parent. The master has
+// no parent.
 func (r *tree) at(path string) (private, public *pb.DeriveKeyResponse) {
 	r.tb.Helper()
 	m, base := btc(r.master, 0, nil), r.seed
@@ -144,7 +145,7 @@ func (r *tree) check(path, chain, secret, point string) {
 	}
 	data := make([]byte, 32)
 	signature, err := r.sign(mech(r.curve.mech), private.GetNewKeyBytes(), data)
-	if err != nil { // the template asks for no CKA_SIGN, as those of IBM's clients
+	if err != nil { // the template does not ask for CKA_SIGN, as IBM's clients do not
 		r.tb.Fatalf("%s: %v", path, err)
 	}
 	if err := r.verify(mech(r.curve.mech), public.GetNewKeyBytes(), data, signature); err != nil {
@@ -178,7 +179,7 @@ func TestSLIP10Vectors(t *testing.T) {
 	}
 }
 
-// extended cuts an extended key of BIP-32: version 4, depth 1, fingerprint 4, number 4,
+// extended splits an extended key of BIP-32: version 4, depth 1, fingerprint 4, number 4,
 // chain code 32, key 33, check 4.
 func extended(tb testing.TB, text string) (chain, key string) {
 	tb.Helper()
@@ -223,8 +224,8 @@ func TestBIP32Vectors(t *testing.T) {
 	}
 }
 
-// checkFromPublic derives the public key from the parent's public key, when the step is
-// not hardened and the parent is not the master.
+// checkFromPublic derives the public key from the parent's public key, if the step is not
+// hardened and the parent is not the master.
 func (r *tree) checkFromPublic(kind pb.BTCDeriveParm_BTCDeriveType, path, chain, point string) bool {
 	r.tb.Helper()
 	if path == "m" || index(r.tb, path) >= hardened {
@@ -256,7 +257,7 @@ func TestDerivedHeadersAreAsSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := binary.BigEndian.Uint64(made.GetNewKeyBytes()[48:]); got != 0x9d85 { // of a card
+	if got := binary.BigEndian.Uint64(made.GetNewKeyBytes()[48:]); got != 0x9d85 { // as on cards
 		t.Errorf("attributes 0x%x, want 0x9d85", got)
 	}
 	made, err = b.derive(btc(pb.BTCDeriveParm_CkSLIP0010MASTERK, 0, nil), seed, derivation(ep11.CurveP256).but(template{ep11.AttrSign: false}))
@@ -343,8 +344,7 @@ func TestEachWrongDerivationHasItsCode(t *testing.T) {
 	}
 }
 
-// TestKeyPairsHaveChildren is what a Java example does: a pair made for derivation, and a
-// random chain code.
+// As a Java example does: a pair made for derivation, and a random chain code.
 func TestKeyPairsHaveChildren(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

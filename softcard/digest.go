@@ -39,11 +39,11 @@ func (s *service) DigestInit(_ context.Context, request *pb.DigestInitRequest) (
 	return &pb.DigestInitResponse{State: state}, nil
 }
 
-// errNoData is of a digest: a card takes no empty data for one (IBM's GREP11 reference,
-// Digest and DigestUpdate).
+// errNoData refuses empty data: a card does not hash it (IBM's GREP11 reference, Digest and
+// DigestUpdate).
 var errNoData = refuse(ep11.CodeArgumentsBad, "no data")
 
-// DigestUpdate takes more data in.
+// DigestUpdate takes more data.
 func (s *service) DigestUpdate(_ context.Context, request *pb.DigestUpdateRequest) (*pb.DigestUpdateResponse, error) {
 	if len(request.GetData()) == 0 {
 		return nil, errNoData
@@ -55,8 +55,8 @@ func (s *service) DigestUpdate(_ context.Context, request *pb.DigestUpdateReques
 	return &pb.DigestUpdateResponse{State: state}, nil
 }
 
-// DigestKey takes the clear value of a secret key in, which has to be marked
-// CKA_IBM_USE_AS_DATA. A private key is CKR_KEY_INDIGESTIBLE.
+// DigestKey hashes the value of a secret key, which must be CKA_IBM_USE_AS_DATA. A private
+// key fails with CKR_KEY_INDIGESTIBLE.
 func (s *service) DigestKey(_ context.Context, request *pb.DigestKeyRequest) (*pb.DigestKeyResponse, error) {
 	blob, err := blobOf(request.GetKeyBytes(), request.GetKey())
 	if err != nil {
@@ -80,7 +80,7 @@ func (s *service) DigestKey(_ context.Context, request *pb.DigestKeyRequest) (*p
 	return &pb.DigestKeyResponse{State: state}, nil
 }
 
-// DigestFinal gives the hash of what the updates gave.
+// DigestFinal returns the hash of the updates.
 func (s *service) DigestFinal(_ context.Context, request *pb.DigestFinalRequest) (*pb.DigestFinalResponse, error) {
 	_, _, digest, err := s.card.finish(request.GetState(), nil, digesting)
 	if err != nil {
@@ -89,7 +89,7 @@ func (s *service) DigestFinal(_ context.Context, request *pb.DigestFinalRequest)
 	return &pb.DigestFinalResponse{Digest: digest}, nil
 }
 
-// Digest gives the hash in the one call after DigestInit.
+// Digest hashes in one call after DigestInit.
 func (s *service) Digest(_ context.Context, request *pb.DigestRequest) (*pb.DigestResponse, error) {
 	if len(request.GetData()) == 0 {
 		return nil, errNoData

@@ -9,7 +9,8 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// digestVectors are of "abc": FIPS 180-4's examples, FIPS 202's examples for SHA-3.
+// digestVectors are the digests of "abc": FIPS 180-4's examples, FIPS 202's examples for
+// SHA-3.
 var digestVectors = map[uint64]string{
 	ep11.MechSHA1:          "a9993e364706816aba3e25717850c26c9cd0d89d",
 	ep11.MechSHA224:        "23097d223405d8228642a477bda255b32aadbce4bda0b3f7e36c9da7",
@@ -48,7 +49,7 @@ func TestDigests(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if state = r.GetState(); len(state) > 1024 { // as much as a client keeps of one
+			if state = r.GetState(); len(state) > 1024 { // a client keeps this much
 				t.Errorf("0x%x: a state of %d bytes", id, len(state))
 			}
 		}
@@ -73,7 +74,7 @@ func TestDigests(t *testing.T) {
 	wantCode(t, err, ep11.CodeMechanismParamInvalid)
 }
 
-// TestIBMsDigest is the output that IBM's example expects.
+// The output that IBM's example expects.
 func TestIBMsDigest(t *testing.T) {
 	t.Parallel()
 	data := []byte("This is data that is longer than 64 bytes. This is the data that is longer than 64 bytes.")

@@ -23,20 +23,19 @@ const (
 	clientKeyFile = "client-key.pem"
 )
 
-// dirFiles lists them in the order in which Init puts them in place.
+// dirFiles lists the files in the order in which Init links them.
 var dirFiles = []string{caFile, serverFile, serverKeyFile, clientFile, clientKeyFile, masterKeyFile}
 
-// Dir is the folder of a card: master.key, which wraps every key the card makes;
-// ca.pem, server.pem and server-key.pem, with which it serves; client.pem and
-// client-key.pem, with which a client comes. The key that signed the certificates
-// is not kept: a card with other certificates needs a new authority.
+// Dir is the folder of a card. master.key wraps every key that the card makes. ca.pem,
+// server.pem and server-key.pem are what the card serves with, client.pem and
+// client-key.pem what a client connects with. The key that signed the certificates is not
+// kept: other certificates need a new authority.
 type Dir string
 
-// Init makes a card in the folder, which it creates with mode 0700 when there is
-// none; files of other names may lie in it. It reports whether it made one: a card
-// that is already whole stays as it is, and of a card that lacks files the error
-// names them. No existing file is ever written to, and when Init returns without
-// error all files are on disk.
+// Init makes a card in the folder, and the folder with mode 0700 if it is absent. Files of
+// other names may lie in it. Init reports whether it made a card: a whole card stays as it
+// is, and an error names the files of a card that lacks some. It never writes to an
+// existing file. When it returns without error, all files are on disk.
 func (d Dir) Init() (created bool, err error) {
 	missing, err := d.missing()
 	if err != nil {
@@ -52,7 +51,7 @@ func (d Dir) Init() (created bool, err error) {
 	return false, d.incomplete(missing)
 }
 
-// whole is an error unless every file is there.
+// whole returns an error unless every file is there.
 func (d Dir) whole() error {
 	missing, err := d.missing()
 	if err != nil {
@@ -87,8 +86,8 @@ func (d Dir) incomplete(missing []string) error {
 		d, strings.Join(missing, ", "))
 }
 
-// create writes every file into a folder beside them, then links each to its name. A link
-// fails if the name has appeared meanwhile.
+// create writes the files in a folder beside their places and links each to its name. A
+// link fails if the name was taken meanwhile.
 func (d Dir) create() error {
 	contents, err := newContents()
 	if err != nil {
@@ -108,8 +107,8 @@ func (d Dir) create() error {
 	return d.sync()
 }
 
-// place writes the files in stage, then links them. When a name is taken it removes those
-// it has linked: the card is made whole or not at all.
+// place writes the files in stage, then links them. If a name is taken it removes the links
+// it has made: the card is made whole or not at all.
 func (d Dir) place(stage string, contents map[string][]byte) error {
 	for _, name := range dirFiles {
 		if err := durable.WriteNew(filepath.Join(stage, name), contents[name], 0o600); err != nil {

@@ -14,17 +14,8 @@ import (
 	"time"
 
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 )
-
-func initDir(tb testing.TB) softcard.Dir {
-	tb.Helper()
-	d := softcard.Dir(filepath.Join(tb.TempDir(), "card"))
-	created, err := d.Init()
-	if err != nil || !created {
-		tb.Fatalf("Init: %v, %v", created, err)
-	}
-	return d
-}
 
 func contents(tb testing.TB, d softcard.Dir) map[string]string {
 	tb.Helper()
@@ -45,7 +36,7 @@ func contents(tb testing.TB, d softcard.Dir) map[string]string {
 
 func TestInitMakesTheCardOnce(t *testing.T) {
 	t.Parallel()
-	d := initDir(t)
+	d := cardtest.Folder(t)
 	info, err := os.Stat(string(d))
 	if err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("folder: %v, %v", info.Mode(), err)
@@ -95,7 +86,7 @@ func TestIncompleteCardIsNamedAndUntouched(t *testing.T) {
 	for _, name := range softcard.DirFiles {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := initDir(t)
+			d := cardtest.Folder(t)
 			if err := os.Remove(filepath.Join(string(d), name)); err != nil {
 				t.Fatal(err)
 			}
@@ -118,7 +109,7 @@ func TestInitThatFailsLeavesNothing(t *testing.T) {
 	t.Parallel()
 	for _, name := range softcard.DirFiles {
 		d := softcard.Dir(t.TempDir())
-		// A link to nothing is no file of a card, but its name is taken.
+		// A dangling link is not a file of a card, but it takes the name.
 		if err := os.Symlink("nowhere", filepath.Join(string(d), name)); err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +175,7 @@ func TestConcurrentInitMakesOneCard(t *testing.T) {
 func TestMasterKeyOpenToOthersIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []fs.FileMode{0o640, 0o604, 0o660, 0o644, 0o601} {
-		d := initDir(t)
+		d := cardtest.Folder(t)
 		if err := os.Chmod(filepath.Join(string(d), "master.key"), mode); err != nil {
 			t.Fatal(err)
 		}
@@ -192,7 +183,7 @@ func TestMasterKeyOpenToOthersIsRefused(t *testing.T) {
 			t.Errorf("mode %o: %v", mode, err)
 		}
 	}
-	d := initDir(t)
+	d := cardtest.Folder(t)
 	if err := os.Chmod(filepath.Join(string(d), "master.key"), 0o400); err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +198,7 @@ func TestDamagedMasterKeyIsRefusedAndNotShown(t *testing.T) {
 	for name, text := range map[string]string{
 		"empty": "", "short": good[2:], "long": good + "ab", "odd": good[1:], "not hex": "x" + good[1:], "two": good + "\n" + good,
 	} {
-		d := initDir(t)
+		d := cardtest.Folder(t)
 		if err := os.WriteFile(filepath.Join(string(d), "master.key"), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -220,16 +211,10 @@ func TestDamagedMasterKeyIsRefusedAndNotShown(t *testing.T) {
 
 func TestReopenedCardReadsItsBlobs(t *testing.T) {
 	t.Parallel()
-	d := initDir(t)
-	first, err := softcard.Open(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	second, err := softcard.Open(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := client(t, second)
+	d := cardtest.Folder(t)
+	first := cardtest.Open(t, d)
+	second := cardtest.Open(t, d)
+	c := cardtest.Client(t, second)
 	for _, curve := range testCurves {
 		pair := curve.pair(t, direct(first))
 		parts := [][]byte{make([]byte, 32)}
@@ -245,7 +230,7 @@ func TestReopenedCardReadsItsBlobs(t *testing.T) {
 
 func TestCertificates(t *testing.T) {
 	t.Parallel()
-	found := contents(t, initDir(t))
+	found := contents(t, cardtest.Folder(t))
 	for name, want := range map[string]struct {
 		uses []x509.ExtKeyUsage
 		ca   bool

@@ -13,8 +13,8 @@ import (
 	"pawl/internal/durable"
 )
 
-// nextKeyFile is the new master key register: 32 bytes in hex, a blank, and one of the
-// two words below. It is not there when the register is empty.
+// nextKeyFile is the new master key register: 32 bytes in hex, a blank, and one of the two
+// words below. An empty register has no file.
 const nextKeyFile = "next.key"
 
 const (
@@ -22,12 +22,12 @@ const (
 	committed   = "committed"
 )
 
-// Registers is what the two master key registers of a card hold.
+// Registers is the content of a card's two master key registers.
 type Registers struct {
-	Current   [wkidSize]byte // id of the current master key, as blobs bear it
-	Next      [wkidSize]byte // id of the new one; zeros when there is none
-	Full      bool           // there is a new one
-	Committed bool           // and it is committed: blobs can be rewrapped under it
+	Current   [wkidSize]byte // id of the current master key, as in blobs
+	Next      [wkidSize]byte // id of the new one; zeros if the register is empty
+	Full      bool           // the new register holds a key
+	Committed bool           // the new key is committed: blobs can be rewrapped under it
 }
 
 // String is e.g. "current 0123… valid, new empty".
@@ -56,11 +56,11 @@ func (d Dir) Registers() (Registers, error) {
 	return r, nil
 }
 
-// LoadNext puts a new random master key into the new register, which has to be empty.
-// A card that serves the folder follows at once, as it does with CommitNext and
-// Finalise; each of them returns when the folder is on disk.
+// LoadNext puts a new random master key into the new register, which must be empty. A card
+// that serves the folder follows at once, as it does with CommitNext and Finalise. Each of
+// them returns when the folder is on disk.
 func (d Dir) LoadNext() error {
-	return d.turn(func(r Registers) error {
+	return d.advance(func(r Registers) error {
 		if r.Full {
 			return errNotEmpty
 		}
@@ -72,10 +72,10 @@ func (d Dir) LoadNext() error {
 	})
 }
 
-// CommitNext commits the new master key: from now on the card's RewrapKeyBlob wraps
-// under it, and nothing else does.
+// CommitNext commits the new master key. From then on the card's RewrapKeyBlob wraps under
+// it; nothing else does.
 func (d Dir) CommitNext() error {
-	return d.turn(func(r Registers) error {
+	return d.advance(func(r Registers) error {
 		switch {
 		case !r.Full:
 			return errEmpty
@@ -90,10 +90,10 @@ func (d Dir) CommitNext() error {
 	})
 }
 
-// Finalise makes the committed master key the current one. The one before is gone from
-// the folder: a key that was not rewrapped is lost.
+// Finalise makes the committed master key the current one and deletes the old one. A key
+// that was not rewrapped is lost.
 func (d Dir) Finalise() error {
-	return d.turn(func(r Registers) error {
+	return d.advance(func(r Registers) error {
 		switch {
 		case !r.Full:
 			return errEmpty
@@ -108,10 +108,10 @@ func (d Dir) Finalise() error {
 	})
 }
 
-// turn takes one step of the state machine, after that of another process, for which it
-// waits a second at the most. Finalise writes two files; when it was cut off between them the new key is the
-// current one, which all readers take for an empty register.
-func (d Dir) turn(step func(Registers) error) error {
+// advance takes one step of the state machine under the folder's lock, for which it waits a
+// second at most. Finalise writes two files. If it was cut off between them, next.key holds
+// the current key, which every reader takes for an empty register.
+func (d Dir) advance(step func(Registers) error) error {
 	if err := d.whole(); err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (d Dir) dropFinalised() error {
 	return d.sync()
 }
 
-// replace writes a file of the folder: a card that reads it finds the old text or the new.
+// replace writes a file of the folder. A card that reads it finds the old text or the new.
 func (d Dir) replace(name, text string) error {
 	err := durable.Replace(d.path(name), []byte(text))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -157,7 +157,7 @@ func (d Dir) replace(name, text string) error {
 	return nil
 }
 
-// nextKey reads next.key; nil is an empty register.
+// nextKey reads next.key. A nil key is an empty register.
 func (d Dir) nextKey() (key []byte, done bool, err error) {
 	text, err := d.readSecret(nextKeyFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -169,12 +169,13 @@ func (d Dir) nextKey() (key []byte, done bool, err error) {
 	digits, state, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
 	key, err = hex.DecodeString(digits)
 	if err != nil || len(key) != masterKeySize || (state != uncommitted && state != committed) {
-		return nil, false, fmt.Errorf("%s in %s is not %d bytes in hex and a state: remove it and load a key anew", nextKeyFile, d, masterKeySize)
+		return nil, false, fmt.Errorf(
+			"%s in %s is not %d bytes in hex and a state: remove it and load a key anew", nextKeyFile, d, masterKeySize)
 	}
 	return key, state == committed, nil
 }
 
-// keyFiles looks at the files of the registers; nil is one that is not there.
+// keyFiles describes the files of the registers; nil stands for an absent one.
 func (d Dir) keyFiles() (files [2]os.FileInfo) {
 	for i, name := range [...]string{masterKeyFile, nextKeyFile} {
 		if info, err := os.Stat(d.path(name)); err == nil {

@@ -1,29 +1,34 @@
-// Package softcard is a GREP11 server in software, for demonstrations and tests.
+// Package softcard is a GREP11 server in software, for demonstrations and tests. It is a
+// program of its own: pawl talks to it over the network, as it does to an HSM.
 //
-// It answers as a Crypto Express card in EP11 mode does behind IBM's GREP11
-// server: keys leave it only as blobs wrapped under a master key, public keys
-// bear a MAC, ECDSA signatures are randomised and have high S about every second
-// time, usage flags are enforced, and each refusal carries one Grep11Error. Both
-// generations of the wire are read on every request and filled in every answer.
-// Formats are those seen on real cards; the names are of "Enterprise PKCS#11
-// (EP11) Library structure".
+// It behaves like a Crypto Express card in EP11 mode behind IBM's GREP11 server. Keys
+// leave it only as blobs wrapped under a master key. Public keys carry a MAC. ECDSA
+// signatures are random, and about half of them have a high S. Usage flags are enforced,
+// and every refusal carries one Grep11Error. It reads both generations of the wire in
+// every request and fills both in every answer. Formats are those seen on real cards;
+// names are those of "Enterprise PKCS#11 (EP11) Library structure".
 //
-// It is no HSM. Whoever reads its master.key reads every key it ever made, the
-// curve arithmetic of secp256k1 and that of Schnorr signatures are not constant in time,
-// and the process holds private keys in clear memory while it signs.
+// # It is not an HSM
 //
-// Tests can have it fail: see Fault. Nothing else sets a fault.
+// Whoever reads its master.key can read every key it ever made. Its arithmetic on
+// secp256k1 and for Schnorr signatures is not constant in time. The process holds private
+// keys in clear memory while it signs.
 //
-// It makes, imports, exports and derives keys, signs, verifies, encrypts, hashes, gives
-// attributes and random bytes: every call of the service but Login and Logout, which are
-// answered CKR_FUNCTION_NOT_SUPPORTED. Keys are of Ed25519, secp256k1, P-224, P-256,
-// P-384, P-521, RSA, DSA, Diffie-Hellman, AES and triple DES, or generic secrets;
-// GetMechanismList is the list of what it can do with them. BLS, post-quantum keys and other
-// curves it does not have. Of what is no public format, the wrapping of attribute-bound keys,
-// it has one of its own.
+// # Use
 //
-// Its master key can be changed as a card's is, in two registers: see Dir.LoadNext.
+// Dir.Init makes a card's folder, Open opens it, and Card.Serve serves it behind mutual
+// TLS. New makes a card in memory. Tests start cards with package cardtest.
 //
-// Only what the transport itself refuses, such as a message over gRPC's 4 MiB, comes
-// without a Grep11Error.
+// The master key of a card changes as it does in an HSM, through two registers: see
+// Dir.LoadNext. Tests can make calls fail: see Fault. Nothing else sets a fault.
+//
+// # What it offers
+//
+// It has every call of the service but Login and Logout, which fail with
+// CKR_FUNCTION_NOT_SUPPORTED. Keys are Ed25519, secp256k1, P-224, P-256, P-384, P-521, RSA,
+// DSA, Diffie-Hellman, AES, triple DES, or generic secrets; GetMechanismList tells what it
+// does with them. It has no BLS, no post-quantum keys and no other curves. The format of
+// attribute-bound keys is not published, so it uses one of its own.
+//
+// Errors of the transport, such as a message over gRPC's 4 MiB, carry no Grep11Error.
 package softcard

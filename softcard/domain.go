@@ -2,7 +2,7 @@ package softcard
 
 import (
 	"context"
-	"crypto/dsa" //nolint:staticcheck // a card has it, and IBM's examples use it
+	"crypto/dsa" //nolint:staticcheck // cards offer it, and IBM's examples use it
 	"crypto/rand"
 	"encoding/asn1"
 	"fmt"
@@ -12,26 +12,27 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// Keys over a prime field, of DSA and of Diffie-Hellman: their domain parameters are
-// made by GenerateKey and handed to GenerateKeyPair in CKA_IBM_STRUCT_PARAMS.
+// DSA and Diffie-Hellman keys. GenerateKey makes their domain parameters; GenerateKeyPair
+// takes them in CKA_IBM_STRUCT_PARAMS.
 
 const (
 	minPrimeBits = 1024
 	maxPrimeBits = 3072
 )
 
-// modp2048 is the 2048-bit MODP group of RFC 3526 section 3, of generator 2: a safe
-// prime takes too long to find.
-const modp2048 = "ffffffffffffffffc90fdaa22168c234c4c6628b80dc1cd129024e088a67cc74020bbea63b139b22514a08798e3404ddef9519b3cd3a431b" +
-	"302b0a6df25f14374fe1356d6d51c245e485b576625e7ec6f44c42e9a637ed6b0bff5cb6f406b7edee386bfb5a899fa5ae9f24117c4b1fe649286651ece45b3d" +
-	"c2007cb8a163bf0598da48361c55d39a69163fa8fd24cf5f83655d23dca3ad961c62f356208552bb9ed529077096966d670c354e4abc9804f1746c08ca18217c" +
-	"32905e462e36ce3be39e772c180e86039b2783a2ec07a28fb5c55df06f4c52c9de2bcbf6955817183995497cea956ae515d2261898fa051015728e5a8aacaa68" +
-	"ffffffffffffffff"
+// modp2048 is the 2048-bit MODP group of RFC 3526 section 3, with generator 2. Finding a
+// safe prime would take too long.
+const modp2048 = "ffffffffffffffffc90fdaa22168c234c4c6628b80dc1cd129024e088a67cc74020bbea63b139b22514a08798e3404dd" +
+	"ef9519b3cd3a431b302b0a6df25f14374fe1356d6d51c245e485b576625e7ec6f44c42e9a637ed6b0bff5cb6f406b7ed" +
+	"ee386bfb5a899fa5ae9f24117c4b1fe649286651ece45b3dc2007cb8a163bf0598da48361c55d39a69163fa8fd24cf5f" +
+	"83655d23dca3ad961c62f356208552bb9ed529077096966d670c354e4abc9804f1746c08ca18217c32905e462e36ce3b" +
+	"e39e772c180e86039b2783a2ec07a28fb5c55df06f4c52c9de2bcbf6955817183995497cea956ae515d2261898fa0510" +
+	"15728e5a8aacaa68ffffffffffffffff"
 
-// domain is a group: of DSA p, q and g (RFC 3279 section 2.3.2), of Diffie-Hellman the
-// prime and the base (PKCS #3 section 9).
+// domain is a group: p, q and g of DSA (RFC 3279 section 2.3.2), or prime and base of
+// Diffie-Hellman (PKCS #3 section 9).
 type domain struct {
-	p, q, g *big.Int // q is nil of Diffie-Hellman
+	p, q, g *big.Int // q is nil for Diffie-Hellman
 }
 
 var (
@@ -39,7 +40,7 @@ var (
 	oidDH  = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 3, 1}
 )
 
-// der is the SEQUENCE of the group's integers, with more of them behind.
+// der encodes the group's integers, followed by more, as a SEQUENCE.
 func (d domain) der(more ...*big.Int) ([]byte, error) {
 	list := []*big.Int{d.p}
 	if d.q != nil {
@@ -48,7 +49,7 @@ func (d domain) der(more ...*big.Int) ([]byte, error) {
 	return asn1.Marshal(append(append(list, d.g), more...))
 }
 
-// readDomain reads what der wrote: the group and the integer behind, if one is wanted.
+// readDomain reads what der wrote: the group and, if wanted, the integer behind it.
 func readDomain(der []byte, of kind, wantMore bool) (d domain, more *big.Int, ok bool) {
 	var list []*big.Int
 	rest, err := asn1.Unmarshal(der, &list)
@@ -73,18 +74,19 @@ func readDomain(der []byte, of kind, wantMore bool) (d domain, more *big.Int, ok
 	return d, more, d.sound()
 }
 
-// sound bounds what a client may say is a group.
+// sound bounds what a client may pass as a group.
 func (d domain) sound() bool {
 	one := big.NewInt(1)
 	least := new(big.Int).Sub(d.p, one)
-	if bits := d.p.BitLen(); bits < minPrimeBits || bits > maxPrimeBits || d.p.Sign() < 0 || d.p.Bit(0) == 0 || d.g.Cmp(one) <= 0 || d.g.Cmp(least) >= 0 {
+	if bits := d.p.BitLen(); bits < minPrimeBits || bits > maxPrimeBits || d.p.Sign() < 0 || d.p.Bit(0) == 0 ||
+		d.g.Cmp(one) <= 0 || d.g.Cmp(least) >= 0 {
 		return false
 	}
 	return d.q == nil || d.q.Sign() > 0 && d.q.BitLen() >= 160 && d.q.BitLen() <= 256 && d.q.BitLen()%8 == 0 &&
 		new(big.Int).Mod(least, d.q).Sign() == 0
 }
 
-// newDomain makes the parameters that GenerateKey is asked for.
+// newDomain makes domain parameters for GenerateKey.
 func newDomain(m mechanism, attrs map[uint64]*pb.AttributeValue) ([]byte, error) {
 	bits, err := lookInt(attrs, ep11.AttrPrimeBits)
 	if err != nil {
@@ -158,7 +160,7 @@ func (k key) domain() (domain, *big.Int, error) {
 	return d, x, nil
 }
 
-// domainIdentifier is the AlgorithmIdentifier of the two.
+// domainIdentifier is the AlgorithmIdentifier of DSA and Diffie-Hellman keys.
 type domainIdentifier struct {
 	Algorithm asn1.ObjectIdentifier
 	Group     asn1.RawValue
@@ -169,7 +171,7 @@ type domainSPKI struct {
 	Key        asn1.BitString
 }
 
-// domainSPKI is the SubjectPublicKeyInfo of a public key of the two.
+// domainSPKI encodes a DSA or Diffie-Hellman key as a SubjectPublicKeyInfo.
 func (k publicKey) domainSPKI() ([]byte, error) {
 	params, err := k.domain.der()
 	if err != nil {
@@ -189,7 +191,7 @@ func (k publicKey) domainSPKI() ([]byte, error) {
 	})
 }
 
-// readDomainSPKI is the inverse.
+// readDomainSPKI reads what domainSPKI wrote.
 func readDomainSPKI(der []byte) (publicKey, bool) {
 	var read domainSPKI
 	rest, err := asn1.Unmarshal(der, &read)
@@ -212,13 +214,13 @@ func readDomainSPKI(der []byte) (publicKey, bool) {
 	return publicKey{kind: of, domain: &d, y: y}, true
 }
 
-// holds is whether y can be a public key: neither 0, 1, p-1 nor more.
+// holds reports whether y can be a public key: it is not 0, 1, p-1 or more.
 func (d domain) holds(y *big.Int) bool {
 	one := big.NewInt(1)
 	return y.Cmp(one) > 0 && y.Cmp(new(big.Int).Sub(d.p, one)) < 0
 }
 
-// signDSA gives r and s, each as long as q.
+// signDSA returns r and s, each as long as q.
 func signDSA(k key, digest []byte) ([]byte, error) {
 	d, x, err := k.domain()
 	if err != nil {
@@ -274,6 +276,6 @@ func (c *Card) deriveDH(m mechanism, base []byte, attrs map[uint64]*pb.Attribute
 	}
 	shared := y.Exp(y, x, d.p).FillBytes(make([]byte, (d.p.BitLen()+7)/8))
 	defer clear(shared)
-	secret := append([]byte(nil), shared[len(shared)-size:]...) // PKCS #11: bytes are taken off the front
+	secret := append([]byte(nil), shared[len(shared)-size:]...) // PKCS #11 removes bytes from the front
 	return c.derivedSecret(key{kind: of, attributes: t.attributes, secret: secret})
 }

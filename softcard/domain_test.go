@@ -12,6 +12,7 @@ import (
 
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
+	"pawl/softcard/cardtest"
 )
 
 func (b *bench) params(mechanism uint64) []byte {
@@ -49,7 +50,7 @@ func TestDSA(t *testing.T) {
 	if err != nil || !ok {
 		t.Fatalf("%T, %v", parsed, err)
 	}
-	c := client(t, b.card)
+	c := cardtest.Client(t, b.card)
 	parts := [][]byte{[]byte("This data "), []byte("needs to be signed")}
 	for name, flow := range flows {
 		signature, err := flow.sign(t.Context(), c, mech(ep11.MechDSASHA1), pair.GetPrivKeyBytes(), parts)
@@ -72,7 +73,7 @@ func TestDSA(t *testing.T) {
 	wantCode(t, err, ep11.CodeKeyNotWrappable)
 }
 
-// TestDiffieHellman agrees with a key that the card does not have.
+// The other side's key is one that the card does not have.
 func TestDiffieHellman(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -133,7 +134,7 @@ func TestEachWrongDomainHasItsCode(t *testing.T) {
 	b := newBench(t)
 	dh := b.params(ep11.MechDHPKCSParameterGen)
 	even := bytes.Clone(dh)
-	even[len(even)-4] &^= 1 // the prime's last byte: behind it is the base, 02 01 02
+	even[len(even)-4] &^= 1 // the prime's last byte; the base, 02 01 02, follows it
 	for _, test := range []struct {
 		name   string
 		mech   uint64

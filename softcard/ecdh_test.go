@@ -20,7 +20,7 @@ func agreement(kdf pb.ECDH1DeriveParm_KeyDerivationFunction, shared string, poin
 	}}
 }
 
-// TestECDH agrees with a key that the card does not have.
+// The other side's key is one that the card does not have.
 func TestECDH(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

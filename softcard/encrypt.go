@@ -7,7 +7,9 @@ import (
 )
 
 // EncryptSingle encrypts in one call.
-func (s *service) EncryptSingle(_ context.Context, request *pb.EncryptSingleRequest) (*pb.EncryptSingleResponse, error) {
+func (s *service) EncryptSingle(
+	_ context.Context, request *pb.EncryptSingleRequest,
+) (*pb.EncryptSingleResponse, error) {
 	out, err := s.card.crypt(encrypting, request.GetMech(), request.GetKeyBytes(), request.GetKey(), request.GetPlain())
 	if err != nil {
 		return nil, err
@@ -24,9 +26,11 @@ func (s *service) EncryptInit(_ context.Context, request *pb.EncryptInitRequest)
 	return &pb.EncryptInitResponse{State: state}, nil
 }
 
-// EncryptUpdate gives the whole blocks of the data so far and keeps the rest, less
-// than a block, in the State.
-func (s *service) EncryptUpdate(_ context.Context, request *pb.EncryptUpdateRequest) (*pb.EncryptUpdateResponse, error) {
+// EncryptUpdate returns the whole blocks so far and keeps the rest, less than one block, in
+// the State.
+func (s *service) EncryptUpdate(
+	_ context.Context, request *pb.EncryptUpdateRequest,
+) (*pb.EncryptUpdateResponse, error) {
 	state, out, err := s.card.cryptPart(encrypting, request.GetState(), request.GetPlain())
 	if err != nil {
 		return nil, err
@@ -34,7 +38,7 @@ func (s *service) EncryptUpdate(_ context.Context, request *pb.EncryptUpdateRequ
 	return &pb.EncryptUpdateResponse{State: state, Ciphered: out}, nil
 }
 
-// EncryptFinal gives the last block.
+// EncryptFinal returns the last block.
 func (s *service) EncryptFinal(_ context.Context, request *pb.EncryptFinalRequest) (*pb.EncryptFinalResponse, error) {
 	out, err := s.card.cryptEnd(encrypting, request.GetState(), nil)
 	if err != nil {
@@ -43,7 +47,7 @@ func (s *service) EncryptFinal(_ context.Context, request *pb.EncryptFinalReques
 	return &pb.EncryptFinalResponse{Ciphered: out}, nil
 }
 
-// Encrypt encrypts in the one call after EncryptInit.
+// Encrypt encrypts in one call after EncryptInit.
 func (s *service) Encrypt(_ context.Context, request *pb.EncryptRequest) (*pb.EncryptResponse, error) {
 	out, err := s.card.cryptEnd(encrypting, request.GetState(), request.GetPlain())
 	if err != nil {

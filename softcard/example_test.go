@@ -7,9 +7,13 @@ import (
 	"os"
 	"path/filepath"
 
+	"pawl/signer/grep11"
 	"pawl/softcard"
+	"pawl/tezos"
 )
 
+// A card is made and served, and makes a key for a client that comes with the
+// certificate in the card's folder.
 func Example() {
 	parent, err := os.MkdirTemp("", "")
 	if err != nil {
@@ -20,6 +24,7 @@ func Example() {
 	dir := softcard.Dir(filepath.Join(parent, "card"))
 	created, err := dir.Init()
 	fmt.Println("made:", created, err)
+
 	card, err := softcard.Open(dir)
 	if err != nil {
 		fmt.Println(err)
@@ -30,10 +35,30 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel() // a real server runs until a signal ends its context
-	fmt.Println("ended:", card.Serve(ctx, ln, dir, false))
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	served := make(chan error, 1)
+	go func() { served <- card.Serve(ctx, ln, dir, false) }()
+
+	client, err := grep11.Dial(grep11.Config{
+		Address:    ln.Addr().String(),
+		CertPath:   filepath.Join(string(dir), "client.pem"),
+		KeyPath:    filepath.Join(string(dir), "client-key.pem"),
+		CACertPath: filepath.Join(string(dir), "ca.pem"),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	key, err := client.Generate(ctx, tezos.P256, false)
+	fmt.Println("key:", key.PublicKey.Kind(), err)
+	fmt.Println("closed:", client.Close())
+
+	stop() // a server runs until a signal ends its context
+	fmt.Println("ended:", <-served)
 	// Output:
 	// made: true <nil>
+	// key: tz3 <nil>
+	// closed: <nil>
 	// ended: <nil>
 }

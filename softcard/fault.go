@@ -15,48 +15,49 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// Fault is what goes wrong with calls of a card, for tests of its clients. It is
-// not to be changed once it was given to SetFaults.
+// Fault makes calls of a card go wrong, for tests of its clients. It must not change after
+// SetFaults.
 //
-// Key, Data and all that changes a signature are of SignSingle; the rest is of any
-// call that the card has.
+// Key, Data and everything that changes a signature apply to SignSingle; the rest applies
+// to any call.
 type Fault struct {
-	// Which calls are hit. What is left out does not limit.
-	Call  string // name of the call, SignSingle for one
+	// Which calls it hits. A zero field does not limit them.
+	Call  string // name of the call, e.g. SignSingle
 	Key   []byte // blob of the private key
-	Data  []byte // what is to be signed
-	Skip  int    // so many of these calls go well before
-	Times int    // so many are hit then; 0 is all
+	Data  []byte // the bytes to be signed
+	Skip  int    // so many of these calls go well first
+	Times int    // so many are hit then; 0 means all
 
 	// What happens to them, in the order of a call.
-	Delay        time.Duration                 // before the card begins
-	Hang         bool                          // nothing more, until the caller leaves
-	Err          error                         // is the answer, a Refusal or a status of gRPC; nothing is signed
-	OtherMessage bool                          // one bit of the data is another one
-	OtherKey     bool                          // a new key of the same curve signs
-	HighS        bool                          // S is over half the order, for Ed25519 over the order
-	Spoil        func(signature []byte) []byte // gives what is sent instead; many goroutines call it
-	Late         time.Duration                 // the answer waits, and does not look whether the caller has left
-	Cut          bool                          // the connection ends instead of the answer, for all calls on it
+	Delay        time.Duration                 // wait before the card begins
+	Hang         bool                          // wait until the caller leaves
+	Err          error                         // answer with this, a Refusal or a gRPC status, and sign nothing
+	OtherMessage bool                          // sign the data with one bit flipped
+	OtherKey     bool                          // sign with a new key of the same curve
+	HighS        bool                          // make S larger than half the order, for Ed25519 larger than the order
+	Spoil        func(signature []byte) []byte // replace the signature; many goroutines call it at once
+	Late         time.Duration                 // hold the answer back, even if the caller has left
+	Cut          bool                          // close the connection instead of answering, for all calls on it
 
 	met, hits atomic.Int64
 }
 
-// SetFaults has the card fail as the faults say, from now on: of each call as the
-// first one that hits it. Without one the card is whole. Calls that were hit
-// before stay so. It may be called while the card serves.
+// SetFaults sets the faults of all calls from now on; each call suffers the first fault
+// that hits it. Without faults the card works. Calls that were hit already stay hit.
+// SetFaults may be called while the card serves.
 func (c *Card) SetFaults(faults ...*Fault) { c.faults.Store(&faults) }
 
-// Hits is how many calls the fault has hit so far.
+// Hits returns how many calls the fault has hit.
 func (f *Fault) Hits() int { return int(f.hits.Load()) }
 
-// Refusal is the answer of a card that refuses a call with a return code, for Fault.
+// Refusal is the answer of a card that refuses a call with a return code, for Fault.Err.
 func Refusal(code ep11.Code) error { return refuse(code, "as the fault wants it") }
 
-// Unavailable is the answer of a server that does not reach its card, for Fault.
+// Unavailable is the answer of a server that cannot reach its card, for Fault.Err.
 func Unavailable() error { return status.Error(codes.Unavailable, "as the fault wants it") }
 
-// FlipBits gives a Spoil that changes these bits, of which 0 is the lowest of the first byte.
+// FlipBits returns a Spoil that flips these bits. Bit 0 is the lowest bit of the first
+// byte.
 func FlipBits(bits ...int) func(signature []byte) []byte {
 	return func(signature []byte) []byte {
 		for _, bit := range bits {
@@ -66,18 +67,18 @@ func FlipBits(bits ...int) func(signature []byte) []byte {
 	}
 }
 
-// Resize gives a Spoil that cuts the signature or adds zeros.
+// Resize returns a Spoil that cuts the signature or appends zeros.
 func Resize(size int) func(signature []byte) []byte {
 	return func(signature []byte) []byte {
 		return append(signature, make([]byte, max(0, size-len(signature)))...)[:size]
 	}
 }
 
-// hit is a call with the fault that hits it. Without a fault it is a call that goes well.
+// hit is a call with the fault that hits it. Its Fault is nil for a call that goes well.
 type hit struct {
 	*Fault
 	card  *Card
-	curve curve // of the key; 0 when the card cannot open it
+	curve curve // of the key; 0 if the card cannot open it
 }
 
 // hitBy finds the fault of a call.
@@ -86,11 +87,11 @@ func (c *Card) hitBy(call string, request any) hit {
 	if faults == nil || len(*faults) == 0 {
 		return hit{}
 	}
-	sign, _ := request.(*pb.SignSingleRequest) // getters of nil give nothing
+	sign, _ := request.(*pb.SignSingleRequest) // other requests: nil, whose getters return zero values
 	blob, _ := blobOf(sign.GetPrivKeyBytes(), sign.GetPrivKey())
 	for _, f := range *faults {
 		if f.names(call, blob, sign.GetData()) && f.counts() {
-			key, _ := c.openPrivate(blob) // what is no key of ours has no curve
+			key, _ := c.openPrivate(blob) // a key that is not ours has no curve
 			return hit{f, c, key.curve}
 		}
 	}
@@ -103,7 +104,7 @@ func (f *Fault) names(call string, blob, data []byte) bool {
 		(f.Data == nil || bytes.Equal(f.Data, data))
 }
 
-// counts says whether it is this call's turn, by Skip and Times.
+// counts counts the call and reports whether Skip and Times let the fault hit it.
 func (f *Fault) counts() bool {
 	n := int(f.met.Add(1)) - f.Skip
 	if n <= 0 || f.Times > 0 && n > f.Times {
@@ -113,15 +114,15 @@ func (f *Fault) counts() bool {
 	return true
 }
 
-// faultError is the answer that a fault wants, as it is.
+// faultError is sent as it is: answered leaves it alone.
 type faultError struct{ error }
 
-// before is what happens until the card carries out the request, which it may change.
+// before runs before the card carries out the request, which it may change.
 func (h hit) before(ctx context.Context, request any) error {
 	if h.Fault == nil {
 		return nil
 	}
-	if err := linger(ctx, h.Delay); err != nil {
+	if err := wait(ctx, h.Delay); err != nil {
 		return err
 	}
 	if h.Hang {
@@ -137,7 +138,7 @@ func (h hit) before(ctx context.Context, request any) error {
 	return nil
 }
 
-// change makes another request of it.
+// change changes what is to be signed, or with which key.
 func (h hit) change(request *pb.SignSingleRequest) error {
 	if h.OtherMessage && len(request.GetData()) > 0 {
 		request.Data[0] ^= 1
@@ -154,7 +155,7 @@ func (h hit) change(request *pb.SignSingleRequest) error {
 	return err
 }
 
-// after is what becomes of the card's answer.
+// after runs after the card has answered, and may change the answer.
 func (h hit) after(ctx context.Context, response any, err error) (any, error) {
 	if h.Fault == nil {
 		return response, err
@@ -166,8 +167,8 @@ func (h hit) after(ctx context.Context, response any, err error) (any, error) {
 		<-time.After(h.Late)
 	}
 	if h.Cut {
-		h.card.lines.cut(ctx)
-		return nil, faultError{Unavailable()} // which nobody hears
+		h.card.conns.cut(ctx)
+		return nil, faultError{Unavailable()} // nobody hears it
 	}
 	return response, err
 }
@@ -182,8 +183,8 @@ func (h hit) spoilt(signature []byte) []byte {
 	return signature
 }
 
-// highS gives the signature with S in the upper half, and of Ed25519 with S plus the
-// order, which RFC 8032 section 5.1.7 has verifiers refuse.
+// highS returns the signature with S in the upper half; for Ed25519, with the order added
+// to S, which RFC 8032 section 5.1.7 has verifiers refuse.
 func (c curve) highS(signature []byte) []byte {
 	high := slices.Clone(signature)
 	half := high[len(high)/2:]

@@ -14,29 +14,30 @@ import (
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 )
 
-// broken is a card that is served, with a key of a curve, to try faults on.
+// broken is a card that is served, with a key to try faults on.
 type broken struct {
 	*softcard.Card
 	curve  testCurve
 	pair   *pb.GenerateKeyPairResponse
 	conn   *grpc.ClientConn
 	crypto pb.CryptoClient
-	signed chan []byte // what the card has signed
+	signed chan []byte // signatures that the card has made
 }
 
 var faultDigest = bytes.Repeat([]byte{0x5a}, 32)
 
 func newBroken(t *testing.T, curve testCurve) *broken {
 	t.Helper()
-	card, signed := newCard(t, 1), make(chan []byte, 100)
+	card, signed := cardtest.New(t, 1), make(chan []byte, 100)
 	card.OnSign = func(data, _ []byte) { signed <- data }
-	conn := serve(t, card)
+	conn := cardtest.Connect(t, cardtest.Serve(t, card, "").Address)
 	return &broken{card, curve, curve.pair(t, direct(card)), conn, pb.NewCryptoClient(conn), signed}
 }
 
-// sign asks with the key for at most so long.
+// sign asks for a signature and gives up after a while.
 func (b *broken) sign(t *testing.T, data []byte, patience time.Duration) ([]byte, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -47,7 +48,7 @@ func (b *broken) sign(t *testing.T, data []byte, patience time.Duration) ([]byte
 	return response.GetSignature(), err
 }
 
-// good wants a signature that verifies.
+// good fails the test unless the card makes a signature that verifies.
 func (b *broken) good(t *testing.T, when string) {
 	t.Helper()
 	signature, err := b.sign(t, faultDigest, time.Minute)
@@ -56,8 +57,8 @@ func (b *broken) good(t *testing.T, when string) {
 	}
 }
 
-// TestSignatureFaults: a fault that changes signatures does so on every curve, tells
-// OnSign what was really signed, and ends with SetFaults.
+// A fault that changes signatures works on every curve, passes the true signature to
+// OnSign, and ends with SetFaults.
 func TestSignatureFaults(t *testing.T) {
 	t.Parallel()
 	for _, curve := range testCurves {
@@ -97,8 +98,8 @@ func TestSignatureFaults(t *testing.T) {
 	}
 }
 
-// TestHighSFault: S is always high, where the card has it high every second time. Of
-// Ed25519 such a signature is none.
+// S is always high; without the fault about half of them are. Such an Ed25519 signature
+// does not verify.
 func TestHighSFault(t *testing.T) {
 	t.Parallel()
 	for _, curve := range testCurves {
@@ -117,7 +118,7 @@ func TestHighSFault(t *testing.T) {
 	}
 }
 
-// TestFaultHitsWhatItNames: other keys, data, calls and turns are served well.
+// Other keys, data and calls are served, and so are calls before Skip and after Times.
 func TestFaultHitsWhatItNames(t *testing.T) {
 	t.Parallel()
 	b := newBroken(t, testCurves[0])
@@ -125,7 +126,7 @@ func TestFaultHitsWhatItNames(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		fault *softcard.Fault
-		bad   []bool // of the calls in their order
+		bad   []bool // the calls in their order
 	}{
 		{"all", &softcard.Fault{Err: refused}, []bool{true, true, true}},
 		{"this call", &softcard.Fault{Call: "SignSingle", Err: refused}, []bool{true, true}},
@@ -154,7 +155,7 @@ func TestFaultHitsWhatItNames(t *testing.T) {
 	}
 }
 
-// TestFirstFaultThatHits is the one of which the call is.
+// Of several faults the first one that hits a call counts.
 func TestFirstFaultThatHits(t *testing.T) {
 	t.Parallel()
 	b := newBroken(t, testCurves[0])
@@ -180,8 +181,8 @@ func TestUnavailableFault(t *testing.T) {
 	}
 }
 
-// TestSlowFaults: a caller who leaves is let go, the rest of the card goes on
-// meanwhile, and who waits is answered unless the call hangs.
+// A caller who leaves is let go, other calls go on meanwhile, and a caller who waits is
+// answered unless the call hangs.
 func TestSlowFaults(t *testing.T) {
 	t.Parallel()
 	const long = 300 * time.Millisecond
@@ -189,7 +190,7 @@ func TestSlowFaults(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		fault *softcard.Fault
-		signs bool // before the wait
+		signs bool // before it waits
 		hangs bool
 	}{
 		{"delay", &softcard.Fault{Delay: long}, false, false},
@@ -220,8 +221,8 @@ func TestSlowFaults(t *testing.T) {
 	}
 }
 
-// TestAnEndedCallHasNoCode: when a caller's time is over at the card first, the caller is
-// told what it would find out by itself.
+// If a caller's time ends at the card first, the answer is that of its own deadline,
+// without a return code.
 func TestAnEndedCallHasNoCode(t *testing.T) {
 	t.Parallel()
 	for ended, want := range map[error]codes.Code{context.DeadlineExceeded: codes.DeadlineExceeded, context.Canceled: codes.Canceled} {
@@ -231,7 +232,7 @@ func TestAnEndedCallHasNoCode(t *testing.T) {
 	}
 }
 
-// leave makes a call and leaves it once the fault has hit and, if it signs, has signed.
+// leave makes a call and cancels it once the fault has hit and, if it signs, has signed.
 func (b *broken) leave(t *testing.T, name string, fault *softcard.Fault, signs bool) {
 	t.Helper()
 	ctx, leave := context.WithCancel(t.Context())
@@ -262,8 +263,8 @@ func (b *broken) hit(t *testing.T, fault *softcard.Fault) {
 	}
 }
 
-// TestCutFault: the card signs, and the connection ends instead of the answer. The next
-// call has a new one.
+// The card signs, and the connection closes instead of the answer. The next call has a new
+// connection.
 func TestCutFault(t *testing.T) {
 	t.Parallel()
 	b := newBroken(t, testCurves[0])
@@ -276,7 +277,7 @@ func TestCutFault(t *testing.T) {
 	b.good(t, "after the cut")
 }
 
-// TestCutFaultIsOfOneConnection: who has another one is not disturbed.
+// A caller on another connection is not disturbed.
 func TestCutFaultIsOfOneConnection(t *testing.T) {
 	t.Parallel()
 	b := newBroken(t, testCurves[0])
@@ -304,7 +305,7 @@ func TestCutFaultIsOfOneConnection(t *testing.T) {
 	}
 }
 
-// TestCut ends every connection, with the calls on it.
+// Cut closes every connection, and the calls on them fail.
 func TestCut(t *testing.T) {
 	t.Parallel()
 	b := newBroken(t, testCurves[0])
@@ -322,10 +323,10 @@ func TestCut(t *testing.T) {
 	}
 	b.reconnect(t)
 	b.good(t, "after the cut")
-	newCard(t, 1).Cut() // that has no connections
+	cardtest.New(t, 1).Cut() // a card without connections
 }
 
-// reconnect waits until a call finds a connection.
+// reconnect waits until a call succeeds again.
 func (b *broken) reconnect(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

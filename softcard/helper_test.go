@@ -1,21 +1,17 @@
 package softcard_test
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"math/big"
-	"net"
 	"testing"
 	"time"
 
 	"github.com/decred/dcrd/dcrec/secp256k1/v4"
 	secpecdsa "github.com/decred/dcrd/dcrec/secp256k1/v4/ecdsa"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	"pawl/internal/ep11"
@@ -28,7 +24,7 @@ type testCurve struct {
 	name   string
 	params string
 	mech   uint64
-	order  string // hex; empty for Ed25519
+	order  string // in hex; empty for Ed25519
 	spki   int    // bytes of the bare SPKI
 }
 
@@ -45,52 +41,6 @@ var testCurves = []testCurve{
 }
 
 var ecdsaCurves = testCurves[1:]
-
-func newCard(tb testing.TB, fill byte) *softcard.Card {
-	tb.Helper()
-	card, err := softcard.New(bytes.Repeat([]byte{fill}, 32))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return card
-}
-
-func listen(tb testing.TB) net.Listener {
-	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return ln
-}
-
-// serve runs card without TLS for the length of the test and gives a connection to it.
-func serve(tb testing.TB, card *softcard.Card) *grpc.ClientConn {
-	tb.Helper()
-	ln := listen(tb)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- card.Serve(ctx, ln, "", true) }()
-	conn, err := grpc.NewClient(ln.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := conn.Close(); err != nil {
-			tb.Errorf("closing the connection: %v", err)
-		}
-		cancel()
-		if err := <-done; err != nil {
-			tb.Errorf("Serve: %v", err)
-		}
-	})
-	return conn
-}
-
-func client(tb testing.TB, card *softcard.Card) pb.CryptoClient {
-	tb.Helper()
-	return pb.NewCryptoClient(serve(tb, card))
-}
 
 // template is a map of attributes, as short as a test can write it.
 type template map[uint64]any
@@ -138,7 +88,7 @@ func pairRequest(tb testing.TB, public, private template) *pb.GenerateKeyPairReq
 
 func mech(id uint64) *pb.Mechanism { return &pb.Mechanism{Mechanism: id} }
 
-// generator is what both a client and a server offer to make a key pair.
+// generator makes a key pair, through a client or straight on the service.
 type generator func(*pb.GenerateKeyPairRequest) (*pb.GenerateKeyPairResponse, error)
 
 func over(c pb.CryptoClient) generator {
@@ -164,7 +114,7 @@ func (c testCurve) pair(tb testing.TB, generate generator) *pb.GenerateKeyPairRe
 	return pair
 }
 
-// verifies checks a signature without the card: with the point of the public key's SPKI.
+// verifies checks a signature without the card, with the point in the public key's SPKI.
 func (c testCurve) verifies(tb testing.TB, pub, data, signature []byte) bool {
 	tb.Helper()
 	spki := pub[:c.spki]
@@ -195,7 +145,7 @@ func (c testCurve) verifies(tb testing.TB, pub, data, signature []byte) bool {
 	}
 }
 
-// highS tells whether S is over half the order.
+// highS reports whether S is over half the order.
 func (c testCurve) highS(tb testing.TB, signature []byte) bool {
 	tb.Helper()
 	order, ok := new(big.Int).SetString(c.order, 16)
@@ -205,7 +155,7 @@ func (c testCurve) highS(tb testing.TB, signature []byte) bool {
 	return new(big.Int).SetBytes(signature[32:]).Cmp(order.Rsh(order, 1)) > 0
 }
 
-// digest hashes data, or gives it as it is when there is no hash.
+// digest hashes data, or returns it as it is without a hash.
 func digest(h crypto.Hash, data []byte) []byte {
 	if h == 0 {
 		return data
@@ -215,7 +165,7 @@ func digest(h crypto.Hash, data []byte) []byte {
 	return sum.Sum(nil)
 }
 
-// codeOf gives the code of the one Grep11Error of a failure.
+// codeOf returns the code of the one Grep11Error of a failure.
 func codeOf(tb testing.TB, err error) ep11.Code {
 	tb.Helper()
 	if err == nil {

@@ -5,16 +5,16 @@ import (
 	"slices"
 )
 
-// HMAC is taken apart (RFC 2104 section 2), because between two calls it is the state
-// of the inner hash that has to be kept, and the one of crypto/hmac cannot be.
+// HMAC (RFC 2104 section 2) is computed in its two halves, because between two calls the
+// state of the inner hash must be kept, and crypto/hmac does not give it.
 
-// HMAC's two pads.
+// The two pads of HMAC.
 const (
 	innerPad = 0x36
 	outerPad = 0x5c
 )
 
-// padded is the key as long as a block of the hash, each byte xored with a pad.
+// padded returns the key as long as a block of the hash, each byte xored with pad.
 func (m mechanism) padded(secret []byte, pad byte) []byte {
 	if len(secret) > m.hash.New().BlockSize() {
 		h := m.hash.New()
@@ -26,7 +26,7 @@ func (m mechanism) padded(secret []byte, pad byte) []byte {
 	return block
 }
 
-// outer is the HMAC of what inner is the inner hash of.
+// outer returns the HMAC for an inner hash.
 func (m mechanism) outer(secret, inner []byte) []byte {
 	block := m.padded(secret, outerPad)
 	defer clear(block)

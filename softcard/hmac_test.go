@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"pawl/internal/ep11"
+	"pawl/softcard/cardtest"
 )
 
 // RFC 4231 sections 4.2, 4.3 and 4.7, and RFC 2202 section 3 case 1; the last key is longer than a block.
@@ -30,7 +31,7 @@ var hmacVectors = []struct {
 func TestHMACVectors(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	c := client(t, b.card)
+	c := cardtest.Client(t, b.card)
 	for _, test := range hmacVectors {
 		secret := unhex(t, test.key)
 		if len(secret) == 0 {
@@ -53,11 +54,12 @@ func TestHMACVectors(t *testing.T) {
 	}
 }
 
-// TestHMACOfEachHash asks crypto/hmac. The card has an HMAC of its own, which goes on in a State.
+// The reference is crypto/hmac. The card has an HMAC of its own, which can continue from a
+// State.
 func TestHMACOfEachHash(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	c := client(t, b.card)
+	c := cardtest.Client(t, b.card)
 	parts := [][]byte{[]byte("This data "), bytes.Repeat([]byte("needs to be signed"), 20)}
 	for _, secret := range [][]byte{bytes.Repeat([]byte{3}, 32), bytes.Repeat([]byte{4}, 200)} {
 		key := b.bringSecret(ep11.KeyTypeGenericSecret, secret)

@@ -15,14 +15,15 @@ import (
 
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
+	"pawl/softcard/cardtest"
 )
 
-// pkcs8 is the form of an EC key as clients send it for every curve: RFC 5915 inside
-// RFC 5208, id-ecPublicKey, the public key behind the secret.
+// pkcs8 encodes an EC key as clients send it for every curve: RFC 5915 inside RFC 5208,
+// id-ecPublicKey, the public key after the secret.
 func pkcs8(params string, secret, point []byte) []byte {
 	der := func(tag byte, parts ...[]byte) []byte {
 		body := bytes.Join(parts, nil)
-		return append([]byte{tag, byte(len(body))}, body...) // all shorter than 128
+		return append([]byte{tag, byte(len(body))}, body...) // every length is below 128
 	}
 	version := func(n byte) []byte { return []byte{2, 1, n} }
 	inner := [][]byte{version(1), der(4, secret)}
@@ -107,8 +108,7 @@ func TestImportOfECKeys(t *testing.T) {
 	}
 }
 
-// TestImportTemplatesOfOtherClients: one asks an EC key for everything, and sends the
-// length of the PKCS #8.
+// One client asks for every usage of an EC key, and sends the length of the PKCS #8.
 func TestImportTemplatesOfOtherClients(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -223,7 +223,7 @@ func (b *bench) wrongUnwrappings(good []byte) {
 	}
 }
 
-// TestImportOfRSAKeys is IBM's example: both halves of a key of Go's.
+// IBM's example: both halves of a key that Go made.
 func TestImportOfRSAKeys(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -266,7 +266,7 @@ func TestImportOfRSAKeys(t *testing.T) {
 func TestImportOfPublicKeys(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	other := client(t, newCard(t, 9))
+	other := cardtest.Client(t, cardtest.New(t, 9))
 	for _, curve := range testCurves {
 		pair := curve.pair(t, over(other))
 		spki := pair.GetPubKeyBytes()[:curve.spki]
@@ -308,7 +308,7 @@ func TestImportOfPublicKeys(t *testing.T) {
 	}
 }
 
-// TestTakenKeysAreParsedByGo: Go's own parser knows one of the curves.
+// Go's own parser knows one of the curves.
 func TestTakenKeysAreParsedByGo(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

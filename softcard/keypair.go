@@ -17,18 +17,22 @@ const (
 )
 
 // pairShapes are the shapes of the two halves of a key pair. The mechanism that makes EC
-// keys is of no family, since it makes those of two.
+// keys names no family, because it makes keys of two.
 func pairShapes(keys family) (public, private shape) {
-	keyType := map[family]int64{noKeys: ep11.KeyTypeEC, rsaKeys: ep11.KeyTypeRSA, dsaKeys: ep11.KeyTypeDSA, dhKeys: ep11.KeyTypeDH}[keys]
+	keyType := map[family]int64{
+		noKeys: ep11.KeyTypeEC, rsaKeys: ep11.KeyTypeRSA, dsaKeys: ep11.KeyTypeDSA, dhKeys: ep11.KeyTypeDH,
+	}[keys]
 	public = shape{class: ep11.ClassPublicKey, keyType: keyType, usage: publicUsage}
 	private = shape{class: ep11.ClassPrivateKey, keyType: keyType, usage: privateUsage}
 	return public, private
 }
 
-// GenerateKeyPair makes a key pair on the curve of the public template's CKA_EC_PARAMS,
-// an RSA key pair of its CKA_MODULUS_BITS, or one of DSA or Diffie-Hellman over the
-// group of its CKA_IBM_STRUCT_PARAMS.
-func (s *service) GenerateKeyPair(_ context.Context, request *pb.GenerateKeyPairRequest) (*pb.GenerateKeyPairResponse, error) {
+// GenerateKeyPair makes a key pair on the curve of CKA_EC_PARAMS, an RSA key pair of
+// CKA_MODULUS_BITS, or a DSA or Diffie-Hellman pair over the group of
+// CKA_IBM_STRUCT_PARAMS; all of them are attributes of the public template.
+func (s *service) GenerateKeyPair(
+	_ context.Context, request *pb.GenerateKeyPairRequest,
+) (*pb.GenerateKeyPairResponse, error) {
 	m, err := choose(request.GetMech(), ep11.CanGenerateKeyPair)
 	if err != nil {
 		return nil, err
@@ -58,7 +62,7 @@ func (s *service) GenerateKeyPair(_ context.Context, request *pb.GenerateKeyPair
 	return s.card.newPair(on, private, public)
 }
 
-// pairCurve is the curve both templates agree on; the public one has to name it.
+// pairCurve returns the curve that both templates agree on. The public one must name it.
 func pairCurve(public, private keyTemplate) (curve, error) {
 	if len(public.params) == 0 {
 		return 0, refuse(ep11.CodeTemplateIncomplete, "the public template lacks CKA_EC_PARAMS")
@@ -69,8 +73,8 @@ func pairCurve(public, private keyTemplate) (curve, error) {
 	return wantCurve(public.params)
 }
 
-// wantCurve reads CKA_EC_PARAMS: an object identifier, or the name of a NIST curve in
-// ASCII (IBM's GREP11 reference, GenerateKeyPair).
+// wantCurve reads CKA_EC_PARAMS: an object identifier, or the name of a NIST curve in ASCII
+// (IBM's GREP11 reference, GenerateKeyPair).
 func wantCurve(params []byte) (curve, error) {
 	if on, ok := curveOf(params); ok {
 		return on, nil
@@ -78,10 +82,11 @@ func wantCurve(params []byte) (curve, error) {
 	if on, ok := map[string]curve{"P-224": p224, "P-256": p256, "P-384": p384, "P-521": p521}[string(params)]; ok {
 		return on, nil
 	}
-	return 0, refuse(ep11.CodeCurveNotSupported, "no such curve here: Ed25519, secp256k1, P-224, P-256, P-384 and P-521 are")
+	return 0, refuse(ep11.CodeCurveNotSupported,
+		"no such curve here: Ed25519, secp256k1, P-224, P-256, P-384 and P-521 are")
 }
 
-// newPair generates and wraps, and fills the answer for both generations of the wire.
+// newPair makes a key pair on a curve.
 func (c *Card) newPair(on curve, private, public keyTemplate) (*pb.GenerateKeyPairResponse, error) {
 	secret, point, err := on.generate()
 	if err != nil {
@@ -92,7 +97,7 @@ func (c *Card) newPair(on curve, private, public keyTemplate) (*pb.GenerateKeyPa
 	return c.pair(key{kind: kind(on), attributes: private.attributes, secret: secret}, half)
 }
 
-// pair answers with a new key pair.
+// pair answers with a key pair, in the fields of both generations of the wire.
 func (c *Card) pair(private key, public publicKey) (*pb.GenerateKeyPairResponse, error) {
 	defer clear(private.secret)
 	response := &pb.GenerateKeyPairResponse{}
@@ -104,8 +109,9 @@ func (c *Card) pair(private key, public publicKey) (*pb.GenerateKeyPairResponse,
 	return response, err
 }
 
-// rsaBitsStep is what the sizes of RSA keys are apart (IBM's GREP11 reference, GenerateKeyPair:
-// in FIPS mode, which the blobs tell, a card makes moduli of 1024+256n bits).
+// rsaBitsStep is the step between sizes of RSA keys (IBM's GREP11 reference,
+// GenerateKeyPair: in FIPS mode, which the blobs show, a card makes moduli of 1024+256n
+// bits).
 const rsaBitsStep = 256
 
 // newRSAPair makes an RSA key pair of 1024 to 4096 bits.
@@ -114,7 +120,8 @@ func (c *Card) newRSAPair(private, public keyTemplate) (*pb.GenerateKeyPairRespo
 		return nil, refuse(ep11.CodeTemplateIncomplete, "the public template lacks CKA_MODULUS_BITS")
 	}
 	if public.bits < leastRSABits || public.bits > maxRSABits || public.bits%rsaBitsStep != 0 {
-		return nil, refuse(ep11.CodeKeySizeRange, "an RSA key of %d bits: %d to %d in steps of %d are made here", public.bits, leastRSABits, maxRSABits, rsaBitsStep)
+		return nil, refuse(ep11.CodeKeySizeRange,
+			"an RSA key of %d bits: %d to %d in steps of %d are made here", public.bits, leastRSABits, maxRSABits, rsaBitsStep)
 	}
 	exponent, err := public.rsaExponent()
 	if err != nil {
@@ -134,12 +141,13 @@ func (t keyTemplate) rsaExponent() (int, error) {
 	}
 	e := new(big.Int).SetBytes(t.exponent)
 	if e.Cmp(big.NewInt(minExponent)) < 0 || e.Cmp(big.NewInt(maxExponent)) > 0 || e.Bit(0) == 0 {
-		return 0, refuse(ep11.CodeAttributeValueInvalid, "public exponent %v: an odd number of %d to %d is wanted", e, minExponent, maxExponent)
+		return 0, refuse(ep11.CodeAttributeValueInvalid,
+			"public exponent %v: an odd number of %d to %d is wanted", e, minExponent, maxExponent)
 	}
 	return int(e.Int64()), nil
 }
 
-// public gives the public key of a private one.
+// public returns the public key of a private one.
 func (k key) public() (publicKey, error) {
 	if on, ok := k.kind.curve(); ok {
 		point, good := on.publicPoint(k.secret)

@@ -13,25 +13,26 @@ import (
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 )
 
-// bench is a card with a wrapping key, to bring keys in and out with.
+// bench is a card with a wrapping key, to import and export keys with.
 type bench struct {
 	pb.CryptoServer
 	tb   testing.TB
 	card *softcard.Card
-	kek  []byte // AES-256, for everything
+	kek  []byte // AES-256, with every usage
 }
 
 func newBench(tb testing.TB) *bench {
 	tb.Helper()
-	card := newCard(tb, 1)
+	card := cardtest.New(tb, 1)
 	b := &bench{CryptoServer: softcard.Service(card), tb: tb, card: card}
 	b.kek = b.aes(32, all())
 	return b
 }
 
-// all is a template of every usage of a secret key.
+// all is a template with every usage of a secret key.
 func all() template {
 	return template{
 		ep11.AttrEncrypt: true, ep11.AttrDecrypt: true, ep11.AttrWrap: true, ep11.AttrUnwrap: true,
@@ -39,7 +40,7 @@ func all() template {
 	}
 }
 
-// but is a template with other values; nil takes an attribute out.
+// but returns the template with other values; nil removes an attribute.
 func (m template) but(changes template) template {
 	changed := maps.Clone(m)
 	for id, value := range changes {
@@ -134,7 +135,7 @@ func (b *bench) take(key []byte) []byte {
 	return b.decrypt(m, b.kek, r.GetWrapped())
 }
 
-// ecPair makes a key pair on the curve, of another private template than pair.
+// ecPair makes a key pair on the curve with a private template of the test's own.
 func (b *bench) ecPair(curve testCurve, private template) *pb.GenerateKeyPairResponse {
 	b.tb.Helper()
 	pair, err := b.GenerateKeyPair(b.tb.Context(), pairRequest(b.tb, curve.public(), private))
@@ -144,7 +145,7 @@ func (b *bench) ecPair(curve testCurve, private template) *pb.GenerateKeyPairRes
 	return pair
 }
 
-// rsaPair makes an RSA key pair of every usage.
+// rsaPair makes an RSA key pair with every usage.
 func (b *bench) rsaPair(bits int, exponent any, public, private template) *pb.GenerateKeyPairResponse {
 	b.tb.Helper()
 	pair, err := b.GenerateKeyPair(b.tb.Context(), &pb.GenerateKeyPairRequest{
@@ -163,7 +164,7 @@ func (b *bench) rsaPair(bits int, exponent any, public, private template) *pb.Ge
 	return pair
 }
 
-// keyBlob is a key as the second generation of the wire bears it.
+// keyBlob is a key as the second generation of the wire carries it.
 func keyBlob(raw []byte) *pb.KeyBlob { return &pb.KeyBlob{KeyBlobs: [][]byte{raw}} }
 
 func unhex(tb testing.TB, s string) []byte {
@@ -175,7 +176,7 @@ func unhex(tb testing.TB, s string) []byte {
 	return b
 }
 
-// sameBlob checks that both generations of an answer bear the same key.
+// sameBlob checks that both generations of an answer carry the same key.
 func sameBlob(tb testing.TB, raw []byte, message *pb.KeyBlob) {
 	tb.Helper()
 	if list := message.GetKeyBlobs(); len(list) != 1 || !bytes.Equal(list[0], raw) {

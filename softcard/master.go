@@ -15,9 +15,9 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// wrapping is a master key at work: all that the card derives from it.
+// wrapping is a master key with all that the card derives from it.
 type wrapping struct {
-	wkid      [wkidSize]byte // names the master key: the first bytes of its SHA-256
+	wkid      [wkidSize]byte // id of the master key: the first bytes of its SHA-256
 	blobs     cipher.AEAD    // wraps keys
 	blobMAC   []byte
 	publicMAC []byte
@@ -38,7 +38,7 @@ func newWrapping(masterKey []byte) (*wrapping, error) {
 		return key
 	}
 	w := &wrapping{wkid: wkidOf(masterKey), blobMAC: next(), publicMAC: next()}
-	defer clear(keys) // what is left: those of the two ciphers, which have their own copies
+	defer clear(keys) // the two ciphers have copies of theirs
 	if w.blobs, err = aead(keys[:masterKeySize], ivSize); err != nil {
 		return nil, err
 	}
@@ -63,22 +63,22 @@ func (w *wrapping) checkWKID(wkid []byte) error {
 
 // registers are the two master key registers of a domain.
 type registers struct {
-	current   *wrapping // wraps what the card makes; nil: none is loaded
-	next      *wrapping // nil: empty
-	committed bool      // of next: RewrapKeyBlob may wrap under it
+	current   *wrapping // wraps what the card makes; nil if none is loaded
+	next      *wrapping // nil if the register is empty
+	committed bool      // RewrapKeyBlob may wrap under next
 }
 
-// master holds the registers of a card, those of New for ever, those of a folder as
-// its files say.
+// master holds the registers of a card: fixed ones for a card of New, those in the folder's
+// files for a card of Open.
 type master struct {
 	registers atomic.Pointer[registers]
 
 	dir     Dir // "" for a card of New
 	reading sync.Mutex
-	files   atomic.Pointer[[2]os.FileInfo] // what registers was read from
+	files   atomic.Pointer[[2]os.FileInfo] // the files that registers was read from
 }
 
-// load gives the registers. Those of a folder are read again when its files changed;
+// load returns the registers. It reads those of a folder again when the files have changed;
 // while they cannot be read the card has no master key.
 func (m *master) load() *registers {
 	if m.dir != "" && !m.fresh() {
@@ -90,7 +90,7 @@ func (m *master) load() *registers {
 	return m.registers.Load()
 }
 
-// fresh is whether the files are still those that the registers were read from.
+// fresh reports whether the files are still those that the registers were read from.
 func (m *master) fresh() bool {
 	was := m.files.Load()
 	return was != nil && same(*was, m.dir.keyFiles())
@@ -109,8 +109,8 @@ func same(a, b [2]os.FileInfo) bool {
 	return true
 }
 
-// read reads the folder's files. They are looked at first, so that a change while they
-// are read is seen by the next call.
+// read reads the folder's files. It looks at their identity first, so that the next call
+// notices a change during the read.
 func (m *master) read() error {
 	m.reading.Lock()
 	defer m.reading.Unlock()
@@ -133,7 +133,7 @@ func (m *master) read() error {
 		return err
 	}
 	defer clear(next)
-	if next != nil && !bytes.Equal(next, key) { // equal: finalised, and the file is about to go
+	if next != nil && !bytes.Equal(next, key) { // equal: finalised already, and the file is about to be removed
 		found.committed = committed
 		if found.next, err = newWrapping(next); err != nil {
 			return err
@@ -144,7 +144,7 @@ func (m *master) read() error {
 	return nil
 }
 
-// wrapping gives the current master key, as it is now.
+// wrapping returns the current master key.
 func (c *Card) wrapping() (*wrapping, error) {
 	if w := c.master.load().current; w != nil {
 		return w, nil
@@ -152,7 +152,8 @@ func (c *Card) wrapping() (*wrapping, error) {
 	return nil, refuse(ep11.CodeIBMWKNotInitialized, "no master key is loaded")
 }
 
-// wraps is whether an answer bears what is encrypted under the master key: a key or a State.
+// wraps reports whether an answer holds something encrypted under the master key: a key or
+// a State.
 func wraps(response any) bool {
 	switch response.(type) {
 	case *pb.GenerateKeyResponse, *pb.GenerateKeyPairResponse, *pb.UnwrapKeyResponse, *pb.DeriveKeyResponse,
@@ -165,8 +166,8 @@ func wraps(response any) bool {
 	return false
 }
 
-// stillUnder refuses an answer that is encrypted under the master key when that changed
-// during the call. The same call will succeed, or say what else is wrong.
+// stillUnder refuses an answer that is encrypted under the master key if that key changed
+// during the call. A second try will succeed, or say what else is wrong.
 func (c *Card) stillUnder(before *registers, response any) error {
 	if !wraps(response) {
 		return nil
@@ -178,9 +179,8 @@ func (c *Card) stillUnder(before *registers, response any) error {
 	return refuse(ep11.CodeIBMBlobkeyConflict, "the master key changed during the call")
 }
 
-// LoadNext puts a master key of 32 random bytes into the new register, which has to
-// be empty, of a card of New. It wraps nothing before CommitNext. A card of a folder
-// is driven by Dir's methods.
+// LoadNext puts a master key of 32 random bytes into the new register, which must be empty.
+// The key wraps nothing before CommitNext. A card of Open refuses: use Dir.LoadNext.
 func (c *Card) LoadNext(masterKey []byte) error {
 	next, err := newWrapping(masterKey)
 	if err != nil {
@@ -198,8 +198,8 @@ func (c *Card) LoadNext(masterKey []byte) error {
 	})
 }
 
-// CommitNext commits the key of the new register: from now on RewrapKeyBlob wraps
-// under it. Keys so wrapped are of use after Finalise.
+// CommitNext commits the key of the new register. From then on RewrapKeyBlob wraps under
+// it; the new blobs are valid after Finalise.
 func (c *Card) CommitNext() error {
 	return c.change(func(was registers) (registers, error) {
 		switch {
@@ -213,8 +213,8 @@ func (c *Card) CommitNext() error {
 	})
 }
 
-// Finalise makes the committed key the current one and forgets the one before: what
-// it wrapped is CKR_IBM_WKID_MISMATCH for ever after.
+// Finalise makes the committed key the current one and forgets the old one. Blobs of the
+// old key fail with CKR_IBM_WKID_MISMATCH from then on.
 func (c *Card) Finalise() error {
 	return c.change(func(was registers) (registers, error) {
 		switch {
@@ -227,7 +227,7 @@ func (c *Card) Finalise() error {
 	})
 }
 
-// What the state machine of the registers refuses.
+// Steps that the state machine of the registers refuses.
 var (
 	errNotEmpty    = errors.New("the new master key register is full: commit and finalise that key first")
 	errSameKey     = errors.New("the new master key is the current one")

@@ -10,9 +10,10 @@ import (
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 )
 
-// domain is a card whose registers can be driven: of a folder or of New.
+// domain is a card with registers that the test drives: one of a folder or one of New.
 type domain struct {
 	card                   *softcard.Card
 	load, commit, finalise func() error
@@ -20,12 +21,9 @@ type domain struct {
 
 func domains(t *testing.T) map[string]domain {
 	t.Helper()
-	dir := cardFolder(t)
-	ofFolder, err := softcard.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ofNew, n := newCard(t, 1), byte(1)
+	dir := cardtest.Folder(t)
+	ofFolder := cardtest.Open(t, dir)
+	ofNew, n := cardtest.New(t, 1), byte(1)
 	load := func() error {
 		n++
 		return ofNew.LoadNext(bytes.Repeat([]byte{n}, 32))
@@ -36,11 +34,11 @@ func domains(t *testing.T) map[string]domain {
 	}
 }
 
-// TestRotation goes the whole way twice, with a private, a secret and a public key.
+// Two whole rotations, with a private, a secret and a public key.
 func TestRotation(t *testing.T) {
 	t.Parallel()
 	for name, d := range domains(t) {
-		c := client(t, d.card)
+		c := cardtest.Client(t, d.card)
 		pair := testCurves[1].pair(t, over(c))
 		secret, err := c.GenerateKey(t.Context(), &pb.GenerateKeyRequest{
 			Mech: mech(ep11.MechAESKeyGen), Template: all().but(template{ep11.AttrValueLen: 32}).attributes(t),
@@ -55,7 +53,7 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// try uses the three keys, and gives what the first that is refused is refused for.
+// try uses the three keys and returns the first refusal.
 func try(t *testing.T, c pb.CryptoClient, keys [][]byte) [3]error {
 	t.Helper()
 	signed, err := c.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: mech(ep11.MechECDSA), PrivKeyBytes: keys[0], Data: make([]byte, 32)})
@@ -150,7 +148,7 @@ func (d domain) rotate(t *testing.T, name string, c pb.CryptoClient, keys [][]by
 
 func TestRewrapRefusesWhatItCannotOpen(t *testing.T) {
 	t.Parallel()
-	card := newCard(t, 1)
+	card := cardtest.New(t, 1)
 	foreign := newBench2(t)
 	if err := card.LoadNext(bytes.Repeat([]byte{9}, 32)); err != nil {
 		t.Fatal(err)
@@ -173,11 +171,11 @@ func TestRewrapRefusesWhatItCannotOpen(t *testing.T) {
 	}
 }
 
-// TestRewrapGivesTheKeyBlobBack: what a client of the second generation sends along
-// comes back, but for the key.
+// The other fields of the KeyBlob that a client of the second generation sends come back
+// unchanged.
 func TestRewrapGivesTheKeyBlobBack(t *testing.T) {
 	t.Parallel()
-	card := newCard(t, 1)
+	card := cardtest.New(t, 1)
 	pair := testCurves[0].pair(t, direct(card))
 	if err := card.LoadNext(bytes.Repeat([]byte{9}, 32)); err != nil {
 		t.Fatal(err)
@@ -197,8 +195,7 @@ func TestRewrapGivesTheKeyBlobBack(t *testing.T) {
 	}
 }
 
-// TestChangeOfTheMasterKeyDuringACall: what is encrypted under the old one is not given
-// out, a signature is.
+// Something encrypted under the old key is not given out; a signature is.
 func TestChangeOfTheMasterKeyDuringACall(t *testing.T) {
 	t.Parallel()
 	change := func(card *softcard.Card) {
@@ -210,9 +207,9 @@ func TestChangeOfTheMasterKeyDuringACall(t *testing.T) {
 			}
 		}
 	}
-	card := newCard(t, 1)
+	card := cardtest.New(t, 1)
 	card.OnSign = func([]byte, []byte) { change(card) }
-	c := client(t, card)
+	c := cardtest.Client(t, card)
 	pair := testCurves[0].pair(t, over(c))
 	signed := &pb.SignSingleRequest{Mech: mech(ep11.MechIBMEd25519SHA512), PrivKeyBytes: pair.GetPrivKeyBytes(), Data: []byte("data")}
 	if _, err := c.SignSingle(t.Context(), signed); err != nil {
@@ -231,10 +228,10 @@ func TestChangeOfTheMasterKeyDuringACall(t *testing.T) {
 			return err
 		},
 	} {
-		slow := newCard(t, 77)
+		slow := cardtest.New(t, 77)
 		slow.Delay = 300 * time.Millisecond
 		timer := time.AfterFunc(100*time.Millisecond, func() { change(slow) })
-		c := client(t, slow)
+		c := cardtest.Client(t, slow)
 		if got := codeOf(t, call(c)); got != ep11.CodeIBMBlobkeyConflict {
 			t.Errorf("%s: %v", name, got)
 		}
@@ -245,12 +242,11 @@ func TestChangeOfTheMasterKeyDuringACall(t *testing.T) {
 	}
 }
 
-// TestSignaturesGoOnDuringARotation: with both blobs at hand, a client that follows the
-// codes misses none.
+// A client that has both blobs and follows the return codes misses no signature.
 func TestSignaturesGoOnDuringARotation(t *testing.T) {
 	t.Parallel()
 	d := domains(t)["folder"]
-	c := client(t, d.card)
+	c := cardtest.Client(t, d.card)
 	pair := testCurves[0].pair(t, over(c))
 	blobs := [][]byte{pair.GetPrivKeyBytes()}
 	sign := func(blob []byte) error {
@@ -319,7 +315,7 @@ func TestSignaturesGoOnDuringARotation(t *testing.T) {
 func TestWKIDIsThatOfTheFile(t *testing.T) {
 	t.Parallel()
 	sum := sha256.Sum256(bytes.Repeat([]byte{5}, 32))
-	card := newCard(t, 4)
+	card := cardtest.New(t, 4)
 	for _, step := range []func() error{
 		func() error { return card.LoadNext(bytes.Repeat([]byte{5}, 32)) }, card.CommitNext, card.Finalise,
 	} {

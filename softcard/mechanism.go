@@ -2,7 +2,7 @@ package softcard
 
 import (
 	"crypto"
-	_ "crypto/sha1"   //nolint:gosec // SHA-1 is among what a card has
+	_ "crypto/sha1"   //nolint:gosec // cards offer SHA-1
 	_ "crypto/sha256" // SHA-224 and SHA-256
 	_ "crypto/sha3"
 	_ "crypto/sha512" // SHA-384 and SHA-512
@@ -11,12 +11,12 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// family is which keys a mechanism works with.
+// family says which keys a mechanism works with.
 type family int
 
 const (
 	noKeys      family = iota
-	ecdsaKeys          // of secp256k1 and the NIST curves
+	ecdsaKeys          // on secp256k1 and the NIST curves
 	edwardsKeys        // Ed25519
 	rsaKeys
 	aesKeys
@@ -26,14 +26,14 @@ const (
 	dhKeys
 )
 
-// mechanism is one line of the card's list and, from choose, with the parameter of a request.
+// mechanism is one entry of the card's list. Choose adds the parameter of a request.
 type mechanism struct {
 	id               uint64
-	minBits, maxBits uint64 // of block ciphers' keys in bytes
+	minBits, maxBits uint64 // in bytes for block ciphers
 	flags            uint64
 	keys             family
-	hash             crypto.Hash // hashes the data before it signs; 0: signs the data
-	mode             mode        // of a block cipher, or the padding of RSA
+	hash             crypto.Hash // hashes the data before signing; 0 signs the data itself
+	mode             mode        // of a block cipher, or RSA's padding
 	takes            parameterType
 
 	parameter
@@ -47,18 +47,27 @@ const (
 
 	minECBits      = 224 // P-224
 	maxECBits      = 521 // P-521
-	ecBits         = 256 // of what is of curves of 256 bits alone
-	minRSABits     = 512 // as cards say; below 1024 none is made
+	ecBits         = 256 // of mechanisms for curves of 256 bits only
+	minRSABits     = 512 // as cards say, though they make none below 1024
 	maxRSABits     = 4096
 	maxSecretBytes = 256 // of a generic secret
 )
 
-// mechanisms is the card's list. CKM_RSA_PKCS stands first because IBM's clients
-// demand just that.
+// mechanisms is the card's list. CKM_RSA_PKCS stands first because IBM's clients demand it
+// there.
 var mechanisms = []mechanism{
-	{id: ep11.MechRSAPKCS, minBits: minRSABits, maxBits: maxRSABits, flags: signFlags | cipherFlags | wrapFlags, keys: rsaKeys, mode: rsaPKCS1},
-	{id: ep11.MechRSAPKCSOAEP, minBits: minRSABits, maxBits: maxRSABits, flags: cipherFlags | wrapFlags, keys: rsaKeys, mode: rsaOAEP, takes: oaepParameter},
-	{id: ep11.MechRSAPKCSKeyPairGen, minBits: minRSABits, maxBits: maxRSABits, flags: ep11.CanGenerateKeyPair, keys: rsaKeys},
+	{
+		id: ep11.MechRSAPKCS, minBits: minRSABits, maxBits: maxRSABits,
+		flags: signFlags | cipherFlags | wrapFlags, keys: rsaKeys, mode: rsaPKCS1,
+	},
+	{
+		id: ep11.MechRSAPKCSOAEP, minBits: minRSABits, maxBits: maxRSABits,
+		flags: cipherFlags | wrapFlags, keys: rsaKeys, mode: rsaOAEP, takes: oaepParameter,
+	},
+	{
+		id: ep11.MechRSAPKCSKeyPairGen, minBits: minRSABits, maxBits: maxRSABits,
+		flags: ep11.CanGenerateKeyPair, keys: rsaKeys,
+	},
 	rsaSign(ep11.MechSHA1RSAPKCS, rsaPKCS1, crypto.SHA1),
 	rsaSign(ep11.MechSHA224RSAPKCS, rsaPKCS1, crypto.SHA224),
 	rsaSign(ep11.MechSHA256RSAPKCS, rsaPKCS1, crypto.SHA256),
@@ -70,13 +79,19 @@ var mechanisms = []mechanism{
 	rsaSign(ep11.MechSHA256RSAPKCSPSS, rsaPSS, crypto.SHA256),
 	rsaSign(ep11.MechSHA384RSAPKCSPSS, rsaPSS, crypto.SHA384),
 	rsaSign(ep11.MechSHA512RSAPKCSPSS, rsaPSS, crypto.SHA512),
-	{id: ep11.MechDSAParameterGen, minBits: minPrimeBits, maxBits: maxPrimeBits, flags: ep11.CanGenerate, keys: dsaKeys},
-	{id: ep11.MechDSAKeyPairGen, minBits: minPrimeBits, maxBits: maxPrimeBits, flags: ep11.CanGenerateKeyPair, keys: dsaKeys},
-	{id: ep11.MechDSA, minBits: minPrimeBits, maxBits: maxPrimeBits, flags: signFlags, keys: dsaKeys},
-	{id: ep11.MechDSASHA1, minBits: minPrimeBits, maxBits: maxPrimeBits, flags: signFlags, keys: dsaKeys, hash: crypto.SHA1},
-	{id: ep11.MechDHPKCSParameterGen, minBits: minPrimeBits, maxBits: maxPrimeBits, flags: ep11.CanGenerate, keys: dhKeys},
-	{id: ep11.MechDHPKCSKeyPairGen, minBits: minPrimeBits, maxBits: maxPrimeBits, flags: ep11.CanGenerateKeyPair, keys: dhKeys},
-	{id: ep11.MechDHPKCSDerive, minBits: minPrimeBits, maxBits: maxPrimeBits, flags: ep11.CanDerive, keys: dhKeys, takes: dhParameter},
+	primeField(ep11.MechDSAParameterGen, dsaKeys, ep11.CanGenerate),
+	primeField(ep11.MechDSAKeyPairGen, dsaKeys, ep11.CanGenerateKeyPair),
+	primeField(ep11.MechDSA, dsaKeys, signFlags),
+	{
+		id: ep11.MechDSASHA1, minBits: minPrimeBits, maxBits: maxPrimeBits,
+		flags: signFlags, keys: dsaKeys, hash: crypto.SHA1,
+	},
+	primeField(ep11.MechDHPKCSParameterGen, dhKeys, ep11.CanGenerate),
+	primeField(ep11.MechDHPKCSKeyPairGen, dhKeys, ep11.CanGenerateKeyPair),
+	{
+		id: ep11.MechDHPKCSDerive, minBits: minPrimeBits, maxBits: maxPrimeBits,
+		flags: ep11.CanDerive, keys: dhKeys, takes: dhParameter,
+	},
 	blockCipher(ep11.MechAESKeyGen, aesKeys, 0, ep11.CanGenerate),
 	blockCipher(ep11.MechAESECB, aesKeys, ecb, cipherFlags|wrapFlags),
 	blockCipher(ep11.MechAESCBC, aesKeys, cbc, cipherFlags|wrapFlags),
@@ -123,7 +138,10 @@ var mechanisms = []mechanism{
 	ecSign(ep11.MechIBMECDSASHA256, ecdsaKeys, crypto.SHA256),
 	ecSign(ep11.MechIBMECDSASHA384, ecdsaKeys, crypto.SHA384),
 	ecSign(ep11.MechIBMECDSASHA512, ecdsaKeys, crypto.SHA512),
-	{id: ep11.MechECDH1Derive, minBits: minECBits, maxBits: maxECBits, flags: ep11.CanDerive | ecFlags, keys: ecdsaKeys, takes: ecdhParameter},
+	{
+		id: ep11.MechECDH1Derive, minBits: minECBits, maxBits: maxECBits,
+		flags: ep11.CanDerive | ecFlags, keys: ecdsaKeys, takes: ecdhParameter,
+	},
 	ecSign(ep11.MechIBMEd25519SHA512, edwardsKeys, 0),
 	schnorr(ep11.MechIBMECDSAOther),
 	{id: ep11.MechIBMAttrBoundWrap, flags: wrapFlags},
@@ -131,8 +149,16 @@ var mechanisms = []mechanism{
 	{id: ep11.MechIBMBTCDerive, minBits: ecBits, maxBits: ecBits, flags: ep11.CanDerive | ecFlags, takes: btcParameter},
 }
 
+// primeField makes an entry for DSA or Diffie-Hellman.
+func primeField(id uint64, keys family, flags uint64) mechanism {
+	return mechanism{id: id, minBits: minPrimeBits, maxBits: maxPrimeBits, flags: flags, keys: keys}
+}
+
 func rsaSign(id uint64, padding mode, hash crypto.Hash) mechanism {
-	m := mechanism{id: id, minBits: minRSABits, maxBits: maxRSABits, flags: signFlags, keys: rsaKeys, hash: hash, mode: padding}
+	m := mechanism{
+		id: id, minBits: minRSABits, maxBits: maxRSABits,
+		flags: signFlags, keys: rsaKeys, hash: hash, mode: padding,
+	}
 	if padding == rsaPSS {
 		m.takes = pssParameter
 	}
@@ -157,7 +183,7 @@ func hmacOf(id uint64, hash crypto.Hash) mechanism {
 	return mechanism{id: id, minBits: 8, maxBits: 8 * maxSecretBytes, flags: signFlags, keys: macKeys, hash: hash}
 }
 
-// blockCipher makes a line for AES or triple DES.
+// blockCipher makes an entry for AES or triple DES.
 func blockCipher(id uint64, keys family, by mode, flags uint64) mechanism {
 	m := mechanism{id: id, minBits: 16, maxBits: 32, flags: flags, keys: keys, mode: by}
 	if keys == des3Keys {
@@ -169,7 +195,7 @@ func blockCipher(id uint64, keys family, by mode, flags uint64) mechanism {
 	return m
 }
 
-// lookUp finds a mechanism of the list that can do what is wanted.
+// lookUp finds a mechanism that has the wanted abilities.
 func lookUp(id, wanted uint64) (mechanism, error) {
 	for _, m := range mechanisms {
 		if m.id == id && m.flags&wanted == wanted {
@@ -181,7 +207,7 @@ func lookUp(id, wanted uint64) (mechanism, error) {
 
 // choose finds the mechanism of a request and reads its parameter.
 func choose(wire *pb.Mechanism, wanted uint64) (mechanism, error) {
-	if wire == nil { // else it would be CKM_RSA_PKCS_KEY_PAIR_GEN, which is 0
+	if wire == nil { // it would read as 0, CKM_RSA_PKCS_KEY_PAIR_GEN
 		return mechanism{}, refuse(ep11.CodeMechanismInvalid, "the request names no mechanism")
 	}
 	m, err := lookUp(wire.GetMechanism(), wanted)
@@ -191,8 +217,8 @@ func choose(wire *pb.Mechanism, wanted uint64) (mechanism, error) {
 	return m, m.read(wire)
 }
 
-// checkKey refuses a mechanism that does not fit the key. On the wrong curve it is the
-// mechanism that is wrong: to EP11 each of them is of the key type CKK_EC.
+// checkKey refuses a mechanism that does not fit the key. On the wrong curve it blames the
+// mechanism: for EP11 all these keys are of type CKK_EC.
 func (m mechanism) checkKey(k kind) error {
 	on, isEC := k.curve()
 	if isEC && (m.keys == ecdsaKeys || m.keys == edwardsKeys) {
@@ -201,22 +227,26 @@ func (m mechanism) checkKey(k kind) error {
 		}
 		return nil
 	}
-	fits := m.keys == rsaKeys && k == kindRSA || m.keys == aesKeys && k == kindAES || m.keys == des3Keys && k == kindDES3 ||
-		m.keys == macKeys && (k == kindAES || k == kindGeneric) || m.keys == dsaKeys && k == kindDSA || m.keys == dhKeys && k == kindDH
+	fits := m.keys == rsaKeys && k == kindRSA ||
+		m.keys == aesKeys && k == kindAES ||
+		m.keys == des3Keys && k == kindDES3 ||
+		m.keys == macKeys && (k == kindAES || k == kindGeneric) ||
+		m.keys == dsaKeys && k == kindDSA ||
+		m.keys == dhKeys && k == kindDH
 	if !fits {
 		return refuse(ep11.CodeKeyTypeInconsistent, "mechanism 0x%x is not for a key of type 0x%x", m.id, k.keyType())
 	}
 	return nil
 }
 
-// message is what the key signs when it is given data.
+// message returns what the key signs for data.
 func (m mechanism) message(data []byte) ([]byte, error) {
 	switch {
 	case m.hash != 0:
 		h := m.hash.New()
 		h.Write(data)
 		return h.Sum(nil), nil
-	case m.takes == schnorrParameter: // what it hashes begins with the nonce's point
+	case m.takes == schnorrParameter: // it hashes more than the data: the nonce's point comes first
 	case (m.keys == ecdsaKeys || m.keys == dsaKeys) && len(data) == 0:
 		return nil, refuse(ep11.CodeDataLenRange, "mechanism 0x%x wants a digest, the data is empty", m.id)
 	case m.mode == rsaPSS && len(data) != m.rsaHash.Size():

@@ -7,11 +7,12 @@ import (
 
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
+	"pawl/softcard/cardtest"
 )
 
 func TestMechanismList(t *testing.T) {
 	t.Parallel()
-	c := client(t, newCard(t, 1))
+	c := cardtest.Client(t, cardtest.New(t, 1))
 	list, err := c.GetMechanismList(t.Context(), &pb.GetMechanismListRequest{})
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +55,7 @@ func TestMechanismList(t *testing.T) {
 
 func TestGenerateRandom(t *testing.T) {
 	t.Parallel()
-	c := client(t, newCard(t, 1))
+	c := cardtest.Client(t, cardtest.New(t, 1))
 	for _, n := range []uint64{1, 32, 1 << 20} {
 		r, err := c.GenerateRandom(t.Context(), &pb.GenerateRandomRequest{Len: n})
 		if err != nil || uint64(len(r.GetRnd())) != n {

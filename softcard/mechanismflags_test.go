@@ -15,16 +15,16 @@ import (
 type trial struct {
 	*bench
 	m               *pb.Mechanism
-	public, private []byte // or the same secret key twice
-	wraps           []byte // the key that is wrapped, and the MAC key
+	public, private []byte // the same secret key twice, for secret keys
+	wraps           []byte // the key to wrap, and the MAC key
 	data            []byte
 	signature       []byte // of SignSingle
 	ciphered        []byte // of EncryptSingle
-	wrapped         []byte // of WrapKey, where there is one
+	wrapped         []byte // of WrapKey, if the mechanism wraps
 }
 
-// abilities are the flags, each with the calls that it promises, in an order in which a call
-// gives what the next ones want.
+// abilities are the flags with the calls that each promises, in an order in which earlier
+// calls make what later ones need.
 var abilities = []struct {
 	flag  uint64
 	calls map[string]func(*trial) error
@@ -97,8 +97,8 @@ var abilities = []struct {
 	}}},
 }
 
-// trials makes what each listed mechanism is tried with. What is in none of the lists
-// is tried with a generic secret: HMAC, and what has no key.
+// trials makes what each listed mechanism is tried with. HMAC and mechanisms without a key
+// get a generic secret.
 func trials(b *bench) func(id uint64) *trial {
 	b.tb.Helper()
 	usage := template{ep11.AttrDerive: true, ep11.AttrIBMUseAsData: true}
@@ -150,7 +150,7 @@ func trials(b *bench) func(id uint64) *trial {
 			r.public, r.private = b.kek, b.kek
 		case slices.Contains([]uint64{ep11.MechDES3ECB, ep11.MechDES3CBC, ep11.MechDES3CBCPad}, id):
 			r.public, r.private = des3, des3
-		case id <= ep11.MechSHA224RSAPKCSPSS: // RSA's have the lowest numbers
+		case id <= ep11.MechSHA224RSAPKCSPSS: // RSA mechanisms have the lowest numbers
 			r.public, r.private = rsa.GetPubKeyBytes(), rsa.GetPrivKeyBytes()
 		case id >= ep11.MechECKeyPairGen && id <= ep11.MechECDH1Derive || id >= ep11.MechIBMECDSASHA224 && id <= ep11.MechIBMECDSASHA512,
 			id == ep11.MechIBMECDSAOther, id == ep11.MechIBMBTCDerive:
@@ -160,7 +160,7 @@ func trials(b *bench) func(id uint64) *trial {
 	}
 }
 
-// smallDSA is a group that takes no long time to make.
+// smallDSA is a group that is quick to make.
 func smallDSA(tb testing.TB) []byte {
 	tb.Helper()
 	var made dsa.Parameters
@@ -174,8 +174,8 @@ func smallDSA(tb testing.TB) []byte {
 	return der
 }
 
-// TestMechanismInfoTellsWhatIsServed tries every listed mechanism in every call: the flags are
-// those of the calls that serve it, and the others are CKR_MECHANISM_INVALID.
+// Every listed mechanism is tried in every call: its flags are those of the calls that
+// serve it, and the other calls fail with CKR_MECHANISM_INVALID.
 func TestMechanismInfoTellsWhatIsServed(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

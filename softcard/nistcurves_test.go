@@ -14,9 +14,10 @@ import (
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 )
 
-// otherCurves are those of other sizes than 256 bits.
+// otherCurves are the curves of other sizes than 256 bits.
 var otherCurves = []struct {
 	name, params string
 	bits, size   int
@@ -26,7 +27,7 @@ var otherCurves = []struct {
 	{"P-521", ep11.CurveP521, 521, 66},
 }
 
-// otherPair makes a pair that may do all, and gives the public key as Go reads it.
+// otherPair makes a pair with every usage, and returns the public key as Go reads it.
 func (b *bench) otherPair(params string) (*pb.GenerateKeyPairResponse, *ecdsa.PublicKey) {
 	b.tb.Helper()
 	usage := template{ep11.AttrDerive: true, ep11.AttrIBMUseAsData: true}
@@ -61,7 +62,7 @@ func (b *bench) goKey(public []byte) *ecdsa.PublicKey {
 func TestOtherCurvesSign(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	c := client(t, b.card)
+	c := cardtest.Client(t, b.card)
 	for _, curve := range otherCurves {
 		pair, public := b.otherPair(curve.params)
 		parts := [][]byte{[]byte("This data "), []byte("needs to be signed")}
@@ -134,7 +135,7 @@ func TestOtherCurvesAgree(t *testing.T) {
 	}
 }
 
-// TestP224AgreesAsNIST is the first of NIST's vectors of ECC CDH on P-224 (CAVS 14.1).
+// The first of NIST's vectors of ECC CDH on P-224 (CAVS 14.1).
 func TestP224AgreesAsNIST(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -159,7 +160,7 @@ func TestP224AgreesAsNIST(t *testing.T) {
 func TestOtherCurvesWithHighS(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	c := client(t, b.card)
+	c := cardtest.Client(t, b.card)
 	b.card.SetFaults(&softcard.Fault{HighS: true})
 	for _, curve := range otherCurves {
 		pair, public := b.otherPair(curve.params)
@@ -177,7 +178,7 @@ func TestOtherCurvesWithHighS(t *testing.T) {
 	}
 }
 
-// TestOtherCurvesHaveNoChildrenAndNoSchnorr: both are of 256 bits alone.
+// Derivation and Schnorr signatures are for curves of 256 bits only.
 func TestOtherCurvesHaveNoChildrenAndNoSchnorr(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -7,7 +7,7 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// parameterType is what a mechanism wants in its parameter.
+// parameterType is the kind of parameter that a mechanism takes.
 type parameterType int
 
 const (
@@ -21,19 +21,19 @@ const (
 	schnorrParameter
 )
 
-// parameter is that of a request.
+// parameter is the parameter of a request. Each field belongs to some mechanisms only.
 type parameter struct {
 	iv      []byte
-	rsaHash crypto.Hash // of OAEP and PSS; both of hash and mask
+	rsaHash crypto.Hash // of OAEP and PSS, for digest and mask
 	label   []byte      // of OAEP
-	salt    int         // of PSS, bytes
-	other   []byte      // of Diffie-Hellman: the other's public integer, big-endian
+	salt    int         // of PSS, in bytes
+	other   []byte      // of Diffie-Hellman: the other side's public integer, big-endian
 	ecdh    *pb.ECDH1DeriveParm
 	btc     *pb.BTCDeriveParm
-	schnorr pb.ECSGParm_ECSGType // 0 of other mechanisms
+	schnorr pb.ECSGParm_ECSGType // 0 for other mechanisms
 }
 
-// read reads the parameter. An empty byte string is none.
+// read reads the parameter. An empty byte string counts as none.
 func (m *mechanism) read(wire *pb.Mechanism) error {
 	switch m.takes {
 	case ivParameter:
@@ -72,8 +72,8 @@ func (m *mechanism) bad(format string, args ...any) error {
 	return refuse(ep11.CodeMechanismParamInvalid, "parameter of mechanism 0x%x: "+format, append([]any{m.id}, args...)...)
 }
 
-// rsaHashes are the hashes of OAEP and PSS by their number of a digest and of a mask.
-// Both enumerations of masks have the same numbers.
+// rsaHashes are the hashes of OAEP and PSS by their digest and mask numbers. Both mask
+// enumerations use the same numbers.
 var rsaHashes = []struct {
 	mech uint64
 	mask int32
@@ -90,7 +90,7 @@ var rsaHashes = []struct {
 	{ep11.MechIBMSHA3T512, int32(pb.RSAOAEPParm_CkgIbmMgf1Sha3_512), crypto.SHA3_512},
 }
 
-// setHash takes the hash of a pair; cards accept only pairs of one hash.
+// setHash takes the hash of a pair. Cards accept only pairs of one hash.
 func (m *mechanism) setHash(mech uint64, mask int32) error {
 	for _, h := range rsaHashes {
 		if h.mech == mech && h.mask == mask {
@@ -129,7 +129,8 @@ func (m *mechanism) readPSS(p *pb.RSAPSSParm) error {
 	return nil
 }
 
-// readECDH reads a public point alone, as IBM's clients send it, or with a derivation function.
+// readECDH reads a public point alone, as IBM's clients send it, or one with a derivation
+// function.
 func (m *mechanism) readECDH(wire *pb.Mechanism) error {
 	if m.ecdh = wire.GetECDH1DeriveParameter(); m.ecdh == nil {
 		m.ecdh = &pb.ECDH1DeriveParm{Kdf: pb.ECDH1DeriveParm_CkdNull, PublicData: wire.GetParameterB()}

@@ -1,7 +1,6 @@
 package softcard_test
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -13,17 +12,18 @@ import (
 	"golang.org/x/net/http2"
 
 	"pawl/signer/grep11"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
-// frames counts the frames of one type on the connections through it, both ways.
+// frames counts the frames of one type in both directions of the connections through it.
 type frames struct {
 	to    string
 	kind  http2.FrameType
 	count atomic.Int64
 }
 
-// proxy passes one connection on, and looks at it.
+// proxy forwards one connection and reads along.
 func (f *frames) proxy(t *testing.T) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -51,7 +51,7 @@ func (f *frames) proxy(t *testing.T) (address string) {
 	return listener.Addr().String()
 }
 
-// pass copies from one connection to the other and reads the frames behind the head.
+// pass copies from one connection to the other and reads the frames after the preface.
 func (f *frames) pass(t *testing.T, to, from net.Conn, head int) {
 	t.Helper()
 	defer func() { _, _ = to.Close(), from.Close() }()
@@ -76,26 +76,13 @@ func (f *frames) pass(t *testing.T, to, from net.Conn, head int) {
 	}
 }
 
-// TestNoPings: neither the card nor our client asks the other, for each message, how
-// far away it is; gRPC does so unless told otherwise.
+// Unless told otherwise, gRPC pings for each message to measure the round trip. Neither the
+// card nor our client does.
 func TestNoPings(t *testing.T) {
 	t.Parallel()
-	card, ln := newCard(t, 1), listen(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- card.Serve(ctx, ln, "", true) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-	})
-	f := &frames{to: ln.Addr().String(), kind: http2.FramePing}
-	client, err := grep11.Dial(grep11.Config{Address: f.proxy(t), Plaintext: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = client.Close() }()
+	card := cardtest.Serve(t, cardtest.New(t, 1), "")
+	f := &frames{to: card.Address, kind: http2.FramePing}
+	client := cardtest.Dial(t, grep11.Config{Address: f.proxy(t), Plaintext: true})
 	for range 20 {
 		if _, err := client.Generate(t.Context(), tezos.Ed25519, false); err != nil {
 			t.Fatal(err)

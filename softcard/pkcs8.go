@@ -10,14 +10,14 @@ import (
 	"pawl/internal/ep11"
 )
 
-// ecIdentifier is an AlgorithmIdentifier of id-ecPublicKey and a named curve (RFC 5480
-// section 2.1.1), which EP11 uses for Ed25519 too.
+// ecIdentifier is an AlgorithmIdentifier of id-ecPublicKey with a named curve (RFC 5480
+// section 2.1.1). EP11 uses it for Ed25519 too.
 type ecIdentifier struct {
 	Algorithm asn1.ObjectIdentifier
 	Curve     asn1.RawValue
 }
 
-// pkcs8Key is a PrivateKeyInfo (RFC 5208 section 5). What may follow the key is not read.
+// pkcs8Key is a PrivateKeyInfo (RFC 5208 section 5) up to the key. What follows is ignored.
 type pkcs8Key struct {
 	Version    int
 	Identifier ecIdentifier
@@ -34,7 +34,7 @@ type ecPrivateKey struct {
 
 var oidECPublicKey = asn1.ObjectIdentifier{1, 2, 840, 10045, 2, 1}
 
-// pkcs8 is the key as it leaves the card, with the public key inside.
+// pkcs8 encodes the key as it leaves the card, with its public key inside.
 func (k key) pkcs8() ([]byte, error) {
 	on, ok := k.kind.curve()
 	if !ok {
@@ -61,14 +61,15 @@ func (k key) pkcs8() ([]byte, error) {
 	})
 }
 
-// readPKCS8EC reads an EC key. A curve that the card does not have is
-// CKR_CURVE_NOT_SUPPORTED, anything else amiss CKR_WRAPPED_KEY_INVALID. A public key
-// inside has to be that of the secret.
+// readPKCS8EC reads an EC key. A curve that the card does not have fails with
+// CKR_CURVE_NOT_SUPPORTED, any other defect with CKR_WRAPPED_KEY_INVALID. A public key
+// inside must belong to the secret.
 func readPKCS8EC(der []byte) (key, error) {
 	var outer pkcs8Key
 	rest, err := asn1.Unmarshal(der, &outer)
 	if err != nil || len(rest) > 0 || !outer.Identifier.Algorithm.Equal(oidECPublicKey) {
-		return key{}, refuse(ep11.CodeWrappedKeyInvalid, "the wrapped key is not the PKCS #8 of an EC key: wrong key, initialisation vector, or key type")
+		return key{}, refuse(ep11.CodeWrappedKeyInvalid,
+			"the wrapped key is not the PKCS #8 of an EC key: wrong key, initialisation vector, or key type")
 	}
 	on, err := wantCurve(outer.Identifier.Curve.FullBytes)
 	if err != nil {
@@ -94,7 +95,8 @@ func readPKCS8RSA(der []byte) (key, error) {
 	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	private, ok := parsed.(*rsa.PrivateKey)
 	if err != nil || !ok {
-		return key{}, refuse(ep11.CodeWrappedKeyInvalid, "the wrapped key is not the PKCS #8 of an RSA key: wrong key, initialisation vector, or key type")
+		return key{}, refuse(ep11.CodeWrappedKeyInvalid,
+			"the wrapped key is not the PKCS #8 of an RSA key: wrong key, initialisation vector, or key type")
 	}
 	if bits := private.N.BitLen(); bits > maxRSABits || len(private.Primes) != 2 {
 		return key{}, refuse(ep11.CodeKeySizeRange, "an RSA key of %d bits and %d primes", bits, len(private.Primes))

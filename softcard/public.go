@@ -14,11 +14,11 @@ import (
 	"pawl/internal/ep11"
 )
 
-// idECPublicKey is the DER of id-ecPublicKey, 1.2.840.10045.2.1 (RFC 5480 section
-// 2.1.1). EP11 wraps Ed25519 keys in it too, against RFC 8410.
+// idECPublicKey is the DER of id-ecPublicKey, 1.2.840.10045.2.1 (RFC 5480 section 2.1.1).
+// EP11 uses it for Ed25519 keys too, against RFC 8410.
 const idECPublicKey = "\x06\x07\x2a\x86\x48\xce\x3d\x02\x01"
 
-// The trailer that follows the SPKI: six OCTET STRINGs, 128 bytes in all.
+// The trailer after the SPKI: six OCTET STRINGs, 128 bytes in all.
 const (
 	sessionSize          = 32
 	saltSize             = 8
@@ -28,18 +28,18 @@ const (
 
 var trailerLengths = [...]int{wkidSize, sessionSize, saltSize, modeSize, publicAttributesSize, macSize}
 
-// publicKey is a public key whose MAC was checked.
+// publicKey is a public key. openPublic has checked its MAC.
 type publicKey struct {
 	kind       kind // never of a secret key
 	attributes uint64
 	point      []byte         // of an EC key
 	rsa        *rsa.PublicKey // of an RSA key
 	domain     *domain        // of a key of DSA or Diffie-Hellman
-	y          *big.Int       // of the same
+	y          *big.Int       // as domain
 }
 
-// spkiPrefix is the DER of a SubjectPublicKeyInfo up to the point (RFC 5280 section
-// 4.1): SEQUENCE, SEQUENCE of the two identifiers, BIT STRING without unused bits.
+// spkiPrefix is the DER of a SubjectPublicKeyInfo up to the point (RFC 5280 section 4.1):
+// SEQUENCE, SEQUENCE of the two identifiers, BIT STRING without unused bits.
 func (c curve) spkiPrefix() string {
 	switch c {
 	case edwards25519:
@@ -62,10 +62,10 @@ func (c curve) spki(point []byte) []byte {
 	return append([]byte(c.spkiPrefix()), point...)
 }
 
-// ecPublic is the public key of a point.
+// ecPublic returns the public key of a point.
 func ecPublic(on curve, point []byte) publicKey { return publicKey{kind: kind(on), point: point} }
 
-// spki is the bare SubjectPublicKeyInfo.
+// spki encodes the bare SubjectPublicKeyInfo.
 func (k publicKey) spki() ([]byte, error) {
 	if on, ok := k.kind.curve(); ok {
 		return on.spki(k.point), nil
@@ -80,7 +80,7 @@ func (k publicKey) spki() ([]byte, error) {
 	return der, nil
 }
 
-// bits is the size of the key as the card counts it: 255 of Ed25519.
+// bits is the size of the key as the card counts it: 255 for Ed25519.
 func (k publicKey) bits() int {
 	switch {
 	case k.rsa != nil:
@@ -91,7 +91,7 @@ func (k publicKey) bits() int {
 	return curve(k.kind).bits()
 }
 
-// cutSPKI cuts a SubjectPublicKeyInfo of a known kind from the front of blob.
+// cutSPKI splits blob into a SubjectPublicKeyInfo of a known kind and the rest.
 func cutSPKI(blob []byte) (k publicKey, trailer []byte, ok bool) {
 	for _, c := range curves {
 		rest, found := bytes.CutPrefix(blob, []byte(c.spkiPrefix()))
@@ -115,7 +115,7 @@ func cutSPKI(blob []byte) (k publicKey, trailer []byte, ok bool) {
 	return publicKey{kind: kindRSA, rsa: modulus}, trailer, true
 }
 
-// sealPublic puts the MACed trailer behind the SPKI.
+// sealPublic encodes a public key with its trailer, which holds the MAC.
 func (c *Card) sealPublic(k publicKey) ([]byte, error) {
 	w, err := c.wrapping()
 	if err != nil {
@@ -146,8 +146,9 @@ func (w *wrapping) sealPublic(k publicKey) (blob []byte, err error) {
 	return appendOctets(blob, authenticate(w.publicMAC, blob))
 }
 
-// openPublic checks the MAC of a public key. A bare SPKI is refused: a card encrypts and
-// wraps with none that it has not MACed itself (IBM's GREP11 reference, EncryptInit).
+// openPublic checks the MAC of a public key and reads it. A bare SPKI is refused: a card
+// encrypts and wraps only with keys that it has MACed itself (IBM's GREP11 reference,
+// EncryptInit).
 func (c *Card) openPublic(blob []byte) (publicKey, error) {
 	w, err := c.wrapping()
 	if err != nil {
@@ -179,7 +180,7 @@ func (w *wrapping) openPublic(blob []byte) (publicKey, error) {
 	return found, nil
 }
 
-// cutTrailer gives the trailer's six fields; nothing may follow them.
+// cutTrailer splits the trailer into its six fields. Nothing may follow them.
 func cutTrailer(trailer []byte) (fields [len(trailerLengths)][]byte, ok bool) {
 	for i, n := range trailerLengths {
 		rest, err := asn1.Unmarshal(trailer, &fields[i])

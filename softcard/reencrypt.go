@@ -6,9 +6,11 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// ReencryptSingle decrypts under one key and encrypts under another; the data does not
-// leave the card in between. Only the second generation of the wire has it.
-func (s *service) ReencryptSingle(_ context.Context, request *pb.ReencryptSingleRequest) (*pb.ReencryptSingleResponse, error) {
+// ReencryptSingle decrypts under one key and encrypts under another without letting the
+// data out. Only the second generation of the wire has it.
+func (s *service) ReencryptSingle(
+	_ context.Context, request *pb.ReencryptSingleRequest,
+) (*pb.ReencryptSingleResponse, error) {
 	plain, err := s.card.crypt(decrypting, request.GetDecMech(), nil, request.GetDecKey(), request.GetCiphered())
 	if err != nil {
 		return nil, err

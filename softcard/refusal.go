@@ -14,23 +14,23 @@ import (
 // codeCannotUnmarshal is CKR_IBM_GREP11_CANNOT_UNMARSHAL (hpcs-grep11-go, ep11/header_consts.go).
 const codeCannotUnmarshal ep11.Code = 0x80040002
 
-// cardError is an answer other than CKR_OK. On the wire it is a gRPC status with
-// one detail, a Grep11Error.
+// cardError is a return code other than CKR_OK. On the wire it is a gRPC status with one
+// detail, a Grep11Error.
 type cardError struct {
 	code   ep11.Code
 	detail string
 }
 
-// refuse makes the card's answer to a call it does not carry out.
+// refuse makes the error of a call that the card does not carry out.
 func refuse(code ep11.Code, format string, args ...any) error {
 	return &cardError{code: code, detail: fmt.Sprintf(format, args...)}
 }
 
 func (e *cardError) Error() string { return e.code.String() + ": " + e.detail }
 
-// GRPCStatus is what grpc sends. The gRPC code says nothing, as with IBM's
-// server: clients have to decide on the code in the detail. It is never
-// Unavailable, which would have a client try again.
+// GRPCStatus is what gRPC sends. The gRPC code means nothing, as with IBM's server: a
+// client must decide by the code in the detail. It is never Unavailable, which would make a
+// client try again.
 func (e *cardError) GRPCStatus() *status.Status {
 	plain := status.New(codes.Unknown, e.Error())
 	detailed, err := plain.WithDetails(&pb.Grep11Error{Code: uint64(e.code), Detail: e.detail})
@@ -40,7 +40,7 @@ func (e *cardError) GRPCStatus() *status.Status {
 	return detailed
 }
 
-// answered makes a Grep11Error of any failure of a call that no fault has set.
+// answered turns any failure of a call into a Grep11Error, except what a fault has set.
 func answered(err error) error {
 	if err == nil {
 		return nil
@@ -52,7 +52,7 @@ func answered(err error) error {
 		return wanted.error
 	}
 	if ended := status.FromContextError(err); ended.Code() != codes.Unknown {
-		return ended.Err() // the caller's time was over here first: it is told no code of a card
+		return ended.Err() // the caller's time ran out: it gets no return code of a card
 	}
 	if status.Code(err) == codes.Unimplemented {
 		return refuse(ep11.CodeFunctionNotSupported, "the software card does not have this function")

@@ -14,28 +14,16 @@ import (
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 )
 
-// cardFolder has a new card in it.
-func cardFolder(t *testing.T) softcard.Dir {
-	t.Helper()
-	dir := softcard.Dir(filepath.Join(t.TempDir(), "card"))
-	if _, err := dir.Init(); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
-// TestACardWithoutMasterKey: the folder of a running card loses its key and gets it back.
+// The folder of a running card loses its key and gets it back.
 func TestACardWithoutMasterKey(t *testing.T) {
 	t.Parallel()
-	dir := cardFolder(t)
+	dir := cardtest.Folder(t)
 	path := string(dir)
-	card, err := softcard.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := client(t, card)
+	card := cardtest.Open(t, dir)
+	c := cardtest.Client(t, card)
 	pair := testCurves[0].pair(t, over(c))
 	sign := func() error {
 		_, err := c.SignSingle(t.Context(), &pb.SignSingleRequest{Mech: mech(ep11.MechIBMEd25519SHA512), PrivKeyBytes: pair.GetPrivKeyBytes(), Data: []byte("data")})
@@ -46,7 +34,7 @@ func TestACardWithoutMasterKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantCode(t, sign(), ep11.CodeIBMWKNotInitialized)
-	_, err = c.RewrapKeyBlob(t.Context(), &pb.RewrapKeyBlobRequest{WrappedKeyBytes: pair.GetPrivKeyBytes()})
+	_, err := c.RewrapKeyBlob(t.Context(), &pb.RewrapKeyBlobRequest{WrappedKeyBytes: pair.GetPrivKeyBytes()})
 	wantCode(t, err, ep11.CodeIBMWKNotInitialized)
 	_, err = c.DigestInit(t.Context(), &pb.DigestInitRequest{Mech: mech(ep11.MechSHA256)})
 	wantCode(t, err, ep11.CodeIBMWKNotInitialized)
@@ -120,10 +108,10 @@ func TestRegistersOfAFolder(t *testing.T) {
 	}
 }
 
-// TestAnUnfinishedFinaliseIsFinished: the new key is in place and the register not yet empty.
+// The new key is in place, and the new register is not empty yet.
 func TestAnUnfinishedFinaliseIsFinished(t *testing.T) {
 	t.Parallel()
-	dir := cardFolder(t)
+	dir := cardtest.Folder(t)
 	path := string(dir)
 	key, err := os.ReadFile(filepath.Join(path, "master.key"))
 	if err != nil {
@@ -135,10 +123,7 @@ func TestAnUnfinishedFinaliseIsFinished(t *testing.T) {
 	if r, err := dir.Registers(); err != nil || r.Full {
 		t.Errorf("%v, %v", r, err)
 	}
-	card, err := softcard.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	card := cardtest.Open(t, dir)
 	pair := testCurves[0].pair(t, direct(card))
 	_, err = softcard.Service(card).RewrapKeyBlob(t.Context(), &pb.RewrapKeyBlobRequest{WrappedKeyBytes: pair.GetPrivKeyBytes()})
 	wantCode(t, err, ep11.CodeIBMWKNotInitialized)
@@ -149,7 +134,7 @@ func TestAnUnfinishedFinaliseIsFinished(t *testing.T) {
 
 func TestBrokenRegistersAreNamed(t *testing.T) {
 	t.Parallel()
-	dir := cardFolder(t)
+	dir := cardtest.Folder(t)
 	path := string(dir)
 	hexKey := strings.Repeat("07", 32)
 	for name, text := range map[string]string{
@@ -174,18 +159,15 @@ func TestBrokenRegistersAreNamed(t *testing.T) {
 
 func TestRegistersOfNew(t *testing.T) {
 	t.Parallel()
-	card := newCard(t, 1)
+	card := cardtest.New(t, 1)
 	if card.LoadNext(make([]byte, 31)) == nil {
 		t.Error("a key of 31 bytes was loaded")
 	}
 	if card.LoadNext(bytes.Repeat([]byte{1}, 32)) == nil {
 		t.Error("the current key was loaded")
 	}
-	dir := cardFolder(t)
-	ofFolder, err := softcard.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := cardtest.Folder(t)
+	ofFolder := cardtest.Open(t, dir)
 	for name, err := range map[string]error{
 		"LoadNext": ofFolder.LoadNext(bytes.Repeat([]byte{9}, 32)), "CommitNext": ofFolder.CommitNext(), "Finalise": ofFolder.Finalise(),
 	} {
@@ -195,11 +177,11 @@ func TestRegistersOfNew(t *testing.T) {
 	}
 }
 
-// TestOneStepAtATime: while one process takes a step no other does, and of many that load
-// a key at once one does.
+// While one process takes a step no other one does. Of many that load a key at once one
+// succeeds.
 func TestOneStepAtATime(t *testing.T) {
 	t.Parallel()
-	dir := cardFolder(t)
+	dir := cardtest.Folder(t)
 	path := string(dir)
 	folder, err := os.Open(path)
 	if err != nil {

@@ -9,10 +9,12 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// RewrapKeyBlob gives the key under the committed new master key, in a blob of the same
-// size. The card takes it when the new key is finalised, and the old blob until then.
-// Before a new key is committed it is CKR_IBM_WK_NOT_INITIALIZED.
-func (s *service) RewrapKeyBlob(_ context.Context, request *pb.RewrapKeyBlobRequest) (*pb.RewrapKeyBlobResponse, error) {
+// RewrapKeyBlob wraps the key under the committed new master key, in a blob of the same
+// size. The card takes the new blob after the new key is finalised, and the old one until
+// then. Without a committed key the call fails with CKR_IBM_WK_NOT_INITIALIZED.
+func (s *service) RewrapKeyBlob(
+	_ context.Context, request *pb.RewrapKeyBlobRequest,
+) (*pb.RewrapKeyBlobResponse, error) {
 	blob, err := blobOf(request.GetWrappedKeyBytes(), request.GetWrappedKey())
 	if err != nil {
 		return nil, err
@@ -36,7 +38,7 @@ func (s *service) RewrapKeyBlob(_ context.Context, request *pb.RewrapKeyBlobRequ
 	return &pb.RewrapKeyBlobResponse{RewrappedKeyBytes: rewrapped, RewrappedKey: message}, nil
 }
 
-// rewrap takes private, secret and public keys.
+// rewrap wraps a private, secret or public key anew.
 func (r *registers) rewrap(blob []byte) ([]byte, error) {
 	if _, _, ok := cutSPKI(blob); ok {
 		k, err := r.current.openPublic(blob)

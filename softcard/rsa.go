@@ -15,12 +15,12 @@ import (
 )
 
 const (
-	leastRSABits    = 1024  // below it crypto/rsa makes and takes no key
+	leastRSABits    = 1024  // crypto/rsa makes and takes no smaller key
 	defaultExponent = 65537 // PKCS #11 v2.40, section 2.1.4
-	maxPrimePairs   = 1000  // until two fit an exponent; seven pairs in eight do for 17
+	maxPrimePairs   = 1000  // tries for two primes that fit the exponent; for 17, seven pairs in eight do
 )
 
-// generateRSA makes a key of the exponent, which is odd.
+// generateRSA makes a key with the given odd exponent.
 func generateRSA(bits, exponent int) (*rsa.PrivateKey, error) {
 	if exponent == defaultExponent {
 		return rsa.GenerateKey(rand.Reader, bits)
@@ -41,7 +41,7 @@ func generateRSA(bits, exponent int) (*rsa.PrivateKey, error) {
 	return nil, errors.New("no two primes fit the exponent")
 }
 
-// rsaOf makes the key of two primes; nil when they do not fit.
+// rsaOf makes the key of two primes, or nil if they do not fit.
 func rsaOf(p, q *big.Int, exponent int) *rsa.PrivateKey {
 	one, e := big.NewInt(1), big.NewInt(int64(exponent))
 	phi := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
@@ -49,7 +49,8 @@ func rsaOf(p, q *big.Int, exponent int) *rsa.PrivateKey {
 	if d == nil || p.Cmp(q) == 0 {
 		return nil
 	}
-	key := &rsa.PrivateKey{PublicKey: rsa.PublicKey{N: new(big.Int).Mul(p, q), E: exponent}, D: d, Primes: []*big.Int{p, q}}
+	public := rsa.PublicKey{N: new(big.Int).Mul(p, q), E: exponent}
+	key := &rsa.PrivateKey{PublicKey: public, D: d, Primes: []*big.Int{p, q}}
 	key.Precompute()
 	if key.Validate() != nil {
 		return nil
@@ -69,8 +70,8 @@ func (k key) rsa() (*rsa.PrivateKey, error) {
 	return parsed, nil
 }
 
-// signRSA signs the message of a mechanism: a digest or, of CKM_RSA_PKCS, the data,
-// which should be a DigestInfo.
+// signRSA signs the message of a mechanism: a digest, or for CKM_RSA_PKCS the data, which
+// should be a DigestInfo.
 func (m mechanism) signRSA(k key, message []byte) ([]byte, error) {
 	private, err := k.rsa()
 	if err != nil {
@@ -85,7 +86,7 @@ func (m mechanism) signRSA(k key, message []byte) ([]byte, error) {
 	return rsa.SignPKCS1v15(rand.Reader, private, m.hash, message)
 }
 
-// pkcs1Overhead is the least that PKCS #1 v1.5 adds (RFC 8017 section 9.2).
+// pkcs1Overhead is the least number of bytes that PKCS #1 v1.5 adds (RFC 8017 section 9.2).
 const pkcs1Overhead = 11
 
 func fitsPKCS1(size int, message []byte) error {
@@ -110,8 +111,8 @@ func (m mechanism) verifyRSA(k *rsa.PublicKey, message, signature []byte) bool {
 	return s.Exp(s, big.NewInt(int64(k.E)), k.N).Cmp(new(big.Int).SetBytes(encoded)) == 0
 }
 
-// signPSS signs with the salt that is asked for. To crypto/rsa no salt means the
-// longest, so that one is made here.
+// signPSS signs with a salt of the wanted length. crypto/rsa reads no salt as the longest
+// one, so a signature without salt is made here.
 func (m mechanism) signPSS(k *rsa.PrivateKey, digest []byte) ([]byte, error) {
 	if m.salt > 0 {
 		signature, err := rsa.SignPSS(rand.Reader, k, m.rsaHash, digest, &rsa.PSSOptions{SaltLength: m.salt})
@@ -162,17 +163,18 @@ func mgf1(hash crypto.Hash, seed []byte, size int) (mask []byte) {
 func (m mechanism) encryptRSA(k *rsa.PublicKey, plain []byte) ([]byte, error) {
 	if m.mode == rsaOAEP {
 		if len(plain) > k.Size()-2*m.rsaHash.Size()-2 {
-			return nil, refuse(ep11.CodeDataLenRange, "%d bytes are too many for the key and OAEP with %v", len(plain), m.rsaHash)
+			return nil, refuse(ep11.CodeDataLenRange,
+				"%d bytes are too many for the key and OAEP with %v", len(plain), m.rsaHash)
 		}
 		return rsa.EncryptOAEP(m.rsaHash.New(), rand.Reader, k, plain, m.label)
 	}
 	if err := fitsPKCS1(k.Size(), plain); err != nil {
 		return nil, err
 	}
-	return rsa.EncryptPKCS1v15(rand.Reader, k, plain) //nolint:staticcheck // a card has it
+	return rsa.EncryptPKCS1v15(rand.Reader, k, plain) //nolint:staticcheck // cards offer it
 }
 
-// decryptRSA is the inverse.
+// decryptRSA decrypts what encryptRSA encrypted.
 func (m mechanism) decryptRSA(k key, ciphered []byte) (plain []byte, err error) {
 	private, err := k.rsa()
 	if err != nil {
@@ -184,7 +186,7 @@ func (m mechanism) decryptRSA(k key, ciphered []byte) (plain []byte, err error) 
 	if m.mode == rsaOAEP {
 		plain, err = rsa.DecryptOAEP(m.rsaHash.New(), nil, private, ciphered, m.label)
 	} else {
-		plain, err = rsa.DecryptPKCS1v15(nil, private, ciphered) //nolint:staticcheck // a card has it
+		plain, err = rsa.DecryptPKCS1v15(nil, private, ciphered) //nolint:staticcheck // cards offer it
 	}
 	if err != nil {
 		return nil, refuse(ep11.CodeEncryptedDataInvalid, "the data does not decrypt")

@@ -11,6 +11,7 @@ import (
 
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
+	"pawl/softcard/cardtest"
 )
 
 // rsaKey reads the public key as a client does.
@@ -97,7 +98,7 @@ func TestRSASignatures(t *testing.T) {
 	b := newBench(t)
 	pair := b.rsaPair(1024, 65537, nil, nil)
 	public := rsaKey(t, pair.GetPubKeyBytes())
-	c := client(t, b.card)
+	c := cardtest.Client(t, b.card)
 	data := []byte("This data needs to be signed")
 	for _, test := range []struct {
 		name string

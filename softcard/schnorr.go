@@ -12,15 +12,14 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// maxSchnorrSize is what the data, the key blob and the parameter may have together,
-// in bytes: that of a CEX7 (hpcs-grep11-go, examples/schnorr_test.go).
+// maxSchnorrSize bounds data, key blob and parameter together, in bytes: the limit of a
+// CEX7 (hpcs-grep11-go, examples/schnorr_test.go).
 const maxSchnorrSize = 12 << 10
 
-// schnorrParameterSize is that of the parameter inside a card: one number.
+// schnorrParameterSize is the size of the parameter inside a card in bytes: one number.
 const schnorrParameterSize = 4
 
-// readSchnorr takes the two kinds of signatures that are made of keys on the curves here.
-// BLS is not of them.
+// readSchnorr takes the two kinds of signatures that EC keys make. BLS is not one of them.
 func (m *mechanism) readSchnorr(p *pb.ECSGParm) error {
 	switch p.GetType() {
 	case pb.ECSGParm_CkEcsgIbmEcsdsaS256, pb.ECSGParm_CkEcsgIbmEcsdsaComprMulti:
@@ -31,7 +30,7 @@ func (m *mechanism) readSchnorr(p *pb.ECSGParm) error {
 	return m.bad("no kind of signature %d here", p.GetType())
 }
 
-// checkSize is CKR_MECHANISM_INVALID of more than a card takes in at once.
+// checkSize returns CKR_MECHANISM_INVALID for more than a card takes at once.
 func (m mechanism) checkSize(blob, data []byte) error {
 	if n := len(data) + len(blob) + schnorrParameterSize; m.takes == schnorrParameter && n > maxSchnorrSize {
 		return refuse(ep11.CodeMechanismInvalid, "data, key and parameter have %d bytes, at most %d go", n, maxSchnorrSize)
@@ -39,10 +38,10 @@ func (m mechanism) checkSize(blob, data []byte) error {
 	return nil
 }
 
-// signSchnorr gives r‖s. It is ECSDSA of BSI TR-03111 section 4.2.3, where r is
-// SHA-256(Qx‖Qy‖data) and s is k + r·d mod n, or Zilliqa's form of it, where r is
+// signSchnorr returns r‖s. The signature is ECSDSA of BSI TR-03111 section 4.2.3, where r
+// is SHA-256(Qx‖Qy‖data) and s is k + r·d mod n, or Zilliqa's form, where r is
 // SHA-256(Q‖P‖data) of compressed points and s is k − r·d mod n. Q is k·G, P the public
-// key. A hash that is not below n is passed over, so that r is the same modulo n or not.
+// key. A hash that is not below n is rejected, so that reducing r modulo n changes nothing.
 func (m mechanism) signSchnorr(on curve, secret, data []byte) ([]byte, error) {
 	public, ok := on.publicPoint(secret)
 	if !ok {
@@ -55,7 +54,7 @@ func (m mechanism) signSchnorr(on curve, secret, data []byte) ([]byte, error) {
 			return nil, fmt.Errorf("schnorr nonce: %v", err)
 		}
 		q, ok := on.publicPoint(nonce.FillBytes(make([]byte, scalarSize)))
-		if !ok { // zero
+		if !ok { // the sum is zero
 			continue
 		}
 		r := new(big.Int).SetBytes(m.challenge(q, public, data))
@@ -70,7 +69,7 @@ func (m mechanism) signSchnorr(on curve, secret, data []byte) ([]byte, error) {
 	return nil, errors.New("schnorr: no usable nonce")
 }
 
-// challenge is the hash that binds the nonce's point to the data.
+// challenge returns the hash that binds the nonce's point to the data.
 func (m mechanism) challenge(q, public, data []byte) []byte {
 	h := sha256.New()
 	if m.schnorr == pb.ECSGParm_CkEcsgIbmEcsdsaComprMulti {
@@ -83,7 +82,7 @@ func (m mechanism) challenge(q, public, data []byte) []byte {
 	return h.Sum(nil)
 }
 
-// verifySchnorr finds the nonce's point out of the signature and hashes again.
+// verifySchnorr recovers the nonce's point from the signature and compares the hash.
 func (m mechanism) verifySchnorr(k publicKey, data, signature []byte) bool {
 	on, _ := k.kind.curve()
 	n := on.order()
@@ -99,5 +98,5 @@ func (m mechanism) verifySchnorr(k publicKey, data, signature []byte) bool {
 	return ok && bytes.Equal(m.challenge(q, k.point, data), signature[:scalarSize])
 }
 
-// inOrder is whether a number is one of 1 to n−1.
+// inOrder reports whether i lies between 1 and n−1.
 func inOrder(i, n *big.Int) bool { return i.Sign() > 0 && i.Cmp(n) < 0 }

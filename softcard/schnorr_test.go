@@ -10,10 +10,11 @@ import (
 
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
+	"pawl/softcard/cardtest"
 )
 
-// weierstrass is a curve y² = x³ + ax + b over a prime field, in textbook arithmetic: the card shares
-// none of it. A nil x is the point at infinity.
+// weierstrass is a curve y² = x³ + ax + b over a prime field in textbook arithmetic, of
+// which the card shares nothing. A nil x is the point at infinity.
 type weierstrass struct{ p, n, a, gx, gy *big.Int }
 
 type affine struct{ x, y *big.Int }
@@ -82,7 +83,8 @@ func (a affine) short() []byte {
 	return append([]byte{2 + byte(a.y.Bit(0))}, a.x.FillBytes(make([]byte, 32))...)
 }
 
-// good verifies by the definitions: with TR-03111's sign Q is sG − rP, with Zilliqa's sG + rP.
+// good verifies by the definitions: Q is sG − rP with TR-03111's sign, sG + rP with
+// Zilliqa's.
 func (w weierstrass) good(kind pb.ECSGParm_ECSGType, point, data, signature []byte) bool {
 	public := affine{new(big.Int).SetBytes(point[1:33]), new(big.Int).SetBytes(point[33:])}
 	r, s := new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])
@@ -109,7 +111,7 @@ var schnorrKinds = []pb.ECSGParm_ECSGType{pb.ECSGParm_CkEcsgIbmEcsdsaS256, pb.EC
 
 func TestSchnorrSignaturesAreAsDefined(t *testing.T) {
 	t.Parallel()
-	c := client(t, newCard(t, 1))
+	c := cardtest.Client(t, cardtest.New(t, 1))
 	long := make([]byte, 6<<10)
 	if _, err := rand.Read(long); err != nil {
 		t.Fatal(err)
@@ -152,7 +154,7 @@ func TestSchnorrSignaturesAreAsDefined(t *testing.T) {
 func TestWhatSchnorrDoesNotTake(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	c := client(t, b.card)
+	c := cardtest.Client(t, b.card)
 	pair, good := testCurves[1].pair(t, over(c)), schnorr(schnorrKinds[0])
 	edwards := testCurves[0].pair(t, over(c))
 	room := 12<<10 - 4
@@ -160,7 +162,7 @@ func TestWhatSchnorrDoesNotTake(t *testing.T) {
 		name string
 		mech *pb.Mechanism
 		pair *pb.GenerateKeyPairResponse
-		data int // less the key's length
+		data int // bytes, without the key's length
 		want ep11.Code
 	}{
 		{"BLS", schnorr(pb.ECSGParm_CkEcsgIbmBls), pair, 1000, ep11.CodeMechanismParamInvalid},

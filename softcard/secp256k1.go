@@ -9,8 +9,8 @@ import (
 	"github.com/decred/dcrd/dcrec/secp256k1/v4/ecdsa"
 )
 
-// maxNonces bounds the search for a nonce with r and s other than zero; one
-// attempt fails with probability 2^-255.
+// maxNonces bounds the search for a nonce with r and s other than zero. One attempt fails
+// with probability 2^-255.
 const maxNonces = 8
 
 func generateSecp256k1() (secret, point []byte, err error) {
@@ -21,8 +21,8 @@ func generateSecp256k1() (secret, point []byte, err error) {
 	return key.Serialize(), key.PubKey().SerializeUncompressed(), nil
 }
 
-// signSecp256k1 is ECDSA of SEC 1 section 4.1.3. The module's own Sign is of no
-// use here: it is deterministic and its S is always low, a card's is neither.
+// signSecp256k1 is ECDSA of SEC 1 section 4.1.3. The module's own Sign is deterministic and
+// always gives a low S; a card does neither.
 func signSecp256k1(secret, digest []byte) ([]byte, error) {
 	fresh := make([]byte, scalarSize)
 	if _, err := rand.Read(fresh); err != nil {
@@ -37,8 +37,8 @@ func signSecp256k1(secret, digest []byte) ([]byte, error) {
 	e.SetByteSlice(digest)
 	hashed := e.Bytes()
 	for attempt := range uint32(maxNonces) {
-		// RFC 6979 section 3.6: the fresh bytes make the nonce random, the rest
-		// keeps it secret should they not be.
+		// RFC 6979 section 3.6: the fresh bytes make the nonce random. If they were not
+		// random, the rest would keep it secret.
 		k := ecc.NonceRFC6979(secret, hashed[:], fresh, nil, attempt)
 		r, s := equation(k, &d, &e)
 		if r.IsZero() || s.IsZero() {
@@ -53,7 +53,7 @@ func signSecp256k1(secret, digest []byte) ([]byte, error) {
 	return nil, errors.New("secp256k1: no usable nonce")
 }
 
-// equation gives r = (kG).x mod n and s = (e + r·d) / k mod n.
+// equation returns r = (kG).x mod n and s = (e + r·d) / k mod n.
 func equation(k, d, e *ecc.ModNScalar) (r, s ecc.ModNScalar) {
 	var point ecc.JacobianPoint
 	ecc.ScalarBaseMultNonConst(k, &point)

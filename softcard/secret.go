@@ -3,7 +3,7 @@ package softcard
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/des" //nolint:gosec // triple DES is among what a card has
+	"crypto/des" //nolint:gosec // cards offer triple DES
 	"crypto/rand"
 	"crypto/sha1" //nolint:gosec // PKCS #11 makes the check value with it
 	"encoding/binary"
@@ -14,14 +14,14 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// checkSize is the length of CKA_CHECK_VALUE (PKCS #11 v2.40 section 4.4.3).
+// checkSize is the length of CKA_CHECK_VALUE in bytes (PKCS #11 v2.40 section 4.4.3).
 const checkSize = 3
 
-// secretUsage is what a secret key may be for.
+// secretUsage is every usage that a secret key may have.
 const secretUsage = usage &^ (ep11.BlobSignRecover | ep11.BlobVerifyRecover)
 
-// newSecret makes an AES key of CKA_VALUE_LEN 16, 24 or 32, a triple DES key, or a
-// generic secret of CKA_VALUE_LEN 1 to 256.
+// newSecret makes an AES key of CKA_VALUE_LEN 16, 24 or 32, a triple DES key, or a generic
+// secret of CKA_VALUE_LEN 1 to 256.
 func (c *Card) newSecret(m mechanism, attrs map[uint64]*pb.AttributeValue) (*pb.GenerateKeyResponse, error) {
 	of := map[family]kind{aesKeys: kindAES, des3Keys: kindDES3, macKeys: kindGeneric}[m.keys]
 	t, err := readTemplate(attrs, shape{class: ep11.ClassSecretKey, keyType: of.keyType(), usage: secretUsage})
@@ -45,10 +45,10 @@ func (c *Card) newSecret(m mechanism, attrs map[uint64]*pb.AttributeValue) (*pb.
 	return &pb.GenerateKeyResponse{KeyBytes: blob, CheckSum: k.checkSum(), Key: message}, nil
 }
 
-// secretSize is the length of the key that the template wants, in bytes.
+// secretSize is the length in bytes of the key that the template wants.
 func (t keyTemplate) secretSize(of kind) (int, error) {
 	switch {
-	case of == kindDES3: // its length is known; clients send others, and cards pass over them
+	case of == kindDES3: // the length is fixed; clients send others, which cards ignore
 		return des3Size, nil
 	case t.valueLen < 0:
 		return 0, refuse(ep11.CodeTemplateIncomplete, "the template lacks CKA_VALUE_LEN")
@@ -66,7 +66,7 @@ func checkSecretSize(of kind, size int64) error {
 	return nil
 }
 
-// issue wraps a new key and fills both generations of the wire.
+// issue wraps a new key and returns it for both generations of the wire.
 func (c *Card) issue(k key) (blob []byte, message *pb.KeyBlob, err error) {
 	if blob, err = c.sealKey(k); err != nil {
 		return nil, nil, err
@@ -90,8 +90,8 @@ func (c *Card) issuePublic(k publicKey) (blob []byte, message *pb.KeyBlob, err e
 	return blob, &pb.KeyBlob{Attributes: list, KeyBlobs: [][]byte{blob}}, nil
 }
 
-// adjustParity gives each byte of a triple DES key odd parity, which cards do with keys
-// that they make and import (IBM's GREP11 API reference, UnwrapKey).
+// adjustParity gives each byte of a triple DES key odd parity. Cards do so with keys that
+// they make and import (IBM's GREP11 API reference, UnwrapKey).
 func (k key) adjustParity() {
 	if k.kind != kindDES3 {
 		return
@@ -101,14 +101,14 @@ func (k key) adjustParity() {
 	}
 }
 
-// checkSum is what is said of a secret key to whom it must not be shown: the check
-// value and the length in bits. IBM's clients compare the first three bytes.
+// checkSum describes a secret key without showing it: the check value and the length in
+// bits. IBM's clients compare the first three bytes.
 func (k key) checkSum() []byte {
 	return binary.BigEndian.AppendUint32(k.checkValue(), uint32(8*len(k.secret))) //nolint:gosec // a few bytes
 }
 
-// checkValue is a block of zeros encrypted or, of a generic secret, its SHA-1, cut to
-// three bytes (PKCS #11 v2.40, section 4.4.3 and mechanisms 2.6.2).
+// checkValue is an encrypted block of zeros, or the SHA-1 of a generic secret, cut to three
+// bytes (PKCS #11 v2.40, section 4.4.3 and mechanisms 2.6.2).
 func (k key) checkValue() []byte {
 	if k.kind == kindGeneric {
 		sum := sha1.Sum(k.secret) //nolint:gosec // see the import
@@ -121,7 +121,7 @@ func (k key) checkValue() []byte {
 	} else {
 		b, err = aes.NewCipher(k.secret)
 	}
-	if err != nil { // a key of another length is none: it was never wrapped
+	if err != nil { // impossible: no key of another length was ever wrapped
 		return make([]byte, checkSize)
 	}
 	zeros := make([]byte, b.BlockSize())

@@ -18,7 +18,7 @@ func TestGenerateKey(t *testing.T) {
 		name string
 		mech uint64
 		t    template
-		want ep11.Code // 0: made
+		want ep11.Code // 0: the key is made
 		size int       // of the blob
 	}{
 		{"AES-128", ep11.MechAESKeyGen, template{ep11.AttrValueLen: 16, ep11.AttrEncrypt: true}, 0, 256},
@@ -63,7 +63,7 @@ func TestGenerateKey(t *testing.T) {
 	}
 }
 
-// TestCheckSumIsCheckValueAndBits compares with the key itself, taken out of the card.
+// The key itself is taken out of the card to compare.
 func TestCheckSumIsCheckValueAndBits(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

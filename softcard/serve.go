@@ -18,20 +18,20 @@ import (
 )
 
 const (
-	stopTimeout      = 5 * time.Second  // how long calls in flight may take at the end
-	handshakeTimeout = 10 * time.Second // for a connection to become one
+	stopTimeout      = 5 * time.Second  // for calls in flight when the server ends
+	handshakeTimeout = 10 * time.Second // for a TLS handshake
 	pingTime         = 30 * time.Second // as in the configuration of IBM's server
 	pingTimeout      = 5 * time.Second
-	minPingTime      = 10 * time.Second // what a client's keepalive may do
-	window           = 1<<16 - 1        // of HTTP/2's flow control: what it begins with
+	minPingTime      = 10 * time.Second // shortest interval of a client's keepalive pings
+	window           = 1<<16 - 1        // bytes; the initial window of HTTP/2's flow control
 )
 
-// Serve serves the card on ln until ctx is done, then lets calls in flight end
-// for at most 5 s and returns nil. It closes ln in any case.
+// Serve serves the card on ln until ctx is done. Then it lets calls in flight end for at
+// most 5 s and returns nil. It always closes ln.
 //
 // The server shows server.pem of d, speaks TLS 1.3 and admits only clients with a
-// certificate of ca.pem for client authentication. With plaintext it does none of
-// that, d is not read, and ln has to be TCP on a loopback address.
+// certificate of ca.pem for client authentication. With plaintext it uses no TLS and does
+// not read d; ln must then be TCP on a loopback address.
 func (c *Card) Serve(ctx context.Context, ln net.Listener, d Dir, plaintext bool) error {
 	creds, err := transport(ln, d, plaintext)
 	if err != nil {
@@ -40,7 +40,7 @@ func (c *Card) Serve(ctx context.Context, ln net.Listener, d Dir, plaintext bool
 	server := newServer(c,
 		grpc.Creds(creds),
 		grpc.ConnectionTimeout(handshakeTimeout),
-		grpc.StaticStreamWindowSize(window), // else gRPC pings for each request to measure the line
+		grpc.StaticStreamWindowSize(window), // a window that grows makes gRPC ping for each request
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingTime, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPingTime, PermitWithoutStream: true}),
 	)
@@ -50,8 +50,8 @@ func (c *Card) Serve(ctx context.Context, ln net.Listener, d Dir, plaintext bool
 		defer close(stopped)
 		stop(server)
 	})
-	err = server.Serve(tap{ln, &c.lines})
-	if cancel() { // ctx lives: the listener has failed
+	err = server.Serve(trackingListener{ln, &c.conns})
+	if cancel() { // ctx has not ended: the listener failed
 		server.Stop()
 		return fmt.Errorf("software card on %s: %w", ln.Addr(), err)
 	}
@@ -59,8 +59,8 @@ func (c *Card) Serve(ctx context.Context, ln net.Listener, d Dir, plaintext bool
 	return nil
 }
 
-// stop lets calls in flight end, for a while. GracefulStop alone would wait for
-// a stuck call for ever, even after Stop.
+// stop lets calls in flight end for stopTimeout, then cuts them off. GracefulStop alone
+// would wait for a stuck call for ever.
 func stop(server *grpc.Server) {
 	graceful := make(chan struct{})
 	go func() {

@@ -20,29 +20,17 @@ import (
 
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 )
 
-// serveTLS runs the card of d and gives its address.
+// serveTLS serves the card of d and returns its address.
 func serveTLS(t *testing.T, d softcard.Dir, listenOn string) string {
 	t.Helper()
-	card, err := softcard.Open(d)
-	if err != nil {
-		t.Fatal(err)
-	}
 	ln, err := net.Listen("tcp", listenOn)
 	if err != nil {
 		t.Skipf("no %s here: %v", listenOn, err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- card.Serve(ctx, ln, d, false) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-	})
-	return ln.Addr().String()
+	return cardtest.ServeOn(t, cardtest.Open(t, d), d, ln).Address
 }
 
 func authority(t *testing.T, d softcard.Dir) *x509.CertPool {
@@ -77,12 +65,12 @@ func ping(t *testing.T, address string, creds credentials.TransportCredentials) 
 	return err
 }
 
-// TestDelay: each call takes so much longer, and a caller who leaves is let go.
+// Each call takes so much longer, and a caller who leaves is let go.
 func TestDelay(t *testing.T) {
 	t.Parallel()
-	card := newCard(t, 1)
+	card := cardtest.New(t, 1)
 	card.Delay = 100 * time.Millisecond
-	crypto := pb.NewCryptoClient(serve(t, card))
+	crypto := cardtest.Client(t, card)
 	start := time.Now()
 	if _, err := crypto.GetMechanismList(t.Context(), &pb.GetMechanismListRequest{}); err != nil || time.Since(start) < card.Delay {
 		t.Errorf("a call: %v after %v, want an answer after %v", err, time.Since(start), card.Delay)
@@ -96,7 +84,7 @@ func TestDelay(t *testing.T) {
 
 func TestOnlyClientsOfTheCardsAuthorityAreServed(t *testing.T) {
 	t.Parallel()
-	d, other := initDir(t), initDir(t)
+	d, other := cardtest.Folder(t), cardtest.Folder(t)
 	address := serveTLS(t, d, "127.0.0.1:0")
 	for _, test := range []struct {
 		name  string
@@ -123,7 +111,7 @@ func TestOnlyClientsOfTheCardsAuthorityAreServed(t *testing.T) {
 
 func TestServerIsNamedForLoopback(t *testing.T) {
 	t.Parallel()
-	d := initDir(t)
+	d := cardtest.Folder(t)
 	creds := credentials.NewTLS(&tls.Config{RootCAs: authority(t, d), Certificates: certificate(t, d, "client")})
 	for _, host := range []string{"127.0.0.1", "::1", "localhost"} {
 		t.Run(host, func(t *testing.T) {
@@ -141,9 +129,9 @@ func TestServerIsNamedForLoopback(t *testing.T) {
 
 func TestPlaintextOnlyOnLoopback(t *testing.T) {
 	t.Parallel()
-	card := newCard(t, 1)
+	card := cardtest.New(t, 1)
 	ended, cancel := context.WithCancel(t.Context())
-	cancel() // what is not refused returns at once, without error
+	cancel() // a call that is not refused returns at once without error
 	for _, address := range []string{"0.0.0.0:0", ":0"} {
 		ln, err := net.Listen("tcp", address)
 		if err != nil {
@@ -175,16 +163,13 @@ func TestServeRefusesABrokenFolder(t *testing.T) {
 		"server-key.pem garbage":  func(d string) error { return os.WriteFile(filepath.Join(d, "server-key.pem"), []byte("x"), 0o600) },
 		"server-key.pem too open": func(d string) error { return os.Chmod(filepath.Join(d, "server-key.pem"), 0o644) },
 	} {
-		d := initDir(t)
-		card, err := softcard.Open(d)
-		if err != nil {
-			t.Fatal(err)
-		}
+		d := cardtest.Folder(t)
+		card := cardtest.Open(t, d)
 		if err := broken(string(d)); err != nil {
 			t.Fatal(err)
 		}
 		file, _, _ := strings.Cut(name, " ")
-		if err := card.Serve(t.Context(), listen(t), d, false); err == nil || !strings.Contains(err.Error(), file) {
+		if err := card.Serve(t.Context(), cardtest.Listen(t, "127.0.0.1:0"), d, false); err == nil || !strings.Contains(err.Error(), file) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -194,15 +179,15 @@ func TestServeRefusesABrokenFolder(t *testing.T) {
 type inFlight struct {
 	ln       net.Listener
 	stop     context.CancelFunc
-	release  chan struct{} // closed, it lets the signature go
+	release  chan struct{} // lets the signature go when closed
 	answered chan error    // of the client's call
 	served   chan error    // of Serve
 }
 
 func hold(t *testing.T) inFlight {
 	t.Helper()
-	card := newCard(t, 1)
-	in := inFlight{ln: listen(t), release: make(chan struct{}), answered: make(chan error, 1), served: make(chan error, 1)}
+	card := cardtest.New(t, 1)
+	in := inFlight{ln: cardtest.Listen(t, "127.0.0.1:0"), release: make(chan struct{}), answered: make(chan error, 1), served: make(chan error, 1)}
 	entered := make(chan struct{})
 	card.OnSign = func([]byte, []byte) {
 		close(entered)
@@ -246,7 +231,7 @@ func TestServeWithAnEndedContextReturns(t *testing.T) {
 	t.Parallel()
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := newCard(t, 1).Serve(ended, listen(t), "", true); err != nil {
+	if err := cardtest.New(t, 1).Serve(ended, cardtest.Listen(t, "127.0.0.1:0"), "", true); err != nil {
 		t.Errorf("Serve: %v", err)
 	}
 }

@@ -16,18 +16,19 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// maxRandom is the most that one GenerateRandom gives (hs-crypto documentation, GREP11 API: 1 MB).
+// maxRandom is the most bytes that one GenerateRandom gives (hs-crypto documentation,
+// GREP11 API: 1 MB).
 const maxRandom = 1 << 20
 
-// service is the card on the wire. Calls that it does not have are those of the
-// embedded type, which answered makes CKR_FUNCTION_NOT_SUPPORTED of.
+// service is the card on the wire. Calls that it does not define are those of the embedded
+// type; answered turns their errors into CKR_FUNCTION_NOT_SUPPORTED.
 type service struct {
 	pb.UnimplementedCryptoServer
 	card *Card
 }
 
-// newServer makes the server of the card. Every failure of a call, of unreadable
-// messages and unknown calls too, is a Grep11Error.
+// newServer makes the gRPC server of the card. Every failure of a call is a Grep11Error,
+// also for unreadable messages and unknown calls.
 func newServer(card *Card, options ...grpc.ServerOption) *grpc.Server {
 	codec := rawRequests{encoding.GetCodecV2(protocodec.Name)}
 	options = append(options, grpc.ForceServerCodecV2(codec), grpc.UnknownServiceHandler(unknownCall))
@@ -43,13 +44,15 @@ func newServer(card *Card, options ...grpc.ServerOption) *grpc.Server {
 
 // handler wraps one call of the service.
 func handler(card *Card, name string, next grpc.MethodHandler) grpc.MethodHandler {
-	return func(srv any, ctx context.Context, receive func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+	return func(
+		srv any, ctx context.Context, receive func(any) error, interceptor grpc.UnaryServerInterceptor,
+	) (any, error) {
 		before := card.master.load()
 		var fault hit
 		read := func(request any) error {
 			var raw []byte
 			if err := receive(&raw); err != nil {
-				return err // the transport's, which has answered already
+				return err // an error of the transport, which has answered already
 			}
 			message, ok := request.(proto.Message)
 			if !ok || proto.Unmarshal(raw, message) != nil {
@@ -58,7 +61,7 @@ func handler(card *Card, name string, next grpc.MethodHandler) grpc.MethodHandle
 			fault = card.hitBy(name, request)
 			return fault.before(ctx, request)
 		}
-		if err := linger(ctx, card.Delay); err != nil {
+		if err := wait(ctx, card.Delay); err != nil {
 			return nil, err
 		}
 		response, err := next(srv, ctx, read, interceptor)
@@ -70,11 +73,11 @@ func handler(card *Card, name string, next grpc.MethodHandler) grpc.MethodHandle
 	}
 }
 
-// rawRequests is the proto codec that leaves the reading of requests to handler:
-// grpc answers a message that its own codec cannot read before any of our code runs.
+// rawRequests is a proto codec that leaves the decoding of requests to handler. With its
+// own codec gRPC would answer an unreadable message before any of our code runs.
 type rawRequests struct{ encoding.CodecV2 }
 
-// Unmarshal gives the bytes of a request to a *[]byte.
+// Unmarshal copies the bytes of a request to a *[]byte.
 func (rawRequests) Unmarshal(data mem.BufferSlice, into any) error {
 	raw, ok := into.(*[]byte)
 	if !ok {
@@ -84,7 +87,7 @@ func (rawRequests) Unmarshal(data mem.BufferSlice, into any) error {
 	return nil
 }
 
-// unknownCall answers what the service does not have at all.
+// unknownCall answers calls that the service does not define at all.
 func unknownCall(any, grpc.ServerStream) error {
 	return refuse(ep11.CodeFunctionNotSupported, "the software card does not have this function")
 }
@@ -98,8 +101,10 @@ func (s *service) GetMechanismList(context.Context, *pb.GetMechanismListRequest)
 	return &pb.GetMechanismListResponse{Mechs: list}, nil
 }
 
-// GetMechanismInfo gives the key sizes and abilities of a listed mechanism.
-func (s *service) GetMechanismInfo(_ context.Context, request *pb.GetMechanismInfoRequest) (*pb.GetMechanismInfoResponse, error) {
+// GetMechanismInfo returns the key sizes and abilities of a listed mechanism.
+func (s *service) GetMechanismInfo(
+	_ context.Context, request *pb.GetMechanismInfoRequest,
+) (*pb.GetMechanismInfoResponse, error) {
 	m, err := lookUp(request.GetMech(), 0)
 	if err != nil {
 		return nil, err
@@ -107,8 +112,10 @@ func (s *service) GetMechanismInfo(_ context.Context, request *pb.GetMechanismIn
 	return &pb.GetMechanismInfoResponse{MechInfo: m.info()}, nil
 }
 
-// GenerateRandom gives 1 byte to 1 MiB of the operating system's randomness.
-func (s *service) GenerateRandom(_ context.Context, request *pb.GenerateRandomRequest) (*pb.GenerateRandomResponse, error) {
+// GenerateRandom returns 1 byte to 1 MiB from the operating system's random source.
+func (s *service) GenerateRandom(
+	_ context.Context, request *pb.GenerateRandomRequest,
+) (*pb.GenerateRandomResponse, error) {
 	n := request.GetLen()
 	if n == 0 || n > maxRandom {
 		return nil, refuse(ep11.CodeArgumentsBad, "%d random bytes wanted, can give 1 to %d", n, maxRandom)
@@ -122,8 +129,8 @@ func (s *service) GenerateRandom(_ context.Context, request *pb.GenerateRandomRe
 
 var errNoKey = refuse(ep11.CodeArgumentsBad, "the request bears no key")
 
-// blobOf takes the blob of either generation of the wire. A client may fill both
-// fields, with the same blob.
+// blobOf returns the blob from the field of either generation of the wire. A client may
+// fill both fields with the same blob.
 func blobOf(raw []byte, message *pb.KeyBlob) ([]byte, error) {
 	var wrapped []byte
 	if list := message.GetKeyBlobs(); len(list) > 0 {

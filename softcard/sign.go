@@ -7,7 +7,7 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// signer opens a key and asks whether it may sign with the mechanism.
+// signer opens a key and checks that it may sign with the mechanism.
 func (c *Card) signer(m mechanism, blob []byte) (key, error) {
 	k, err := c.openKey(blob)
 	if err != nil {
@@ -19,7 +19,7 @@ func (c *Card) signer(m mechanism, blob []byte) (key, error) {
 	return k, m.checkKey(k.kind)
 }
 
-// sign signs the message of a mechanism: the digest, the data of one that does not
+// sign signs the message of a mechanism: the digest, the data for a mechanism that does not
 // hash, or HMAC's inner hash.
 func (c *Card) sign(m mechanism, blob, message []byte) ([]byte, error) {
 	k, err := c.signer(m, blob)
@@ -52,7 +52,7 @@ func (m mechanism) signEC(on curve, secret, message []byte) ([]byte, error) {
 	return on.sign(secret, message)
 }
 
-// start begins an operation on data. HMAC's key goes first into its hash.
+// start begins an operation on data. For HMAC the key goes into the hash first.
 func (c *Card) start(d direction, m mechanism, wire *pb.Mechanism, blob []byte) (operation, error) {
 	if m.takes == schnorrParameter {
 		return operation{}, refuse(ep11.CodeMechanismInvalid, "mechanism 0x%x wants its data in one call", m.id)
@@ -71,7 +71,7 @@ func (c *Card) start(d direction, m mechanism, wire *pb.Mechanism, blob []byte) 
 	return op, op.write(m, block)
 }
 
-// whole is the message of data given at once.
+// whole returns the message of data given at once.
 func (c *Card) whole(m mechanism, wire *pb.Mechanism, blob, data []byte) ([]byte, error) {
 	if err := m.checkSize(blob, data); err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ func (s *service) SignSingle(_ context.Context, request *pb.SignSingleRequest) (
 	return &pb.SignSingleResponse{Signature: signature}, nil
 }
 
-// SignInit begins a signature; the key is checked now and again at the end.
+// SignInit begins a signature. It checks the key now; the end checks it again.
 func (s *service) SignInit(_ context.Context, request *pb.SignInitRequest) (*pb.SignInitResponse, error) {
 	m, err := choose(request.GetMech(), ep11.CanSign)
 	if err != nil {
@@ -134,7 +134,7 @@ func (s *service) SignInit(_ context.Context, request *pb.SignInitRequest) (*pb.
 	return &pb.SignInitResponse{State: state}, nil
 }
 
-// SignUpdate takes more data in. A mechanism that does not hash has no parts.
+// SignUpdate takes more data. Mechanisms that do not hash refuse it.
 func (s *service) SignUpdate(_ context.Context, request *pb.SignUpdateRequest) (*pb.SignUpdateResponse, error) {
 	state, err := s.card.update(request.GetState(), request.GetData(), signing)
 	if err != nil {
@@ -143,7 +143,7 @@ func (s *service) SignUpdate(_ context.Context, request *pb.SignUpdateRequest) (
 	return &pb.SignUpdateResponse{State: state}, nil
 }
 
-// SignFinal signs what the updates gave.
+// SignFinal signs the data of the updates.
 func (s *service) SignFinal(_ context.Context, request *pb.SignFinalRequest) (*pb.SignFinalResponse, error) {
 	signature, err := s.card.signState(request.GetState(), nil)
 	if err != nil {
@@ -152,7 +152,7 @@ func (s *service) SignFinal(_ context.Context, request *pb.SignFinalRequest) (*p
 	return &pb.SignFinalResponse{Signature: signature}, nil
 }
 
-// Sign signs data in the one call after SignInit.
+// Sign signs data in one call after SignInit.
 func (s *service) Sign(_ context.Context, request *pb.SignRequest) (*pb.SignResponse, error) {
 	signature, err := s.card.signState(request.GetState(), request.GetData())
 	if err != nil {
@@ -161,7 +161,7 @@ func (s *service) Sign(_ context.Context, request *pb.SignRequest) (*pb.SignResp
 	return &pb.SignResponse{Signature: signature}, nil
 }
 
-// signState ends a signature with the last of its data.
+// signState ends a signature with its last data.
 func (c *Card) signState(state, data []byte) ([]byte, error) {
 	op, m, message, err := c.finish(state, data, signing)
 	if err != nil {

@@ -13,9 +13,10 @@ import (
 
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
+	"pawl/softcard/cardtest"
 )
 
-// dialects are the ways in which a request may bear a key.
+// dialects are the ways in which a request may carry a key.
 var dialects = map[string]func(blob []byte) ([]byte, *pb.KeyBlob){
 	"v1":   func(blob []byte) ([]byte, *pb.KeyBlob) { return blob, nil },
 	"v2":   func(blob []byte) ([]byte, *pb.KeyBlob) { return nil, keyBlob(blob) },
@@ -24,7 +25,7 @@ var dialects = map[string]func(blob []byte) ([]byte, *pb.KeyBlob){
 
 func TestEveryCurveSignsAndVerifiesInEitherDialect(t *testing.T) {
 	t.Parallel()
-	c := client(t, newCard(t, 1))
+	c := cardtest.Client(t, cardtest.New(t, 1))
 	for _, curve := range testCurves {
 		for name, fill := range dialects {
 			t.Run(curve.name+"/"+name, func(t *testing.T) {
@@ -53,7 +54,7 @@ func TestEveryCurveSignsAndVerifiesInEitherDialect(t *testing.T) {
 	}
 }
 
-// signingMechanisms are those of ECDSA and Ed25519, each with what it hashes with.
+// signingMechanisms are those of ECDSA and Ed25519, each with its hash.
 var signingMechanisms = []struct {
 	id      uint64
 	hash    crypto.Hash
@@ -78,13 +79,13 @@ type flow struct {
 	verify func(ctx context.Context, c pb.CryptoClient, m *pb.Mechanism, key []byte, parts [][]byte, signature []byte) error
 }
 
-// wholeFlows are those of a mechanism that does not hash, and so takes its data at once.
+// wholeFlows are the flows of a mechanism that does not hash and takes its data at once.
 var wholeFlows = map[string]flow{
 	"Single":  {sign: signSingle, verify: verifySingle},
 	"Init-op": {sign: signInitOp, verify: verifyInitOp},
 }
 
-// flows are all three ways of EP11.
+// flows are all three flows of EP11.
 var flows = map[string]flow{
 	"Single":            {sign: signSingle, verify: verifySingle},
 	"Init-op":           {sign: signInitOp, verify: verifyInitOp},
@@ -168,7 +169,7 @@ func verifyParts(ctx context.Context, c pb.CryptoClient, m *pb.Mechanism, key []
 
 func TestEveryMechanismInEveryFlow(t *testing.T) {
 	t.Parallel()
-	c := client(t, newCard(t, 1))
+	c := cardtest.Client(t, cardtest.New(t, 1))
 	parts := [][]byte{[]byte("a message in "), {}, bytes.Repeat([]byte("several parts "), 50)}
 	for _, curve := range testCurves {
 		pair := curve.pair(t, over(c))
@@ -199,7 +200,7 @@ func TestEveryMechanismInEveryFlow(t *testing.T) {
 
 func TestHashingMechanismKeepsNoData(t *testing.T) {
 	t.Parallel()
-	c := client(t, newCard(t, 1))
+	c := cardtest.Client(t, cardtest.New(t, 1))
 	curve := testCurves[2]
 	pair := curve.pair(t, over(c))
 	parts := [][]byte{make([]byte, 1<<20), make([]byte, 1<<20)}
@@ -215,7 +216,7 @@ func TestHashingMechanismKeepsNoData(t *testing.T) {
 func TestOnlyMechanismsThatHashHaveParts(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	c := client(t, b.card)
+	c := cardtest.Client(t, b.card)
 	pairs := map[uint64]*pb.GenerateKeyPairResponse{ep11.MechRSAPKCS: b.rsaPair(1024, 65537, nil, nil)}
 	for _, curve := range testCurves {
 		pairs[curve.mech] = curve.pair(t, over(c))
@@ -233,7 +234,7 @@ func TestOnlyMechanismsThatHashHaveParts(t *testing.T) {
 
 func TestStateBeginsAnyNumberOfOperations(t *testing.T) {
 	t.Parallel()
-	c := client(t, newCard(t, 1))
+	c := cardtest.Client(t, cardtest.New(t, 1))
 	curve := testCurves[0]
 	pair := curve.pair(t, over(c))
 	begun, err := c.SignInit(t.Context(), &pb.SignInitRequest{Mech: mech(curve.mech), PrivKeyBytes: pair.GetPrivKeyBytes()})
@@ -253,7 +254,7 @@ func TestStateBeginsAnyNumberOfOperations(t *testing.T) {
 
 func TestHighSIsAsFrequentAsLowS(t *testing.T) {
 	t.Parallel()
-	c := client(t, newCard(t, 1))
+	c := cardtest.Client(t, cardtest.New(t, 1))
 	for _, curve := range ecdsaCurves {
 		t.Run(curve.name, func(t *testing.T) {
 			t.Parallel()
@@ -281,7 +282,7 @@ func TestHighSIsAsFrequentAsLowS(t *testing.T) {
 
 func TestECDSAIsRandomised(t *testing.T) {
 	t.Parallel()
-	c := client(t, newCard(t, 1))
+	c := cardtest.Client(t, cardtest.New(t, 1))
 	for _, curve := range ecdsaCurves {
 		pair := curve.pair(t, over(c))
 		seen := make(map[string]bool)
@@ -300,7 +301,7 @@ func TestECDSAIsRandomised(t *testing.T) {
 
 func TestECDSATakesDataOfAnyLength(t *testing.T) {
 	t.Parallel()
-	c := client(t, newCard(t, 1))
+	c := cardtest.Client(t, cardtest.New(t, 1))
 	for _, curve := range ecdsaCurves {
 		pair := curve.pair(t, over(c))
 		for _, n := range []int{1, 20, 28, 31, 32, 33, 48, 64, 1000} {
@@ -321,7 +322,7 @@ func TestECDSATakesDataOfAnyLength(t *testing.T) {
 
 func TestOnSignIsToldEachSignatureBeforeItIsSent(t *testing.T) {
 	t.Parallel()
-	card := newCard(t, 1)
+	card := cardtest.New(t, 1)
 	var mu sync.Mutex
 	told := make(map[string]string)
 	card.OnSign = func(data, signature []byte) {
@@ -329,7 +330,7 @@ func TestOnSignIsToldEachSignatureBeforeItIsSent(t *testing.T) {
 		defer mu.Unlock()
 		told[string(signature)] = string(data)
 	}
-	c := client(t, card)
+	c := cardtest.Client(t, card)
 	curve := testCurves[1]
 	pair := curve.pair(t, over(c))
 	var wait sync.WaitGroup
@@ -359,7 +360,7 @@ func TestOnSignIsToldEachSignatureBeforeItIsSent(t *testing.T) {
 
 func TestEveryOtherCallIsNotSupported(t *testing.T) {
 	t.Parallel()
-	conn := serve(t, newCard(t, 1))
+	conn := cardtest.Connect(t, cardtest.Serve(t, cardtest.New(t, 1), "").Address)
 	for _, name := range []string{"NoSuchCall", "Login", "Logout"} {
 		err := conn.Invoke(t.Context(), "/grep11.Crypto/"+name, &pb.LogoutRequest{}, &pb.LogoutResponse{})
 		if got := codeOf(t, err); got != ep11.CodeFunctionNotSupported {
@@ -370,7 +371,7 @@ func TestEveryOtherCallIsNotSupported(t *testing.T) {
 	wantCode(t, err, ep11.CodeFunctionNotSupported)
 }
 
-// garbage sends bytes that are no protobuf message.
+// garbage sends bytes that are not a protobuf message.
 type garbage struct{}
 
 func (garbage) Marshal(any) ([]byte, error) { return []byte{0xff, 0xff, 0xff}, nil }
@@ -379,7 +380,7 @@ func (garbage) Name() string                { return "proto" }
 
 func TestUnreadableMessageIsAGrep11Error(t *testing.T) {
 	t.Parallel()
-	conn := serve(t, newCard(t, 1))
+	conn := cardtest.Connect(t, cardtest.Serve(t, cardtest.New(t, 1), "").Address)
 	for _, method := range pb.Crypto_ServiceDesc.Methods {
 		err := conn.Invoke(t.Context(), "/grep11.Crypto/"+method.MethodName, &pb.LogoutRequest{}, &pb.LogoutResponse{}, grpc.ForceCodec(garbage{}))
 		if got := codeOf(t, err); got != 0x80040002 { // CKR_IBM_GREP11_CANNOT_UNMARSHAL

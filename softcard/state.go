@@ -16,11 +16,11 @@ import (
 )
 
 const (
-	maxStateSize   = 8192 // the largest State that EP11 hands out
+	maxStateSize   = 8192 // bytes; the largest State that EP11 hands out
 	stateNonceSize = 12   // of AES-GCM
 )
 
-// direction is what a State is of.
+// direction says what kind of operation a State belongs to.
 type direction int
 
 const (
@@ -31,7 +31,7 @@ const (
 	decrypting
 )
 
-// ability is what a mechanism must have for a direction.
+// ability is what a mechanism must be able to do for a direction.
 var ability = map[direction]uint64{
 	signing:    ep11.CanSign,
 	verifying:  ep11.CanVerify,
@@ -40,15 +40,15 @@ var ability = map[direction]uint64{
 	decrypting: ep11.CanDecrypt,
 }
 
-// operation is one between two calls. It travels with the client as a sealed State:
-// the card remembers nothing.
+// operation is an operation between two calls. It travels with the client as a sealed
+// State; the card remembers nothing.
 type operation struct {
 	Direction direction
 	Mechanism []byte // as the client sent it
-	Key       []byte // the blob as the client gave it; opened again at each call
-	Hash      []byte // the state of a hashing mechanism's hash
-	Chain     []byte // the last block of a chained cipher
-	Data      []byte // the data of a mechanism that takes it whole, or less than a block
+	Key       []byte // the blob as the client sent it; each call opens it again
+	Hash      []byte // state of the hash, for a mechanism that hashes
+	Chain     []byte // last block of a chained cipher
+	Data      []byte // data so far of a mechanism that does not hash, or less than a block of a cipher
 }
 
 // begin starts an operation.
@@ -60,8 +60,8 @@ func begin(d direction, wire *pb.Mechanism, blob []byte) (operation, error) {
 	return operation{Direction: d, Mechanism: raw, Key: blob}, nil
 }
 
-// update gives the State after more data, of a mechanism that hashes: the others take
-// theirs at once (IBM's GREP11 reference, supported mechanisms).
+// update returns the State after more data, for a mechanism that hashes. The others take
+// their data at once (IBM's GREP11 reference, supported mechanisms).
 func (c *Card) update(state, data []byte, d direction) ([]byte, error) {
 	op, m, err := c.openState(state, d)
 	if err != nil {
@@ -76,7 +76,7 @@ func (c *Card) update(state, data []byte, d direction) ([]byte, error) {
 	return c.sealState(op)
 }
 
-// finish takes the last data in and gives what is to be signed or verified.
+// finish takes the last data and returns what is to be signed or verified.
 func (c *Card) finish(state, data []byte, d direction) (op operation, m mechanism, message []byte, err error) {
 	if op, m, err = c.openState(state, d); err != nil {
 		return op, m, nil, err
@@ -88,8 +88,8 @@ func (c *Card) finish(state, data []byte, d direction) (op operation, m mechanis
 	return op, m, message, err
 }
 
-// sealState gives the State to hand out. Only a parameter can be so long that it does
-// not fit.
+// sealState returns the State to hand out. It fails only if the mechanism's parameter is
+// too long.
 func (c *Card) sealState(op operation) ([]byte, error) {
 	w, err := c.wrapping()
 	if err != nil {
@@ -109,7 +109,7 @@ func (c *Card) sealState(op operation) ([]byte, error) {
 	return w.states.Seal(nonce, nonce, plain.Bytes(), nil), nil
 }
 
-// openState reads a State that this card has sealed in the same direction.
+// openState reads a State that this card has sealed for the same direction.
 func (c *Card) openState(state []byte, d direction) (operation, mechanism, error) {
 	w, err := c.wrapping()
 	if err != nil {
@@ -120,18 +120,20 @@ func (c *Card) openState(state []byte, d direction) (operation, mechanism, error
 	}
 	plain, err := w.states.Open(nil, state[:stateNonceSize], state[stateNonceSize:], nil)
 	if err != nil {
-		return operation{}, mechanism{}, refuse(ep11.CodeSavedStateInvalid, "the state is not of this card and its master key, or was changed")
+		return operation{}, mechanism{}, refuse(ep11.CodeSavedStateInvalid,
+			"the state is not of this card and its master key, or was changed")
 	}
 	var op operation
 	var wire pb.Mechanism
-	if err := gob.NewDecoder(bytes.NewReader(plain)).Decode(&op); err != nil || op.Direction != d || proto.Unmarshal(op.Mechanism, &wire) != nil {
+	err = gob.NewDecoder(bytes.NewReader(plain)).Decode(&op)
+	if err != nil || op.Direction != d || proto.Unmarshal(op.Mechanism, &wire) != nil {
 		return operation{}, mechanism{}, refuse(ep11.CodeSavedStateInvalid, "the state is of another operation")
 	}
 	m, err := choose(&wire, ability[d])
 	return op, m, err
 }
 
-// write takes data in: into the hash, or as it is.
+// write takes data: into the hash, or as it is.
 func (op *operation) write(m mechanism, data []byte) error {
 	if m.hash == 0 {
 		op.Data = slices.Concat(op.Data, data)
@@ -150,7 +152,7 @@ func (op *operation) write(m mechanism, data []byte) error {
 	return err
 }
 
-// message is what is signed: the digest of a hashing mechanism, else the data.
+// message returns what is signed: the digest of a hashing mechanism, else the data.
 func (op *operation) message(m mechanism) ([]byte, error) {
 	if m.hash == 0 {
 		return m.message(op.Data)
@@ -162,7 +164,7 @@ func (op *operation) message(m mechanism) ([]byte, error) {
 	return h.Sum(nil), nil
 }
 
-// resume gives the hash as the operation left it.
+// resume returns the hash as the operation left it.
 func (op *operation) resume(m mechanism) (hash.Hash, error) {
 	h := m.hash.New()
 	if len(op.Hash) == 0 {

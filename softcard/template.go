@@ -9,23 +9,23 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// keyTemplate is what a request wants of a key.
+// keyTemplate is what a request asks of a key.
 type keyTemplate struct {
 	shape      shape
-	params     []byte // CKA_EC_PARAMS; nil when absent
-	valueLen   int64  // CKA_VALUE_LEN; -1 when absent
-	bits       int64  // CKA_MODULUS_BITS; -1 when absent
-	structure  []byte // CKA_IBM_STRUCT_PARAMS; nil when absent
-	exponent   []byte // CKA_PUBLIC_EXPONENT, big-endian; nil when absent
-	attributes uint64 // the boolean attributes of the new key
-	mentioned  uint64 // those that the template names
+	params     []byte // CKA_EC_PARAMS; nil if absent
+	valueLen   int64  // CKA_VALUE_LEN; -1 if absent
+	bits       int64  // CKA_MODULUS_BITS; -1 if absent
+	structure  []byte // CKA_IBM_STRUCT_PARAMS; nil if absent
+	exponent   []byte // CKA_PUBLIC_EXPONENT, big-endian; nil if absent
+	attributes uint64 // bits of the boolean attributes of the new key
+	mentioned  uint64 // bits that the template names
 }
 
-// shape is the kind of key that a template may be of.
+// shape is the kind of key that a template may describe.
 type shape struct {
 	class   int64
 	keyType int64
-	usage   uint64 // what a generated key can be for; more is a contradiction
+	usage   uint64 // usages that a generated key can have; others contradict it
 	origin  origin
 }
 
@@ -38,8 +38,8 @@ const (
 	derived                 // by DeriveKey
 )
 
-// flags are the boolean attributes that a blob keeps, by their bits; the bit 0
-// marks one that a card accepts and does not keep.
+// flags are the boolean attributes and their bits in a blob. Bit 0 marks an attribute that
+// a card accepts and does not keep.
 var flags = map[uint64]uint64{
 	ep11.AttrToken:           0,
 	ep11.AttrCopyable:        0,
@@ -63,22 +63,24 @@ var flags = map[uint64]uint64{
 	ep11.AttrIBMUseAsData:    ep11.BlobUseAsData,
 }
 
-// What a generated key may be asked to be for goes by its class, not by its type (IBM's
-// GREP11 reference, supported attributes). Of an imported or derived one it may be anything:
-// clients ask EC keys to unwrap, too. What a key cannot do its mechanisms refuse.
+// The usages of a generated key depend on its class, not on its type (IBM's GREP11
+// reference, supported attributes). An imported or derived key may have any usage: clients
+// ask even EC keys to unwrap. The mechanisms refuse what a key cannot do.
 const (
 	privateUsage = ep11.BlobSign | ep11.BlobSignRecover | ep11.BlobDecrypt | ep11.BlobUnwrap | ep11.BlobDerive
-	publicUsage  = ep11.BlobVerify | ep11.BlobVerifyRecover | ep11.BlobEncrypt | ep11.BlobWrap | ep11.BlobDerive | ep11.BlobTrusted
-	usage        = ep11.BlobEncrypt | ep11.BlobDecrypt | ep11.BlobWrap | ep11.BlobUnwrap | ep11.BlobSign |
+	publicUsage  = ep11.BlobVerify | ep11.BlobVerifyRecover | ep11.BlobEncrypt | ep11.BlobWrap |
+		ep11.BlobDerive | ep11.BlobTrusted
+	usage = ep11.BlobEncrypt | ep11.BlobDecrypt | ep11.BlobWrap | ep11.BlobUnwrap | ep11.BlobSign |
 		ep11.BlobSignRecover | ep11.BlobVerify | ep11.BlobVerifyRecover | ep11.BlobDerive | ep11.BlobTrusted
 
-	// derivedUsage is what a derived key may do when its template does not say: IBM's
-	// clients sign with keys derived without CKA_SIGN, and blobs of cards show all of it.
+	// derivedUsage is what a derived key may do unless its template says otherwise. IBM's
+	// clients sign with keys derived without CKA_SIGN, and blobs of cards show all these
+	// bits.
 	derivedUsage = ep11.BlobSign | ep11.BlobVerify | ep11.BlobEncrypt | ep11.BlobDecrypt | ep11.BlobDerive
 )
 
-// readTemplate reads one template strictly. Usage is denied unless it is asked for or,
-// of a derived key, forbidden.
+// readTemplate reads one template strictly. A key has only the usages that the template
+// asks for; a derived key has those that it does not forbid.
 func readTemplate(attrs map[uint64]*pb.AttributeValue, s shape) (keyTemplate, error) {
 	t := keyTemplate{shape: s, attributes: ep11.BlobModifiable, valueLen: -1, bits: -1}
 	for _, id := range slices.Sorted(maps.Keys(attrs)) {
@@ -90,7 +92,8 @@ func readTemplate(attrs map[uint64]*pb.AttributeValue, s shape) (keyTemplate, er
 		t.attributes |= derivedUsage &^ t.mentioned
 	}
 	if wrong := t.attributes & usage &^ s.usage; wrong != 0 && s.origin == generated {
-		return keyTemplate{}, refuse(ep11.CodeTemplateInconsistent, "a key of class %d and type 0x%x cannot have usage 0x%x", s.class, s.keyType, wrong)
+		return keyTemplate{}, refuse(ep11.CodeTemplateInconsistent,
+			"a key of class %d and type 0x%x cannot have usage 0x%x", s.class, s.keyType, wrong)
 	}
 	t.attributes |= t.born()
 	return t, nil
@@ -116,9 +119,9 @@ func (t *keyTemplate) set(id uint64, value *pb.AttributeValue) error {
 	return t.setValue(id, value)
 }
 
-// setValue reads an attribute of some kinds of keys. CKA_VALUE_LEN of a key that is
-// imported or derived is read of every kind: clients send it, with 0 or with the length
-// of the PKCS #8.
+// setValue reads an attribute that only some kinds of keys have. CKA_VALUE_LEN is accepted
+// for every imported or derived key: clients send it with 0 or with the length of the PKCS
+// #8.
 func (t *keyTemplate) setValue(id uint64, value *pb.AttributeValue) error {
 	secret, isEC := t.shape.class == ep11.ClassSecretKey, t.shape.keyType == ep11.KeyTypeEC
 	rsaPublic := t.shape.keyType == ep11.KeyTypeRSA && t.shape.class == ep11.ClassPublicKey
@@ -134,10 +137,11 @@ func (t *keyTemplate) setValue(id uint64, value *pb.AttributeValue) error {
 	case id == ep11.AttrPublicExponent && rsaPublic:
 		return t.setExponent(value)
 	}
-	return refuse(ep11.CodeAttributeTypeInvalid, "attribute 0x%x is not of a key of class %d and type 0x%x", id, t.shape.class, t.shape.keyType)
+	return refuse(ep11.CodeAttributeTypeInvalid,
+		"attribute 0x%x is not of a key of class %d and type 0x%x", id, t.shape.class, t.shape.keyType)
 }
 
-// setExponent takes big-endian bytes, or the integer that IBM's helper makes of one.
+// setExponent takes big-endian bytes, or the integer that IBM's helper makes of them.
 func (t *keyTemplate) setExponent(value *pb.AttributeValue) error {
 	if i, ok := value.GetOneAttr().(*pb.AttributeValue_AttributeI); ok && i.AttributeI > 0 {
 		t.exponent = big.NewInt(i.AttributeI).Bytes()
@@ -162,9 +166,9 @@ func (t *keyTemplate) setFlag(id, bit uint64, value *pb.AttributeValue) error {
 	return nil
 }
 
-// born are the bits that say how a key of the template came to be. Generated keys of
-// cards show just these: 0x400126 is SIGN, not extractable, 0x400125 SIGN, extractable;
-// an imported one 0x104, a derived one 0x9d85.
+// born returns the bits that say how a key came to be. Cards show just these: a generated
+// key 0x400126 (SIGN, not extractable) or 0x400125 (SIGN, extractable), an imported one
+// 0x104, a derived one 0x9d85.
 func (t keyTemplate) born() (bits uint64) {
 	if t.shape.origin == generated {
 		bits = ep11.BlobLocal
@@ -225,7 +229,7 @@ func asBool(value *pb.AttributeValue) (on, ok bool) {
 	return false, false
 }
 
-// lookInt finds an integer in a template that has to have it.
+// lookInt returns an integer that a template must have.
 func lookInt(attrs map[uint64]*pb.AttributeValue, id uint64) (int64, error) {
 	value, ok := attrs[id]
 	if !ok {

@@ -10,9 +10,9 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// UnwrapKey makes a key of the card of one that is encrypted under a key of the card.
-// The answer's CheckSum is, of a secret key, its check value and length in bits; of a
-// private key the MACed public key and its size in bits.
+// UnwrapKey imports a key that is encrypted under a key of the card. CheckSum in the answer
+// is the check value and the length in bits of a secret key, or the MACed public key and
+// the size in bits of a private one.
 func (s *service) UnwrapKey(_ context.Context, request *pb.UnwrapKeyRequest) (*pb.UnwrapKeyResponse, error) {
 	m, err := choose(request.GetMech(), ep11.CanUnwrap)
 	if err != nil {
@@ -45,7 +45,7 @@ func (s *service) UnwrapKey(_ context.Context, request *pb.UnwrapKeyRequest) (*p
 	return s.card.unwrapped(k)
 }
 
-// asWrapped says of a wrapped key what a decryption says of data.
+// asWrapped turns the error of a decryption into that of an import.
 func asWrapped(err error) error {
 	refusal, ok := errors.AsType[*cardError](err)
 	switch {
@@ -57,14 +57,15 @@ func asWrapped(err error) error {
 	return err
 }
 
-// classes are those of the key types that can be imported.
+// classes are the classes of the key types that can be imported.
 var classes = map[int64]int64{
-	ep11.KeyTypeAES: ep11.ClassSecretKey, ep11.KeyTypeDES3: ep11.ClassSecretKey, ep11.KeyTypeGenericSecret: ep11.ClassSecretKey,
-	ep11.KeyTypeEC: ep11.ClassPrivateKey, ep11.KeyTypeRSA: ep11.ClassPrivateKey,
+	ep11.KeyTypeAES: ep11.ClassSecretKey, ep11.KeyTypeDES3: ep11.ClassSecretKey,
+	ep11.KeyTypeGenericSecret: ep11.ClassSecretKey,
+	ep11.KeyTypeEC:            ep11.ClassPrivateKey, ep11.KeyTypeRSA: ep11.ClassPrivateKey,
 }
 
-// readImport reads the template of an import, which has to name the key type; the class
-// follows from it, and clients leave it out.
+// readImport reads the template of an import. It must name the key type. The class follows
+// from the type, and clients leave it out.
 func readImport(attrs map[uint64]*pb.AttributeValue) (keyTemplate, error) {
 	keyType, err := lookInt(attrs, ep11.AttrKeyType)
 	if err != nil {
@@ -77,7 +78,7 @@ func readImport(attrs map[uint64]*pb.AttributeValue) (keyTemplate, error) {
 	return readTemplate(attrs, shape{class: class, keyType: keyType, origin: imported})
 }
 
-// read makes a key of what was unwrapped.
+// read makes a key from unwrapped bytes.
 func (t keyTemplate) read(plain []byte) (key, error) {
 	switch t.shape.keyType {
 	case ep11.KeyTypeEC:
@@ -90,7 +91,8 @@ func (t keyTemplate) read(plain []byte) (key, error) {
 		return readPKCS8RSA(plain)
 	}
 	if t.valueLen >= 0 && t.valueLen != int64(len(plain)) && t.shape.keyType != ep11.KeyTypeDES3 {
-		return key{}, refuse(ep11.CodeTemplateInconsistent, "the wrapped key has %d bytes, CKA_VALUE_LEN is %d", len(plain), t.valueLen)
+		return key{}, refuse(ep11.CodeTemplateInconsistent,
+			"the wrapped key has %d bytes, CKA_VALUE_LEN is %d", len(plain), t.valueLen)
 	}
 	of := map[int64]kind{
 		ep11.KeyTypeAES: kindAES, ep11.KeyTypeDES3: kindDES3, ep11.KeyTypeGenericSecret: kindGeneric,
@@ -119,8 +121,8 @@ func (c *Card) unwrapped(k key) (*pb.UnwrapKeyResponse, error) {
 	return &pb.UnwrapKeyResponse{UnwrappedBytes: blob, CheckSum: sum, Unwrapped: message}, nil
 }
 
-// publicSum is the MACed public key of a private one and its size in bits. It may do
-// what the other half of the private key's usages is.
+// publicSum is the MACed public key of a private one and its size in bits. The public key
+// gets the counterparts of the private key's usages.
 func (c *Card) publicSum(k key) ([]byte, error) {
 	public, err := k.public()
 	if err != nil {
@@ -142,12 +144,13 @@ func appendBits(blob []byte, k publicKey) []byte {
 	return binary.BigEndian.AppendUint32(blob, uint32(k.bits())) //nolint:gosec // at most 4096
 }
 
-// importPublic makes a public key of the card of a bare SubjectPublicKeyInfo, which is
-// what CKM_IBM_TRANSPORTKEY is for; a key to decrypt with is passed over.
+// importPublic makes a public key of the card from a bare SubjectPublicKeyInfo.
+// CKM_IBM_TRANSPORTKEY is for that; it ignores the wrapping key.
 func (c *Card) importPublic(request *pb.UnwrapKeyRequest) (*pb.UnwrapKeyResponse, error) {
 	k, rest, ok := cutSPKI(request.GetWrapped())
 	if on, isEC := k.kind.curve(); !ok || len(rest) > 0 || isEC && !on.valid(k.point) {
-		return nil, refuse(ep11.CodeWrappedKeyInvalid, "not the SubjectPublicKeyInfo of an RSA key or of a curve of this card")
+		return nil, refuse(ep11.CodeWrappedKeyInvalid,
+			"not the SubjectPublicKeyInfo of an RSA key or of a curve of this card")
 	}
 	s := shape{class: ep11.ClassPublicKey, keyType: k.kind.keyType(), origin: imported}
 	t, err := readTemplate(request.GetTemplate(), s)

@@ -8,13 +8,13 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// verifier is a key that verifies: a public key or, of HMAC, a secret one.
+// verifier is a key that verifies: a public key, or for HMAC a secret one.
 type verifier struct {
 	public publicKey
 	secret []byte
 }
 
-// verifier opens a key and asks whether it may verify with the mechanism.
+// verifier opens a key and checks that it may verify with the mechanism.
 func (c *Card) verifier(m mechanism, blob []byte) (verifier, error) {
 	if m.keys == macKeys {
 		k, err := c.openKey(blob)
@@ -36,8 +36,8 @@ func (c *Card) verifier(m mechanism, blob []byte) (verifier, error) {
 	return verifier{public: k}, m.checkKey(k.kind)
 }
 
-// openVerifying opens a public key that is to verify. Here, and nowhere else, it may be a bare
-// SubjectPublicKeyInfo, out of a certificate for one (IBM's GREP11 reference, VerifyInit).
+// openVerifying opens a public key to verify with. Only here it may be a bare
+// SubjectPublicKeyInfo, e.g. from a certificate (IBM's GREP11 reference, VerifyInit).
 func (c *Card) openVerifying(blob []byte) (publicKey, error) {
 	k, trailer, ok := cutSPKI(blob)
 	if !ok || len(trailer) > 0 {
@@ -50,7 +50,7 @@ func (c *Card) openVerifying(blob []byte) (publicKey, error) {
 	return k, nil
 }
 
-// signatureSize is how long a signature of the mechanism has to be.
+// signatureSize is the length in bytes of a signature of the mechanism.
 func (v verifier) signatureSize(m mechanism) int {
 	if m.keys == macKeys {
 		return m.hash.Size()
@@ -64,7 +64,7 @@ func (v verifier) signatureSize(m mechanism) int {
 	return 2 * curve(v.public.kind).size()
 }
 
-// verify checks a signature of the message of a mechanism. High and low S are both good.
+// verify checks the signature of a message. It accepts a high and a low S.
 func (c *Card) verify(m mechanism, blob, message, signature []byte) error {
 	v, err := c.verifier(m, blob)
 	if err != nil {
@@ -96,7 +96,7 @@ func (v verifier) good(m mechanism, message, signature []byte) bool {
 	return curve(v.public.kind).verify(v.public.point, message, signature)
 }
 
-// VerifySingle verifies in one call; an answer without error is a good signature.
+// VerifySingle verifies in one call. An answer without error means a good signature.
 func (s *service) VerifySingle(_ context.Context, request *pb.VerifySingleRequest) (*pb.VerifySingleResponse, error) {
 	m, err := choose(request.GetMech(), ep11.CanVerify)
 	if err != nil {
@@ -116,7 +116,7 @@ func (s *service) VerifySingle(_ context.Context, request *pb.VerifySingleReques
 	return &pb.VerifySingleResponse{}, nil
 }
 
-// VerifyInit begins a verification; the key is checked now and again at the end.
+// VerifyInit begins a verification. It checks the key now; the end checks it again.
 func (s *service) VerifyInit(_ context.Context, request *pb.VerifyInitRequest) (*pb.VerifyInitResponse, error) {
 	m, err := choose(request.GetMech(), ep11.CanVerify)
 	if err != nil {
@@ -140,7 +140,7 @@ func (s *service) VerifyInit(_ context.Context, request *pb.VerifyInitRequest) (
 	return &pb.VerifyInitResponse{State: state}, nil
 }
 
-// VerifyUpdate takes more data in, as SignUpdate does.
+// VerifyUpdate takes more data, as SignUpdate does.
 func (s *service) VerifyUpdate(_ context.Context, request *pb.VerifyUpdateRequest) (*pb.VerifyUpdateResponse, error) {
 	state, err := s.card.update(request.GetState(), request.GetData(), verifying)
 	if err != nil {
@@ -149,7 +149,7 @@ func (s *service) VerifyUpdate(_ context.Context, request *pb.VerifyUpdateReques
 	return &pb.VerifyUpdateResponse{State: state}, nil
 }
 
-// VerifyFinal verifies what the updates gave.
+// VerifyFinal verifies the data of the updates.
 func (s *service) VerifyFinal(_ context.Context, request *pb.VerifyFinalRequest) (*pb.VerifyFinalResponse, error) {
 	if err := s.card.verifyState(request.GetState(), nil, request.GetSignature()); err != nil {
 		return nil, err
@@ -157,7 +157,7 @@ func (s *service) VerifyFinal(_ context.Context, request *pb.VerifyFinalRequest)
 	return &pb.VerifyFinalResponse{}, nil
 }
 
-// Verify verifies data in the one call after VerifyInit.
+// Verify verifies data in one call after VerifyInit.
 func (s *service) Verify(_ context.Context, request *pb.VerifyRequest) (*pb.VerifyResponse, error) {
 	if err := s.card.verifyState(request.GetState(), request.GetData(), request.GetSignature()); err != nil {
 		return nil, err
@@ -165,7 +165,7 @@ func (s *service) Verify(_ context.Context, request *pb.VerifyRequest) (*pb.Veri
 	return &pb.VerifyResponse{}, nil
 }
 
-// verifyState ends a verification with the last of its data.
+// verifyState ends a verification with its last data.
 func (c *Card) verifyState(state, data, signature []byte) error {
 	op, m, message, err := c.finish(state, data, verifying)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 )
 
 // WrapKey encrypts a key under another one: a secret key as its bytes, a private key as
-// PKCS #8. The key has to be CKA_EXTRACTABLE, the other one CKA_WRAP.
+// PKCS #8. The key must be CKA_EXTRACTABLE, the wrapping key CKA_WRAP.
 func (s *service) WrapKey(_ context.Context, request *pb.WrapKeyRequest) (*pb.WrapKeyResponse, error) {
 	m, err := choose(request.GetMech(), ep11.CanWrap)
 	if err != nil {
@@ -53,17 +53,19 @@ func (c *Card) wrappable(blob []byte) (key, error) {
 	return k, nil
 }
 
-// wrap is all but CKM_IBM_ATTRIBUTEBOUND_WRAP.
+// wrap is WrapKey for every mechanism but CKM_IBM_ATTRIBUTEBOUND_WRAP.
 func (c *Card) wrap(m mechanism, k key, kek []byte) ([]byte, error) {
 	switch {
 	case k.attributes&ep11.BlobAttrBound != 0:
-		return nil, refuse(ep11.CodeKeyNotWrappable, "the key is bound to its attributes: wrap it with CKM_IBM_ATTRIBUTEBOUND_WRAP")
+		return nil, refuse(ep11.CodeKeyNotWrappable,
+			"the key is bound to its attributes: wrap it with CKM_IBM_ATTRIBUTEBOUND_WRAP")
 	case k.attributes&ep11.BlobWrapWithTrusted != 0 && !c.trusted(kek):
 		return nil, refuse(ep11.CodeKeyNotWrappable, "the key wants a wrapping key that is CKA_TRUSTED")
 	case k.kind == kindDSA || k.kind == kindDH:
 		return nil, refuse(ep11.CodeKeyNotWrappable, "keys of DSA and Diffie-Hellman are not wrapped here")
 	case (m.keys == rsaKeys || m.unpadded()) && !k.kind.isSecret():
-		return nil, refuse(ep11.CodeKeyNotWrappable, "mechanism 0x%x wraps secret keys only: wrap a private key with CKM_AES_CBC_PAD", m.id)
+		return nil, refuse(ep11.CodeKeyNotWrappable,
+			"mechanism 0x%x wraps secret keys only: wrap a private key with CKM_AES_CBC_PAD", m.id)
 	}
 	plain, err := k.bare()
 	if err != nil {
@@ -79,11 +81,11 @@ func (c *Card) wrap(m mechanism, k key, kek []byte) ([]byte, error) {
 	return wrapped, err
 }
 
-// unpadded is whether a block cipher takes whole blocks only.
+// unpadded reports whether a block cipher takes whole blocks only.
 func (m mechanism) unpadded() bool { return m.mode == ecb || m.mode == cbc }
 
-// fill puts zeros behind a key that is to be whole blocks (PKCS #11 v2.40, mechanisms,
-// sections 2.11.3 and 2.11.4).
+// fill appends zeros to a key up to a whole block (PKCS #11 v2.40, mechanisms, sections
+// 2.11.3 and 2.11.4).
 func (m mechanism) fill(plain []byte) []byte {
 	if !m.unpadded() || len(plain)%m.block() == 0 {
 		return plain
@@ -91,7 +93,7 @@ func (m mechanism) fill(plain []byte) []byte {
 	return append(plain, make([]byte, m.block()-len(plain)%m.block())...)
 }
 
-// cut takes fill's zeros off, as far as the template tells the length of the key.
+// cut removes fill's zeros if the template gives the length of the key.
 func (m mechanism) cut(t keyTemplate, plain []byte) []byte {
 	size := int(t.valueLen)
 	if t.shape.keyType == ep11.KeyTypeDES3 {
@@ -103,7 +105,7 @@ func (m mechanism) cut(t keyTemplate, plain []byte) []byte {
 	return plain[:size]
 }
 
-// trusted is whether a wrapping key, of either kind, is CKA_TRUSTED.
+// trusted reports whether a wrapping key, private or public, is CKA_TRUSTED.
 func (c *Card) trusted(kek []byte) bool {
 	if public, err := c.openPublic(kek); err == nil {
 		return public.attributes&ep11.BlobTrusted != 0
@@ -113,7 +115,7 @@ func (c *Card) trusted(kek []byte) bool {
 	return err == nil && k.attributes&ep11.BlobTrusted != 0
 }
 
-// bare is what is encrypted of a key.
+// bare returns the bytes of a key that are encrypted.
 func (k key) bare() ([]byte, error) {
 	if k.kind.isSecret() {
 		return append([]byte(nil), k.secret...), nil

@@ -52,7 +52,7 @@ func TestEachWrongWrappingHasItsCode(t *testing.T) {
 	}
 }
 
-// TestSecretKeysUnderRSA is IBM's example, with OAEP too.
+// IBM's example, also with OAEP.
 func TestSecretKeysUnderRSA(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -8,8 +8,8 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// TestWrappingInWholeBlocks wraps with the modes that do not pad: the key is filled up
-// with zeros, and CKA_VALUE_LEN or the key type says where it ends.
+// The modes without padding fill the key up with zeros; CKA_VALUE_LEN or the key type says
+// where it ends.
 func TestWrappingInWholeBlocks(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

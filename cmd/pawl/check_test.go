@@ -11,6 +11,7 @@ import (
 	"pawl/internal/config"
 	"pawl/internal/ep11"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 )
 
 // A server that hangs costs seconds, whatever hangs: the handshake, or each signature.
@@ -19,7 +20,7 @@ func TestCheckIsBoundedInTime(t *testing.T) {
 	t.Run("handshake", func(t *testing.T) {
 		t.Parallel()
 		config, _ := checkedDemo(t, nil)
-		silent := loopbackListener(t) // connections wait in its queue
+		silent := cardtest.Listen(t, "127.0.0.1:0") // connections wait in its queue
 		defer func() { _ = silent.Close() }()
 		if err := setURL(config, silent.Addr().String()); err != nil {
 			t.Fatal(err)

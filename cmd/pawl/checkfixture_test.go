@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,11 +12,11 @@ import (
 	"testing"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 )
 
 // oddServer is a software card behind a server that is odd in one way or another.
@@ -58,47 +57,18 @@ func (o *oddServer) SignSingle(ctx context.Context, req *pb.SignSingleRequest) (
 func checkedDemo(t *testing.T, odd *oddServer) (config string, card *softcard.Card) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "demo")
-	ln, outer := loopbackListener(t), loopbackListener(t)
-	address := ln.Addr().String()
-	if odd != nil {
-		address = outer.Addr().String()
-	}
-	if err := openFolder(t.Context(), &streams{io.Discard, io.Discard}, dir, address); err != nil {
+	ln := cardtest.Listen(t, "127.0.0.1:0")
+	if err := openFolder(t.Context(), &streams{io.Discard, io.Discard}, dir, ln.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
-	card, err := softcard.Open(softcard.Dir(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	served := make(chan error, 1)
-	go func() { served <- card.Serve(ctx, ln, softcard.Dir(dir), odd != nil) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	if odd != nil {
-		odd.serve(t, ln, outer, dir)
+	card = cardtest.Open(t, softcard.Dir(dir))
+	if odd == nil {
+		cardtest.ServeOn(t, card, softcard.Dir(dir), ln)
+	} else {
+		odd.inner = cardtest.Client(t, card)
+		cardtest.Front(t, odd, softcard.Dir(dir), ln)
 	}
 	return filepath.Join(dir, demoConfig), card
-}
-
-func (o *oddServer) serve(t *testing.T, inner, outer net.Listener, dir string) {
-	t.Helper()
-	conn, err := grpc.NewClient(inner.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.inner = pb.NewCryptoClient(conn)
-	server := grpc.NewServer(grpc.Creds(serverCredentials(t, dir)))
-	pb.RegisterCryptoServer(server, o)
-	go func() { _ = server.Serve(outer) }()
-	t.Cleanup(func() {
-		server.Stop()
-		_ = conn.Close()
-	})
 }
 
 // checkOutput is what check --json prints.

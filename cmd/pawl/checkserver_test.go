@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/x509"
 	"errors"
 	"io"
@@ -14,6 +13,7 @@ import (
 
 	"pawl/signer/grep11"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 )
 
 func TestCheckFindsTheDialect(t *testing.T) {
@@ -55,7 +55,7 @@ func TestCheckComparesClocks(t *testing.T) {
 // A certificate of the future: the clock is wrong, here or there.
 func TestCheckTellsOfACertificateThatHasNotBegun(t *testing.T) {
 	t.Parallel()
-	ln, dir := loopbackListener(t), filepath.Join(t.TempDir(), "demo")
+	ln, dir := cardtest.Listen(t, "127.0.0.1:0"), filepath.Join(t.TempDir(), "demo")
 	config := filepath.Join(dir, demoConfig)
 	if err := openFolder(t.Context(), &streams{io.Discard, io.Discard}, dir, ln.Addr().String()); err != nil {
 		t.Fatal(err)
@@ -63,26 +63,14 @@ func TestCheckTellsOfACertificateThatHasNotBegun(t *testing.T) {
 	if err := certify(dir, 20_000, 100); err != nil {
 		t.Fatal(err)
 	}
-	card, err := softcard.Open(softcard.Dir(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	served := make(chan error, 1)
-	go func() { served <- card.Serve(ctx, ln, softcard.Dir(dir), false) }()
-	defer func() {
-		stop()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	}()
+	cardtest.ServeOn(t, cardtest.Open(t, softcard.Dir(dir)), softcard.Dir(dir), ln)
 	check(t, config).want(t, 1, "error", "server", "begins on")
 }
 
 // Without a token no call is made, and the HSM is not to blame.
 func TestCheckTellsThatNoTokenCame(t *testing.T) {
 	t.Parallel()
-	silent, closed := loopbackListener(t), loopbackListener(t)
+	silent, closed := cardtest.Listen(t, "127.0.0.1:0"), cardtest.Listen(t, "127.0.0.1:0")
 	defer func() { _ = silent.Close() }()
 	if err := closed.Close(); err != nil {
 		t.Fatal(err)

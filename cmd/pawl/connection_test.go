@@ -1,9 +1,6 @@
 package main
 
 import (
-	"context"
-	"net"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +8,7 @@ import (
 
 	"pawl/signer/grep11"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
@@ -18,34 +16,18 @@ import (
 // all are, each is named.
 func TestKeyIsMadeAtTheFirstServerThatAnswers(t *testing.T) {
 	t.Parallel()
-	dir := softcard.Dir(filepath.Join(t.TempDir(), "card"))
-	if _, err := dir.Init(); err != nil {
-		t.Fatal(err)
-	}
+	dir := cardtest.Folder(t)
 	var servers []grep11.Config
 	var made [3]*softcard.Fault // counts
 	for i := range made {
-		ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		servers = append(servers, grep11.Config{
-			Address: ln.Addr().String(), CertPath: filepath.Join(string(dir), "client.pem"),
-			KeyPath: filepath.Join(string(dir), "client-key.pem"), CACertPath: filepath.Join(string(dir), "ca.pem"),
-		})
-		if i == 0 {
-			_ = ln.Close() // this one is down
-			continue
-		}
-		card, err := softcard.Open(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
+		card := cardtest.Open(t, dir)
 		made[i] = &softcard.Fault{Call: "GenerateKeyPair", Delay: 1}
 		card.SetFaults(made[i])
-		ctx, cancel := context.WithCancel(context.Background())
-		t.Cleanup(cancel)
-		go func() { _ = card.Serve(ctx, ln, dir, false) }()
+		server := cardtest.Serve(t, card, dir)
+		servers = append(servers, server.Config())
+		if i == 0 {
+			server.Stop() // this one is down
+		}
 	}
 	key, err := newKey(t.Context(), servers, tezos.P256, false)
 	if err != nil || key.PublicKey.Kind() != tezos.P256 {
@@ -72,7 +54,7 @@ func TestSilentServersCostOneTimeout(t *testing.T) {
 	var silent []grep11.Config
 	for range 15 {
 		server := good[0]
-		ln := loopbackListener(t) // which takes connections and says nothing
+		ln := cardtest.Listen(t, "127.0.0.1:0") // which takes connections and says nothing
 		t.Cleanup(func() { _ = ln.Close() })
 		server.Address = ln.Addr().String()
 		silent = append(silent, server)

@@ -3,26 +3,20 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	"pawl/signer/grep11/pb"
-	"pawl/softcard"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
@@ -61,37 +55,12 @@ func (f *faultyCard) SignSingle(ctx context.Context, req *pb.SignSingleRequest) 
 // serve runs the card and returns the path of a keys.json that names it.
 func (f *faultyCard) serve(t *testing.T) (config string) {
 	t.Helper()
-	dir := softcard.Dir(t.TempDir())
-	if _, err := dir.Init(); err != nil {
-		t.Fatal(err)
-	}
-	card, err := softcard.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	inner, outer := loopbackListener(t), loopbackListener(t)
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	served := make(chan error, 1)
-	go func() { served <- card.Serve(ctx, inner, dir, true) }()
-	conn, err := grpc.NewClient(inner.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.card = pb.NewCryptoClient(conn)
-	server := grpc.NewServer(grpc.Creds(serverCredentials(t, string(dir))))
-	pb.RegisterCryptoServer(server, f)
-	go func() { _ = server.Serve(outer) }()
-	t.Cleanup(func() {
-		server.Stop()
-		_ = conn.Close()
-		stop()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
+	dir := cardtest.Folder(t)
+	f.card = cardtest.Client(t, cardtest.Open(t, dir))
+	front := cardtest.Front(t, f, dir, cardtest.Listen(t, "127.0.0.1:0"))
 	config = filepath.Join(string(dir), "keys.json")
 	text, err := json.Marshal(map[string]any{
-		"url": outer.Addr().String(), "cert_path": "client.pem", "key_path": "client-key.pem", "cacert_path": "ca.pem",
+		"url": front.Address, "cert_path": "client.pem", "key_path": "client-key.pem", "cacert_path": "ca.pem",
 		"keys": map[string]any{},
 	})
 	if err != nil {
@@ -101,33 +70,6 @@ func (f *faultyCard) serve(t *testing.T) (config string) {
 		t.Fatal(err)
 	}
 	return config
-}
-
-func loopbackListener(t *testing.T) net.Listener {
-	t.Helper()
-	ln, err := listen(t.Context(), "test", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ln
-}
-
-func serverCredentials(t *testing.T, dir string) credentials.TransportCredentials {
-	t.Helper()
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "server.pem"), filepath.Join(dir, "server-key.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(ca)
-	return credentials.NewTLS(&tls.Config{
-		Certificates: []tls.Certificate{pair}, ClientCAs: pool,
-		ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS12,
-	})
 }
 
 // createTezosKey runs the command and returns its exit code.

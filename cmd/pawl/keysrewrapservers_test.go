@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"pawl/internal/config"
 	"pawl/internal/ep11"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
@@ -32,23 +32,11 @@ func masterKeyOf(n byte) []byte { return bytes.Repeat([]byte{n}, 32) }
 
 func newDomains(t *testing.T, n int) *domains {
 	t.Helper()
-	dir := softcard.Dir(t.TempDir())
-	if _, err := dir.Init(); err != nil {
-		t.Fatal(err)
-	}
+	dir := cardtest.Folder(t)
 	d := &domains{t: t, config: filepath.Join(string(dir), "keys.json")}
 	for range n {
-		card, err := softcard.New(masterKeyOf(1))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ln := loopbackListener(t)
-		ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-		served := make(chan struct{})
-		go func() { defer close(served); _ = card.Serve(ctx, ln, dir, false) }()
-		stop := func() { cancel(); <-served }
-		t.Cleanup(stop)
-		d.cards, d.stop, d.address = append(d.cards, card), append(d.stop, stop), append(d.address, ln.Addr().String())
+		server := cardtest.Serve(t, cardtest.New(t, 1), dir)
+		d.cards, d.stop, d.address = append(d.cards, server.Card), append(d.stop, server.Stop), append(d.address, server.Address)
 	}
 	d.write(map[string]any{})
 	keys := make(map[string]any)

@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"pawl/tezos"
+	"pawl/tezos/tezostest"
 )
 
 // awaitReadyCommand is `await-ready ADMIN`: it waits until /readyz says 200.
@@ -104,40 +105,9 @@ func payloadCommand(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	for _, kind := range []tezos.Kind{tezos.Block, tezos.Preattestation, tezos.Attestation} {
 		if kind.String() == args[1] {
-			ts.Setenv(args[0], fmt.Sprintf("%x", consensusPayload(kind, int32(level), int32(round))))
+			ts.Setenv(args[0], fmt.Sprintf("%x", tezostest.Consensus(tezostest.Mainnet, kind, int32(level), int32(round), tezostest.PayloadHash(0))))
 			return
 		}
 	}
 	ts.Fatalf("no kind %s", args[1])
-}
-
-// consensusPayload has the layouts of tz1, tz2 and tz3 keys (Octez,
-// block_header_repr.ml and operation_repr.ml).
-func consensusPayload(kind tezos.Kind, level, round int32) []byte {
-	var b bytes.Buffer
-	int32s := func(values ...int32) {
-		for _, v := range values {
-			b.Write([]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
-		}
-	}
-	b.WriteByte(byte(kind))
-	b.Write([]byte{0x7a, 0x06, 0xa7, 0x70}) // NetXdQprcVkpaWU
-	if kind != tezos.Block {
-		b.Write(make([]byte, 32)) // branch
-		b.WriteByte(byte(kind) + 2)
-		b.Write([]byte{0, 0}) // slot
-		int32s(level, round)
-		b.Write(make([]byte, 32)) // payload hash
-		return b.Bytes()
-	}
-	int32s(level)
-	b.Write(make([]byte, 1+32+8)) // protocol, predecessor, timestamp
-	b.WriteByte(4)                // validation passes
-	b.Write(make([]byte, 32))     // operations hash
-	int32s(33, 1)                 // fitness
-	b.WriteByte(2)
-	int32s(4, level, 0, 4, -1, 4, round)
-	b.Write(make([]byte, 32+32+4+8)) // context, payload hash, payload round, proof of work
-	b.Write([]byte{0, 0})            // no seed nonce, votes
-	return b.Bytes()
 }

@@ -57,6 +57,11 @@ func TestScripts(t *testing.T) {
 // patience is how long a slow machine may take for anything.
 const patience = time.Minute
 
+// killIfHung kills a program that runs longer than patience, unless the timer is stopped.
+func killIfHung(cmd *exec.Cmd) *time.Timer {
+	return time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+}
+
 // startCommand is `start NAME PROGRAM ARGS…`: it runs a program that writes to
 // NAME.out and NAME.err until `halt NAME`, or the end of the script.
 func startCommand(ts *testscript.TestScript, neg bool, args []string) {
@@ -142,8 +147,7 @@ func haltCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if signal, ok := signals[args[1]]; ok {
 		ts.Check(cmd.Process.Signal(signal))
 	}
-	hung := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
-	defer hung.Stop()
+	defer killIfHung(cmd).Stop()
 	err := cmd.Wait()
 	if code := cmd.ProcessState.ExitCode(); strconv.Itoa(code) != args[2] {
 		ts.Fatalf("%s: exit code %d (%v), want %s\n%s", args[0], code, err, args[2], ts.ReadFile(args[0]+".err"))

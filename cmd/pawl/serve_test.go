@@ -16,6 +16,7 @@ import (
 
 	"pawl/signer/grep11/pb"
 	"pawl/tezos"
+	"pawl/tezos/tezostest"
 )
 
 // served is a `pawl serve` within the test.
@@ -82,7 +83,7 @@ func TestStopAnswersRequestsInFlight(t *testing.T) {
 	card := &faultyCard{}
 	config := card.serve(t)
 	hash := addKey(t, config)
-	payload := consensusPayload(tezos.Block, 7, 0)
+	payload := tezostest.Block(7, 0, 0)
 	digest := tezos.DigestOf(payload)
 	card.hold = func(req *pb.SignSingleRequest) {
 		if bytes.Equal(req.GetData(), digest[:]) { // and no probe

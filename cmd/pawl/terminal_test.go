@@ -101,7 +101,7 @@ func (term *terminal) start(t *testing.T, cmd *exec.Cmd) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	hung := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	hung := killIfHung(cmd)
 	t.Cleanup(func() { hung.Stop() })
 }
 

@@ -67,7 +67,8 @@ func TestReadPrivate(t *testing.T) {
 			t.Fatal(err)
 		}
 		data, err := durable.ReadPrivate(path, 5)
-		if open, ok := errors.AsType[*durable.OpenError](err); !ok || data != nil || open.Path != path || open.Mode != 0o600|1<<bit {
+		open, ok := errors.AsType[*durable.OpenError](err)
+		if !ok || data != nil || open.Path != path || open.Mode != 0o600|1<<bit {
 			t.Errorf("bit %d: %q, %v", bit, data, err)
 		}
 	}

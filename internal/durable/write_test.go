@@ -80,7 +80,8 @@ func TestWriteNewNeverWritesOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = durable.WriteNew(path, []byte("new"), 0o600)
-		if exists, ok := errors.AsType[*durable.ExistsError](err); !ok || exists.Path != path || !errors.Is(err, fs.ErrExist) {
+		exists, ok := errors.AsType[*durable.ExistsError](err)
+		if !ok || exists.Path != path || !errors.Is(err, fs.ErrExist) {
 			t.Errorf("%s: %v, want an ExistsError", name, err)
 		}
 		if err == nil || err.Error() != path+" already exists" {

@@ -10,9 +10,9 @@ import (
 )
 
 // The clear head of an EP11 blob: session id (32 bytes), wrapping key id (16), boolean
-// attributes (8), mode (8), the marker 0x1234, initialisation vector (14). Ciphertext
-// follows, whole blocks of 16 bytes, then a MAC of 32 bytes. EP11 manual, "Blob
-// formats"; the same on published blobs of real cards.
+// attributes (8), mode (8), the marker 0x1234 (2), initialisation vector (14). Then come
+// the ciphertext, whole blocks of 16 bytes, and a MAC of 32 bytes. EP11 manual, "Blob
+// formats"; published blobs of real cards agree.
 const (
 	wkidOffset       = 32
 	attributesOffset = 48
@@ -23,17 +23,18 @@ const (
 	maxBlobSize      = 9216 // MAX_BLOB_SIZE of ep11.h
 )
 
-// ClearBlobSize is how many bytes of a blob are not encrypted: its head and its MAC.
+// ClearBlobSize is the number of bytes of a blob that are not encrypted: its head and its
+// MAC.
 const ClearBlobSize = 80 + 32
 
 const redacted = "[redacted]"
 
-// Blob is an EP11-wrapped private key. However it is printed or marshalled, it reads
-// "[redacted]"; only Hex gives it away.
+// Blob is an EP11-wrapped private key. Printed or marshalled in any way it reads
+// "[redacted]"; only Hex shows it.
 type Blob []byte
 
-// ParseBlob reads a blob from hex of any case, with blanks around it tolerated. The head
-// is checked; whether the card takes the blob only the card knows.
+// ParseBlob reads a blob from hex of any case and ignores blanks around it. It checks the
+// head; only the card knows whether it takes the blob. The error does not quote the blob.
 func ParseBlob(s string) (Blob, error) {
 	s = strings.TrimSpace(s)
 	if len(s) > hex.EncodedLen(maxBlobSize) {
@@ -49,20 +50,20 @@ func ParseBlob(s string) (Blob, error) {
 	return b, nil
 }
 
-// Hex is the blob in lower-case hex, for the one place that must write it.
+// Hex returns the blob in lower-case hex, for the one place that must write it.
 func (b Blob) Hex() string { return hex.EncodeToString(b) }
 
-// Header is the clear part of a blob: what can be known of a key without the card. It is
-// authenticated by the card alone.
+// Header is the clear part of a blob: what is known of a key without the card. Only the
+// card can authenticate it.
 type Header struct {
 	SessionBound  bool     // the blob dies with a login session
-	WrappingKeyID [16]byte // which master key wraps it
+	WrappingKeyID [16]byte // id of the master key that wraps the blob
 	Attributes    uint64   // Blob… bits
-	Extractable   bool     // the card would wrap this key for export
+	Extractable   bool     // the card may wrap this key for export
 }
 
-// Header reads the clear part. It fails when b has not the size or the marker of a blob:
-// most blobs that were cut short have neither.
+// Header reads the clear part. It fails if b does not have the size or the marker of a
+// blob, which most truncated blobs do not.
 func (b Blob) Header() (Header, error) {
 	if len(b) < minBlobSize || len(b) > maxBlobSize {
 		return Header{}, fmt.Errorf("key blob of %d bytes: want %d to %d", len(b), minBlobSize, maxBlobSize)
@@ -71,7 +72,8 @@ func (b Blob) Header() (Header, error) {
 		return Header{}, fmt.Errorf("key blob: 0x%04x at byte %d where an EP11 blob has 0x%04x", got, markerOffset, marker)
 	}
 	if odd := (len(b) - ClearBlobSize) % cipherBlockSize; odd != 0 {
-		return Header{}, fmt.Errorf("key blob of %d bytes: cut short, or %d bytes too long: its ciphertext is no whole number of blocks", len(b), odd)
+		return Header{}, fmt.Errorf(
+			"key blob of %d bytes: cut short, or %d bytes too long: its ciphertext is not a whole number of blocks", len(b), odd)
 	}
 	attributes := binary.BigEndian.Uint64(b[attributesOffset:])
 	return Header{
@@ -82,17 +84,17 @@ func (b Blob) Header() (Header, error) {
 	}, nil
 }
 
-// String is "[redacted]".
+// String returns "[redacted]".
 func (Blob) String() string { return redacted }
 
-// GoString is "[redacted]".
+// GoString returns "[redacted]".
 func (Blob) GoString() string { return redacted }
 
 // Format writes "[redacted]" for every verb.
 func (Blob) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
-// LogValue is "[redacted]".
+// LogValue returns "[redacted]".
 func (Blob) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// MarshalText is "[redacted]", in JSON too.
+// MarshalText returns "[redacted]", in JSON too.
 func (Blob) MarshalText() ([]byte, error) { return []byte(redacted), nil }

@@ -2,10 +2,11 @@ package ep11
 
 import "fmt"
 
-// Code is a PKCS #11 or EP11 return code; String gives its name, e.g. CKR_IBM_BLOB_ERROR.
+// Code is a PKCS #11 or EP11 return code.
 type Code uint64
 
-// String gives the name of a known code, else the number in hex, e.g. CKR 0x80019999.
+// String returns the name of a known code, e.g. CKR_IBM_BLOB_ERROR, or the number in hex,
+// e.g. CKR 0x80019999.
 func (c Code) String() string {
 	if known, ok := codes[c]; ok {
 		return known.name
@@ -16,7 +17,7 @@ func (c Code) String() string {
 // Transient reports whether the same call may succeed later, or on another server.
 func (c Code) Transient() bool { return codes[c].transient }
 
-// Codes that a GREP11 server answers a wrong or unlucky call with.
+// Codes that pawl or the software card name.
 const (
 	CodeGeneralError            Code = 0x5
 	CodeArgumentsBad            Code = 0x7
@@ -60,7 +61,7 @@ const (
 	CodeIBMNotAuthenticated     Code = 0x80040001
 )
 
-// meaning is what a code is called, and whether the same call may succeed later or elsewhere.
+// meaning is the name of a code, and whether the same call may succeed later or elsewhere.
 type meaning struct {
 	name      string
 	transient bool

@@ -2,17 +2,17 @@ package ep11
 
 import "fmt"
 
-// Bits of Header.Attributes that no key of pawl has, EP11 manual as above.
+// Bits of Header.Attributes that no key of pawl has, EP11 manual, "Object structures".
 const (
 	blobRetained           uint64 = 0x80000
 	blobProtKeyExtractable uint64 = 0x200000
 )
 
-// attributeNames name the bits of Header.Attributes in their order.
+// attributeNames are the names of the bits of Header.Attributes, in their order.
 var attributeNames = [...]struct {
 	bit   uint64
 	name  string
-	usage bool // what the key may be used for
+	usage bool // a usage, not a trait
 }{
 	{BlobExtractable, "extractable", false},
 	{BlobNeverExtractable, "never extractable", false},
@@ -41,7 +41,7 @@ var attributeNames = [...]struct {
 // Usage names what the key may be used for, e.g. sign, in the order of the bits.
 func (h Header) Usage() []string { return h.names(true) }
 
-// Traits name the other attributes, and bits without a name in hex.
+// Traits names the other attributes, and gives bits without a name in hex.
 func (h Header) Traits() []string {
 	names := h.names(false)
 	rest := h.Attributes
@@ -64,9 +64,9 @@ func (h Header) names(usage bool) []string {
 	return names
 }
 
-// BornInHSM is whether the card made the key itself. Keys that were imported, and keys
-// that were derived from others, are not.
+// BornInHSM reports whether the card made the key itself: it was neither imported nor
+// derived.
 func (h Header) BornInHSM() bool { return h.Attributes&BlobLocal != 0 }
 
-// NeverLeft is whether the card made the key and would never have let it out.
+// NeverLeft reports whether the card made the key and would never have let it out.
 func (h Header) NeverLeft() bool { return h.BornInHSM() && h.Attributes&BlobNeverExtractable != 0 }

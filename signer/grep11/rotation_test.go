@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -22,35 +21,20 @@ import (
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
 // rotatedCard runs a card whose master key the test changes, and counts what it signs.
 func rotatedCard(t *testing.T, dialect grep11.Dialect) (*softcard.Card, *grep11.Client, *sync.Map) {
 	t.Helper()
-	card, err := softcard.New(bytes.Repeat([]byte{1}, 32))
-	if err != nil {
-		t.Fatal(err)
-	}
+	card := cardtest.New(t, 1)
 	signed := new(sync.Map) // *atomic.Int32 by the digest
 	card.OnSign = func(data, _ []byte) {
 		n, _ := signed.LoadOrStore(string(data), new(atomic.Int32))
 		n.(*atomic.Int32).Add(1)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	served := make(chan error, 1)
-	go func() { served <- card.Serve(ctx, listener, "", true) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	return card, dial(t, grep11.Config{Address: listener.Addr().String(), Dialect: dialect}), signed
+	return card, dialCard(t, card, dialect), signed
 }
 
 // rotate loads and commits a new master key and rewraps the key under it.

@@ -1,42 +1,27 @@
 package grep11_test
 
 import (
-	"context"
 	"encoding/hex"
 	"fmt"
-	"net"
 	"testing"
 
 	"pawl/signer/grep11"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
 // dialSoftcard runs a software card until the test ends.
 func dialSoftcard(t *testing.T, dialect grep11.Dialect) *grep11.Client {
 	t.Helper()
-	dir := softcard.Dir(t.TempDir())
-	if _, err := dir.Init(); err != nil {
-		t.Fatal(err)
-	}
-	card, err := softcard.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	served := make(chan error, 1)
-	go func() { served <- card.Serve(ctx, listener, dir, true) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	return dial(t, grep11.Config{Address: listener.Addr().String(), Dialect: dialect})
+	return dialCard(t, cardtest.New(t, 1), dialect)
+}
+
+func dialCard(t *testing.T, card *softcard.Card, dialect grep11.Dialect) *grep11.Client {
+	t.Helper()
+	cfg := cardtest.Serve(t, card, "").Config()
+	cfg.Dialect = dialect
+	return cardtest.Dial(t, cfg)
 }
 
 // signs has a key of the card sign, and verifies with its public key.

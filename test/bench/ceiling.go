@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pawl/tezos"
+	"pawl/tezos/tezostest"
 )
 
 // A ceiling is a cost that no signer with a durable watermark can avoid. Each is
@@ -131,7 +132,7 @@ func (r *running) echoCeiling(ctx context.Context, b *bench) (worker, error) {
 		return worker{}, err
 	}
 	c := r.conn(d)
-	body := quoted(payload(chains[0], tezos.Attestation, 1, 0))
+	body := tezostest.Quoted(payload(chains[0], tezos.Attestation, 1, 0))
 	w := timed(func() error {
 		_, err := c.exchange(http.MethodPost, "/", body, http.StatusOK)
 		if err == nil && r.cell.fresh { // octez-client asks two things for a signature

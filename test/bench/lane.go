@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"pawl/tezos"
+	"pawl/tezos/tezostest"
 )
 
 // lane is what has one high watermark: key, chain and kind. One connection at a
@@ -42,7 +43,7 @@ func (l *lane) sign(c *conn) (err error) {
 }
 
 func (l *lane) ask(c *conn) (string, error) {
-	body, err := c.exchange(http.MethodPost, l.path, quoted(l.payload), http.StatusOK)
+	body, err := c.exchange(http.MethodPost, l.path, tezostest.Quoted(l.payload), http.StatusOK)
 	if err != nil {
 		return "", err
 	}
@@ -70,7 +71,7 @@ func (l *lane) repeat(c *conn) error {
 
 // conflict asks for other bytes of the last slot, and wants to be refused.
 func (l *lane) conflict(c *conn) error {
-	_, err := c.exchange(http.MethodPost, l.path, quoted(payload(l.chain, l.kind, l.level, 1)), anyRefusal)
+	_, err := c.exchange(http.MethodPost, l.path, tezostest.Quoted(payload(l.chain, l.kind, l.level, 1)), anyRefusal)
 	return err
 }
 

@@ -61,7 +61,7 @@ func newDiskStand(t *testing.T, pawl, dir string, shim *ioShim, random *rand.Ran
 		rig:  &rig{dir: dir, pawl: pawl, card: newCardLog()},
 		shim: shim, random: random, level: 1000, last: make(map[ratchet.Mark]answer), open: make(map[tezos.Digest]bool),
 	}
-	s.configure(t, s.startCard(t))
+	s.configure(t, s.startCard(t).Config())
 	s.oracle = newOracle(s.keys)
 	return s
 }

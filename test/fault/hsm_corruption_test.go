@@ -64,7 +64,7 @@ func TestHSMCorruptions(t *testing.T) {
 		lanes[i] = &hsmLane{hsmRig: h, key: key, random: rand.New(rand.NewPCG(random.Uint64(), 0))}
 		faults[i] = &softcard.Fault{Call: "SignSingle", Key: h.blobs[key.Hash()], Spoil: lanes[i].spoil}
 	}
-	h.soft.SetFaults(faults...)
+	h.soft.Card.SetFaults(faults...)
 	began := time.Now()
 	var all sync.WaitGroup
 	for _, lane := range lanes {
@@ -77,7 +77,7 @@ func TestHSMCorruptions(t *testing.T) {
 	if got, least := h.corrupted.Load(), int64(len(lanes)*hsmSignatureBits*2); got < least {
 		t.Errorf("%d corrupted signatures were sent, want at least %d", got, least)
 	}
-	h.soft.SetFaults()
+	h.soft.Card.SetFaults()
 	for _, key := range h.keys {
 		h.waitReady(t, key)
 	}

@@ -135,7 +135,7 @@ func (h *hsmRig) suffer(t *testing.T, random *rand.Rand, f hsmFault, key tezos.P
 	when := fmt.Sprintf("%v, %s", key.Hash(), f.name)
 	fault := f.fault(t, h, key)
 	fault.Call, fault.Key = "SignSingle", h.blobs[key.Hash()]
-	h.soft.SetFaults(fault)
+	h.soft.Card.SetFaults(fault)
 	var asks []ask
 	for _, kind := range kinds {
 		asks = append(asks, h.next(key, kind))
@@ -150,7 +150,7 @@ func (h *hsmRig) suffer(t *testing.T, random *rand.Rand, f hsmFault, key tezos.P
 		outcome = "500 and not ready; then the other payload of the slot was signed"
 		h.unready(t, key, "")
 	}
-	h.soft.SetFaults()
+	h.soft.Card.SetFaults()
 	for _, got := range answers {
 		if got.err != nil || got.status != f.status {
 			t.Errorf("%s: %v, want %d", when, got, f.status)
@@ -202,10 +202,10 @@ func (h *hsmRig) fatalCodes(t *testing.T, random *rand.Rand, key tezos.PublicKey
 	for _, code := range fatal {
 		when := fmt.Sprintf("%v, %v", key.Hash(), code)
 		fault := &softcard.Fault{Call: "SignSingle", Key: h.blobs[key.Hash()], Err: softcard.Refusal(code)}
-		h.soft.SetFaults(fault)
+		h.soft.Card.SetFaults(fault)
 		got := h.want(t, when, h.next(key, kinds[random.IntN(len(kinds))]), http.StatusInternalServerError)
 		h.unready(t, key, code.String())
-		h.soft.SetFaults()
+		h.soft.Card.SetFaults()
 		h.recovered(t, when, got)
 		h.waitReady(t, key)
 	}
@@ -241,9 +241,9 @@ func (h *hsmRig) refuse(t *testing.T, codes []ep11.Code, times, status int) {
 		digest := asks[i].digest()
 		faults[i] = &softcard.Fault{Call: "SignSingle", Data: digest[:], Err: softcard.Refusal(code), Times: times}
 	}
-	h.soft.SetFaults(faults...)
+	h.soft.Card.SetFaults(faults...)
 	answers := h.postAll(h.daemon, asks, nil)
-	h.soft.SetFaults()
+	h.soft.Card.SetFaults()
 	for i, a := range answers {
 		tries := max(1, 2-times)
 		if a.err != nil || a.status != status || faults[i].Hits() != tries {

@@ -53,15 +53,15 @@ const hsmRetryPause = time.Second
 func (h *hsmRig) restart(t *testing.T, name string, fault *softcard.Fault, there func() bool) {
 	t.Helper()
 	asks := h.oneEach()
-	h.soft.SetFaults(fault)
+	h.soft.Card.SetFaults(fault)
 	answers := make(chan []answer, 1)
 	go func() { answers <- h.postAll(h.daemon, asks, nil) }()
 	h.waitUntil(t, name, there)
 	began := time.Now()
-	h.soft.Cut()
-	h.stopCard()
-	h.soft.SetFaults()
-	h.serveCard(t)
+	h.soft.Card.Cut()
+	h.soft.Stop()
+	h.soft.Card.SetFaults()
+	h.soft.Start(t)
 	took := time.Since(began)
 	status := http.StatusOK
 	for _, a := range <-answers {
@@ -81,13 +81,13 @@ func (h *hsmRig) politeRestart(t *testing.T) {
 	t.Helper()
 	asks := h.oneEach()
 	before := h.card.total()
-	h.soft.SetFaults(&softcard.Fault{Call: "SignSingle", Late: 300 * time.Millisecond, Times: len(asks)})
+	h.soft.Card.SetFaults(&softcard.Fault{Call: "SignSingle", Late: 300 * time.Millisecond, Times: len(asks)})
 	answers := make(chan []answer, 1)
 	go func() { answers <- h.postAll(h.daemon, asks, nil) }()
 	h.waitUntil(t, "signatures before a stop", func() bool { return h.card.total() >= before+len(asks) })
-	h.stopCard()
-	h.soft.SetFaults()
-	h.serveCard(t)
+	h.soft.Stop()
+	h.soft.Card.SetFaults()
+	h.soft.Start(t)
 	for _, a := range <-answers {
 		if made := h.card.between(a.digest(), time.Time{}, time.Now()); a.status != http.StatusOK || len(made) != 1 {
 			t.Errorf("the card was stopped politely: %v from %d signatures, want 200 from one", a, len(made))
@@ -101,8 +101,8 @@ func (h *hsmRig) politeRestart(t *testing.T) {
 // away has the card gone for longer than a request waits.
 func (h *hsmRig) away(t *testing.T) {
 	t.Helper()
-	h.soft.Cut()
-	h.stopCard()
+	h.soft.Card.Cut()
+	h.soft.Stop()
 	for _, key := range h.keys {
 		h.waitUnready(t, key, "")
 	}
@@ -113,7 +113,7 @@ func (h *hsmRig) away(t *testing.T) {
 			t.Errorf("no card: %v, want 500", a)
 		}
 	}
-	h.serveCard(t)
+	h.soft.Start(t)
 	h.allReady(t)
 	for _, a := range answers {
 		h.recovered(t, "no card", a)

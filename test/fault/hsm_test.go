@@ -1,12 +1,9 @@
 package fault_test
 
 import (
-	"context"
 	"encoding/json"
-	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,7 +12,7 @@ import (
 
 	"pawl/internal/ep11"
 	"pawl/ratchet"
-	"pawl/softcard"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
@@ -30,12 +27,10 @@ const hsmPatience = 20 * time.Second
 // one daemon that is never started again.
 type hsmRig struct {
 	*rig
-	soft     *softcard.Card
-	address  string // of the card
-	stopCard func()
-	wire     *hsmWire
-	blobs    map[tezos.PublicKeyHash][]byte
-	daemon   *daemon
+	soft   *cardtest.Server
+	wire   *hsmWire
+	blobs  map[tezos.PublicKeyHash][]byte
+	daemon *daemon
 
 	mu        sync.Mutex
 	levels    map[hsmSlotKey]int32 // that were asked for
@@ -51,15 +46,15 @@ type hsmSlotKey struct {
 func newHSMRig(t *testing.T) *hsmRig {
 	t.Helper()
 	h := &hsmRig{
-		rig:     &rig{dir: t.TempDir(), pawl: build(t), card: newCardLog()},
-		address: "127.0.0.1:0",
-		blobs:   make(map[tezos.PublicKeyHash][]byte),
-		levels:  make(map[hsmSlotKey]int32),
+		rig:    &rig{dir: t.TempDir(), pawl: build(t), card: newCardLog()},
+		blobs:  make(map[tezos.PublicKeyHash][]byte),
+		levels: make(map[hsmSlotKey]int32),
 	}
-	h.openCard(t)
-	h.serveCard(t)
-	h.wire = newHSMWire(t, h.address)
-	h.configure(t, h.wire.address)
+	h.soft = h.startCard(t)
+	h.wire = newHSMWire(t, h.soft.Address)
+	behindWire := h.soft.Config()
+	behindWire.Address = h.wire.address
+	h.configure(t, behindWire)
 	h.oracle = newOracle(h.keys)
 	h.readBlobs(t)
 	h.daemon = h.start(t)
@@ -67,40 +62,6 @@ func newHSMRig(t *testing.T) *hsmRig {
 		h.waitReady(t, key)
 	}
 	return h
-}
-
-func (h *hsmRig) cardDir() softcard.Dir { return softcard.Dir(filepath.Join(h.dir, "card")) }
-
-func (h *hsmRig) openCard(t *testing.T) {
-	t.Helper()
-	if _, err := h.cardDir().Init(); err != nil {
-		t.Fatal(err)
-	}
-	var err error
-	if h.soft, err = softcard.Open(h.cardDir()); err != nil {
-		t.Fatal(err)
-	}
-	h.soft.OnSign = h.card.add
-}
-
-// serveCard serves the card, at the address that it had before if it had one.
-func (h *hsmRig) serveCard(t *testing.T) {
-	t.Helper()
-	ln, err := net.Listen("tcp", h.address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.address = ln.Addr().String()
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- h.soft.Serve(ctx, ln, h.cardDir(), false) }()
-	h.stopCard = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("card: %v", err)
-		}
-	})
-	t.Cleanup(h.stopCard)
 }
 
 // readBlobs takes the private keys' blobs from keys.json.

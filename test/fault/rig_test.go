@@ -1,9 +1,7 @@
 package fault_test
 
 import (
-	"context"
 	"encoding/json"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,6 +10,7 @@ import (
 	"pawl/ratchet/sqlite"
 	"pawl/signer/grep11"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
@@ -29,50 +28,24 @@ func newRig(t *testing.T, patches ...patch) *rig {
 	t.Helper()
 	dir := t.TempDir()
 	r := &rig{dir: dir, pawl: buildPatched(t, patches...), card: newCardLog()}
-	address := r.startCard(t)
-	r.configure(t, address)
+	r.configure(t, r.startCard(t).Config())
 	r.oracle = newOracle(r.keys)
 	return r
 }
 
 // startCard runs the card in this process, so that its log outlives the daemon.
-func (r *rig) startCard(t *testing.T) (address string) {
+func (r *rig) startCard(t *testing.T) *cardtest.Server {
 	t.Helper()
-	dir := softcard.Dir(filepath.Join(r.dir, "card"))
-	if _, err := dir.Init(); err != nil {
-		t.Fatal(err)
-	}
-	card, err := softcard.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := cardtest.Init(t, softcard.Dir(filepath.Join(r.dir, "card")))
+	card := cardtest.Open(t, dir)
 	card.OnSign = r.card.add
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	stopped := make(chan error, 1)
-	go func() { stopped <- card.Serve(ctx, ln, dir, false) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-stopped; err != nil {
-			t.Errorf("card: %v", err)
-		}
-	})
-	return ln.Addr().String()
+	return cardtest.Serve(t, card, dir)
 }
 
 // configure makes the keys, the ratchet and the keys.json.
-func (r *rig) configure(t *testing.T, card string) {
+func (r *rig) configure(t *testing.T, card grep11.Config) {
 	t.Helper()
-	file := func(name string) string { return filepath.Join(r.dir, "card", name) }
-	client, err := grep11.Dial(grep11.Config{
-		Address: card, CertPath: file("client.pem"), KeyPath: file("client-key.pem"), CACertPath: file("ca.pem"),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := cardtest.Dial(t, card)
 	defer func() { _ = client.Close() }()
 	entries := make(map[string]any)
 	for _, kind := range []tezos.KeyKind{tezos.Ed25519, tezos.Secp256k1, tezos.P256} {
@@ -87,7 +60,7 @@ func (r *rig) configure(t *testing.T, card string) {
 	}
 	r.createRatchet(t)
 	config, err := json.Marshal(map[string]any{
-		"url": card, "cert_path": "card/client.pem", "key_path": "card/client-key.pem", "cacert_path": "card/ca.pem",
+		"url": card.Address, "cert_path": "card/client.pem", "key_path": "card/client-key.pem", "cacert_path": "card/ca.pem",
 		"db": "ratchet.db", "policy": map[string]any{"baking": true, "operations": []string{}}, "keys": entries,
 	})
 	if err != nil {

@@ -6,8 +6,6 @@ package static_test
 import (
 	"bytes"
 	"debug/elf"
-	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,12 +14,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"pawl/internal/logtest"
 	"pawl/tezos"
+	"pawl/tezos/tezostest"
 )
 
 // user is the one of the Dockerfile.
@@ -122,7 +121,7 @@ func inChroot(root string, args ...string) *exec.Cmd {
 // next one give the same signatures.
 func signsInChroot(t *testing.T, root string) {
 	t.Helper()
-	payload := attestation()
+	payload := tezostest.Attestation(1000, 0, 0)
 	var signatures [2][]string
 	for i := range signatures {
 		d := startDemo(t, root)
@@ -143,7 +142,7 @@ func signsInChroot(t *testing.T, root string) {
 type demo struct {
 	cmd     *exec.Cmd
 	imports []string // the addresses of its keys, as in the lines for octez-client
-	out     *transcript
+	out     *logtest.Buffer
 }
 
 // startDemo returns when the demo listens.
@@ -151,17 +150,17 @@ func startDemo(t *testing.T, root string) *demo {
 	t.Helper()
 	d := &demo{
 		cmd: inChroot(root, "demo", "--dir", "/data/demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--card", "127.0.0.1:0"),
-		out: &transcript{listening: make(chan struct{})},
+		out: new(logtest.Buffer),
 	}
 	d.cmd.Stdout, d.cmd.Stderr = d.out, d.out // one pipe: the order is kept
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.cmd.Process.Kill() }) // it has ended, unless the test failed
-	select {
-	case <-d.out.listening:
-	case <-time.After(time.Minute):
-		t.Fatalf("pawl demo does not listen:\n%s", d.out)
+	for start := time.Now(); !strings.Contains(d.out.String(), `"msg":"listening"`); time.Sleep(10 * time.Millisecond) {
+		if time.Since(start) > time.Minute {
+			t.Fatalf("pawl demo does not listen:\n%s", d.out)
+		}
 	}
 	for line := range strings.Lines(d.out.String()) {
 		if url, ok := strings.CutPrefix(line, "octez-client import secret key "); ok {
@@ -182,32 +181,6 @@ func (d *demo) stop(t *testing.T) {
 	}
 }
 
-// transcript is what a program has printed so far.
-type transcript struct {
-	listening chan struct{} // closed when the log says so
-
-	mu   sync.Mutex
-	text bytes.Buffer
-	said bool
-}
-
-func (o *transcript) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.text.Write(p)
-	if !o.said && bytes.Contains(o.text.Bytes(), []byte(`"msg":"listening"`)) {
-		o.said = true
-		close(o.listening)
-	}
-	return len(p), nil
-}
-
-func (o *transcript) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
 // sign asks the demo for a signature with the key of url, http://host:port/tz…,
 // and verifies it with the public key that the demo names.
 func sign(t *testing.T, url string, payload []byte) string {
@@ -223,7 +196,7 @@ func sign(t *testing.T, url string, payload []byte) string {
 		t.Fatal(err)
 	}
 	var signed struct{ Signature string }
-	request(t, http.MethodPost, url, `"`+hex.EncodeToString(payload)+`"`, &signed)
+	request(t, http.MethodPost, url, string(tezostest.Quoted(payload)), &signed)
 	sig, err := tezos.ParseSignature(signed.Signature)
 	if err != nil {
 		t.Fatal(err)
@@ -253,13 +226,4 @@ func request(t *testing.T, method, url, body string, result any) {
 	if err := json.Unmarshal(text, result); err != nil {
 		t.Fatalf("%s %s: %s: %v", method, url, text, err)
 	}
-}
-
-// attestation is what a baker of a tz1, tz2 or tz3 key sends: 80 bytes
-// (operation_repr.ml of src/proto_*/lib_protocol), level 1000, round 0, mainnet.
-func attestation() []byte {
-	p := append([]byte{0x13, 0x7a, 0x06, 0xa7, 0x70}, make([]byte, 32)...) // magic byte, chain id, branch
-	p = append(p, 0x15, 0, 7)                                              // tag, slot
-	p = binary.BigEndian.AppendUint32(p, 1000)
-	return append(p, make([]byte, 4+32)...) // round, payload hash
 }

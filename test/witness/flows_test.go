@@ -13,6 +13,7 @@ import (
 	"github.com/decred/dcrd/dcrec/secp256k1/v4"
 
 	"pawl/internal/ep11"
+	"pawl/softcard/cardtest"
 )
 
 // What IBM's later examples do and those of the module's version do not, through the
@@ -27,7 +28,7 @@ type flow struct {
 
 func newFlow(t *testing.T) flow {
 	t.Helper()
-	return flow{t, ibm.NewCryptoClient(connect(t, newScene(t).card)), t.Context()}
+	return flow{t, ibm.NewCryptoClient(cardtest.Connect(t, newScene(t).card)), t.Context()}
 }
 
 func must[Response any](f flow) func(Response, error) Response {

@@ -17,6 +17,7 @@ import (
 	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
@@ -58,7 +59,7 @@ type column struct {
 
 func columns(t *testing.T, s scene) []column {
 	t.Helper()
-	list := []column{{name: "IBM v1 > card", calls: ibmCalls{ibm.NewCryptoClient(connect(t, s.card))}, address: s.card}}
+	list := []column{{name: "IBM v1 > card", calls: ibmCalls{ibm.NewCryptoClient(cardtest.Connect(t, s.card))}, address: s.card}}
 	for _, dialect := range []grep11.Dialect{grep11.V1, grep11.V2, grep11.Both} {
 		for _, server := range []string{s.card, s.ibm} {
 			name := fmt.Sprintf("pawl %s > card", dialect)
@@ -67,7 +68,7 @@ func columns(t *testing.T, s scene) []column {
 			}
 			list = append(list, column{
 				name: name, dialect: dialect, address: server, oldIBM: server == s.ibm,
-				calls: ourCalls{pb.NewCryptoClient(connect(t, server)), dialect},
+				calls: ourCalls{pb.NewCryptoClient(cardtest.Connect(t, server)), dialect},
 			})
 		}
 	}
@@ -169,7 +170,7 @@ func (c column) try(t *testing.T, s scene, row string, on curve) string {
 	if strings.HasPrefix(row, "pawl") {
 		err = c.tryPawl(t, row, on)
 	} else {
-		err = tryCalls(ctx, c.calls, ourCalls{pb.NewCryptoClient(connect(t, s.card)), grep11.Both}, row, on)
+		err = tryCalls(ctx, c.calls, ourCalls{pb.NewCryptoClient(cardtest.Connect(t, s.card)), grep11.Both}, row, on)
 	}
 	if err == nil {
 		return good

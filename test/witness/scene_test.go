@@ -4,28 +4,24 @@
 package witness
 
 import (
-	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"errors"
 	"fmt"
 	"math/big"
-	"net"
 	"testing"
 
 	ibm "github.com/IBM-Cloud/hpcs-grep11-go/grpc"
 	"github.com/decred/dcrd/dcrec/secp256k1/v4"
 	secpecdsa "github.com/decred/dcrd/dcrec/secp256k1/v4/ecdsa"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
-	"pawl/softcard"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
@@ -79,22 +75,9 @@ type scene struct{ card, ibm string }
 
 func newScene(t *testing.T) scene {
 	t.Helper()
-	card, err := softcard.New(bytes.Repeat([]byte{3}, 32))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln := listen(t)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- card.Serve(ctx, ln, "", true) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
-	})
-	behind := pb.NewCryptoClient(connect(t, ln.Addr().String()))
-	front := listen(t)
+	card := cardtest.Serve(t, cardtest.New(t, 3), "")
+	behind := pb.NewCryptoClient(cardtest.Connect(t, card.Address))
+	front := cardtest.Listen(t, "127.0.0.1:0")
 	server := grpc.NewServer()
 	ibm.RegisterCryptoServer(server, &ibmServer{card: behind})
 	served := make(chan error, 1)
@@ -105,30 +88,7 @@ func newScene(t *testing.T) scene {
 			t.Errorf("IBM's server: %v", err)
 		}
 	})
-	return scene{card: ln.Addr().String(), ibm: front.Addr().String()}
-}
-
-func listen(t *testing.T) net.Listener {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ln
-}
-
-func connect(t *testing.T, address string) *grpc.ClientConn {
-	t.Helper()
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := conn.Close(); err != nil {
-			t.Errorf("closing the connection: %v", err)
-		}
-	})
-	return conn
+	return scene{card: card.Address, ibm: front.Addr().String()}
 }
 
 // codeOf finds the return code of a failure, of our client or of a bare call.
