@@ -1,0 +1,179 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pawl/ratchet"
+	"pawl/server"
+	"pawl/tezos"
+)
+
+// adminClient returns a client of a server with handler, which lives until the end of the test.
+func adminClient(t *testing.T, handler http.Handler) server.AdminClient {
+	t.Helper()
+	srv := httptest.NewServer(handler)
+	t.Cleanup(srv.Close)
+	return server.AdminClient{Address: srv.Listener.Addr().String()}
+}
+
+func TestAdminClientReadsMarks(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{kinds: []tezos.KeyKind{tezos.Ed25519, tezos.P256}})
+	client := adminClient(t, rig.server.Admin())
+	if got, err := client.Marks(t.Context()); err != nil || len(got) != 0 {
+		t.Errorf("without marks: %v, %v; want none", got, err)
+	}
+	rig.post(t, 0, preattestation(5, 1))
+	rig.post(t, 1, attestation(12, 3, 1))
+	got, err := client.Marks(t.Context())
+	want, wantErr := rig.db.Marks(t.Context())
+	if err != nil || wantErr != nil || len(want) != 2 {
+		t.Fatalf("marks %v, %v; the ratchet has %v, %v", got, err, want, wantErr)
+	}
+	byKey := func(marks []ratchet.Entry) map[tezos.PublicKeyHash]ratchet.Entry {
+		found := make(map[tezos.PublicKeyHash]ratchet.Entry)
+		for _, mark := range marks {
+			found[mark.Key] = mark
+		}
+		return found
+	}
+	if diff := cmp.Diff(byKey(want), byKey(got)); diff != "" {
+		t.Errorf("marks of the ratchet (-) and of the client (+):\n%s", diff)
+	}
+}
+
+// TestAdminClientReadsReadiness: a daemon that is not ready answers 503, and the client reads why.
+func TestAdminClientReadsReadiness(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{})
+	ctx, cancel := context.WithCancel(t.Context())
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		rig.signer.Watch(ctx)
+	}()
+	defer func() {
+		cancel()
+		<-watched
+	}()
+	client := adminClient(t, rig.server.Admin())
+	pkh := rig.keys[0].Hash().String()
+	ready := server.ReadyState{Ready: true}
+
+	rig.await(t, 200)
+	got, err := client.Readiness(t.Context())
+	if err != nil || !got.Ready || got.Keys[pkh] != ready || got.Servers[rig.card.addr] != ready {
+		t.Errorf("with a card: %+v, %v; want all ready", got, err)
+	}
+	rig.card.stop()
+	rig.await(t, 503)
+	got, err = client.Readiness(t.Context())
+	if err != nil || got.Ready || got.Keys[pkh].Ready || got.Keys[pkh].Reason == "" {
+		t.Errorf("without a card: %+v, %v; want a reason for the key", got, err)
+	}
+	rig.card.start(t)
+}
+
+// The bytes of /readyz, which monitoring reads too.
+func TestReadinessJSON(t *testing.T) {
+	t.Parallel()
+	got, err := json.Marshal(server.Readiness{
+		Keys:    map[string]server.ReadyState{"tz1": {Ready: true}, "tz2": {Reason: "no HSM"}},
+		Servers: map[string]server.ReadyState{},
+	})
+	const want = `{"ready":false,"keys":{"tz1":{"ready":true},"tz2":{"ready":false,"reason":"no HSM"}},"servers":{}}`
+	if err != nil || string(got) != want {
+		t.Errorf("got %s, %v; want %s", got, err, want)
+	}
+}
+
+func TestAdminClientRefusesAnswers(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		status int
+		body   string
+		want   string
+	}{
+		"another program":  {404, "not found", "status 404"},
+		"not ready":        {503, "[]", "status 503"}, // only /readyz may answer so
+		"not JSON":         {200, "<html>", "not the expected JSON"},
+		"other JSON":       {200, `{"marks":[]}`, "not the expected JSON"},
+		"cut short":        {200, `[{"pkh":"tz1`, "not the expected JSON"},
+		"no mark":          {200, `[{}]`, "mark 1 of the answer"},
+		"kind of tomorrow": {200, `[` + markJSON("nonce") + `]`, `unknown kind "nonce"`},
+	} {
+		client := adminClient(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(test.status)
+			_, _ = io.WriteString(w, test.body)
+		}))
+		if got, err := client.Marks(t.Context()); err == nil || !strings.Contains(err.Error(), test.want) || got != nil {
+			t.Errorf("%s: %v, %v; want an error with %q", name, got, err, test.want)
+		}
+	}
+	if _, err := (server.AdminClient{Address: "127.0.0.1:1"}).Readiness(t.Context()); err == nil {
+		t.Error("nobody listens, and there is no error")
+	}
+}
+
+func markJSON(kind string) string {
+	return fmt.Sprintf(`{"pkh":%q,"chain_id":"NetXdQprcVkpaWU","kind":%q,"level":1,"round":0,"digest":%q,"signature":true}`,
+		tezos.PublicKeyHash{}, kind, tezos.Digest{})
+}
+
+// TestAdminClientBoundsAnswers: of an answer without an end it reads the bound and a little more.
+func TestAdminClientBoundsAnswers(t *testing.T) {
+	t.Parallel()
+	piece := bytes.Repeat([]byte{' '}, 1<<20)
+	written := make(chan int, 1)
+	client := adminClient(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		n := 0
+		for {
+			more, err := w.Write(piece)
+			if n += more; err != nil {
+				written <- n
+				return
+			}
+		}
+	}))
+	_, err := client.Marks(t.Context())
+	if want := fmt.Sprintf("answer over %d bytes", server.MaxAdminAnswer); err == nil || err.Error() != want {
+		t.Errorf("error %v, want %q", err, want)
+	}
+	if n := <-written; n > 2*server.MaxAdminAnswer {
+		t.Errorf("the server could write %d bytes", n)
+	}
+}
+
+// TestAdminClientEndsAfterFiveSeconds: before the answer begins, and in the middle of it.
+func TestAdminClientEndsAfterFiveSeconds(t *testing.T) {
+	t.Parallel()
+	for name, begin := range map[string]string{"silent": "", "half an answer": `[{"pkh":`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := adminClient(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if begin != "" {
+					_, _ = io.WriteString(w, begin)
+					w.(http.Flusher).Flush()
+				}
+				<-r.Context().Done()
+			}))
+			start := time.Now()
+			_, err := client.Marks(t.Context())
+			if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took < 4*time.Second || took > 15*time.Second {
+				t.Errorf("%v after %v, want a deadline after 5 s", err, took)
+			}
+		})
+	}
+}
