@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -64,19 +63,25 @@ func (a AdminClient) get(ctx context.Context, path string, into any, statuses ..
 	if !slices.Contains(statuses, res.StatusCode) {
 		return fmt.Errorf("answered with status %d", res.StatusCode)
 	}
-	return readAnswer(res.Body, into)
+	return readAnswer(res, into)
 }
 
+// errAdminAnswer is for an answer that is over the bound, as announced or as read.
+var errAdminAnswer = fmt.Errorf("answer over %d bytes", maxAdminAnswer)
+
 // readAnswer decodes an answer of at most maxAdminAnswer bytes.
-func readAnswer(r io.Reader, into any) error {
-	var body bytes.Buffer // grows by doubling, unlike io.ReadAll
-	if _, err := body.ReadFrom(io.LimitReader(r, maxAdminAnswer+1)); err != nil {
+func readAnswer(res *http.Response, into any) error {
+	if res.ContentLength > maxAdminAnswer {
+		return errAdminAnswer
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxAdminAnswer+1))
+	if err != nil {
 		return fmt.Errorf("reading the answer: %w", err) // context.DeadlineExceeded, for one
 	}
-	if body.Len() > maxAdminAnswer {
-		return fmt.Errorf("answer over %d bytes", maxAdminAnswer)
+	if len(body) > maxAdminAnswer {
+		return errAdminAnswer
 	}
-	if err := json.Unmarshal(body.Bytes(), into); err != nil {
+	if err := json.Unmarshal(body, into); err != nil {
 		return fmt.Errorf("answer is not the expected JSON: %v", err)
 	}
 	return nil

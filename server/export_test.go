@@ -48,5 +48,8 @@ func Refusal(err error, id string) (status int, msg string) {
 	return row.status, row.message(err, id)
 }
 
-// MaxAdminAnswer is the bound of AdminClient, in bytes.
+// MaxAdminAnswer is the bound of AdminClient, in bytes. ReadAnswer reads an answer with it, and
+// has no deadline.
 const MaxAdminAnswer = maxAdminAnswer
+
+var ReadAnswer = readAnswer
