@@ -129,8 +129,8 @@ func TestAdminClientRefusesAnswers(t *testing.T) {
 }
 
 func markJSON(kind string) string {
-	return fmt.Sprintf(`{"pkh":%q,"chain_id":"NetXdQprcVkpaWU","kind":%q,"level":1,"round":0,"digest":%q,"signature":true}`,
-		tezos.PublicKeyHash{}, kind, tezos.Digest{})
+	const format = `{"pkh":%q,"chain_id":"NetXdQprcVkpaWU","kind":%q,"level":1,"round":0,"digest":%q,"signature":true}`
+	return fmt.Sprintf(format, tezos.PublicKeyHash{}, kind, tezos.Digest{})
 }
 
 // TestAdminClientBoundsAnswers: an answer that is announced as too long is not read.
@@ -182,7 +182,8 @@ func TestAdminClientEndsAfterFiveSeconds(t *testing.T) {
 			}))
 			start := time.Now()
 			_, err := client.Marks(t.Context())
-			if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took < 4*time.Second || took > 15*time.Second {
+			took := time.Since(start)
+			if !errors.Is(err, context.DeadlineExceeded) || took < 4*time.Second || took > 15*time.Second {
 				t.Errorf("%v after %v, want a deadline after 5 s", err, took)
 			}
 		})

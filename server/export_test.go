@@ -14,7 +14,8 @@ import (
 // AnswerWith returns a handler whose route GET /fault does what fault does, with all the
 // middleware of a route of the server.
 func (s *Server) AnswerWith(fault func(ctx context.Context) error) http.Handler {
-	return s.newEcho(slog.LevelInfo, route{http.MethodGet, "/fault", func(c echo.Context) error { return fault(c.Request().Context()) }})
+	handle := func(c echo.Context) error { return fault(c.Request().Context()) }
+	return s.newEcho(slog.LevelInfo, route{http.MethodGet, "/fault", handle})
 }
 
 // HTTPServer is the one that Serve uses.
@@ -32,7 +33,8 @@ var (
 
 // SignRequest has a sign request answered, counted and logged without a transport. It returns the
 // id of the request too.
-func (s *Server) SignRequest(ctx context.Context, hash tezos.PublicKeyHash, authentication *tezos.Signature, payload []byte,
+func (s *Server) SignRequest(ctx context.Context, hash tezos.PublicKeyHash,
+	authentication *tezos.Signature, payload []byte,
 ) (id string, result signer.Result, err error) {
 	log := newRequestLog()
 	log.signing = true

@@ -28,7 +28,10 @@ var errTooLarge = fmt.Errorf("body over %d bytes", maxBody)
 
 // Why a request cannot be read. The texts are for the client.
 var (
-	errPublicKeyHash      = fmt.Errorf("%w: what follows /keys/ is not a public key hash (tz1, tz2, tz3, tz4 or tz5)", errRequest)
+	errPublicKeyHash = fmt.Errorf(
+		"%w: what follows /keys/ is not a public key hash (tz1, tz2, tz3, tz4 or tz5)", errRequest)
+	errNotHex = fmt.Errorf(
+		"%w: payload is not hexadecimal: want an even number of digits without 0x", errRequest)
 	errQuery              = fmt.Errorf("%w: query cannot be parsed", errRequest)
 	errVersion            = fmt.Errorf("%w: version is not one decimal number", errRequest)
 	errAuthenticationText = fmt.Errorf("%w: authentication is not one signature (edsig, spsig1, p2sig or sig)", errRequest)
@@ -36,7 +39,6 @@ var (
 	errNoBody             = fmt.Errorf("%w: body is empty, want a JSON string of hexadecimal digits", errRequest)
 	errNotJSON            = fmt.Errorf("%w: body is not JSON", errRequest)
 	errNotString          = fmt.Errorf("%w: body is JSON but not a string", errRequest)
-	errNotHex             = fmt.Errorf("%w: payload is not hexadecimal: want an even number of digits without 0x", errRequest)
 	errNoPayload          = fmt.Errorf("%w: payload is empty", errRequest)
 )
 

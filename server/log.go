@@ -62,19 +62,15 @@ func (s *Server) writeLog(ctx context.Context, log *requestLog, err error, trans
 	if log.result.SignTime > 0 {
 		attrs = append(attrs, milliseconds("hsm_elapsed", log.result.SignTime))
 	}
-	level, msg := log.headline(err)
-	s.log.LogAttrs(context.WithoutCancel(ctx), level, msg, attrs...)
-}
-
-// headline returns the level and the message of the log line.
-func (log *requestLog) headline(err error) (slog.Level, string) {
+	ctx = context.WithoutCancel(ctx)
 	switch {
 	case err != nil:
-		return refusalOf(err).level, "refused"
+		s.log.LogAttrs(ctx, refusalOf(err).level, "refused", attrs...)
 	case log.result.Request != nil:
-		return slog.LevelInfo, "signed"
+		s.log.LogAttrs(ctx, slog.LevelInfo, "signed", attrs...)
+	default:
+		s.log.LogAttrs(ctx, log.quiet, "answered", attrs...)
 	}
-	return log.quiet, "answered"
 }
 
 // decision is "signed", "stored", "refused" or "failed", and "" for an answer without a

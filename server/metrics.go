@@ -157,24 +157,32 @@ func (m keyCollector) Collect(ch chan<- prometheus.Metric) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for key, at := range m.last {
-		ch <- prometheus.MustNewConstMetric(lastDesc, prometheus.GaugeValue, time.Since(at).Seconds(), key.pkh, key.kind)
+		ch <- gauge(lastDesc, time.Since(at).Seconds(), key.pkh, key.kind)
 	}
 	s := m.signer.Load()
 	if s == nil {
 		return
 	}
-	ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.CounterValue, float64(s.Dropped()))
+	ch <- counter(droppedDesc, s.Dropped())
 	for name, end := range m.certificateEnds() {
-		ch <- prometheus.MustNewConstMetric(certificateDesc, prometheus.GaugeValue, time.Until(end).Seconds(), name)
+		ch <- gauge(certificateDesc, time.Until(end).Seconds(), name)
 	}
 	for hash, err := range s.Readiness() {
-		ch <- prometheus.MustNewConstMetric(readyDesc, prometheus.GaugeValue, oneIfNil(err), hash.String())
+		ch <- gauge(readyDesc, oneIfNil(err), hash.String())
 	}
 	for _, server := range s.Servers() {
-		ch <- prometheus.MustNewConstMetric(serverReadyDesc, prometheus.GaugeValue, oneIfNil(server.Err), server.Address)
-		ch <- prometheus.MustNewConstMetric(triesDesc, prometheus.CounterValue, float64(server.Signed), server.Address, "ok")
-		ch <- prometheus.MustNewConstMetric(triesDesc, prometheus.CounterValue, float64(server.Failed), server.Address, "error")
+		ch <- gauge(serverReadyDesc, oneIfNil(server.Err), server.Address)
+		ch <- counter(triesDesc, server.Signed, server.Address, "ok")
+		ch <- counter(triesDesc, server.Failed, server.Address, "error")
 	}
+}
+
+func gauge(desc *prometheus.Desc, value float64, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+}
+
+func counter(desc *prometheus.Desc, value uint64, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(value), labels...)
 }
 
 func (m *Metrics) certificateEnds() map[string]time.Time {

@@ -9,11 +9,11 @@ import (
 	"pawl/tezos"
 )
 
-// quoted is payload as octez-client sends it.
+// quoted returns payload as octez-client sends it.
 func quoted(payload []byte) string { return `"` + hex.EncodeToString(payload) + "\"\n" }
 
-// attestation is a payload for a tz1, tz2 or tz3 key on mainnet; salt makes
-// other bytes for the same slot.
+// attestation returns a payload for a tz1, tz2 or tz3 key on mainnet. Another salt gives other
+// bytes for the same slot.
 func attestation(level, round int32, salt byte) []byte {
 	p := append([]byte{0x13, 0x7a, 0x06, 0xa7, 0x70}, make([]byte, 32)...)
 	p = append(p, 0x15, 0, 7)
@@ -22,7 +22,7 @@ func attestation(level, round int32, salt byte) []byte {
 	return append(p, bytes.Repeat([]byte{salt}, 32)...)
 }
 
-// noop is a failing_noop operation (octez-client sign message) of size bytes.
+// noop returns a failing_noop operation (octez-client sign message) of size bytes.
 func noop(size int) []byte {
 	p := append([]byte{0x03}, make([]byte, 32)...)
 	p = append(p, 0x11)
@@ -30,7 +30,7 @@ func noop(size int) []byte {
 	return append(p, bytes.Repeat([]byte{'m'}, size-38)...)
 }
 
-// transaction is a payment of source to itself.
+// transaction returns a payment of source to itself.
 func transaction(t *testing.T, source tezos.PublicKeyHash) []byte {
 	t.Helper()
 	// octez tezt/tests/expected/encoding.ml/U025 operation.unsigned.out
@@ -48,14 +48,14 @@ func unhex(t *testing.T, s string) []byte {
 	return b
 }
 
-// preattestation is an attestation payload with the other magic byte and tag.
+// preattestation returns an attestation with the magic byte and the tag of a preattestation.
 func preattestation(level, round int32) []byte {
 	p := attestation(level, round, 1)
 	p[0], p[37] = 0x12, 0x14
 	return p
 }
 
-// block is step 1 of the watermark scenario.
+// block returns step 1 of the watermark scenario.
 func block(t *testing.T) []byte {
 	t.Helper()
 	return unhex(t, scenario(t)[0].Hex)

@@ -104,7 +104,13 @@ func (r *rig) send(t *testing.T, client clientKey, c signCase, transport func(*r
 		req.authentication = client.authenticate(t, req.hash, signed).String()
 	}
 	got := transport(r, t, req)
-	return outcome{got.status, r.neutral(got.msg), r.verifies(t, got.signature, c.payload), r.neutralLine(t, got.id), r.counters(t)}
+	return outcome{
+		Status:   got.status,
+		Msg:      r.neutral(got.msg),
+		Signed:   r.verifies(t, got.signature, c.payload),
+		Line:     r.neutralLine(t, got.id),
+		Counters: r.counters(t),
+	}
 }
 
 func (r *rig) sendHTTP(t *testing.T, req request) sent {
