@@ -11,12 +11,10 @@ import (
 	"pawl/tezos"
 )
 
-// A signature has two tries of tryTimeout. After a transient fault of the only server that could
-// sign there is retryPause between them, in which one that was restarted is connected again. All
-// fit in the five seconds of a flight; a Tezos round lasts six and more.
+// A signature has two tries of tryTimeout, with hsm.RetryPause between them at most. All fit in the
+// five seconds of a flight; a Tezos round lasts six and more.
 const (
 	tryTimeout = 2 * time.Second
-	retryPause = time.Second
 	// leastTry is what a caller's deadline must leave for a second try: one that it cuts off
 	// would only make a good server look bad.
 	leastTry = 20 * time.Millisecond
@@ -60,7 +58,7 @@ func (k *key) again(ctx context.Context, first *replica, err error) *replica {
 		return nil
 	}
 	k.reconnect(ctx)
-	if !pause(ctx, retryPause) {
+	if !pause(ctx, hsm.RetryPause) {
 		return nil
 	}
 	return k.choose(first)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"pawl/internal/check"
 	"pawl/internal/config"
 	"pawl/internal/ep11"
 	"pawl/softcard"
@@ -26,7 +27,7 @@ func TestCheckIsBoundedInTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		check(t, config).want(t, 1, "error", "server", "connecting to")
+		runCheck(t, config).want(t, 1, "error", "server", "connecting to")
 		if took := time.Since(start); took > 20*time.Second {
 			t.Errorf("took %v", took)
 		}
@@ -37,7 +38,7 @@ func TestCheckIsBoundedInTime(t *testing.T) {
 		fault := &softcard.Fault{Call: "SignSingle", Hang: true}
 		card.SetFaults(fault)
 		start := time.Now()
-		got := check(t, config)
+		got := runCheck(t, config)
 		got.want(t, 2, "error", "keys.", "DeadlineExceeded")
 		got.want(t, 1, "error", "keys.", "was not asked to sign")
 		got.want(t, 1, "warning", "server", "may have master key")
@@ -54,41 +55,17 @@ func TestCheckEndsInTime(t *testing.T) {
 	config, card := checkedDemo(t, nil)
 	card.SetFaults(&softcard.Fault{Call: "SignSingle", Hang: true})
 	start := time.Now()
-	got := check(t, config, "--timeout", "1s")
+	got := runCheck(t, config, "--timeout", "1s")
 	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("took %v", took)
 	}
-	got.want(t, 1, "error", "check", "its 1s are over: not checked: 3 keys at server")
+	got.want(t, 1, "error", "check", "timed out after 1s: not checked: 3 keys at server")
 	got.want(t, 1, "error", "", "")
 	got.want(t, 1, "ok", "ratchet", "whole and closed")
 	got.want(t, 0, "warning", "server", "")
 	got.want(t, 0, "ok", "keys.", "")
 	got.wantRemedy(t, "check", "--timeout")
 }
-
-// A server may tell of a deadline before the context does.
-func TestCheckIsOverAtItsDeadline(t *testing.T) {
-	t.Parallel()
-	for ctx, want := range map[context.Context]bool{
-		late{Context: t.Context(), by: time.Second}:  true,
-		late{Context: t.Context(), by: -time.Minute}: false,
-		t.Context(): false,
-	} {
-		if got := over(ctx); got != want {
-			t.Errorf("%v: over %v, want %v", ctx, got, want)
-		}
-	}
-}
-
-// late is a context whose timer is slow.
-type late struct {
-	context.Context
-
-	by time.Duration
-}
-
-// Deadline was some time ago, and yet the context has not ended.
-func (l late) Deadline() (time.Time, bool) { return time.Now().Add(-l.by), true }
 
 func TestCheckThatIsInterrupted(t *testing.T) {
 	t.Parallel()
@@ -127,9 +104,9 @@ func TestCheckThatIsInterrupted(t *testing.T) {
 func TestCheckGivesUpAServerThatFailsLate(t *testing.T) {
 	t.Parallel()
 	config, card := checkedDemo(t, nil)
-	fault := &softcard.Fault{Call: "SignSingle", Delay: slowSignature + 100*time.Millisecond, Err: softcard.Refusal(ep11.CodeIBMInternalError)}
+	fault := &softcard.Fault{Call: "SignSingle", Delay: check.SlowSignature + 100*time.Millisecond, Err: softcard.Refusal(ep11.CodeIBMInternalError)}
 	card.SetFaults(fault)
-	got := check(t, config)
+	got := runCheck(t, config)
 	got.want(t, 2, "error", "keys.", "CKR_IBM_INTERNAL_ERROR")
 	got.want(t, 1, "error", "keys.", "was not asked to sign")
 	for _, f := range got.Findings {
@@ -139,18 +116,6 @@ func TestCheckGivesUpAServerThatFailsLate(t *testing.T) {
 	}
 	if n := fault.Hits(); n < 4 || n > 6 { // the last ones are of the dialects
 		t.Errorf("%d calls, want two for each of two keys", n)
-	}
-}
-
-// Nor is a daemon that there was no time to ask.
-func TestCheckThatIsInterruptedBlamesNoDaemon(t *testing.T) {
-	t.Parallel()
-	ctx, interrupt := context.WithCancel(t.Context())
-	interrupt()
-	var r checkReport
-	r.daemon(ctx, "127.0.0.1:1", nil)
-	if len(r.findings) != 0 || len(r.unchecked) != 1 {
-		t.Errorf("%+v", r)
 	}
 }
 
@@ -180,7 +145,7 @@ func TestCheckLooksAtEveryFolder(t *testing.T) {
 	replaceIn(t, file, `"client-key.pem"`, `"tls/key", "apikey_file": "api/key", "iam_endpoint": "https://127.0.0.1:1"`)
 	replaceIn(t, file, `"secret_key": "`+blob+`"`, `"secret_key_file": "blobs/1"`)
 	replaceIn(t, file, `"`+demoRatchet+`"`, `"marks/db"`)
-	check(t, file).want(t, 1, "ok", "file modes", "closed to others")
+	runCheck(t, file).want(t, 1, "ok", "file modes", "closed to others")
 	for _, name := range []string{"", "tls", "api", "blobs", "marks", "marks/db", "blobs/1", "api/key"} {
 		path := filepath.Join(dir, name)
 		was, err := os.Stat(path)
@@ -190,7 +155,7 @@ func TestCheckLooksAtEveryFolder(t *testing.T) {
 		if err := os.Chmod(path, 0o770); err != nil {
 			t.Fatal(err)
 		}
-		got := check(t, file)
+		got := runCheck(t, file)
 		if got.count("warning", path, "mode 0770")+got.count("warning", "keys.", "mode 0770")+got.count("error", "apikey_file", "mode 0770") != 1 {
 			t.Errorf("%q open to others: %+v", name, got.Findings)
 		}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"pawl/internal/check"
+
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
@@ -78,13 +80,13 @@ type checkOutput struct {
 	Warnings int
 	Findings []struct {
 		Status, Subject, Finding, Remedy string
-		Latency                          *latency
+		Latency                          *check.Latency
 	}
 }
 
-// check runs `pawl check --json`, and wants a remedy with each finding that is not ok,
+// runCheck runs `pawl check --json`, and wants a remedy with each finding that is not ok,
 // and an exit code that fits.
-func check(t *testing.T, config string, flags ...string) checkOutput {
+func runCheck(t *testing.T, config string, flags ...string) checkOutput {
 	t.Helper()
 	return checkWithin(t.Context(), t, config, flags...)
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"pawl/internal/check"
 	"pawl/internal/config"
 	"pawl/internal/ep11"
 	"pawl/softcard"
@@ -16,14 +17,14 @@ import (
 func TestCheckNamesTheKeyThatLacksAMechanism(t *testing.T) {
 	t.Parallel()
 	config, card := checkedDemo(t, &oddServer{lacks: []uint64{ep11.MechIBMEd25519SHA512}})
-	got := check(t, config)
+	got := runCheck(t, config)
 	got.want(t, 1, "error", "keys.tz1", "lacks CKM_IBM_ED25519_SHA512 (0x8001001c)")
 	got.want(t, 1, "error", "keys.tz1", "it signed, and yet the daemon leaves the server out")
 	got.want(t, 1, "error", "", "")
 
 	// What a key does not only lack in the list, but cannot do.
 	card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(ep11.CodeMechanismInvalid)})
-	got = check(t, config)
+	got = runCheck(t, config)
 	got.want(t, 1, "error", "keys.tz1", "lacks CKM_IBM_ED25519_SHA512")
 	got.want(t, 1, "error", "keys.tz2", "CKR_MECHANISM_INVALID")
 	got.want(t, 1, "error", "keys.tz3", "CKR_MECHANISM_INVALID")
@@ -43,7 +44,7 @@ func TestCheckTellsWhyAKeyDoesNotSign(t *testing.T) {
 		ep11.CodeFunctionCanceled:        "administrator",
 	} {
 		card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(code)})
-		got := check(t, config)
+		got := runCheck(t, config)
 		got.want(t, 3, "error", "keys.", code.String())
 		for _, f := range got.Findings {
 			if strings.HasPrefix(f.Subject, "keys.") && !strings.Contains(f.Remedy, remedy) {
@@ -52,21 +53,21 @@ func TestCheckTellsWhyAKeyDoesNotSign(t *testing.T) {
 		}
 	}
 	card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(ep11.CodeIBMWKIDMismatch)})
-	check(t, config).want(t, 1, "error", "server", "has not master key")
+	runCheck(t, config).want(t, 1, "error", "server", "has not master key")
 	card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(ep11.CodeIBMBlobError)}) // of the blobs alone
-	got := check(t, config)
+	got := runCheck(t, config)
 	got.want(t, 0, "error", "server", "")
 	got.want(t, 1, "warning", "server", "may have master key")
 	card.SetFaults(&softcard.Fault{Call: "SignSingle", Spoil: softcard.FlipBits(100)})
-	check(t, config).want(t, 3, "error", "keys.", "does not verify")
+	runCheck(t, config).want(t, 3, "error", "keys.", "does not verify")
 	card.SetFaults(&softcard.Fault{Call: "SignSingle", Times: 1, Err: softcard.Unavailable()})
-	check(t, config).want(t, 3, "ok", "keys.", "signed a probe")
+	runCheck(t, config).want(t, 3, "ok", "keys.", "signed a probe")
 	card.SetFaults(&softcard.Fault{Call: "GetMechanismList", Err: softcard.Refusal(ep11.CodeIBMInternalError)})
-	got = check(t, config)
+	got = runCheck(t, config)
 	got.want(t, 1, "error", "server", "CKR_IBM_INTERNAL_ERROR")
 	got.want(t, 0, "ok", "keys.", "")
 	card.SetFaults(&softcard.Fault{Call: "SignSingle", Skip: 5, Times: 4, Err: softcard.Refusal(ep11.CodeIBMInternalError)})
-	check(t, config).want(t, 1, "warning", "server", "46 signatures")
+	runCheck(t, config).want(t, 1, "warning", "server", "46 signatures")
 }
 
 // After a change of the master key the rewrapped blobs sign, as they do for the daemon.
@@ -80,11 +81,11 @@ func TestCheckUsesRewrappedBlobs(t *testing.T) {
 	if err := run(t.Context(), []string{"pawl", "keys", "rewrap", "--config", file}, io.Discard, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	check(t, file).want(t, 3, "ok", "keys.", "signed a probe")
+	runCheck(t, file).want(t, 3, "ok", "keys.", "signed a probe")
 	if err := dir.Finalise(); err != nil {
 		t.Fatal(err)
 	}
-	got := check(t, file)
+	got := runCheck(t, file)
 	got.want(t, 3, "warning", "keys.", "signs with secret_key_next")
 	got.want(t, 1, "ok", "server", "wraps 3 keys")
 	got.want(t, 0, "error", "", "")
@@ -99,7 +100,7 @@ func TestCheckUsesRewrappedBlobs(t *testing.T) {
 		faults = append(faults, &softcard.Fault{Key: key.Blob, Err: softcard.Refusal(ep11.CodeIBMBlobError)})
 	}
 	card.SetFaults(faults...)
-	check(t, file).want(t, 3, "warning", "keys.", "signs with secret_key_next")
+	runCheck(t, file).want(t, 3, "warning", "keys.", "signs with secret_key_next")
 }
 
 func TestCheckMeasuresFiftySignatures(t *testing.T) {
@@ -107,7 +108,7 @@ func TestCheckMeasuresFiftySignatures(t *testing.T) {
 	config, card := checkedDemo(t, nil)
 	fault := &softcard.Fault{Call: "SignSingle", Delay: 2 * time.Millisecond}
 	card.SetFaults(fault)
-	got := check(t, config)
+	got := runCheck(t, config)
 	if !got.OK {
 		t.Errorf("%+v", got)
 	}
@@ -115,12 +116,12 @@ func TestCheckMeasuresFiftySignatures(t *testing.T) {
 	got.want(t, 1, "ok", "server", "reads dialect v1 and v2; keys.json has both")
 	got.want(t, 1, "ok", "server", "wraps 3 keys")
 	got.want(t, 1, "ok", "ratchet", "synchronous=2")
-	if want := 3 + 2 + latencyCalls; fault.Hits() != want {
+	if want := 3 + 2 + check.LatencyCalls; fault.Hits() != want {
 		t.Errorf("%d signatures were asked for, want %d: one a key, one a dialect, and those measured", fault.Hits(), want)
 	}
 	for _, f := range got.Findings {
 		if l := f.Latency; l != nil {
-			if l.Calls != latencyCalls || l.P50 < 2 || l.P90 < l.P50 || l.P99 < l.P90 || l.Max < l.P99 {
+			if l.Calls != check.LatencyCalls || l.P50 < 2 || l.P90 < l.P50 || l.P99 < l.P90 || l.Max < l.P99 {
 				t.Errorf("%+v", l)
 			}
 			return
@@ -141,44 +142,7 @@ func TestCheckOfExchangedBlobs(t *testing.T) {
 	replaceIn(t, file, ed, "ed")
 	replaceIn(t, file, ec, ed)
 	replaceIn(t, file, `"ed"`, `"`+ec+`"`)
-	got := check(t, file)
+	got := runCheck(t, file)
 	got.want(t, 2, "error", "keys.", "")
 	got.wantRemedy(t, "keys.", "that of another key")
-}
-
-func TestCheckOfSlowSignatures(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct {
-		slowest time.Duration
-		calls   int
-		failed  int
-		status  checkStatus
-	}{
-		{slowSignature, latencyCalls, 0, checkOK},
-		{slowSignature + 1, latencyCalls, 0, checkWarning},
-		{time.Millisecond, latencyCalls - 1, 0, checkWarning}, // its time was over
-		{time.Millisecond, latencyCalls - 1, 1, checkWarning},
-	} {
-		took := make([]time.Duration, test.calls)
-		took[0] = test.slowest
-		var r checkReport
-		r.latencyFinding("server", took, test.failed)
-		r.wants(t, test.status, "server", "signatures: half within")
-	}
-}
-
-func TestPercentileIsTheNearestRank(t *testing.T) {
-	t.Parallel()
-	sorted := make([]time.Duration, 50)
-	for i := range sorted {
-		sorted[i] = time.Duration(i+1) * time.Millisecond
-	}
-	for p, want := range map[int]time.Duration{50: 25, 90: 45, 99: 50, 1: 1} {
-		if got := percentile(sorted, p); got != want*time.Millisecond {
-			t.Errorf("percentile %d is %v, want %d ms", p, got, want)
-		}
-	}
-	if got := percentile(sorted[:1], 50); got != time.Millisecond {
-		t.Errorf("of one: %v", got)
-	}
 }

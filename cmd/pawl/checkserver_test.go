@@ -1,17 +1,14 @@
 package main
 
 import (
-	"crypto/x509"
 	"errors"
 	"io"
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
-	"pawl/signer/grep11"
 	"pawl/softcard"
 	"pawl/softcard/cardtest"
 )
@@ -31,7 +28,7 @@ func TestCheckFindsTheDialect(t *testing.T) {
 	} {
 		config, _ := checkedDemo(t, &test.odd)
 		replaceIn(t, config, `{`, `{"dialect": "`+test.configured+`", `)
-		check(t, config).want(t, 1, test.status, "server", test.text)
+		runCheck(t, config).want(t, 1, test.status, "server", test.text)
 	}
 }
 
@@ -48,7 +45,7 @@ func TestCheckComparesClocks(t *testing.T) {
 		{-time.Minute, "warning", "its clock and that of this host differ by "},
 	} {
 		config, _ := checkedDemo(t, &oddServer{date: time.Now().Add(test.off).UTC().Format(http.TimeFormat)})
-		check(t, config).want(t, 1, test.status, "server", test.text)
+		runCheck(t, config).want(t, 1, test.status, "server", test.text)
 	}
 }
 
@@ -64,7 +61,7 @@ func TestCheckTellsOfACertificateThatHasNotBegun(t *testing.T) {
 		t.Fatal(err)
 	}
 	cardtest.ServeOn(t, cardtest.Open(t, softcard.Dir(dir)), softcard.Dir(dir), ln)
-	check(t, config).want(t, 1, "error", "server", "begins on")
+	runCheck(t, config).want(t, 1, "error", "server", "begins on")
 }
 
 // Without a token no call is made, and the HSM is not to blame.
@@ -85,7 +82,7 @@ func TestCheckTellsThatNoTokenCame(t *testing.T) {
 			t.Fatal(err)
 		}
 		replaceIn(t, config, `{`, `{"apikey_file": "apikey", "iam_endpoint": "`+endpoint+`", `)
-		got := check(t, config)
+		got := runCheck(t, config)
 		got.want(t, 1, "error", "server", "IAM token: ")
 		got.want(t, 1, "error", "server", want)
 		got.wantRemedy(t, "server", "reaches the IAM endpoint")
@@ -97,7 +94,7 @@ func TestCheckOfADialectWithoutAnswer(t *testing.T) {
 	t.Parallel()
 	config, card := checkedDemo(t, nil)
 	card.SetFaults(&softcard.Fault{Call: "SignSingle", Skip: 3, Times: 1, Err: softcard.Unavailable()})
-	got := check(t, config)
+	got := runCheck(t, config)
 	got.want(t, 1, "warning", "server", "does not tell whether it reads dialect v1")
 	got.want(t, 0, "ok", "server", "reads dialect")
 }
@@ -105,7 +102,7 @@ func TestCheckOfADialectWithoutAnswer(t *testing.T) {
 func TestCheckOfAServerWithoutMechanisms(t *testing.T) {
 	t.Parallel()
 	config, _ := checkedDemo(t, &oddServer{lacksAll: true})
-	check(t, config).want(t, 1, "error", "server", "offers 0 mechanisms")
+	runCheck(t, config).want(t, 1, "error", "server", "offers 0 mechanisms")
 }
 
 // An API key that others may read has a finding with the cure; the server has none to blame.
@@ -117,44 +114,7 @@ func TestCheckOfAnAPIKeyFileThatIsOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	replaceIn(t, config, `{`, `{"apikey_file": "apikey", `)
-	got := check(t, config)
+	got := runCheck(t, config)
 	got.want(t, 1, "error", "apikey_file", "mode 0644 is too open: chmod 600")
 	got.wantRemedy(t, "server", "no server is to blame")
-}
-
-// Of the CAs in a file the last to end counts, of the client's certificates the first.
-func TestCheckOfSeveralCertificates(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	var all [3][]byte
-	ends := make(map[int]string)
-	for i, days := range []int{100, -1, 200} {
-		if _, err := issue(dir, "x", &x509.Certificate{}, &x509.Certificate{}, nil, days); err != nil {
-			t.Fatal(err)
-		}
-		text, err := os.ReadFile(filepath.Join(dir, "x.pem"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		list := grep11.Config{CertPath: filepath.Join(dir, "x.pem")}.Certificates()
-		if list[0].Err != nil {
-			t.Fatal(list[0].Err)
-		}
-		all[i], ends[days] = text, list[0].Cert.NotAfter.UTC().Format(time.RFC3339)
-	}
-	path := filepath.Join(dir, "all.pem")
-	for order, days := range map[[3]int][2]int{{0, 1, 2}: {100, 200}, {1, 2, 0}: {-1, 200}, {2, 0, 1}: {200, 200}} {
-		if err := os.WriteFile(path, slices.Concat(all[order[0]], all[order[1]], all[order[2]]), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		var r checkReport
-		r.certificates(grep11.Config{CertPath: path, CACertPath: path})
-		for i, subject := range []string{"cert_path", "cacert_path"} {
-			status, end := checkOK, ends[days[i]]
-			if days[i] < 0 {
-				status = checkError
-			}
-			r.wants(t, status, subject, end)
-		}
-	}
 }

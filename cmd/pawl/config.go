@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"strings"
 
 	"pawl/internal/config"
 )
@@ -38,8 +37,10 @@ func unreadableConfig(path string, findings []config.Finding, err error) error {
 	if len(findings) > 0 {
 		return fatalFindings(path, findings, config.Invalid, err)
 	}
-	text := strings.TrimPrefix(strings.TrimPrefix(err.Error(), "keys.json: "), path+": ") // it may name the file itself
-	return fmt.Errorf("%s: %s", path, text)
+	if e, ok := errors.AsType[*config.FileError](err); ok {
+		return &config.FileError{Path: path, Err: e.Err} // Parse knows no path
+	}
+	return err
 }
 
 // fatalFindings returns the findings of at least the severity, else err.

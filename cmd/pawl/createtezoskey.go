@@ -12,6 +12,7 @@ import (
 	"pawl/ratchet"
 	"pawl/ratchet/sqlite"
 	"pawl/signer/grep11"
+	"pawl/signer/hsm"
 	"pawl/tezos"
 )
 
@@ -134,15 +135,7 @@ func tryKey(ctx context.Context, client *grep11.Client, generated grep11.Generat
 	if err != nil {
 		return err
 	}
-	message, err := tezos.NewProbe()
-	if err != nil {
-		return err
-	}
-	sig, err := key.Sign(ctx, message)
-	if err != nil {
-		return err
-	}
-	return generated.PublicKey.Verify(message, sig)
+	return hsm.Probe(ctx, key)
 }
 
 // addition is where --add puts a key: a keys.json and the ratchet it names,

@@ -107,28 +107,11 @@ func parsePath(s string) ([]uint32, error) {
 	return path, nil
 }
 
-// readBlobFile reads a file with the hex of one blob.
+// readBlobFile reads a file with the hex of one blob. The name may be a secret in the wrong place.
 func readBlobFile(path string) (ep11.Blob, error) {
-	file, err := os.Open(path) //nolint:gosec // the operator names the file
+	blob, err := ep11.ReadBlob(path)
 	if err != nil {
-		return nil, errors.New(withoutSecrets(err.Error())) // it quotes the name
-	}
-	defer file.Close() //nolint:errcheck // only read
-	data, err := readBounded(file, maxSecretSize, path)
-	if err != nil {
-		return nil, err
-	}
-	return parseBlobFile(path, data)
-}
-
-// parseBlobFile reads what is in the file at path.
-func parseBlobFile(path string, data []byte) (ep11.Blob, error) {
-	if len(data) == 0 {
-		return nil, fmt.Errorf("%s: nothing in it", path)
-	}
-	blob, err := ep11.ParseBlob(string(data))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, errors.New(withoutSecrets(err.Error()))
 	}
 	return blob, nil
 }

@@ -77,8 +77,11 @@ func (c *keysInspectCmd) blobs(data []byte) ([]inspected, []config.Finding, erro
 	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
 		return configBlobs(c.File, data)
 	}
-	blob, err := parseBlobFile(c.File, data)
-	return []inspected{{name: c.File, blob: blob}}, nil, err
+	blob, err := ep11.ParseBlob(string(data))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", c.File, err)
+	}
+	return []inspected{{name: c.File, blob: blob}}, nil, nil
 }
 
 // read reads the file, of a size that a keys.json may have. It may be a pipe, which can be
@@ -106,7 +109,7 @@ func configBlobs(path string, data []byte) ([]inspected, []config.Finding, error
 	for _, key := range cfg.Keys {
 		name, blob := key.PublicKey.Hash().String(), key.Blob
 		if key.BlobFile != "" {
-			if blob, err = readBlobFile(key.BlobFile); err != nil {
+			if blob, err = ep11.ReadBlob(key.BlobFile); err != nil {
 				unreadable = append(unreadable, unreadableFile(key.PublicKey.Hash(), err))
 			}
 		}

@@ -75,7 +75,7 @@ func rotatingKeys(path string) ([]rotatingKey, error) {
 		if key.BlobFile == "" {
 			continue
 		}
-		if keys[i].Blob, err = readBlobFile(key.BlobFile); err != nil {
+		if keys[i].Blob, err = ep11.ReadBlob(key.BlobFile); err != nil {
 			unreadable = append(unreadable, unreadableFile(keys[i].Key, err))
 		}
 	}

@@ -234,7 +234,7 @@ func TestCheckNamesTheServerThatHasFinalised(t *testing.T) {
 	t.Parallel()
 	d := rewrappedDomains(t)
 	d.finalise(1)
-	got := check(t, d.config)
+	got := runCheck(t, d.config)
 	got.want(t, 2, "ok", "keys.", "signed a probe at server "+d.address[0])
 	got.want(t, 2, "warning", "keys.", "server "+d.address[1]+": signs with secret_key_next")
 }

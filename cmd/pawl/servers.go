@@ -9,10 +9,8 @@ import (
 	"time"
 
 	"pawl/signer/grep11"
+	"pawl/signer/hsm"
 )
-
-// retryPause is between the two tries of a call, as it is for a signature of the daemon.
-const retryPause = time.Second
 
 // dialAll begins to connect to each server. The caller closes them, with closeAll.
 func dialAll(servers []grep11.Config) ([]*grep11.Client, error) {
@@ -100,7 +98,7 @@ func twice(ctx context.Context, call func() error) error {
 		return err
 	}
 	select {
-	case <-time.After(retryPause):
+	case <-time.After(hsm.RetryPause):
 		return call()
 	case <-ctx.Done():
 		return err

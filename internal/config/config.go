@@ -7,6 +7,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -73,12 +74,16 @@ type KeySpec struct {
 func Load(path string) (*Config, []Finding, error) {
 	data, info, err := durable.ReadFile(path, MaxConfigSize)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, &FileError{path, causeOf(err)}
 	}
 	if open, ok := errors.AsType[*durable.OpenError](durable.CheckInfo(path, info, durable.OthersWrite)); ok {
-		return nil, nil, fmt.Errorf("%s: mode %04o lets others write it: chmod 600 %s", path, open.Mode, path)
+		return nil, nil, &FileError{path, fmt.Errorf("mode %04o lets others write it: chmod 600 %s", open.Mode, path)}
 	}
-	cfg, findings, err := Parse(data, filepath.Dir(path))
+	root, err := parseJSON(data)
+	if err != nil {
+		return nil, nil, &FileError{path, err}
+	}
+	cfg, findings, err := interpret(root, filepath.Dir(path))
 	if open, ok := errors.AsType[*durable.OpenError](durable.CheckInfo(path, info, durable.OthersRead)); ok {
 		text := fmt.Sprintf("mode %04o lets others read %s: chmod 600 %[2]s", open.Mode, path)
 		findings = append(findings, Finding{Warning, ModeOpen, "", text})
@@ -90,13 +95,43 @@ func Load(path string) (*Config, []Finding, error) {
 	return cfg, findings, nil
 }
 
-// Parse reads keys.json and returns every finding; relative paths count from
-// dir. It opens no file. The error is not nil when a finding is Invalid.
+// FileError says why the file at Path is no keys.json, where no finding says it.
+type FileError struct {
+	Path string
+	Err  error // without the path
+}
+
+func (e *FileError) Error() string { return e.Path + ": " + e.Err.Error() }
+
+// Unwrap returns the error without the path.
+func (e *FileError) Unwrap() error { return e.Err }
+
+// causeOf returns an error of reading a file without the file's name.
+func causeOf(err error) error {
+	pathError, named := errors.AsType[*fs.PathError](err)
+	switch {
+	case named:
+		return pathError.Err
+	case errors.Is(err, durable.ErrNotRegular):
+		return durable.ErrNotRegular
+	case errors.Is(err, durable.ErrTooLarge):
+		return fmt.Errorf("larger than %d bytes", MaxConfigSize)
+	}
+	return err
+}
+
+// Parse reads keys.json and returns every finding; relative paths count from dir. It opens no file.
+// The error is not nil when a finding is Invalid.
 func Parse(data []byte, dir string) (*Config, []Finding, error) {
 	root, err := parseJSON(data)
 	if err != nil {
-		return nil, nil, fmt.Errorf("keys.json: %w", err)
+		return nil, nil, &FileError{"keys.json", err}
 	}
+	return interpret(root, dir)
+}
+
+// interpret reads what parseJSON has read.
+func interpret(root value, dir string) (*Config, []Finding, error) {
 	p := parser{report: report{dir: dir}}
 	p.root(root)
 	p.complete()

@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -49,7 +48,7 @@ func (r *report) blobFile(key *KeySpec) {
 		return
 	}
 	var err error
-	if key.Blob, err = readBlob(key.BlobFile); err != nil {
+	if key.Blob, err = ep11.ReadBlob(key.BlobFile); err != nil {
 		r.add(Unopenable, BadBlob, key.path("secret_key_file"), "%v", err)
 		return
 	}
@@ -60,15 +59,6 @@ func (r *report) blobFile(key *KeySpec) {
 // path is where a name of the key stands in keys.json.
 func (k *KeySpec) path(name string) string {
 	return strings.Join([]string{"keys", k.PublicKey.Hash().String(), name}, ".")
-}
-
-// readBlob reads a file with the hex of one blob.
-func readBlob(path string) (ep11.Blob, error) {
-	data, err := os.ReadFile(path) //nolint:gosec // keys.json names the file
-	if err != nil {
-		return nil, err
-	}
-	return ep11.ParseBlob(string(data))
 }
 
 // Blobs returns the blobs of the key that can be read, the one in use first, and why one of a
@@ -87,7 +77,7 @@ func (k *KeySpec) Blobs() ([]ep11.Blob, error) {
 // current is the blob of the key, from its file if it lies there.
 func (k *KeySpec) current() (ep11.Blob, error) {
 	if k.BlobFile != "" {
-		return readBlob(k.BlobFile)
+		return ep11.ReadBlob(k.BlobFile)
 	}
 	return k.Blob, nil
 }

@@ -3,9 +3,11 @@ package ep11
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"strings"
 )
 
@@ -37,6 +39,9 @@ type Blob []byte
 // head; only the card knows whether it takes the blob. The error does not quote the blob.
 func ParseBlob(s string) (Blob, error) {
 	s = strings.TrimSpace(s)
+	if s == "" {
+		return nil, errors.New("nothing in it")
+	}
 	if len(s) > hex.EncodedLen(maxBlobSize) {
 		return nil, fmt.Errorf("key blob of %d hex digits: want at most %d", len(s), hex.EncodedLen(maxBlobSize))
 	}
@@ -48,6 +53,30 @@ func ParseBlob(s string) (Blob, error) {
 		return nil, err
 	}
 	return b, nil
+}
+
+// maxBlobFile is room for the hex of the largest blob and for blanks around it, in bytes.
+const maxBlobFile = 64 << 10
+
+// ReadBlob reads a file with the hex of one blob. Its errors name the file.
+func ReadBlob(path string) (Blob, error) {
+	file, err := os.Open(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // only read
+	data, err := io.ReadAll(io.LimitReader(file, maxBlobFile+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(data) > maxBlobFile:
+		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxBlobFile)
+	}
+	blob, err := ParseBlob(string(data))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return blob, nil
 }
 
 // Hex returns the blob in lower-case hex, for the one place that must write it.

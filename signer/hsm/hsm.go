@@ -6,6 +6,7 @@ package hsm
 import (
 	"context"
 	"errors"
+	"time"
 
 	"pawl/tezos"
 )
@@ -34,6 +35,24 @@ type Server interface {
 	Refresh(ctx context.Context) error
 	// Close ends the connection. Calls in flight fail.
 	Close() error
+}
+
+// RetryPause is between two tries at the only server that could sign: time in which one that was
+// restarted is connected again.
+const RetryPause = time.Second
+
+// Probe has a key sign a random message, which is of no use to anybody, and verifies the signature.
+// The error of a signature that does not verify Is tezos.ErrBadSignature.
+func Probe(ctx context.Context, key Key) error {
+	message, err := tezos.NewProbe()
+	if err != nil {
+		return err
+	}
+	signature, err := key.Sign(ctx, message)
+	if err != nil {
+		return err
+	}
+	return key.PublicKey().Verify(message, signature)
 }
 
 // State is whether a server takes a call now.

@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"time"
@@ -14,13 +14,13 @@ const (
 )
 
 // clock says whether the kernel holds the clock to be right. Rounds of Tezos are seconds.
-func (r *checkReport) clock() {
+func (r *Report) clock() {
 	var state unix.Timex // Modes 0: it is only read
 	result, err := unix.Adjtimex(&state)
 	r.clockFinding(result, state, err)
 }
 
-func (r *checkReport) clockFinding(result int, state unix.Timex, err error) {
+func (r *Report) clockFinding(result int, state unix.Timex, err error) {
 	const remedy = "run chrony, ntpd or systemd-timesyncd on the host"
 	room := time.Duration(state.Maxerror) * time.Microsecond
 	switch {

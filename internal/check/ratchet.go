@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"cmp"
@@ -16,7 +16,7 @@ import (
 )
 
 // ratchets checks each ratchet file once. The daemon that holds one is asked.
-func (r *checkReport) ratchets(ctx context.Context, cfg *config.Config, admin string) {
+func (r *Report) ratchets(ctx context.Context, cfg *config.Config, admin string) {
 	keysOf := make(map[string][]config.KeySpec)
 	for _, key := range cfg.Keys {
 		if key.DB != "" { // else Load has said so
@@ -33,7 +33,7 @@ func (r *checkReport) ratchets(ctx context.Context, cfg *config.Config, admin st
 }
 
 // ratchet checks one file, and says whether a daemon holds it.
-func (r *checkReport) ratchet(ctx context.Context, path string, keys []config.KeySpec, gap int32) (held bool) {
+func (r *Report) ratchet(ctx context.Context, path string, keys []config.KeySpec, gap int32) (held bool) {
 	subject := "ratchet " + path
 	found, err := sqlite.Examine(ctx, path)
 	switch {
@@ -42,7 +42,7 @@ func (r *checkReport) ratchet(ctx context.Context, path string, keys []config.Ke
 		held = true
 		r.ok(subject, "%v", strings.TrimSuffix(err.Error(), ": stop it first"))
 	case err != nil:
-		r.fail(subject, cmp.Or(hintFor(err), "do what the finding says; never restore a ratchet from a backup"), "%v", err)
+		r.fail(subject, ratchetRemedy(err), "%v", err)
 	case !found.Clean:
 		r.warn(subject, "nothing, if pawl was killed or the host went down: the next start reads what is in the -wal",
 			"was not closed; the next start takes it")
@@ -57,9 +57,16 @@ func (r *checkReport) ratchet(ctx context.Context, path string, keys []config.Ke
 	return held
 }
 
+func ratchetRemedy(err error) string {
+	if errors.Is(err, ratchet.ErrMissing) {
+		return "a new ratchet knows no mark: register each key that was used from a level above all that it ever signed"
+	}
+	return "do what the finding says; never restore a ratchet from a backup"
+}
+
 // registrations finds the keys that may bake and are registered nowhere, with which the
 // daemon does not start.
-func (r *checkReport) registrations(found sqlite.Examination, keys []config.KeySpec) {
+func (r *Report) registrations(found sqlite.Examination, keys []config.KeySpec) {
 	for _, key := range keys {
 		hash := key.PublicKey.Hash()
 		registered := slices.ContainsFunc(found.Registrations, func(reg ratchet.Registration) bool { return reg.Key == hash })
@@ -70,7 +77,7 @@ func (r *checkReport) registrations(found sqlite.Examination, keys []config.KeyS
 	}
 }
 
-func (r *checkReport) filesystem(subject string, found sqlite.Examination) {
+func (r *Report) filesystem(subject string, found sqlite.Examination) {
 	if found.Volatile {
 		r.warn(subject, "keep it on a disk, or a volume: a lost ratchet stops every key",
 			"is on %s, which is gone with the host or the container", found.FileSystem)
@@ -81,7 +88,7 @@ func (r *checkReport) filesystem(subject string, found sqlite.Examination) {
 
 // daemon asks the one that holds a ratchet what it knows. Another one may answer: it has
 // other keys.
-func (r *checkReport) daemon(ctx context.Context, admin string, keys []config.KeySpec) {
+func (r *Report) daemon(ctx context.Context, admin string, keys []config.KeySpec) {
 	subject := "daemon " + admin
 	const name = "name the admin listener of the daemon with --admin"
 	client := server.AdminClient{Address: admin}

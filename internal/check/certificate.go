@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"cmp"
@@ -9,7 +9,7 @@ import (
 )
 
 // certificates checks the files of the TLS with the server.
-func (r *checkReport) certificates(hsm grep11.Config) {
+func (r *Report) certificates(hsm grep11.Config) {
 	for _, c := range hsm.Certificates() {
 		if c.Err != nil {
 			r.fail(c.Name, "put the PEM file there that the administrator of the GREP11 server gave", "%v", c.Err)
@@ -20,7 +20,7 @@ func (r *checkReport) certificates(hsm grep11.Config) {
 }
 
 // certificate judges the dates of one.
-func (r *checkReport) certificate(subject, prefix string, cert *x509.Certificate) {
+func (r *Report) certificate(subject, prefix string, cert *x509.Certificate) {
 	now := time.Now()
 	name := cmp.Or(cert.Subject.CommonName, cert.Subject.String(), "without a name")
 	begin, end := cert.NotBefore.UTC().Format(time.RFC3339), cert.NotAfter.UTC().Format(time.RFC3339)

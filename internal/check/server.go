@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"bytes"
@@ -34,7 +34,7 @@ func serversOf(cfg *config.Config) []grep11.Config {
 const clockTolerance = 5 * time.Second
 
 // server checks one server: its TLS, its mechanisms, and a signature of each key.
-func (r *checkReport) server(ctx context.Context, server grep11.Config, keys []config.KeySpec) {
+func (r *Report) server(ctx context.Context, server grep11.Config, keys []config.KeySpec) {
 	subject := "server " + server.Address
 	if !r.handshake(ctx, subject, server) {
 		return
@@ -73,7 +73,7 @@ func (r *checkReport) server(ctx context.Context, server grep11.Config, keys []c
 }
 
 // handshake checks the TLS of a server, and says whether there is one to go on with.
-func (r *checkReport) handshake(ctx context.Context, subject string, server grep11.Config) bool {
+func (r *Report) handshake(ctx context.Context, subject string, server grep11.Config) bool {
 	peer, err := grep11.Handshake(ctx, server)
 	if err != nil {
 		if r.ended(ctx, subject) {
@@ -112,7 +112,7 @@ func handshakeRemedy(err error) string {
 }
 
 // serverClock compares the clocks, if the server tells its own.
-func (r *checkReport) serverClock(ctx context.Context, subject string, client *grep11.Client) {
+func (r *Report) serverClock(ctx context.Context, subject string, client *grep11.Client) {
 	sent := time.Now()
 	told, err := client.Clock(ctx)
 	if err != nil || told.IsZero() {
@@ -126,7 +126,7 @@ func (r *checkReport) serverClock(ctx context.Context, subject string, client *g
 }
 
 // dialects says in which dialects the server reads keys.
-func (r *checkReport) dialects(ctx context.Context, subject string, server grep11.Config, probes []keyProbe) {
+func (r *Report) dialects(ctx context.Context, subject string, server grep11.Config, probes []keyProbe) {
 	at := slices.IndexFunc(probes, func(p keyProbe) bool { return p.err == nil && p.signs != nil })
 	if at < 0 { // a server that does not read the key refuses it with one code or another
 		at = slices.IndexFunc(probes, keyProbe.refused)
@@ -158,7 +158,7 @@ func (r *checkReport) dialects(ctx context.Context, subject string, server grep1
 }
 
 // wrappingKeys says which master keys wrap the blobs, and whether the server has them.
-func (r *checkReport) wrappingKeys(subject string, probes []keyProbe) {
+func (r *Report) wrappingKeys(subject string, probes []keyProbe) {
 	type use struct{ taken, refused, unknown int }
 	uses := make(map[[16]byte]*use)
 	for _, p := range probes {

@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"context"
@@ -12,16 +12,19 @@ import (
 	"pawl/internal/config"
 	"pawl/internal/ep11"
 	"pawl/signer/grep11"
+	"pawl/signer/hsm"
 	"pawl/tezos"
 )
 
 // Beside a daemon a check must leave it the HSM: a card takes 8 calls at once.
 const (
-	checkProbes  = 2  // signatures at once
-	latencyCalls = 50 // signatures to measure, one after the other
-	latencyTime  = 10 * time.Second
-	// slowSignature is when signatures become a danger: pawl gives a try 2 seconds.
-	slowSignature = time.Second
+	checkProbes = 2 // signatures at once
+	latencyTime = 10 * time.Second
+
+	// LatencyCalls is how many signatures are measured, one after the other.
+	LatencyCalls = 50
+	// SlowSignature is when signatures become a danger: pawl gives a try 2 seconds.
+	SlowSignature = time.Second
 )
 
 // keyProbe is a key and what came of having it sign.
@@ -98,31 +101,18 @@ func (p *keyProbe) try(ctx context.Context, client *grep11.Client, silent *atomi
 		return
 	}
 	start := time.Now()
-	p.err = signProbe(ctx, p.signs)
+	p.err = hsm.Probe(ctx, p.signs)
 	if grep11.Transient(p.err) {
 		start = time.Now()
-		p.err = signProbe(ctx, p.signs)
+		p.err = hsm.Probe(ctx, p.signs)
 	}
 	p.elapsed = time.Since(start)
 	switch {
 	case p.err != nil && over(ctx):
 		p.err = errNotReached
-	case grep11.Transient(p.err) && (!p.refused() || p.elapsed > slowSignature):
+	case grep11.Transient(p.err) && (!p.refused() || p.elapsed > SlowSignature):
 		silent.Store(true)
 	}
-}
-
-// signProbe signs a random message and verifies the signature, which goes nowhere.
-func signProbe(ctx context.Context, key *grep11.Key) error {
-	message, err := tezos.NewProbe()
-	if err != nil {
-		return err
-	}
-	signature, err := key.Sign(ctx, message)
-	if err != nil {
-		return err
-	}
-	return key.PublicKey().Verify(message, signature)
 }
 
 // probeDialect has a key sign in one dialect.
@@ -137,11 +127,11 @@ func probeDialect(ctx context.Context, server grep11.Config, dialect grep11.Dial
 	if err != nil {
 		return err
 	}
-	return signProbe(ctx, key)
+	return hsm.Probe(ctx, key)
 }
 
 // probe says what came of a key.
-func (r *checkReport) probe(server string, p keyProbe) {
+func (r *Report) probe(server string, p keyProbe) {
 	subject := "keys." + p.config.PublicKey.Hash().String()
 	if p.lack != nil && p.err == nil && p.signs != nil {
 		r.fail(subject, "have the HSM's administrator list it, or name a server that does",
@@ -194,8 +184,8 @@ func remedyFor(err error) string {
 	return "ask the HSM's administrator for the code"
 }
 
-// latency is how long signatures took, in milliseconds.
-type latency struct {
+// Latency is how long signatures took, in milliseconds.
+type Latency struct {
 	Calls  int     `json:"calls"`
 	P50    float64 `json:"p50_ms"`
 	P90    float64 `json:"p90_ms"`
@@ -205,7 +195,7 @@ type latency struct {
 }
 
 // latency measures signatures of the keys that sign, in turn.
-func (r *checkReport) latency(ctx context.Context, subject string, probes []keyProbe) {
+func (r *Report) latency(ctx context.Context, subject string, probes []keyProbe) {
 	good := slices.DeleteFunc(slices.Clone(probes), func(p keyProbe) bool { return p.err != nil || p.signs == nil })
 	if len(good) == 0 {
 		return
@@ -214,9 +204,9 @@ func (r *checkReport) latency(ctx context.Context, subject string, probes []keyP
 	defer cancel()
 	var took []time.Duration
 	failed := 0
-	for n := range latencyCalls {
+	for n := range LatencyCalls {
 		start := time.Now()
-		err := signProbe(within, good[n%len(good)].signs)
+		err := hsm.Probe(within, good[n%len(good)].signs)
 		switch {
 		case over(within): // time is up, which says nothing of this call
 		case err != nil:
@@ -230,13 +220,13 @@ func (r *checkReport) latency(ctx context.Context, subject string, probes []keyP
 	}
 }
 
-func (r *checkReport) latencyFinding(subject string, took []time.Duration, failed int) {
+func (r *Report) latencyFinding(subject string, took []time.Duration, failed int) {
 	if len(took) == 0 {
-		r.warn(subject, "see what is wrong with the server", "not one of %d more signatures was made", latencyCalls)
+		r.warn(subject, "see what is wrong with the server", "not one of %d more signatures was made", LatencyCalls)
 		return
 	}
 	slices.Sort(took)
-	l := latency{
+	l := Latency{
 		Calls: len(took), Failed: failed,
 		P50: inMilliseconds(percentile(took, 50)), P90: inMilliseconds(percentile(took, 90)),
 		P99: inMilliseconds(percentile(took, 99)), Max: inMilliseconds(took[len(took)-1]),
@@ -245,12 +235,12 @@ func (r *checkReport) latencyFinding(subject string, took []time.Duration, faile
 	switch {
 	case failed > 0:
 		r.warn(subject, "see what is wrong with the server", "%s; %d failed", text, failed)
-	case len(took) < latencyCalls, took[len(took)-1] > slowSignature:
+	case len(took) < LatencyCalls, took[len(took)-1] > SlowSignature:
 		r.warn(subject, "see what else uses the HSM, and how far away it is: a signature has 2 seconds", "%s", text)
 	default:
 		r.ok(subject, "%s", text)
 	}
-	r.findings[len(r.findings)-1].Latency = &l
+	r.Findings[len(r.Findings)-1].Latency = &l
 }
 
 // percentile is the least of the sorted durations that p of a hundred do not exceed
