@@ -25,20 +25,20 @@ type AdminClient struct {
 	Address string // host:port
 }
 
-// Marks returns the high watermarks of the daemon.
+// Marks returns the high watermarks of the daemon. Their signatures are as in Mark.Stored.
 func (a AdminClient) Marks(ctx context.Context) ([]ratchet.StoredMark, error) {
 	var list []Mark
 	if err := a.get(ctx, ratchetPath, &list, http.StatusOK); err != nil {
 		return nil, err
 	}
-	entries := make([]ratchet.StoredMark, len(list))
+	marks := make([]ratchet.StoredMark, len(list))
 	for i, m := range list {
 		var err error
-		if entries[i], err = m.Stored(); err != nil {
+		if marks[i], err = m.Stored(); err != nil {
 			return nil, fmt.Errorf("mark %d of the answer: %v", i+1, err)
 		}
 	}
-	return entries, nil
+	return marks, nil
 }
 
 // Readiness returns which keys and HSM servers of the daemon are ready.

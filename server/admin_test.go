@@ -218,7 +218,7 @@ func TestFailedRatchetIsUnhealthy(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
 	checkSigned(t, rig.post(t, 0, tezostest.Attestation(1, 0, 1)), rig.keys[0], tezostest.Attestation(1, 0, 1))
-	if err := os.Remove(rig.path); err != nil { // the next commit finds that out
+	if err := os.Remove(rig.path); err != nil { // the next commit notices
 		t.Fatal(err)
 	}
 	got := rig.post(t, 0, tezostest.Attestation(2, 0, 1))

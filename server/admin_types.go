@@ -45,39 +45,39 @@ type Mark struct {
 }
 
 // NewMark returns the JSON form of a stored mark.
-func NewMark(e ratchet.StoredMark) Mark {
+func NewMark(m ratchet.StoredMark) Mark {
 	return Mark{
-		PublicKeyHash: e.Key.String(),
-		ChainID:       e.ChainID.String(),
-		Kind:          e.Kind.String(),
-		Level:         e.Level,
-		Round:         e.Round,
-		Digest:        e.Digest.String(),
-		Signature:     e.Signature != nil,
+		PublicKeyHash: m.Key.String(),
+		ChainID:       m.ChainID.String(),
+		Kind:          m.Kind.String(),
+		Level:         m.Level,
+		Round:         m.Round,
+		Digest:        m.Digest.String(),
+		Signature:     m.Signature != nil,
 	}
 }
 
-// Stored returns the stored mark that NewMark was given. It is an error if NewMark cannot have
-// written m. The listener tells only whether there is a signature: an empty one stands for it.
-func (m Mark) Stored() (e ratchet.StoredMark, err error) {
-	if e.Key, err = tezos.ParsePublicKeyHash(m.PublicKeyHash); err != nil {
+// Stored returns the stored mark that NewMark was given. A signature is not part of the JSON: a
+// zero one stands for it. It is an error if NewMark cannot have written m.
+func (m Mark) Stored() (stored ratchet.StoredMark, err error) {
+	if stored.Key, err = tezos.ParsePublicKeyHash(m.PublicKeyHash); err != nil {
 		return ratchet.StoredMark{}, err
 	}
-	if e.ChainID, err = tezos.ParseChainID(m.ChainID); err != nil {
+	if stored.ChainID, err = tezos.ParseChainID(m.ChainID); err != nil {
 		return ratchet.StoredMark{}, err
 	}
-	if e.Kind, err = parseKind(m.Kind); err != nil {
+	if stored.Kind, err = parseKind(m.Kind); err != nil {
 		return ratchet.StoredMark{}, err
 	}
 	digest, err := hex.DecodeString(m.Digest)
-	if err != nil || len(digest) != len(e.Digest) {
+	if err != nil || len(digest) != len(stored.Digest) {
 		return ratchet.StoredMark{}, errors.New("digest is not 32 bytes in hex")
 	}
-	e.Level, e.Round, e.Digest = m.Level, m.Round, tezos.Digest(digest)
+	stored.Level, stored.Round, stored.Digest = m.Level, m.Round, tezos.Digest(digest)
 	if m.Signature {
-		e.Signature = new(tezos.Signature)
+		stored.Signature = new(tezos.Signature)
 	}
-	return e, nil
+	return stored, nil
 }
 
 func parseKind(text string) (tezos.Kind, error) {

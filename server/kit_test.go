@@ -127,7 +127,10 @@ func (r *rig) openSigner(t *testing.T, want setup) {
 			key = want.wrap(key)
 		}
 		r.keys = append(r.keys, pk)
-		entries = append(entries, signer.Entry{Policy: *want.policy, Ratchet: r.db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
+		replica := signer.Replica{Key: key, Server: client}
+		entries = append(entries, signer.Entry{
+			Policy: *want.policy, Ratchet: r.db.Ratchet, Replicas: []signer.Replica{replica},
+		})
 	}
 	for _, kind := range want.kinds {
 		made, err := client.Generate(t.Context(), kind, false)

@@ -7,7 +7,7 @@ import (
 	"pawl/tezos/tezostest"
 )
 
-// quoted is payload as octez-client sends it.
+// quoted returns payload as octez-client sends it.
 func quoted(payload []byte) string { return string(tezostest.Quoted(payload)) }
 
 func unhex(t *testing.T, s string) []byte {
@@ -19,7 +19,7 @@ func unhex(t *testing.T, s string) []byte {
 	return b
 }
 
-// block is step 1 of the watermark scenario.
+// block returns step 1 of the watermark scenario.
 func block(t *testing.T) []byte {
 	t.Helper()
 	return unhex(t, scenario(t)[0].Hex)

@@ -41,7 +41,10 @@ func signCases(t *testing.T) []signCase {
 	layout[37] = 0x2a // a tag that no protocol has
 	return []signCase{
 		{name: "no authentication", noAuth: true, payload: tezostest.Attestation(5, 0, 1), status: 401},
-		{name: "authentication of other bytes", otherAuth: tezostest.Attestation(5, 0, 2), payload: tezostest.Attestation(5, 0, 1), status: 401},
+		{
+			name: "authentication of other bytes", otherAuth: tezostest.Attestation(5, 0, 2),
+			payload: tezostest.Attestation(5, 0, 1), status: 401,
+		},
 		{name: "first", payload: tezostest.Attestation(5, 0, 1), status: 200},
 		{name: "the same again", payload: tezostest.Attestation(5, 0, 1), status: 200},
 		{name: "same slot, other bytes", payload: tezostest.Attestation(5, 0, 2), status: 409},

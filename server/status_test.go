@@ -148,7 +148,8 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 func TestBrowsersAreRefused(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
-	got := do(t, "POST", rig.keyURL(0), quoted(tezostest.Attestation(1, 0, 1)), "Origin", "http://evil.example", "Content-Type", "text/plain")
+	got := do(t, "POST", rig.keyURL(0), quoted(tezostest.Attestation(1, 0, 1)),
+		"Origin", "http://evil.example", "Content-Type", "text/plain")
 	if msg := got.refusal(t); got.status != 403 || !strings.Contains(msg, "Origin") {
 		t.Errorf("got %d %q, want 403", got.status, msg)
 	}
@@ -206,7 +207,7 @@ func TestFailedHSMIs500AndBurnsNothing(t *testing.T) {
 	}
 	rig.card.Start(t)
 	for {
-		got = rig.post(t, 0, tezostest.Attestation(1, 0, 2)) // other bytes: the slot is free
+		got = rig.post(t, 0, tezostest.Attestation(1, 0, 2)) // the slot is free for other bytes
 		if got.status != 500 {
 			break
 		}
