@@ -1,9 +1,7 @@
 package config_test
 
 import (
-	"os"
 	"strings"
-	"testing"
 
 	"pawl/internal/config"
 )
@@ -16,11 +14,4 @@ func hasFinding(findings []config.Finding, severity config.Severity, path, text 
 		}
 	}
 	return false
-}
-
-func chmod(t *testing.T, path string, mode os.FileMode) {
-	t.Helper()
-	if err := os.Chmod(path, mode); err != nil {
-		t.Fatal(err)
-	}
 }
