@@ -16,14 +16,16 @@ type memory struct {
 }
 
 type keyMemory struct {
-	neverUsed bool
-	chains    map[tezos.ChainID]*chainMemory
+	neverUsed  bool
+	registered int // chains
+	chains     map[tezos.ChainID]*chainMemory
 }
 
 type chainMemory struct {
-	hasFloor bool
-	floor    int32
-	marks    map[tezos.Kind]ratchet.StoredMark
+	registered bool // a mark alone is no registration
+	hasFloor   bool
+	floor      int32
+	marks      map[tezos.Kind]ratchet.StoredMark
 }
 
 // Look tells what the store holds of a slot key, from memory.
@@ -38,12 +40,12 @@ func (m *memory) standing(mark ratchet.Mark) ratchet.Standing {
 	if !ok {
 		return ratchet.Standing{}
 	}
-	s := ratchet.Standing{NeverUsed: key.neverUsed, Chains: len(key.chains)}
+	s := ratchet.Standing{NeverUsed: key.neverUsed, Chains: key.registered}
 	chain, ok := key.chains[mark.ChainID]
 	if !ok {
 		return s
 	}
-	s.Registered, s.HasFloor, s.Floor = true, chain.hasFloor, chain.floor
+	s.Registered, s.HasFloor, s.Floor = chain.registered, chain.hasFloor, chain.floor
 	if r, ok := chain.marks[mark.Kind]; ok {
 		s.Mark = &r
 	}
@@ -78,6 +80,10 @@ func (m *memory) putRegistration(r ratchet.Registration) {
 		return
 	}
 	c := m.chain(r.Key, r.ChainID)
+	if !c.registered {
+		c.registered = true
+		m.key(r.Key).registered++
+	}
 	if !r.NoFloor && (!c.hasFloor || r.FromLevel > c.floor) {
 		c.hasFloor, c.floor = true, r.FromLevel
 	}

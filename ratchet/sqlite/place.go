@@ -70,6 +70,7 @@ func (db *Store) Place(_ context.Context, p ratchet.Proposal) (ratchet.Release, 
 	if placing.refused != nil {
 		return ratchet.Release{}, placing.refused
 	}
+	db.memory.putRegistration(ratchet.Registration{Key: p.Key, ChainID: p.ChainID, NoFloor: true}) // it may be new
 	db.memory.putMark(ratchet.StoredMark{Mark: p.Mark, Digest: p.Digest, Signature: &placing.release.Signature})
 	return placing.release, nil
 }

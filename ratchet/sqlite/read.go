@@ -39,20 +39,35 @@ func Read(ctx context.Context, path string) (all ratchet.Snapshot, err error) {
 }
 
 // whileUnused calls read while no process has the ratchet open. What was read while one opened it is
-// nothing: that is [ratchet.ErrLocked]. One that opened and closed it meanwhile has it read again.
+// nothing: that is [ratchet.ErrLocked]. If one opened and closed it meanwhile it is read again, once.
 func whileUnused(ctx context.Context, path string, database file, read func() error) error {
 	if err := unused(path, database); err != nil {
 		return err
 	}
 	for try := 1; ; try++ {
+		before := changedAt(path)
 		err := read()
 		if locked := unused(path, database); locked != nil {
 			return locked
 		}
-		if err == nil || try == 2 {
+		same := changedAt(path) == before
+		if same && err == nil || try == 2 {
+			if err == nil && !same {
+				err = fmt.Errorf("%s is opened again and again: try once more", path)
+			}
 			return orEnded(ctx, path, err)
 		}
 	}
+}
+
+// changedAt is when the content of the file changed last, in nanoseconds since 1970. Each opening
+// writes to it.
+func changedAt(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.ModTime().UnixNano()
 }
 
 // readCopy reads a copy of the file, in the form of this pawl.

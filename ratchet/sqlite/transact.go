@@ -33,7 +33,7 @@ func (db *Store) transact(batch []*job) (single bool, err error) {
 		return false, db.stopped()
 	}
 	db.trouble.begin()
-	defer func() { db.trouble.end(err, marksIn(batch) > 0) }()
+	defer func() { db.trouble.end(err, !single && marksIn(batch) > 0) }()
 	defer db.recovered(&err)
 	ctx := context.Background()
 	start := time.Now()

@@ -289,7 +289,7 @@ func locks() []sabotage {
 			file: "ratchet/keylock.go",
 			old:  "\tif errors.Is(err, syscall.EADDRINUSE) {",
 			new:  "\tif errors.Is(err, syscall.EADDRINUSE) && false {",
-			pkg:  "./ratchet/sqlite", test: "TestKeyLock",
+			pkg:  "./ratchet", test: "TestKeyLock",
 		},
 	}
 }
