@@ -12,11 +12,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"pawl/policy"
 	"pawl/ratchet"
 	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/signer/hsm"
+	"pawl/signer/signertest"
 	"pawl/softcard"
 	"pawl/tezos"
 )
@@ -38,21 +38,16 @@ func (h *held) Sign(ctx context.Context, m tezos.Message) (tezos.Signature, erro
 	}
 }
 
-var allowAll = policy.Policy{Baking: true, Michelson: true}
-
-// michelson is packed data that differs with n.
-func michelson(n byte) []byte { return []byte{5, 0, n & 0x3f} }
-
 func newHeld(t *testing.T, c *card, client *grep11.Client) *held {
 	t.Helper()
-	return &held{Key: c.newKey(t, client, tezos.Ed25519), called: make(chan context.Context, 1000), letGo: make(chan struct{})}
+	return &held{Key: newKey(t, client, tezos.Ed25519), called: make(chan context.Context, 1000), letGo: make(chan struct{})}
 }
 
 // heldSigner is a signer with a held key that may sign everything.
 func heldSigner(t *testing.T) (*signer.Signer, *held) {
 	t.Helper()
 	c := newCard(t)
-	client := c.dial(t)
+	client := c.Dial(t)
 	key := newHeld(t, c, client)
 	db, _ := newRatchet(t, key)
 	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
@@ -79,8 +74,8 @@ func ask(ctx context.Context, s *signer.Signer, key hsm.Key, payload []byte) <-c
 func TestNothingLeavesAfterAFailure(t *testing.T) {
 	t.Parallel()
 	c := newCard(t)
-	client := c.dial(t)
-	broken := c.newKey(t, client, tezos.Ed25519)
+	client := c.Dial(t)
+	broken := newKey(t, client, tezos.Ed25519)
 	brokenDB, path := newRatchet(t, broken)
 	other := newHeld(t, c, client)
 	otherDB, _ := newRatchet(t, other)
@@ -162,7 +157,7 @@ func TestOperationsWaitInTurn(t *testing.T) {
 func TestLeavingIsNoFault(t *testing.T) {
 	t.Parallel()
 	c := newCard(t)
-	client := c.dial(t)
+	client := c.Dial(t)
 	key := newHeld(t, c, client)
 	db, _ := newRatchet(t, key)
 	var tries atomic.Int32
@@ -210,8 +205,8 @@ func TestTryHasTwoSeconds(t *testing.T) {
 func TestPanicIsAnError(t *testing.T) {
 	t.Parallel()
 	c := newCard(t)
-	client := c.dial(t)
-	key := &spoiler{Key: c.newKey(t, client, tezos.P256)}
+	client := c.Dial(t)
+	key := &spoiler{Key: newKey(t, client, tezos.P256)}
 	var panics atomic.Bool
 	panics.Store(true)
 	key.spoil = func(_ int, sig tezos.Signature) (tezos.Signature, error) {
@@ -237,29 +232,16 @@ func TestPanicIsAnError(t *testing.T) {
 // watch runs Watch for the test and returns a function that waits for a state.
 func watch(t *testing.T, s *signer.Signer, key tezos.PublicKeyHash) (waitFor func(ready bool)) {
 	t.Helper()
-	ctx, stop := context.WithCancel(t.Context())
-	watched := make(chan struct{})
-	go func() { s.Watch(ctx); close(watched) }()
-	t.Cleanup(func() { stop(); <-watched })
-	return func(ready bool) {
-		t.Helper()
-		start := time.Now()
-		for (s.Readiness()[key] == nil) != ready {
-			if time.Since(start) > 20*time.Second {
-				t.Fatalf("readiness is still %v", s.Readiness()[key])
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-		t.Logf("ready %v after %v", ready, time.Since(start).Round(time.Millisecond))
-	}
+	signertest.Watch(t, s.Watch)
+	return signertest.AwaitReady(t, s, key)
 }
 
 // TestBadProbeIsNotReady: a key whose probe signatures do not verify is not ready.
 func TestBadProbeIsNotReady(t *testing.T) {
 	t.Parallel()
 	c := newCard(t)
-	client := c.dial(t)
-	key := &spoiler{Key: c.newKey(t, client, tezos.Ed25519)}
+	client := c.Dial(t)
+	key := &spoiler{Key: newKey(t, client, tezos.Ed25519)}
 	key.spoil = func(_ int, sig tezos.Signature) (tezos.Signature, error) {
 		return flipped(t, sig, tezos.Ed25519, 9), nil
 	}
@@ -281,14 +263,14 @@ func TestBadProbeIsNotReady(t *testing.T) {
 func TestMechanismListAlone(t *testing.T) {
 	t.Parallel()
 	c := newCard(t)
-	client := c.dial(t)
-	key := c.newKey(t, client, tezos.Ed25519)
+	client := c.Dial(t)
+	key := newKey(t, client, tezos.Ed25519)
 	db, _ := newRatchet(t, key)
 	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	hash := key.PublicKey().Hash()
 	watch(t, s, hash)(true)
 	fault := &softcard.Fault{Call: "GetMechanismList", Err: softcard.Unavailable()}
-	c.card.SetFaults(fault)
+	c.Card.SetFaults(fault)
 	for start := time.Now(); fault.Hits() < 3; time.Sleep(time.Millisecond) {
 		if err := s.Readiness()[hash]; err != nil {
 			t.Fatalf("readiness: %v; every signature can be had", err)
@@ -304,8 +286,8 @@ func TestMechanismListAlone(t *testing.T) {
 func TestOvertakenProbe(t *testing.T) {
 	t.Parallel()
 	c := newCard(t)
-	client := c.dial(t)
-	key := &spoiler{Key: c.newKey(t, client, tezos.Ed25519)}
+	client := c.Dial(t)
+	key := &spoiler{Key: newKey(t, client, tezos.Ed25519)}
 	letGo, end := make(chan struct{}), make(chan struct{})
 	failure := errors.New("the HSM is tired")
 	key.spoil = func(n int, sig tezos.Signature) (tezos.Signature, error) {
@@ -353,8 +335,8 @@ func TestFullDiskIsNotReady(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = unix.Unmount(folder, unix.MNT_DETACH) })
 	c := newCard(t)
-	client := c.dial(t)
-	key := c.newKey(t, client, tezos.Ed25519)
+	client := c.Dial(t)
+	key := newKey(t, client, tezos.Ed25519)
 	path := filepath.Join(folder, "ratchet.db")
 	db := createRatchet(t, path, key)
 	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
@@ -388,19 +370,19 @@ func TestFullDiskIsNotReady(t *testing.T) {
 func TestRestartedCardLosesNoSlot(t *testing.T) {
 	t.Parallel()
 	c := newCard(t)
-	client := c.dial(t)
-	key := c.newKey(t, client, tezos.P256)
+	client := c.Dial(t)
+	key := newKey(t, client, tezos.P256)
 	db, _ := newRatchet(t, key)
 	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
-	c.stop()
+	c.Stop()
 	for _, payload := range [][]byte{block(1, 0, 0), michelson(1)} {
 		flying := ask(t.Context(), s, key, payload)
 		time.Sleep(200 * time.Millisecond) // the first try has failed meanwhile
-		c.start(t)
+		c.Start(t)
 		if got := <-flying; got.err != nil {
 			t.Errorf("payload %x while the card restarts: %v; want a signature", payload, got.err)
 		}
-		c.stop()
+		c.Stop()
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"pawl/signer/grep11"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
@@ -37,7 +38,7 @@ type process struct {
 func (p *process) run(t *testing.T) {
 	t.Helper()
 	p.cmd = exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKillOneOfTwoServers$")
-	p.cmd.Env = append(os.Environ(), killEnv+"="+string(p.card.dir)+"|"+p.card.address)
+	p.cmd.Env = append(os.Environ(), killEnv+"="+string(p.card.Dir)+"|"+p.card.Address)
 	p.cmd.Stderr = os.Stderr
 	output, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -51,7 +52,7 @@ func (p *process) run(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the card's process: %v", err)
 	}
-	p.card.address = strings.TrimSpace(line)
+	p.card.Address = strings.TrimSpace(line)
 }
 
 func (p *process) kill() {
@@ -90,9 +91,9 @@ func TestKillOneOfTwoServers(t *testing.T) {
 	var cards [2]*process
 	var clients []*grep11.Client
 	for i := range cards {
-		cards[i] = &process{card: &card{dir: maker.dir, address: "127.0.0.1:0"}}
+		cards[i] = &process{card: &card{Server: &cardtest.Server{Dir: maker.Dir, Address: "127.0.0.1:0"}}}
 		cards[i].run(t)
-		cfg := cards[i].card.config()
+		cfg := cards[i].card.Config()
 		cfg.MaxInFlight = 0 // as by default
 		client, err := grep11.Dial(cfg)
 		if err != nil {

@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"pawl/internal/ep11"
-	"pawl/ratchet/ratchettest"
 	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/signer/hsm"
@@ -62,7 +61,7 @@ func TestRetryOnAnotherServer(t *testing.T) {
 			a, _, p := twoServers(t)
 			fault := test.fault
 			fault.Call = "SignSingle"
-			a.card.SetFaults(fault)
+			a.Card.SetFaults(fault)
 			var lost int
 			var slowest time.Duration
 			for level := range uint32(4) {
@@ -91,8 +90,8 @@ func TestRetryOnAnotherServer(t *testing.T) {
 func TestNoRequestIsLostBeforeTheProbes(t *testing.T) {
 	t.Parallel()
 	a := newCard(t)
-	b := a.twin(t, foreign(t))
-	clients := []*grep11.Client{a.dial(t), b.dial(t)}
+	b := a.Twin(t, foreign(t))
+	clients := []*grep11.Client{a.Dial(t), b.Dial(t)}
 	connected(t, clients...)
 	p := newPool(t, a, 4, tezos.P256, clients...)
 	for i := range p.keys {
@@ -122,10 +121,10 @@ func connected(t *testing.T, clients ...*grep11.Client) {
 func TestServerOfTheKeyIsAwaited(t *testing.T) {
 	t.Parallel()
 	a := newCard(t)
-	b := a.twin(t, foreign(t))
-	lost, client := a.dial(t), b.dial(t)
+	b := a.Twin(t, foreign(t))
+	lost, client := a.Dial(t), b.Dial(t)
 	p := newPool(t, a, 1, tezos.P256, lost, client)
-	a.stop()
+	a.Stop()
 	connected(t, client)
 	for start := time.Now(); lost.State() != hsm.Down; time.Sleep(time.Millisecond) {
 		if time.Since(start) > 20*time.Second {
@@ -134,61 +133,13 @@ func TestServerOfTheKeyIsAwaited(t *testing.T) {
 	}
 	flying := ask(t.Context(), p.Signer, p.keys[0], block(1, 0, 0))
 	time.Sleep(200 * time.Millisecond)
-	a.start(t)
+	a.Start(t)
 	if got := <-flying; got.err != nil {
 		t.Error(got.err)
 	}
 	if got := p.Servers()[1]; got.Failed != 1 {
 		t.Errorf("the server of another master key failed %d times, want 1", got.Failed)
 	}
-}
-
-// TestEachKeyAtItsOwnServer: two servers of different master keys, and of two keys each fits
-// one of them. Both sign, and both servers are named for the other key.
-func TestEachKeyAtItsOwnServer(t *testing.T) {
-	t.Parallel()
-	f := newFolder(t)
-	b := f.card.twin(t, foreign(t))
-	keys := make(map[string]any)
-	var hashes []tezos.PublicKeyHash
-	for _, at := range []*card{f.card, b} {
-		made, err := at.dial(t).Generate(t.Context(), tezos.P256, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		hashes = append(hashes, made.PublicKey.Hash())
-		keys[made.PublicKey.Hash().String()] = map[string]any{"public_key": made.PublicKey.String(), "secret_key": made.Blob.Hex()}
-		f.inRatchet(func(db *ratchettest.DB) error { return db.RegisterNew(t.Context(), made.PublicKey.Hash()) })
-	}
-	f.write(map[string]any{"url": []string{f.card.address, b.address}, "keys": keys})
-	s, _, err := f.open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closeSigner(t, s)
-	p := &pool{Signer: s.Signer, daemon: s}
-	stop := p.watched(t)
-	for level := range uint32(6) {
-		for _, hash := range hashes {
-			if _, err := s.Sign(t.Context(), hash, block(level+1, 0, 0)); err != nil {
-				t.Errorf("key %v, level %d: %v", hash, level+1, err)
-			}
-		}
-	}
-	named := func(state signer.ServerState) bool {
-		return state.Err != nil && strings.Contains(state.Err.Error(), "1 of 2 keys cannot sign there: it has another master key")
-	}
-	for start := time.Now(); !named(s.Servers()[0]) || !named(s.Servers()[1]); time.Sleep(10 * time.Millisecond) {
-		if time.Since(start) > 20*time.Second {
-			t.Fatalf("servers %v", s.Servers())
-		}
-	}
-	for hash, err := range s.Readiness() {
-		if err != nil {
-			t.Errorf("readiness of %v: %v", hash, err)
-		}
-	}
-	stop()
 }
 
 // TestFaultOfBothServers: there are two tries, one at each.
@@ -198,8 +149,8 @@ func TestFaultOfBothServers(t *testing.T) {
 	faults := []*softcard.Fault{
 		{Call: "SignSingle", Err: softcard.Unavailable()}, {Call: "SignSingle", Err: softcard.Refusal(ep11.CodeDeviceError)},
 	}
-	a.card.SetFaults(faults[0])
-	b.card.SetFaults(faults[1])
+	a.Card.SetFaults(faults[0])
+	b.Card.SetFaults(faults[1])
 	if _, err := p.sign(t, 0, block(1, 0, 0)); !errors.Is(err, signer.ErrHSM) {
 		t.Errorf("both in trouble: %v, want ErrHSM", err)
 	}
@@ -208,7 +159,7 @@ func TestFaultOfBothServers(t *testing.T) {
 	}
 	hash := p.keys[0].PublicKey().Hash()
 	err := p.Readiness()[hash]
-	if err == nil || !strings.Contains(err.Error(), a.address+": ") || !strings.Contains(err.Error(), b.address+": ") ||
+	if err == nil || !strings.Contains(err.Error(), a.Address+": ") || !strings.Contains(err.Error(), b.Address+": ") ||
 		strings.Contains(err.Error(), "\n") {
 		t.Errorf("readiness %q: want the fault of each server on one line", err)
 	}
@@ -219,18 +170,18 @@ func TestFaultOfBothServers(t *testing.T) {
 func TestReturnedServerIsUsedAtOnce(t *testing.T) {
 	t.Parallel()
 	a, b, p := twoServers(t)
-	a.stop()
-	b.stop()
+	a.Stop()
+	b.Stop()
 	if _, err := p.sign(t, 0, block(1, 0, 0)); !errors.Is(err, signer.ErrHSM) {
 		t.Fatalf("both down: %v, want ErrHSM", err)
 	}
 	for round, back := range []*card{b, a} {
 		flying := ask(t.Context(), p.Signer, p.keys[0], block(uint32(round)+2, 0, 0))
-		back.start(t)
+		back.Start(t)
 		if got := <-flying; got.err != nil {
-			t.Errorf("%s is back: %v, want a signature", back.address, got.err)
+			t.Errorf("%s is back: %v, want a signature", back.Address, got.err)
 		}
-		back.stop()
+		back.Stop()
 	}
 }
 
@@ -240,7 +191,7 @@ func TestCallersDeadlineIsNoFaultOfAnother(t *testing.T) {
 	t.Parallel()
 	a, b, p := twoServers(t)
 	for _, c := range []*card{a, b} {
-		c.card.SetFaults(&softcard.Fault{Call: "SignSingle", Hang: true})
+		c.Card.SetFaults(&softcard.Fault{Call: "SignSingle", Hang: true})
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
@@ -269,7 +220,7 @@ func TestSecondTryIsElsewhere(t *testing.T) {
 		}
 	}
 	check("both good", [2]int{1, 0})
-	b.card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(ep11.CodeIBMBlobError)})
+	b.Card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(ep11.CodeIBMBlobError)})
 	stop := p.watched(t)
 	for level := uint32(1); p.Servers()[1].Err == nil; level++ {
 		_, _ = p.sign(t, 0, block(level, 0, 0))
@@ -278,7 +229,7 @@ func TestSecondTryIsElsewhere(t *testing.T) {
 	check("one refuses the key", [2]int{0, 0})
 	trouble := func(on *card, at int) {
 		t.Helper()
-		on.card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Unavailable()})
+		on.Card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Unavailable()})
 		stop := p.watched(t)
 		defer stop()
 		for start := time.Now(); p.Servers()[at].Err == nil || !strings.Contains(p.Servers()[at].Err.Error(), "Unavailable"); {
@@ -290,8 +241,8 @@ func TestSecondTryIsElsewhere(t *testing.T) {
 	}
 	trouble(a, 0)
 	check("one in trouble, one refuses the key", [2]int{0, 0})
-	a.card.SetFaults()
-	b.card.SetFaults()
+	a.Card.SetFaults()
+	b.Card.SetFaults()
 	p.prove(t, 2)
 	trouble(b, 1)
 	check("one in trouble", [2]int{1, 0})
@@ -304,10 +255,10 @@ func TestSecondTryIsElsewhere(t *testing.T) {
 func TestFailedTryWakesTheConnection(t *testing.T) {
 	t.Parallel()
 	a := newCard(t)
-	p := newPool(t, a, 1, tezos.P256, a.dial(t))
+	p := newPool(t, a, 1, tezos.P256, a.Dial(t))
 	p.prove(t, 1)
-	a.stop()
-	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", a.address)
+	a.Stop()
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", a.Address)
 	if err != nil {
 		t.Fatal(err)
 	}

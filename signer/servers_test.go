@@ -25,8 +25,8 @@ import (
 func TestServersInTurn(t *testing.T) {
 	t.Parallel()
 	a := newCard(t)
-	b := a.twin(t, nil)
-	p := newPool(t, a, 1, tezos.Ed25519, a.dial(t), b.dial(t))
+	b := a.Twin(t, nil)
+	p := newPool(t, a, 1, tezos.Ed25519, a.Dial(t), b.Dial(t))
 	p.prove(t, 2)
 	for level := range uint32(20) {
 		if _, err := p.sign(t, 0, block(level+1, 0, 0)); err != nil {
@@ -45,10 +45,10 @@ func TestServersInTurn(t *testing.T) {
 func TestFullServerIsPassed(t *testing.T) {
 	t.Parallel()
 	a := newCard(t)
-	b := a.twin(t, nil)
+	b := a.Twin(t, nil)
 	var clients []*grep11.Client
 	for _, c := range []*card{a, b} {
-		cfg := c.config()
+		cfg := c.Config()
 		cfg.MaxInFlight = 1
 		client, err := grep11.Dial(cfg)
 		if err != nil {
@@ -60,7 +60,7 @@ func TestFullServerIsPassed(t *testing.T) {
 	p := newPool(t, a, 6, tezos.Ed25519, clients...)
 	p.prove(t, 2)
 	slow := &softcard.Fault{Call: "SignSingle", Delay: 1500 * time.Millisecond}
-	a.card.SetFaults(slow)
+	a.Card.SetFaults(slow)
 	began := time.Now()
 	var flying []<-chan answer
 	for i := range p.keys {
@@ -105,7 +105,7 @@ func serveNarrow(t *testing.T, c *card) (*narrow, *grep11.Client) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	go func() { _ = c.card.Serve(ctx, behind, c.dir, true) }()
+	go func() { _ = c.Card.Serve(ctx, behind, c.Dir, true) }()
 	conn, err := grpc.NewClient(behind.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +135,7 @@ func TestServerWithoutMechanism(t *testing.T) {
 	for kind, lacks := range map[tezos.KeyKind]bool{tezos.Ed25519: true, tezos.P256: false} {
 		a := newCard(t)
 		n, client := serveNarrow(t, a)
-		p := newPool(t, a, 2, kind, a.dial(t), client)
+		p := newPool(t, a, 2, kind, a.Dial(t), client)
 		stop := p.watched(t)
 		p.await(t, true, !lacks)
 		time.Sleep(1200 * time.Millisecond) // one more round of the watch
@@ -162,37 +162,13 @@ func TestServerWithoutMechanism(t *testing.T) {
 	}
 }
 
-// TestOpenSeveralServers: url as a list leads to a signer with all of them.
-func TestOpenSeveralServers(t *testing.T) {
-	t.Parallel()
-	f := newFolder(t)
-	b := f.card.twin(t, nil)
-	f.write(map[string]any{"url": []string{f.card.address, b.address}})
-	s, findings, err := f.open()
-	if err != nil {
-		t.Fatalf("Open: %v %v", err, findings)
-	}
-	defer closeSigner(t, s)
-	states := s.Servers()
-	if len(states) != 2 || states[0].Address != f.card.address || states[1].Address != b.address {
-		t.Fatalf("servers %v", states)
-	}
-	watch(t, s.Signer, f.key)(true)
-	f.card.stop()
-	for level := range uint32(3) {
-		if _, err := s.Sign(t.Context(), f.key, block(level+1, 0, 0)); err != nil {
-			t.Errorf("with one of two servers: %v", err)
-		}
-	}
-}
-
 // TestWatchTakesUpCertificates: a connection moves to certificates that were renewed,
 // and goes on with the old ones while the files are bad, which is logged once.
 func TestWatchTakesUpCertificates(t *testing.T) {
 	t.Parallel()
 	a := newCard(t)
 	var log record
-	connection := a.config()
+	connection := a.Config()
 	connection.Log = slog.New(slog.NewJSONHandler(&log, nil))
 	client, err := grep11.Dial(connection)
 	if err != nil {
@@ -201,7 +177,7 @@ func TestWatchTakesUpCertificates(t *testing.T) {
 	p := newPool(t, a, 1, tezos.Ed25519, client)
 	p.watched(t)
 	p.await(t, true)
-	path := filepath.Join(string(a.dir), "client.pem")
+	path := filepath.Join(string(a.Dir), "client.pem")
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -214,7 +190,7 @@ func TestWatchTakesUpCertificates(t *testing.T) {
 	logged := func(want string) {
 		t.Helper()
 		for start := time.Now(); ; time.Sleep(10 * time.Millisecond) {
-			if got := log.lines(t); len(got) > 0 && got[len(got)-1] == want+" "+a.address {
+			if got := log.lines(t); len(got) > 0 && got[len(got)-1] == want+" "+a.Address {
 				return
 			} else if time.Since(start) > 20*time.Second {
 				t.Fatalf("log %q, want %q", got, want)
@@ -241,7 +217,7 @@ func TestWatchTakesUpCertificates(t *testing.T) {
 func TestServerThatIsNotConnectedIsNamed(t *testing.T) {
 	t.Parallel()
 	_, b, p := twoServers(t)
-	b.stop()
+	b.Stop()
 	p.await(t, true, false)
 	if err := p.Servers()[1].Err; err.Error() != "not connected" {
 		t.Errorf("servers: %v, want not connected", err)

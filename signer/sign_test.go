@@ -71,13 +71,13 @@ func TestSignIsLowS(t *testing.T) {
 func TestSignRefuses(t *testing.T) {
 	t.Parallel()
 	c := newCard(t)
-	client := c.dial(t)
-	key := c.newKey(t, client, tezos.Ed25519)
+	client := c.Dial(t)
+	key := newKey(t, client, tezos.Ed25519)
 	db, _ := newRatchet(t) // key is not registered
 	hash := key.PublicKey().Hash()
 	s := newSigner(t, signer.Entry{Policy: policy.Policy{Baking: true}, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	var signed atomic.Int32
-	c.card.OnSign = func(_, _ []byte) { signed.Add(1) }
+	c.Card.OnSign = func(_, _ []byte) { signed.Add(1) }
 
 	for name, test := range map[string]struct {
 		hash    tezos.PublicKeyHash
@@ -104,8 +104,8 @@ func TestSignRefuses(t *testing.T) {
 func TestSignOperation(t *testing.T) {
 	t.Parallel()
 	c := newCard(t)
-	client := c.dial(t)
-	key := c.newKey(t, client, tezos.P256)
+	client := c.Dial(t)
+	key := newKey(t, client, tezos.P256)
 	db, _ := newRatchet(t)
 	hash := key.PublicKey().Hash()
 	s := newSigner(t, signer.Entry{
@@ -161,8 +161,8 @@ func TestBadSignatureIsNotReleased(t *testing.T) {
 		t.Run(kind.String(), func(t *testing.T) {
 			t.Parallel()
 			c := newCard(t)
-			client := c.dial(t)
-			key := &spoiler{Key: c.newKey(t, client, kind)}
+			client := c.Dial(t)
+			key := &spoiler{Key: newKey(t, client, kind)}
 			db, _ := newRatchet(t, key)
 			hash := key.PublicKey().Hash()
 			s := newSigner(t, signer.Entry{Policy: policy.Policy{Baking: true, Operations: []tezos.OperationKind{tezos.OpReveal}}, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
@@ -202,7 +202,7 @@ func TestBadSignatureIsNotReleased(t *testing.T) {
 func TestTransientFaultIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	c := newCard(t)
-	client := c.dial(t)
+	client := c.Dial(t)
 	transient := &hsm.FaultError{Fault: hsm.Transient, Err: errors.New("no connection")}
 	fatal := &hsm.FaultError{Fault: hsm.Rejected, Err: errors.New("no such key")}
 	for name, test := range map[string]struct {
@@ -214,7 +214,7 @@ func TestTransientFaultIsTriedAgain(t *testing.T) {
 		"transient twice": {[]error{transient, transient, nil}, 2, false},
 		"fatal":           {[]error{fatal}, 1, false},
 	} {
-		key := &spoiler{Key: c.newKey(t, client, tezos.Ed25519)}
+		key := &spoiler{Key: newKey(t, client, tezos.Ed25519)}
 		key.spoil = func(call int, sig tezos.Signature) (tezos.Signature, error) {
 			if call <= len(test.faults) && test.faults[call-1] != nil {
 				return tezos.Signature{}, test.faults[call-1]
@@ -238,9 +238,9 @@ func TestTransientFaultIsTriedAgain(t *testing.T) {
 func TestFailedRatchetStopsEveryKey(t *testing.T) {
 	t.Parallel()
 	c := newCard(t)
-	client := c.dial(t)
+	client := c.Dial(t)
 	entry := func() (signer.Entry, string) {
-		key := c.newKey(t, client, tezos.Ed25519)
+		key := newKey(t, client, tezos.Ed25519)
 		db, path := newRatchet(t, key)
 		return signer.Entry{Policy: policy.Policy{Baking: true, Michelson: true}, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}}, path
 	}

@@ -261,7 +261,7 @@ func servers() []sabotage {
 			file: "signer/try.go",
 			old:  "\ts.options.Renew(ctx)\n",
 			new:  "",
-			pkg:  "./signer", test: "TestFinalisedBeforeTheTakeUp",
+			pkg:  "./internal/daemon", test: "TestFinalisedBeforeTheTakeUp",
 		},
 		{
 			name: "promoted-after-one-server",

@@ -47,7 +47,7 @@ func registration() []sabotage {
 			file: "internal/daemon/open.go",
 			old:  "\t\t\tregistered[at{r, row.Key}] = true",
 			new:  "\t\t\tfor _, any := range d.ratchets {\n\t\t\t\tregistered[at{any, row.Key}] = true\n\t\t\t}",
-			pkg:  "./signer", test: "TestOpenRefuses",
+			pkg:  "./internal/daemon", test: "TestOpenRefuses",
 		},
 		{
 			name: "no-level-gap",

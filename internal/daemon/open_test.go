@@ -1,4 +1,4 @@
-package signer_test
+package daemon_test
 
 import (
 	"context"
@@ -24,6 +24,7 @@ import (
 	"pawl/ratchet/ratchettest"
 	"pawl/ratchet/sqlite"
 	"pawl/signer/grep11"
+	"pawl/signer/signertest"
 	"pawl/tezos"
 )
 
@@ -39,9 +40,9 @@ type folder struct {
 func newFolder(t *testing.T) *folder {
 	t.Helper()
 	f := &folder{t: t, card: newCard(t)}
-	dir := string(f.card.dir)
+	dir := string(f.card.Dir)
 	f.path = filepath.Join(dir, "keys.json")
-	client := f.card.dial(t)
+	client := f.card.Dial(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	var err error
@@ -60,7 +61,7 @@ func newFolder(t *testing.T) *folder {
 func (f *folder) inRatchet(do func(*ratchettest.DB) error) {
 	t := f.t
 	t.Helper()
-	db, err := ratchettest.OpenDB(t.Context(), filepath.Join(string(f.card.dir), "ratchet.db"), ratchettest.Options{})
+	db, err := ratchettest.OpenDB(t.Context(), filepath.Join(string(f.card.Dir), "ratchet.db"), ratchettest.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func (f *folder) write(changes map[string]any) {
 	t := f.t
 	t.Helper()
 	content := map[string]any{
-		"url": f.card.address, "cert_path": "client.pem", "key_path": "client-key.pem", "cacert_path": "ca.pem", "db": "ratchet.db",
+		"url": f.card.Address, "cert_path": "client.pem", "key_path": "client-key.pem", "cacert_path": "ca.pem", "db": "ratchet.db",
 		"keys":   map[string]any{f.key.String(): map[string]any{"public_key": f.made.PublicKey.String(), "secret_key": f.made.Blob.Hex()}},
 		"policy": map[string]any{"baking": true, "operations": []string{}},
 	}
@@ -136,7 +137,7 @@ func TestOpenRefuses(t *testing.T) {
 		"no CA":                 {func(f *folder) { f.remove("ca.pem") }, "cacert_path"},
 		"CA not PEM":            {func(f *folder) { f.overwrite("ca.pem", "x") }, "no certificate in PEM form"},
 		"client key readable by others": {func(f *folder) {
-			if err := os.Chmod(filepath.Join(string(f.card.dir), "client-key.pem"), 0o644); err != nil {
+			if err := os.Chmod(filepath.Join(string(f.card.Dir), "client-key.pem"), 0o644); err != nil {
 				f.t.Fatal(err)
 			}
 		}, "chmod 600"},
@@ -148,7 +149,7 @@ func TestOpenRefuses(t *testing.T) {
 		"not registered": {func(f *folder) { f.freshRatchet() }, "pawl ratchet register"},
 		"registered in another ratchet": {func(f *folder) {
 			f.freshRatchet() // of the key alone; that of all others has the registration
-			client := f.card.dial(f.t)
+			client := f.card.Dial(f.t)
 			second, err := client.Generate(f.t.Context(), tezos.Ed25519, false)
 			if err != nil {
 				f.t.Fatal(err)
@@ -189,7 +190,7 @@ func TestOpenRefuses(t *testing.T) {
 func (f *folder) remove(name string) {
 	t := f.t
 	t.Helper()
-	if err := os.Remove(filepath.Join(string(f.card.dir), name)); err != nil {
+	if err := os.Remove(filepath.Join(string(f.card.Dir), name)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -197,7 +198,7 @@ func (f *folder) remove(name string) {
 func (f *folder) overwrite(name, text string) {
 	t := f.t
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(string(f.card.dir), name), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(string(f.card.Dir), name), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -211,7 +212,7 @@ func (f *folder) keyFile(name string) {
 func (f *folder) freshRatchet() {
 	t := f.t
 	t.Helper()
-	if err := sqlite.Create(t.Context(), filepath.Join(string(f.card.dir), "fresh.db")); err != nil {
+	if err := sqlite.Create(t.Context(), filepath.Join(string(f.card.Dir), "fresh.db")); err != nil {
 		t.Fatal(err)
 	}
 	f.write(map[string]any{"db": "fresh.db"})
@@ -221,7 +222,7 @@ func (f *folder) freshRatchet() {
 func TestCertificateEnds(t *testing.T) {
 	t.Parallel()
 	f := newFolder(t)
-	path := filepath.Join(string(f.card.dir), "ca.pem")
+	path := filepath.Join(string(f.card.Dir), "ca.pem")
 	soon := time.Now().Add(20 * 24 * time.Hour)
 	f.overwrite("ca.pem", readFile(t, path)+"\n") // still the CA: the file is read anew
 	s, findings, err := f.open()
@@ -316,10 +317,11 @@ func TestReadiness(t *testing.T) {
 	if s.Readiness()[f.key] == nil {
 		t.Error("ready before a signature was seen")
 	}
-	waitFor := watch(t, s.Signer, f.key)
+	signertest.Watch(t, s.Watch)
+	waitFor := signertest.AwaitReady(t, s.Signer, f.key)
 	waitFor(true)
-	f.card.stop()
+	f.card.Stop()
 	waitFor(false)
-	f.card.start(t)
+	f.card.Start(t)
 	waitFor(true)
 }

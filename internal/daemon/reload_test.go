@@ -1,4 +1,4 @@
-package signer_test
+package daemon_test
 
 import (
 	"context"
@@ -18,6 +18,7 @@ import (
 	"pawl/internal/ep11"
 	"pawl/signer"
 	"pawl/signer/grep11"
+	"pawl/signer/signertest"
 	"pawl/tezos"
 )
 
@@ -49,7 +50,7 @@ func (f *folder) rewrapped() config.Rotation {
 
 func (f *folder) finalise() {
 	f.t.Helper()
-	if err := f.card.dir.Finalise(); err != nil {
+	if err := f.card.Dir.Finalise(); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -98,14 +99,13 @@ func TestFinalisedBeforeTheTakeUp(t *testing.T) {
 func TestServersFinaliseBeforeTheTakeUp(t *testing.T) {
 	t.Parallel()
 	f := newFolder(t)
-	away := f.card.twin(t, nil)
-	f.write(map[string]any{"url": []string{away.address, f.card.address}})
+	away := f.card.Twin(t, nil)
+	f.write(map[string]any{"url": []string{away.Address, f.card.Address}})
 	s, log := f.openLogged()
-	p := &pool{Signer: s.Signer, daemon: s}
-	p.prove(t, 2)
+	signertest.Prove(t, s.Signer, 2)
 	f.rewrapped()
 	f.finalise()
-	away.stop()
+	away.Stop()
 	for level := range uint32(2) { // one of them is tried at the server that is away
 		if _, err := s.Sign(t.Context(), f.key, block(level+1, 0, 0)); err != nil {
 			t.Error(err)
@@ -123,9 +123,7 @@ func TestServersFinaliseBeforeTheTakeUp(t *testing.T) {
 func TestProbeLooksAtTheConfig(t *testing.T) {
 	t.Parallel()
 	_, s, _ := finalised(t)
-	if err := s.ProbeServers(t.Context()); err != nil {
-		t.Errorf("readiness after the first probe: %v", err)
-	}
+	signertest.Prove(t, s.Signer, 1) // which watches the servers, and not keys.json
 }
 
 // TestFlightsShareALook: eight requests at once that the card refuses read a keys.json that has
@@ -204,7 +202,7 @@ func TestLookIsBounded(t *testing.T) {
 func TestBlobOfAnotherKey(t *testing.T) {
 	t.Parallel()
 	f, s, log := finalised(t)
-	other, err := f.card.dial(t).Generate(t.Context(), tezos.P256, false)
+	other, err := f.card.Dial(t).Generate(t.Context(), tezos.P256, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package signer_test
+package daemon_test
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"pawl/internal/config"
 	"pawl/internal/daemon"
 	"pawl/internal/ep11"
+	"pawl/internal/logtest"
 	"pawl/signer"
 	"pawl/tezos"
 )
@@ -40,13 +41,13 @@ func TestOpenComparesTheNextBlob(t *testing.T) {
 func (f *folder) rotate() (next ep11.Blob) {
 	t := f.t
 	t.Helper()
-	if err := f.card.dir.LoadNext(); err != nil {
+	if err := f.card.Dir.LoadNext(); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.card.dir.CommitNext(); err != nil {
+	if err := f.card.Dir.CommitNext(); err != nil {
 		t.Fatal(err)
 	}
-	next, err := f.card.dial(t).Rewrap(t.Context(), f.made.Blob)
+	next, err := f.card.Dial(t).Rewrap(t.Context(), f.made.Blob)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,13 +62,13 @@ func TestMasterKeyChangesUnderLoad(t *testing.T) {
 	f := newFolder(t)
 	var twice atomic.Int32
 	var signed sync.Map
-	f.card.stop() // OnSign is to be set before Serve
-	f.card.card.OnSign = func(data, _ []byte) {
+	f.card.Stop() // OnSign is to be set before Serve
+	f.card.Card.OnSign = func(data, _ []byte) {
 		if _, double := signed.LoadOrStore(string(data), true); double {
 			twice.Add(1)
 		}
 	}
-	f.card.start(t)
+	f.card.Start(t)
 	cfg, findings, err := config.Load(f.path)
 	if err != nil || len(findings) != 0 {
 		t.Fatalf("Load: %v %v", err, findings)
@@ -96,10 +97,10 @@ func TestMasterKeyChangesUnderLoad(t *testing.T) {
 		}
 		for start := time.Now(); log.count("keys_with_new_blobs=1") <= round; time.Sleep(10 * time.Millisecond) {
 			if time.Since(start) > 20*time.Second {
-				t.Fatalf("the next blob is not taken up: %s", log.text.String())
+				t.Fatalf("the next blob is not taken up: %s", log.String())
 			}
 		}
-		if err := f.card.dir.Finalise(); err != nil {
+		if err := f.card.Dir.Finalise(); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -114,22 +115,9 @@ func TestMasterKeyChangesUnderLoad(t *testing.T) {
 }
 
 // heard is a log that a test looks into.
-type heard struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
+type heard struct{ logtest.Buffer }
 
-func (h *heard) Write(line []byte) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.text.Write(line)
-}
-
-func (h *heard) count(what string) int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return strings.Count(h.text.String(), what)
-}
+func (h *heard) count(what string) int { return strings.Count(h.String(), what) }
 
 // load asks for one vote of each kind a level and operations until the function that it
 // returns is called, which tells how many were answered.

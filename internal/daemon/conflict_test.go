@@ -1,4 +1,4 @@
-package signer_test
+package daemon_test
 
 import (
 	"errors"

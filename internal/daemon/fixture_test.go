@@ -1,0 +1,16 @@
+package daemon_test
+
+import (
+	"pawl/signer/signertest"
+)
+
+type card = signertest.Card
+
+var (
+	newCard   = signertest.NewCard
+	foreign   = signertest.Foreign
+	newKey    = signertest.NewKey
+	block     = signertest.Block
+	vote      = signertest.Vote
+	michelson = signertest.Michelson
+)
