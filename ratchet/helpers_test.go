@@ -5,34 +5,27 @@ import (
 )
 
 type (
-	DB       = ratchettest.DB
-	options  = ratchettest.Options
-	card     = ratchettest.Card
-	heldCard = ratchettest.HeldCard
-	answer   = ratchettest.Answer
+	DB      = ratchettest.DB
+	options = ratchettest.Options
+	card    = ratchettest.Card
+	answer  = ratchettest.Answer
 )
 
 var (
-	mainnet  = ratchettest.Mainnet
-	ghostnet = ratchettest.Ghostnet
-	baker    = ratchettest.Baker
+	mainnet = ratchettest.Mainnet
+	baker   = ratchettest.Baker
 
-	keyNumber     = ratchettest.KeyNumber
-	block         = ratchettest.Block
-	bytesNumber   = ratchettest.BytesNumber
-	signatureOf   = ratchettest.SignatureOf
-	signatureFrom = ratchettest.SignatureFrom
+	keyNumber   = ratchettest.KeyNumber
+	block       = ratchettest.Block
+	bytesNumber = ratchettest.BytesNumber
+	signatureOf = ratchettest.SignatureOf
 
 	newFile        = ratchettest.NewFile
-	openDB         = ratchettest.OpenDB
 	open           = ratchettest.Open
 	openRegistered = ratchettest.OpenRegistered
 	register       = ratchettest.Register
-	closeDB        = ratchettest.CloseDB
 	mustSign       = ratchettest.MustSign
 	wantRefused    = ratchettest.WantRefused
-	present        = ratchettest.Present
-	canceled       = ratchettest.Canceled
 
 	newHeldCard = ratchettest.NewHeldCard
 	ask         = ratchettest.Ask

@@ -5,24 +5,32 @@ import (
 	"net/http"
 
 	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Admin returns the routes for the operator: /healthz, /readyz, /metrics and
-// /ratchet. All only read: nothing that changes a mark is reachable by HTTP.
+// Paths of the admin listener that AdminClient asks too.
+const (
+	readyPath   = "/readyz"
+	ratchetPath = "/ratchet"
+)
+
+// Admin returns the routes for the operator: /healthz, /readyz, /metrics and /ratchet. They only
+// read. Nothing that changes a mark can be reached by HTTP.
 func (s *Server) Admin() http.Handler {
+	metrics := promhttp.HandlerFor(s.metrics.registry, promhttp.HandlerOpts{})
 	var routes []route
 	for path, handle := range map[string]echo.HandlerFunc{
-		"/healthz": s.healthz,
-		"/readyz":  s.readyz,
-		"/metrics": echo.WrapHandler(s.metrics.handler()),
-		"/ratchet": s.marks,
+		"/healthz":  s.healthz,
+		readyPath:   s.readyz,
+		"/metrics":  echo.WrapHandler(metrics),
+		ratchetPath: s.marks,
 	} {
 		routes = append(routes, route{http.MethodGet, path, handle}, route{http.MethodHead, path, handle})
 	}
 	return s.newEcho(slog.LevelDebug, routes...) // asked every few seconds
 }
 
-// healthz is 200 as long as restarting the process would mend nothing.
+// healthz answers 200 until the signer has failed. Then only a restart helps.
 func (s *Server) healthz(c echo.Context) error {
 	if s.signer.Err() != nil {
 		return c.String(http.StatusServiceUnavailable, "failed\n")
@@ -30,44 +38,29 @@ func (s *Server) healthz(c echo.Context) error {
 	return c.String(http.StatusOK, "ok\n")
 }
 
-// readiness is the answer of /readyz.
-type readiness struct {
-	Ready   bool                    `json:"ready"`
-	Keys    map[string]oneReadiness `json:"keys"`
-	Servers map[string]oneReadiness `json:"servers"`
-}
-
-// oneReadiness is that of a key, or of an HSM server: whether all keys can sign there.
-type oneReadiness struct {
-	Ready  bool   `json:"ready"`
-	Reason string `json:"reason,omitempty"`
-}
-
-func readinessOf(err error) oneReadiness {
-	if err != nil {
-		return oneReadiness{Reason: err.Error()}
-	}
-	return oneReadiness{Ready: true}
-}
-
-// readyz is 200 when every key can sign, else 503. A server that is left out is
-// named, and no reason for a 503 as long as another has the keys.
+// readyz answers 200 when every key can sign, else 503. A server that is left out is named; that
+// alone is no 503, as long as another server has its keys.
 func (s *Server) readyz(c echo.Context) error {
-	state := readiness{
-		Ready: s.signer.Err() == nil,
-		Keys:  make(map[string]oneReadiness), Servers: make(map[string]oneReadiness),
-	}
-	for hash, err := range s.signer.Readiness() {
-		state.Ready = state.Ready && err == nil
-		state.Keys[hash.String()] = readinessOf(err)
-	}
-	for _, server := range s.signer.Servers() {
-		state.Servers[server.Address] = readinessOf(server.Err)
-	}
+	state := s.readiness()
 	if !state.Ready {
 		return answer(c, http.StatusServiceUnavailable, state)
 	}
 	return answer(c, http.StatusOK, state)
+}
+
+func (s *Server) readiness() Readiness {
+	state := Readiness{
+		Ready: s.signer.Err() == nil,
+		Keys:  make(map[string]ReadyState), Servers: make(map[string]ReadyState),
+	}
+	for hash, err := range s.signer.Readiness() {
+		state.Ready = state.Ready && err == nil
+		state.Keys[hash.String()] = newReadyState(err)
+	}
+	for _, server := range s.signer.Servers() {
+		state.Servers[server.Address] = newReadyState(server.Err)
+	}
+	return state
 }
 
 // marks lists the high watermarks.
@@ -76,7 +69,7 @@ func (s *Server) marks(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	list := make([]Mark, len(entries)) // not nil: [] and never null
+	list := make([]Mark, len(entries)) // not nil: no marks are [], never null
 	for i, e := range entries {
 		list[i] = NewMark(e)
 	}

@@ -21,7 +21,8 @@ func TestAdminOnlyReads(t *testing.T) {
 	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/ratchet"} {
 		for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "OPTIONS"} {
 			got := do(t, method, rig.admin+path, "{}")
-			if msg := got.refusal(t); got.status != 405 || got.header.Get("Allow") != "GET, HEAD" || msg != "method not allowed" {
+			msg, allow := got.refusal(t), got.header.Get("Allow")
+			if got.status != 405 || allow != "GET, HEAD" || msg != "method not allowed" {
 				t.Errorf("%s %s: %d %q, want 405", method, path, got.status, msg)
 			}
 		}
@@ -30,7 +31,7 @@ func TestAdminOnlyReads(t *testing.T) {
 			t.Errorf("HEAD %s: %d %q, GET has %d", path, head.status, head.body, get.status)
 		}
 	}
-	for _, path := range []string{"/", "/keys/" + rig.keys[0].Hash().String(), "/authorized_keys", "/debug/pprof/", "/metrics/"} {
+	for _, path := range []string{"/", rig.keyPath(0), "/authorized_keys", "/debug/pprof/", "/metrics/"} {
 		if got := do(t, "GET", rig.admin+path, ""); got.status != 404 {
 			t.Errorf("GET %s: %d, want 404", path, got.status)
 		}
@@ -97,7 +98,7 @@ func (r *rig) readyz(t *testing.T) (status int, ready bool, keys map[string]stri
 	return got.status, state.Ready, keys
 }
 
-// await polls until /readyz has the status and returns how long that took.
+// await polls /readyz until it has the status, and returns how long that took.
 func (r *rig) await(t *testing.T, status int) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -148,8 +149,8 @@ func TestReadinessFollowsTheCard(t *testing.T) {
 	t.Logf("ready %v after the card came back", rig.await(t, 200))
 }
 
-// TestServersAreNamed: with one of two HSM servers every key is ready, and the one that
-// is left out is named, with the reason.
+// TestServersAreNamed: with one of two HSM servers stopped, every key is ready. The stopped server
+// is named, with the reason.
 func TestServersAreNamed(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{twin: true})
@@ -250,11 +251,13 @@ func TestMetrics(t *testing.T) {
 		rig.post(t, 1, tezostest.Noop(100)[:50]),
 		do(t, "POST", rig.keyURL(1), "not JSON"),
 	}
-	for _, hash := range []string{"tz1hjmoX6vQhfboTyTRSaqep4yeGbsb3LN7z", "tz4EECtMxAuJ9UDLaiMZH7G1GCFYUWsj8HZn", "made-up"} {
+	for _, hash := range []string{
+		"tz1hjmoX6vQhfboTyTRSaqep4yeGbsb3LN7z", "tz4EECtMxAuJ9UDLaiMZH7G1GCFYUWsj8HZn", "made-up",
+	} {
 		answers = append(answers, do(t, "POST", rig.url+"/keys/"+hash, quoted(payload)))
 	}
 	for _, answer := range answers {
-		rig.log.line(t, answer.id()) // it was counted before
+		rig.log.line(t, answer.id()) // a request is counted before it is logged
 	}
 	got := do(t, "GET", rig.admin+"/metrics", "").body
 	for _, want := range []string{
@@ -298,14 +301,15 @@ func TestBadSignaturesAreCounted(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{wrap: func(key hsm.Key) hsm.Key {
 		return fakeKey{key, func(ctx context.Context, _ tezos.Message) (tezos.Signature, error) {
-			return key.Sign(ctx, tezos.NewMessage([]byte("something else"))) // of something else
+			return key.Sign(ctx, tezos.NewMessage([]byte("something else")))
 		}}
 	}})
 	if got := rig.post(t, 0, tezostest.Attestation(1, 0, 1)); got.status != 500 {
 		t.Errorf("a bad signature: %d %s, want 500", got.status, got.body)
 	}
 	got := do(t, "GET", rig.admin+"/metrics", "").body
-	if !regexp.MustCompile(`\npawl_bad_signatures_total [12]\n`).MatchString(got) || !strings.Contains(got, `pawl_hsm_seconds_count{result="bad_signature"}`) {
+	if !regexp.MustCompile(`\npawl_bad_signatures_total [12]\n`).MatchString(got) ||
+		!strings.Contains(got, `pawl_hsm_seconds_count{result="bad_signature"}`) {
 		t.Errorf("metrics do not count the bad signature")
 	}
 	if strings.Contains(got, "pawl_seconds_since_last_signature{") {

@@ -35,7 +35,7 @@ func newClientKey(t *testing.T, kind tz.KeyType) clientKey {
 	return clientKey{secret, public}
 }
 
-// authenticate signs the request to sign payload with key, as octez-client does.
+// authenticate signs a sign request, as octez-client does: key is to sign payload.
 func (k clientKey) authenticate(t *testing.T, key tezos.PublicKeyHash, payload []byte) tz.Signature {
 	t.Helper()
 	digest := tezos.DigestOf(slices.Concat([]byte{4, 1}, key[:], payload))
@@ -97,7 +97,7 @@ func TestAuthenticationByKeysOfAllKinds(t *testing.T) {
 	}
 }
 
-// signatureOf is a signature without the bytes that stand for a sign request.
+// signatureOf signs the payload alone, without the prefix of sign requests.
 func signatureOf(t *testing.T, client clientKey, payload []byte) string {
 	t.Helper()
 	digest := tezos.DigestOf(payload)
@@ -108,8 +108,8 @@ func signatureOf(t *testing.T, client clientKey, payload []byte) string {
 	return sig.String()
 }
 
-// A caller without authentication learns nothing: not which keys there are, nor
-// what they may sign or have signed.
+// A client without authentication learns nothing: neither which keys exist nor what they may sign
+// or have signed.
 func TestAuthenticationComesFirst(t *testing.T) {
 	t.Parallel()
 	client := newClientKey(t, tz.KeyTypeEd25519)
@@ -148,8 +148,8 @@ func TestEmptyListOfAuthorizedKeysRefusesAll(t *testing.T) {
 	}
 }
 
-// The vectors are for keys that are not here: what passes the authentication is
-// a 404, what does not a 401.
+// The signer does not have the keys of the vectors: a request that passes authentication is a 404,
+// one that fails it a 401.
 func TestAuthenticationVectors(t *testing.T) {
 	t.Parallel()
 	data, err := os.ReadFile("testdata/authentication.json")

@@ -77,7 +77,7 @@ func TestBodyFormsThatAreAccepted(t *testing.T) {
 		{body, "Content-Type", "application/json"},
 		{body, "Content-Type", "application/json; charset=utf-8"},
 		{body, "Content-Type", "text/plain"},
-		{body, "Content-Encoding", "gzip"}, // it says so but is not
+		{body, "Content-Encoding", "gzip"}, // the body is not compressed
 		{body, "Accept", "text/html"},
 		{" \r\n\t" + body + "\n\n"},
 		{strings.ToUpper(body)},
@@ -117,7 +117,7 @@ func TestQuery(t *testing.T) {
 		{"authentication=edsig", 400},
 		{"authentication=" + strings.Repeat("1", 5000), 400},
 		{"authentication=x&authentication=y", 400},
-		// A signature that nobody asked for is read and not judged.
+		// Authentication is off: the signature is parsed, not verified.
 		{"authentication=edsigtdbjkyznJ3qsAcKYMcqWeMLVi5WPW8EFbc7rWFukBrRtqyfV65AMdUVWsThLu8isdwAmFVqT14rPmHHtHwqxbdqrKdh2wg", 200},
 	}
 	payload := tezostest.Attestation(1, 0, 1)
@@ -135,7 +135,7 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-// The version of a client must not open a second mark of one slot.
+// The signature version that a client sends must not open a second mark for a slot.
 func TestVersionDoesNotChangeTheMark(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
@@ -170,7 +170,7 @@ func TestMalformedPayloads(t *testing.T) {
 			checkMalformed(t, rig, 0, "unknown first byte", append([]byte{byte(first)}, tezostest.Attestation(1, 0, 1)[1:]...))
 		}
 	}
-	for name, payload := range whole { // nothing of the above was signed
+	for name, payload := range whole { // none of the above moved a mark
 		if got := rig.post(t, 0, payload); got.status != 200 {
 			t.Errorf("%s: %d %s, want 200", name, got.status, got.body)
 		}
@@ -222,7 +222,7 @@ func TestBatchWithOneForbiddenContent(t *testing.T) {
 		payload := slices.Clone(branch)
 		for i, content := range contents {
 			content = slices.Clone(content)
-			content[23] += byte(i) // the counters follow each other
+			content[23] += byte(i) // counters are consecutive
 			payload = append(payload, content...)
 		}
 		return payload

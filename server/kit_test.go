@@ -28,14 +28,14 @@ import (
 	"pawl/tezos"
 )
 
-// setup is what a test wants to differ from the usual.
+// setup is what differs from the defaults in a test.
 type setup struct {
-	kinds        []tezos.KeyKind // of the keys to make; default one tz1
-	policy       *policy.Policy  // default baking, transactions and failing_noop
+	kinds        []tezos.KeyKind // of the keys to make; default: one tz1
+	policy       *policy.Policy  // default: baking, transactions and failing_noop
 	authorized   []tezos.PublicKey
 	unregistered bool
-	slowDisk     time.Duration         // what each commit takes longer
-	wrap         func(hsm.Key) hsm.Key // what stands before a key of the card
+	slowDisk     time.Duration         // added to each commit
+	wrap         func(hsm.Key) hsm.Key // replaces each key of the card
 	extra        []hsm.Key             // keys that no card has
 	twin         bool                  // a second HSM server has the keys of the card too
 }
@@ -54,16 +54,17 @@ type rig struct {
 	blobs      []ep11.Blob
 }
 
-// newRig starts all and stops it at the end of the test.
+// newRig starts everything, and stops it at the end of the test.
 func newRig(t *testing.T, want setup) *rig {
 	t.Helper()
 	r := &rig{card: cardtest.Serve(t, cardtest.New(t, 7), ""), log: new(buffer), metrics: server.NewMetrics("test")}
 	r.openRatchet(t, want.slowDisk)
 	r.openSigner(t, want)
+	options := &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: severity}
 	r.server = server.New(server.Config{
 		Signer:         r.signer,
 		AuthorizedKeys: want.authorized,
-		Log:            slog.New(slog.NewJSONHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: severity})),
+		Log:            slog.New(slog.NewJSONHandler(r.log, options)),
 		Metrics:        r.metrics,
 	})
 	r.url = "http://" + serve(t, r.server, r.server.Handler(), nil)
@@ -86,7 +87,7 @@ func (r *rig) openRatchet(t *testing.T, slow time.Duration) {
 		t.Fatal(err)
 	}
 	committed := func(elapsed time.Duration, marks int) {
-		time.Sleep(slow) // the next transaction and the caller wait for it
+		time.Sleep(slow) // delays the next transaction and the caller
 		r.metrics.ObserveCommit(elapsed, marks)
 	}
 	var err error
@@ -205,8 +206,8 @@ type reply struct {
 
 func (r reply) id() string { return r.header.Get("X-Request-Id") }
 
-// refusal returns the msg of the error trace without the request id, after
-// checking all that a refusal must have.
+// refusal checks the form of a refusal, and returns the msg of its error trace without the request
+// id.
 func (r reply) refusal(t *testing.T) string {
 	t.Helper()
 	var trace []map[string]string
@@ -226,9 +227,8 @@ func (r reply) refusal(t *testing.T) string {
 	return msg
 }
 
-// do sends a request on a connection of its own, as octez-client does, and
-// follows no redirect. On a machine so busy that the time for the head of a
-// request passes before it is read, it tries again.
+// do sends a request on a connection of its own, as octez-client does, and follows no redirect. It
+// tries again if a busy machine let the time for the head of a request pass.
 func do(t *testing.T, method, url, body string, header ...string) reply {
 	t.Helper()
 	r, err := try(method, url, body, header...)
@@ -267,14 +267,14 @@ func read(res *http.Response) (reply, error) {
 	return reply{res.StatusCode, res.Header, string(text)}, errors.Join(err, res.Body.Close())
 }
 
-// ask calls a handler in process, where no connection limits the time.
+// ask calls a handler in process, without the time limits of a connection.
 func ask(ctx context.Context, handler http.Handler, method, path, body string) reply {
 	recorder := httptest.NewRecorder()
 	handler.ServeHTTP(recorder, httptest.NewRequestWithContext(ctx, method, path, strings.NewReader(body)))
 	return reply{recorder.Code, recorder.Header(), recorder.Body.String()}
 }
 
-// dial opens a connection until the end of the test.
+// dial opens a connection, and closes it at the end of the test.
 func dial(t *testing.T, addr string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
@@ -295,8 +295,8 @@ func (r *rig) keyPath(i int) string { return "/keys/" + r.keys[i].Hash().String(
 
 func (r *rig) keyURL(i int) string { return r.url + r.keyPath(i) }
 
-// checkSigned fails unless the answer is a signature of payload by pk and
-// nothing else, and returns it.
+// checkSigned requires that the answer is a signature of payload by pk and nothing else. It returns
+// the signature.
 func checkSigned(t *testing.T, r reply, pk tezos.PublicKey, payload []byte) string {
 	t.Helper()
 	var answer map[string]string
@@ -313,7 +313,7 @@ func checkSigned(t *testing.T, r reply, pk tezos.PublicKey, payload []byte) stri
 	return answer["signature"]
 }
 
-// fakeKey is a key with the behaviour that a test needs.
+// fakeKey is a key with another Sign.
 type fakeKey struct {
 	hsm.Key
 	sign func(ctx context.Context, m tezos.Message) (tezos.Signature, error)

@@ -11,11 +11,10 @@ import (
 	"pawl/internal/durable"
 )
 
-// CheckListen returns an error when listening at addr (host:port) would let
-// strangers ask for signatures. Loopback addresses are open to all on the host
-// and always allowed; any other address must be guarded, by TLS with client
-// certificates or by Octez client authentication, or stand behind a tunnel that
-// the operator answers for. The admin listener has no guard: it takes false.
+// CheckListen returns an error if listening at addr (host:port) would let strangers ask for
+// signatures. A loopback address is always allowed. Any other address must be guarded, by TLS with
+// client certificates or by Octez client authentication, or be behind a tunnel for which the
+// operator answers. The admin listener has no guard: pass false for guarded.
 func CheckListen(addr string, guarded, behindTunnel bool) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -27,8 +26,8 @@ func CheckListen(addr string, guarded, behindTunnel bool) error {
 	return fmt.Errorf("listen address %q is not loopback, and nothing guards it", addr)
 }
 
-// isLoopback takes names other than localhost for foreign: what they mean can
-// change after the check.
+// isLoopback reports whether host is a loopback address or localhost. Other names are not: what
+// they resolve to can change after the check.
 func isLoopback(host string) bool {
 	if host == "localhost" {
 		return true
@@ -37,11 +36,10 @@ func isLoopback(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// TLSConfig returns the server's side of HTTPS, TLS 1.2 or later with session
-// resumption, from PEM files. With clientCA every client must have a
-// certificate of that authority. Without cert and key there is no HTTPS: the
-// configuration is nil. Others than the owner must have no access to key. The
-// errors name the file.
+// TLSConfig returns the server side of HTTPS from PEM files: TLS 1.2 or later, with session
+// resumption. With clientCA, every client must have a certificate of that authority. If all three
+// are empty there is no HTTPS, and the configuration is nil. The key file must not be accessible
+// to other users. Errors name the file.
 func TLSConfig(cert, key, clientCA string) (*tls.Config, error) {
 	if cert == "" && key == "" && clientCA == "" {
 		return nil, nil //nolint:nilnil // nil is net/http's word for no TLS
@@ -57,17 +55,23 @@ func TLSConfig(cert, key, clientCA string) (*tls.Config, error) {
 		return nil, fmt.Errorf("TLS certificate %s with key %s: %v", cert, key, err)
 	}
 	cfg := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
-	if clientCA == "" {
-		return cfg, nil
+	if clientCA != "" {
+		if cfg.ClientCAs, err = readAuthority(clientCA); err != nil {
+			return nil, err
+		}
+		cfg.ClientAuth = tls.RequireAndVerifyClientCert
 	}
-	pem, err := os.ReadFile(clientCA) //nolint:gosec // the operator names the file
+	return cfg, nil
+}
+
+func readAuthority(path string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {
 		return nil, fmt.Errorf("TLS client authority: %v", err)
 	}
-	cfg.ClientCAs = x509.NewCertPool()
-	if !cfg.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("TLS client authority %s: no PEM certificate in it", clientCA)
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("TLS client authority %s has no PEM certificate", path)
 	}
-	cfg.ClientAuth = tls.RequireAndVerifyClientCert
-	return cfg, nil
+	return pool, nil
 }

@@ -21,12 +21,17 @@ import (
 
 func TestCheckListen(t *testing.T) {
 	t.Parallel()
-	for _, addr := range []string{"127.0.0.1:6732", "127.1.2.3:1", "[::1]:6732", "localhost:6732", "[::ffff:127.0.0.1]:6732"} {
+	for _, addr := range []string{
+		"127.0.0.1:6732", "127.1.2.3:1", "[::1]:6732", "localhost:6732", "[::ffff:127.0.0.1]:6732",
+	} {
 		if err := server.CheckListen(addr, false, false); err != nil {
 			t.Errorf("%s: %v, want no error on loopback", addr, err)
 		}
 	}
-	for _, addr := range []string{"0.0.0.0:6732", ":6732", "[::]:6732", "192.168.0.1:6732", "10.0.0.1:6732", "[fe80::1%eth0]:6732", "baker.example:6732", "localhost.example:1", "127.1:6732"} {
+	for _, addr := range []string{
+		"0.0.0.0:6732", ":6732", "[::]:6732", "192.168.0.1:6732", "10.0.0.1:6732", "[fe80::1%eth0]:6732",
+		"baker.example:6732", "localhost.example:1", "127.1:6732",
+	} {
 		err := server.CheckListen(addr, false, false)
 		if err == nil || !strings.Contains(err.Error(), addr) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v, want one line that names the address", addr, err)
@@ -45,7 +50,7 @@ func TestCheckListen(t *testing.T) {
 	}
 }
 
-// authority is a CA with the certificates it gave out.
+// authority is a CA with a folder for the certificates that it issues.
 type authority struct {
 	dir  string
 	cert *x509.Certificate
@@ -65,7 +70,7 @@ func newAuthority(t *testing.T, dir, name string) *authority {
 	return a
 }
 
-// leaf makes name.pem and name-key.pem, good for 127.0.0.1.
+// leaf makes name.pem and name-key.pem for 127.0.0.1.
 func (a *authority) leaf(t *testing.T, name string) (cert, key string) {
 	t.Helper()
 	a.issue(t, name, &x509.Certificate{
@@ -151,7 +156,8 @@ func TestTLSConfigDemandsClientCertificates(t *testing.T) {
 	ca := newAuthority(t, t.TempDir(), "ca")
 	cert, key := ca.leaf(t, "server")
 	open, err := server.TLSConfig(cert, key, "")
-	if err != nil || open.ClientAuth != tls.NoClientCert || open.MinVersion != tls.VersionTLS12 || open.SessionTicketsDisabled {
+	if err != nil || open.ClientAuth != tls.NoClientCert || open.MinVersion != tls.VersionTLS12 ||
+		open.SessionTicketsDisabled {
 		t.Errorf("without authority: %+v %v", open, err)
 	}
 	guarded, err := server.TLSConfig(cert, key, ca.file("ca"))

@@ -6,78 +6,50 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
-	"net/http"
 	"slices"
 	"time"
-
-	"github.com/labstack/echo/v4"
 
 	"pawl/signer"
 	"pawl/tezos"
 )
 
-// entry is what the log line and the metrics tell of a request. It never holds
-// the payload.
-type entry struct {
-	id     string
-	start  time.Time
-	key    namedKey // zero until the path is parsed
-	result signer.Result
+// requestLog collects what the log line and the metrics tell of one request. A transport fills it
+// in while it reads the request. It never holds the payload.
+type requestLog struct {
+	id      string // sent to the client with a refusal
+	start   time.Time
+	quiet   slog.Level          // of the line of an answer without a signature
+	signing bool                // a sign request, whether or not it could be read
+	key     tezos.PublicKeyHash // not set before pkh is
+	pkh     string              // text of key
+	result  signer.Result       // of signRequest
 }
 
-// entryKey names the entry in echo's context.
-const entryKey = "pawl_entry"
-
-// entryOf returns the entry of the request, a new one the first time.
-func entryOf(c echo.Context) *entry {
-	if e, ok := c.Get(entryKey).(*entry); ok {
-		return e
-	}
+// newRequestLog starts the time of a request and gives it its id: 8 random bytes in hex.
+func newRequestLog() *requestLog {
 	var id [8]byte
 	_, _ = rand.Read(id[:]) // crypto/rand never fails
-	e := &entry{id: hex.EncodeToString(id[:]), start: time.Now()}
-	c.Set(entryKey, e)
-	return e
+	return &requestLog{id: hex.EncodeToString(id[:]), start: time.Now()}
 }
 
-// observe answers the request, then logs and counts it.
-func (s *Server) observe(quiet slog.Level) echo.MiddlewareFunc {
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			e := entryOf(c)
-			c.Response().Header().Set(echo.HeaderXRequestID, e.id)
-			err := next(c)
-			if err != nil {
-				c.Error(err)
-			}
-			if c.Path() == keyPath && c.Request().Method == http.MethodPost {
-				s.metrics.countSign(e, err)
-			}
-			s.logRequest(c, e, err, time.Since(e.start), quiet)
-			return nil
-		}
-	}
+// setKey records the key that the request names.
+func (s *Server) setKey(log *requestLog, hash tezos.PublicKeyHash) {
+	log.key, log.pkh = hash, s.hashText(hash)
 }
 
-// maxAttrs is how many attributes a log line has.
+// maxAttrs is how many attributes a log line can have.
 const maxAttrs = 16
 
-// logRequest writes the one line of a request. quiet is the level of one that was
-// answered without a signature.
-func (s *Server) logRequest(c echo.Context, e *entry, err error, elapsed time.Duration, quiet slog.Level) {
-	attrs := make([]slog.Attr, 0, maxAttrs)
-	attrs = append(attrs,
-		slog.String("request_id", e.id),
-		slog.String("client", c.Request().RemoteAddr),
-		slog.String("method", shortened(c.Request().Method)),
-		slog.String("path", c.Path()), // the route: what the client wrote is not repeated
-		slog.Int("status", c.Response().Status),
-	)
-	if e.key.text != "" {
-		attrs = append(attrs, slog.String("pkh", e.key.text))
+// writeLog writes the one line of a request.
+func (s *Server) writeLog(ctx context.Context, log *requestLog, err error, transport []slog.Attr) {
+	elapsed := time.Since(log.start)
+	attrs := append(make([]slog.Attr, 0, maxAttrs), slog.String("request_id", log.id))
+	attrs = append(attrs, transport...)
+	if log.pkh != "" {
+		attrs = append(attrs, slog.String("pkh", log.pkh))
 	}
-	attrs = append(attrs, e.requestAttrs()...)
-	if decision := e.decision(err); decision != "" {
+	attrs = append(attrs, log.requestAttrs()...)
+	if decision := log.decision(err); decision != "" {
 		attrs = append(attrs, slog.String("decision", decision))
 	}
 	if err != nil {
@@ -87,48 +59,46 @@ func (s *Server) logRequest(c echo.Context, e *entry, err error, elapsed time.Du
 		attrs = append(attrs, slog.String("stack", string(p.stack)))
 	}
 	attrs = append(attrs, milliseconds("elapsed", elapsed))
-	if e.result.SignTime > 0 {
-		attrs = append(attrs, milliseconds("hsm_elapsed", e.result.SignTime))
+	if log.result.SignTime > 0 {
+		attrs = append(attrs, milliseconds("hsm_elapsed", log.result.SignTime))
 	}
-	ctx := context.WithoutCancel(c.Request().Context())
+	ctx = context.WithoutCancel(ctx)
 	switch {
-	case err != nil && refusalOf(err).level == slog.LevelError:
-		s.log.LogAttrs(ctx, slog.LevelError, "refused", attrs...)
 	case err != nil:
-		s.log.LogAttrs(ctx, slog.LevelWarn, "refused", attrs...)
-	case e.result.Request != nil:
+		s.log.LogAttrs(ctx, refusalOf(err).level, "refused", attrs...)
+	case log.result.Request != nil:
 		s.log.LogAttrs(ctx, slog.LevelInfo, "signed", attrs...)
 	default:
-		s.log.LogAttrs(ctx, quiet, "answered", attrs...)
+		s.log.LogAttrs(ctx, log.quiet, "answered", attrs...)
 	}
 }
 
-// decision is "signed", "stored", "refused" or "failed", or "" of an answer
-// that is no signature.
-func (e *entry) decision(err error) string {
+// decision is "signed", "stored", "refused" or "failed", and "" for an answer without a
+// signature.
+func (log *requestLog) decision(err error) string {
 	switch {
 	case err != nil && refusalOf(err).decision == "failed":
 		return "failed"
 	case err != nil:
 		return "refused"
-	case e.result.Request == nil:
+	case log.result.Request == nil:
 		return ""
-	case e.result.Stored:
+	case log.result.Stored:
 		return "stored"
 	}
 	return "signed"
 }
 
-// requestAttrs names what the signer was asked to sign, as far as it parsed.
-func (e *entry) requestAttrs() []slog.Attr {
-	if e.result.Request == nil {
+// requestAttrs describes what the signer was asked to sign, as far as it was parsed.
+func (log *requestLog) requestAttrs() []slog.Attr {
+	if log.result.Request == nil {
 		return nil
 	}
 	attrs := []slog.Attr{
-		slog.String("kind", e.kind()),
-		slog.String("digest", e.result.Digest.String()),
+		slog.String("kind", log.kind()),
+		slog.String("digest", log.result.Digest.String()),
 	}
-	switch req := e.result.Request.(type) {
+	switch req := log.result.Request.(type) {
 	case tezos.Consensus:
 		attrs = append(attrs,
 			slog.String("chain_id", req.ChainID.String()),
@@ -140,10 +110,9 @@ func (e *entry) requestAttrs() []slog.Attr {
 	return attrs
 }
 
-// kind is the kind of the request in logs and metrics, "none" before it is
-// parsed.
-func (e *entry) kind() string {
-	switch req := e.result.Request.(type) {
+// kind is the kind of the request in logs and metrics, and "none" if it was not parsed.
+func (log *requestLog) kind() string {
+	switch req := log.result.Request.(type) {
 	case tezos.Consensus:
 		return req.Kind.String()
 	case tezos.Operation:
@@ -154,7 +123,7 @@ func (e *entry) kind() string {
 	return "none"
 }
 
-// distinctKinds names each kind of contents once, in their order.
+// distinctKinds returns each kind in contents once, in the order of the contents.
 func distinctKinds(contents []tezos.Content) []tezos.OperationKind {
 	var kinds []tezos.OperationKind
 	for _, content := range contents {
@@ -165,16 +134,7 @@ func distinctKinds(contents []tezos.Content) []tezos.OperationKind {
 	return kinds
 }
 
-// milliseconds are a fraction too: a signature takes a few of them.
+// milliseconds keeps three decimals: a signature takes a few milliseconds.
 func milliseconds(key string, d time.Duration) slog.Attr {
 	return slog.Float64(key, float64(d.Microseconds())/1000)
-}
-
-// shortened keeps what a client makes up for a method out of the log; the
-// longest method in use has 7 letters.
-func shortened(method string) string {
-	if len(method) > 7 {
-		return "other"
-	}
-	return method
 }

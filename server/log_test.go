@@ -56,7 +56,7 @@ func TestLogOfASignature(t *testing.T) {
 	}
 }
 
-// TestLogDoesNotDelayTheAnswer: a log that hangs costs no signature its round.
+// TestLogDoesNotDelayTheAnswer: a signature is sent even while the log hangs.
 func TestLogDoesNotDelayTheAnswer(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
@@ -70,13 +70,14 @@ func TestLogDoesNotDelayTheAnswer(t *testing.T) {
 	release()
 }
 
-// TestRefusalIsLoggedAtOnce: also when the body that it did not read does not come.
+// TestRefusalIsLoggedAtOnce: a refusal that needs no body does not wait for it.
 func TestRefusalIsLoggedAtOnce(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
 	conn := dial(t, strings.TrimPrefix(rig.url, "http://"))
 	start := time.Now()
-	if _, err := fmt.Fprint(conn, "POST /keys/tz1 HTTP/1.1\r\nHost: signer\r\nOrigin: web\r\nContent-Length: 100\r\n\r\n"); err != nil {
+	const head = "POST /keys/tz1 HTTP/1.1\r\nHost: signer\r\nOrigin: web\r\nContent-Length: 100\r\n\r\n"
+	if _, err := fmt.Fprint(conn, head); err != nil {
 		t.Fatal(err)
 	}
 	for !strings.Contains(rig.log.String(), "browsers") {
@@ -108,7 +109,8 @@ func TestLogOfRefusals(t *testing.T) {
 		if !strings.Contains(line, `"severity":"`+tt.level+`","msg":"refused"`) || fields["decision"] != "refused" {
 			t.Errorf("%s: log line %s, want %s refused", tt.name, line, tt.level)
 		}
-		if !strings.Contains(fmt.Sprint(fields["reason"]), tt.want) || fields["path"] != tt.path || fields["method"] != tt.method {
+		if !strings.Contains(fmt.Sprint(fields["reason"]), tt.want) ||
+			fields["path"] != tt.path || fields["method"] != tt.method {
 			t.Errorf("%s: log line %s, want reason %q, path %q, method %q", tt.name, line, tt.want, tt.path, tt.method)
 		}
 		if strings.Contains(line, "made-up") || strings.Contains(line, "XXXX") {
@@ -117,8 +119,7 @@ func TestLogOfRefusals(t *testing.T) {
 	}
 }
 
-// Each request of a client is logged; what polls the admin listener is not, but
-// for debugging.
+// Requests of clients are logged as information, those to the admin listener for debugging only.
 func TestReadsAreLogged(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
@@ -133,7 +134,7 @@ func TestReadsAreLogged(t *testing.T) {
 	}
 }
 
-// Whoever reads the log must be able to sign nothing and learn no payload.
+// A reader of the log, the answers or the metrics learns no payload and no key blob.
 func TestNoPayloadAndNoBlobInTheLog(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{policy: &policy.Policy{Baking: true, Operations: []tezos.OperationKind{"transaction"}}})
@@ -162,9 +163,8 @@ func TestNoPayloadAndNoBlobInTheLog(t *testing.T) {
 	checkAbsent(t, "metrics", do(t, "GET", rig.admin+"/metrics", "").body, secrets)
 }
 
-// checkAbsent looks for any 12 bytes in a row of the second half of a secret,
-// in the forms that bytes take in logs. (The first half of a payload has the
-// chain id, zeros and levels.)
+// checkAbsent looks for the last 12 bytes of each secret, in the forms that bytes take in logs.
+// (A payload begins with the chain id, zeros and levels, which may be logged.)
 func checkAbsent(t *testing.T, where, text string, secrets map[string][]byte) {
 	t.Helper()
 	lower := strings.ToLower(text)

@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"net/http"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -10,18 +9,17 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"pawl/signer"
 	"pawl/tezos"
 )
 
-// unknownKey is the pkh label of all hashes that are not configured: labels
-// never come from what a client sends.
+// unknownKey is the pkh label of every key that the signer does not have: no label comes from what
+// a client sends.
 const unknownKey = "unknown"
 
-// Metrics are the figures of a daemon for Prometheus, in a registry of their
-// own. It is safe for concurrent use.
+// Metrics are the Prometheus metrics of a daemon, in a registry of their own. They are safe for
+// concurrent use.
 type Metrics struct {
 	registry   *prometheus.Registry
 	signatures *prometheus.CounterVec
@@ -32,7 +30,7 @@ type Metrics struct {
 
 	signer atomic.Pointer[signer.Signer] // nil until New
 
-	// CertificateEnds tells when the certificates of the HSM connection end, by their names. It is
+	// CertificateEnds returns when the certificates of the HSM connections end, by name. It is
 	// called at each scrape. Optional; set it before the first one.
 	CertificateEnds func() map[string]time.Time
 
@@ -40,12 +38,12 @@ type Metrics struct {
 	last map[lastKey]time.Time
 }
 
-// lastKey is a series of pawl_seconds_since_last_signature.
+// lastKey is the labels of pawl_seconds_since_last_signature.
 type lastKey struct{ pkh, kind string }
 
-// NewMetrics returns metrics of a daemon of the given version. ObserveSign and
-// ObserveCommit are for the hooks of the signer and the ratchet, which are made
-// first; New joins the signer to them.
+// NewMetrics returns the metrics of a daemon of the given version. They are made first, because
+// ObserveSign and ObserveCommit are hooks of the signer and the ratchet. New adds the metrics that
+// are read from the signer.
 func NewMetrics(version string) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
@@ -85,8 +83,7 @@ func NewMetrics(version string) *Metrics {
 	return m
 }
 
-// ObserveSign records one try of an HSM signature; it fits
-// signer.Options.OnSign.
+// ObserveSign records one try of an HSM signature. It fits signer.Options.OnSign.
 func (m *Metrics) ObserveSign(_ tezos.PublicKeyHash, elapsed time.Duration, err error) {
 	result := "ok"
 	switch {
@@ -99,41 +96,36 @@ func (m *Metrics) ObserveSign(_ tezos.PublicKeyHash, elapsed time.Duration, err 
 	m.hsm.WithLabelValues(result).Observe(elapsed.Seconds())
 }
 
-// ObserveCommit records one commit of marks; it fits ratchet.Options.OnCommit.
+// ObserveCommit records one commit of marks. It fits ratchet.Options.OnCommit.
 func (m *Metrics) ObserveCommit(elapsed time.Duration, marks int) {
 	m.commit.Observe(elapsed.Seconds())
 	m.marks.Observe(float64(marks))
 }
 
-// countSign records a sign request that was answered, err being why it was
-// refused.
-func (m *Metrics) countSign(e *entry, err error) {
-	pkh := m.label(e)
-	decision := e.decision(err)
+// countSign counts a sign request that was answered. err is why it was refused, or nil.
+func (m *Metrics) countSign(log *requestLog, err error) {
+	pkh, kind := m.label(log), log.kind()
+	decision := log.decision(err)
 	if err != nil {
 		decision = refusalOf(err).decision
 	}
-	m.signatures.WithLabelValues(pkh, e.kind(), decision).Inc()
+	m.signatures.WithLabelValues(pkh, kind, decision).Inc()
 	if decision == "signed" {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.last[lastKey{pkh, e.kind()}] = time.Now()
+		m.last[lastKey{pkh, kind}] = time.Now()
 	}
 }
 
-// label is the pkh label of a request.
-func (m *Metrics) label(e *entry) string {
-	if _, err := m.signer.Load().PublicKey(e.key.hash); err != nil {
+// label returns the pkh label of a request.
+func (m *Metrics) label(log *requestLog) string {
+	if _, err := m.signer.Load().PublicKey(log.key); err != nil {
 		return unknownKey
 	}
-	return e.key.text
+	return log.pkh
 }
 
-func (m *Metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
-}
-
-// keyCollector makes the gauges that are true only when they are read.
+// keyCollector is the metrics that are read from the signer at each scrape.
 type keyCollector struct{ *Metrics }
 
 var (
@@ -150,7 +142,7 @@ var (
 	readyDesc = prometheus.NewDesc("pawl_key_ready", "1 when the key can sign.", []string{"pkh"}, nil)
 )
 
-// Describe tells the registry what Collect sends.
+// Describe sends the descriptions of what Collect sends.
 func (m keyCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- lastDesc
 	ch <- certificateDesc
@@ -160,29 +152,37 @@ func (m keyCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- triesDesc
 }
 
-// Collect sends the state of the keys as it is now.
+// Collect sends the present state of the keys and the HSM servers.
 func (m keyCollector) Collect(ch chan<- prometheus.Metric) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for key, at := range m.last {
-		ch <- prometheus.MustNewConstMetric(lastDesc, prometheus.GaugeValue, time.Since(at).Seconds(), key.pkh, key.kind)
+		ch <- gauge(lastDesc, time.Since(at).Seconds(), key.pkh, key.kind)
 	}
 	s := m.signer.Load()
 	if s == nil {
 		return
 	}
-	ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.CounterValue, float64(s.Dropped()))
+	ch <- counter(droppedDesc, s.Dropped())
 	for name, end := range m.certificateEnds() {
-		ch <- prometheus.MustNewConstMetric(certificateDesc, prometheus.GaugeValue, time.Until(end).Seconds(), name)
+		ch <- gauge(certificateDesc, time.Until(end).Seconds(), name)
 	}
 	for hash, err := range s.Readiness() {
-		ch <- prometheus.MustNewConstMetric(readyDesc, prometheus.GaugeValue, oneIfNil(err), hash.String())
+		ch <- gauge(readyDesc, oneIfNil(err), hash.String())
 	}
 	for _, server := range s.Servers() {
-		ch <- prometheus.MustNewConstMetric(serverReadyDesc, prometheus.GaugeValue, oneIfNil(server.Err), server.Address)
-		ch <- prometheus.MustNewConstMetric(triesDesc, prometheus.CounterValue, float64(server.Signed), server.Address, "ok")
-		ch <- prometheus.MustNewConstMetric(triesDesc, prometheus.CounterValue, float64(server.Failed), server.Address, "error")
+		ch <- gauge(serverReadyDesc, oneIfNil(server.Err), server.Address)
+		ch <- counter(triesDesc, server.Signed, server.Address, "ok")
+		ch <- counter(triesDesc, server.Failed, server.Address, "error")
 	}
+}
+
+func gauge(desc *prometheus.Desc, value float64, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+}
+
+func counter(desc *prometheus.Desc, value uint64, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(value), labels...)
 }
 
 func (m *Metrics) certificateEnds() map[string]time.Time {
@@ -192,7 +192,7 @@ func (m *Metrics) certificateEnds() map[string]time.Time {
 	return m.CertificateEnds()
 }
 
-// oneIfNil is the value of a gauge that tells whether all is well.
+// oneIfNil is the value of a ready gauge.
 func oneIfNil(err error) float64 {
 	if err != nil {
 		return 0

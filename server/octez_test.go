@@ -22,8 +22,7 @@ import (
 	"pawl/tezos/tezostest"
 )
 
-// exchange sends the bytes of a request on a fresh connection and reads the
-// answer to its end.
+// exchange sends the bytes of a request on a new connection, and reads the answer to its end.
 func exchange(t *testing.T, addr, request string) reply {
 	t.Helper()
 	conn := dial(t, addr)
@@ -41,8 +40,8 @@ func exchange(t *testing.T, addr, request string) reply {
 	return got
 }
 
-// The bytes of a signature as octez-client asks for it, on two connections.
-// Its POST is chunked (ocaml-cohttp sends no Content-Length).
+// The bytes that octez-client sends for a signature, on two connections. Its POST is chunked, since
+// ocaml-cohttp sends no Content-Length.
 func TestExchangeOfOctezClient(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{kinds: []tezos.KeyKind{tezos.Ed25519, tezos.Secp256k1, tezos.P256}})
@@ -60,11 +59,13 @@ func TestExchangeOfOctezClient(t *testing.T) {
 		}
 		payload := tezostest.Attestation(10, 0, uint64(i))
 		body := quoted(payload)
-		post := "POST /keys/" + key.Hash().String() + "?version=3 HTTP/1.1\r\n" + accept + "content-type: application/json\r\n"
-		signed := exchange(t, addr, post+"transfer-encoding: chunked\r\n"+head+fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body))
+		post := "POST " + rig.keyPath(i) + "?version=3 HTTP/1.1\r\n" + accept + "content-type: application/json\r\n"
+		chunks := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body)
+		signed := exchange(t, addr, post+"transfer-encoding: chunked\r\n"+head+chunks)
 		again := exchange(t, addr, post+fmt.Sprintf("content-length: %d\r\n", len(body))+head+body)
 		prefix := map[tezos.KeyKind]string{tezos.Ed25519: "edsig", tezos.Secp256k1: "spsig1", tezos.P256: "p2sig"}[key.Kind()]
-		if sig := checkSigned(t, signed, key, payload); !strings.HasPrefix(sig, prefix) || signed.body != fmt.Sprintf("{\"signature\":%q}\n", sig) {
+		sig := checkSigned(t, signed, key, payload)
+		if !strings.HasPrefix(sig, prefix) || signed.body != fmt.Sprintf("{\"signature\":%q}\n", sig) {
 			t.Errorf("answer %q, want one %s signature and a newline", signed.body, prefix)
 		}
 		if again.body != signed.body {
@@ -73,19 +74,18 @@ func TestExchangeOfOctezClient(t *testing.T) {
 	}
 }
 
-// Load balancers in front of signers ask for a public key by HTTP/1.0 without
-// a Host.
+// Load balancers ask for a public key by HTTP/1.0, without a Host header.
 func TestHTTP10(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
-	got := exchange(t, strings.TrimPrefix(rig.url, "http://"), "GET /keys/"+rig.keys[0].Hash().String()+" HTTP/1.0\r\nConnection: close\r\n\r\n")
+	request := "GET " + rig.keyPath(0) + " HTTP/1.0\r\nConnection: close\r\n\r\n"
+	got := exchange(t, strings.TrimPrefix(rig.url, "http://"), request)
 	if got.status != 200 || !strings.HasPrefix(got.body, `{"public_key":"edpk`) {
 		t.Errorf("got %d %q", got.status, got.body)
 	}
 }
 
-// tzgo sends Content-Type and Accept application/json, a body with a length
-// and no version.
+// tzgo sends a body with a length, and no version.
 func TestTzgoClient(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{kinds: []tezos.KeyKind{tezos.Ed25519, tezos.Secp256k1, tezos.P256}})
@@ -139,7 +139,7 @@ func scenario(t *testing.T) []step {
 	return steps
 }
 
-// blsKey is a tz4 key that cannot sign: its payloads are only parsed.
+// blsKey returns a tz4 key that cannot sign. It is for payloads that are refused before.
 func blsKey(t *testing.T) hsm.Key {
 	t.Helper()
 	pk, err := tezos.NewPublicKey(tezos.BLS12381, unhex(t, "ac6b68a60a3a783c1596dfcee474281f1d858741bbb8260e6977962ca4225728dbeb0d4ccb480b0a7b5d9feb167dd454"))
@@ -159,8 +159,8 @@ func (cannotSign) Sign(context.Context, tezos.Message) (tezos.Signature, error) 
 	return tezos.Signature{}, errors.New("no tz4 key signs here")
 }
 
-// Octez's answers to the same requests, but for steps 22 and 26, which are
-// malformed here. A tz4 key cannot sign here: of its steps only 22 is sent.
+// The answers are Octez's, except for steps 22 and 26: pawl refuses them as malformed. The tz4 key
+// of this test cannot sign, so only step 22 of its steps is sent.
 func TestWatermarkScenario(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{kinds: []tezos.KeyKind{tezos.Ed25519, tezos.Ed25519}, extra: []hsm.Key{blsKey(t)}})

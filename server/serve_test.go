@@ -22,7 +22,8 @@ import (
 	"pawl/tezos/tezostest"
 )
 
-// TestSignatureThatADiskHeld is answered after all other deadlines of a request.
+// TestSignatureThatADiskHeld: a signature is sent even if the disk held it beyond every deadline of
+// the request.
 func TestSignatureThatADiskHeld(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{slowDisk: 11 * time.Second})
@@ -73,8 +74,9 @@ func TestHTTPS(t *testing.T) {
 		tt.cfg.RootCAs = pool
 		tt.cfg.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 		transport := &http.Transport{TLSClientConfig: tt.cfg, DisableKeepAlives: true, ForceAttemptHTTP2: true}
-		for n := range 2 { // the second time the session is resumed
-			res, err := (&http.Client{Transport: transport}).Post(tt.url+"/keys/"+rig.keys[0].Hash().String(), "", strings.NewReader(quoted(payload)))
+		for n := range 2 { // the second request resumes the session
+			client := &http.Client{Transport: transport}
+			res, err := client.Post(tt.url+rig.keyPath(0), "", strings.NewReader(quoted(payload)))
 			if !tt.served {
 				if err == nil {
 					t.Errorf("%s: answered with %s", tt.name, res.Status)
@@ -110,7 +112,8 @@ func loadPair(t *testing.T, ca *authority, name string) tls.Certificate {
 	return pair
 }
 
-// The bounds that the documentation names; that they work, the next test shows.
+// The bounds are those that the documentation names. TestSlowAndEndlessRequests shows that they
+// work.
 func TestBounds(t *testing.T) {
 	t.Parallel()
 	got := newRig(t, setup{}).server.HTTPServer()
@@ -130,27 +133,30 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// What a client may hold up is bounded; the others are served meanwhile.
+// A slow or endless request is cut off, and other clients are served meanwhile.
 func TestSlowAndEndlessRequests(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
 	addr := strings.TrimPrefix(rig.url, "http://")
-	post := "POST /keys/" + rig.keys[0].Hash().String() + " HTTP/1.1\r\nHost: x\r\n"
+	post := "POST " + rig.keyPath(0) + " HTTP/1.1\r\nHost: x\r\n"
+	flood := strings.Repeat("X-Flood: "+strings.Repeat("y", 50)+"\r\n", 20)
+	longLine := "GET /" + strings.Repeat("a", 20000) + " HTTP/1.1\r\nHost: x\r\n\r\n"
+	chunk := "1000\r\n" + strings.Repeat("0", 0x1000) + "\r\n"
 	tests := []struct {
 		name, begin string
 		repeat      string // sent until the server closes
 		want        string // the status line, "" for none
-		orReset     bool   // the answer may be lost to what is sent after it
+		orReset     bool   // the connection may be reset before the answer is read
 	}{
 		{"no byte", "", "", "", false},
 		{"half a header", "GET /authorized_keys HTTP/1.1\r\nHost:", "", "", false},
 		{"header by drops", "GET /authorized_keys HTTP/1.1\r\n", "X: y\r\n", "", false},
-		{"header flood", "GET /authorized_keys HTTP/1.1\r\n", strings.Repeat("X-Flood: "+strings.Repeat("y", 50)+"\r\n", 20), "HTTP/1.1 431 ", true},
-		{"long request line", "GET /" + strings.Repeat("a", 20000) + " HTTP/1.1\r\nHost: x\r\n\r\n", "", "HTTP/1.1 431 ", true},
+		{"header flood", "GET /authorized_keys HTTP/1.1\r\n", flood, "HTTP/1.1 431 ", true},
+		{"long request line", longLine, "", "HTTP/1.1 431 ", true},
 		{"body that never comes", post + "Content-Length: 100\r\n\r\n", "", "HTTP/1.1 400 ", false},
 		{"body that stops", post + "Content-Length: 100\r\n\r\n\"13", "", "HTTP/1.1 400 ", false},
 		{"length over the limit", post + "Content-Length: 10000000000\r\n\r\n\"13", "", "HTTP/1.1 413 ", false},
-		{"chunks without end", post + "Transfer-Encoding: chunked\r\n\r\n", "1000\r\n" + strings.Repeat("0", 0x1000) + "\r\n", "HTTP/1.1 413 ", true},
+		{"chunks without end", post + "Transfer-Encoding: chunked\r\n\r\n", chunk, "HTTP/1.1 413 ", true},
 		{"chunks by drops", post + "Transfer-Encoding: chunked\r\n\r\n", "1\r\n0\r\n", "HTTP/1.1 400 ", true},
 	}
 	for _, tt := range tests {
@@ -172,8 +178,7 @@ func TestSlowAndEndlessRequests(t *testing.T) {
 	checkSigned(t, rig.post(t, 0, tezostest.Attestation(1, 0, 1)), rig.keys[0], tezostest.Attestation(1, 0, 1))
 }
 
-// abuse sends begin, then repeat again and again, until the server closes, and
-// returns what it answered.
+// abuse sends begin, then repeat until the server closes the connection. It returns the answer.
 func abuse(t *testing.T, addr, begin, repeat string) string {
 	t.Helper()
 	conn := dial(t, addr)
@@ -205,7 +210,7 @@ func abuse(t *testing.T, addr, begin, repeat string) string {
 	}
 }
 
-// The limit holds connections back until another closes, it does not fail them.
+// A connection over the limit waits until another closes; it does not fail.
 func TestConnectionsAreLimited(t *testing.T) {
 	t.Parallel()
 	limit := server.Connections(server.OpenFiles())
@@ -215,7 +220,7 @@ func TestConnectionsAreLimited(t *testing.T) {
 	rig := newRig(t, setup{})
 	addr := strings.TrimPrefix(rig.url, "http://")
 	var first net.Conn
-	for range limit { // each is answered and then idle
+	for range limit { // each is idle after its answer
 		first = dial(t, addr)
 		ping(t, first)
 	}
@@ -236,10 +241,12 @@ func TestConnectionsAreLimited(t *testing.T) {
 	<-answered
 }
 
-// TestConnectionsLeaveFiles: two listeners together do not take the last file.
+// TestConnectionsLeaveFiles: both listeners together leave open files for the rest of the daemon.
 func TestConnectionsLeaveFiles(t *testing.T) {
 	t.Parallel()
-	for files, want := range map[uint64]int{0: 1, 128: 1, 200: 36, 1024: 448, 4096: 1984, 8192: 4032, 8320: 4096, 1 << 20: 4096, 1<<64 - 1: 4096} {
+	for files, want := range map[uint64]int{
+		0: 1, 128: 1, 200: 36, 1024: 448, 4096: 1984, 8192: 4032, 8320: 4096, 1 << 20: 4096, 1<<64 - 1: 4096,
+	} {
 		if got := server.Connections(files); got != want {
 			t.Errorf("%d files: %d connections, want %d", files, got, want)
 		}
@@ -261,8 +268,8 @@ func ping(t *testing.T, conn net.Conn) {
 	}
 }
 
-// Under load from fresh connections a stop loses no request that had reached
-// the handler: each is answered in full, and Serve returns no error.
+// A stop under load answers every request that had reached the handler, in full, and Serve returns
+// no error. Each request comes on a new connection.
 func TestStopAnswersRequestsInFlight(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{wrap: func(key hsm.Key) hsm.Key {
@@ -282,7 +289,7 @@ func TestStopAnswersRequestsInFlight(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- rig.server.Serve(ctx, ln, counted, nil) }()
 
-	url := "http://" + ln.Addr().String() + "/keys/" + rig.keys[0].Hash().String()
+	url := "http://" + ln.Addr().String() + rig.keyPath(0)
 	var clients sync.WaitGroup
 	for range 20 {
 		clients.Go(func() {

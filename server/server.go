@@ -1,84 +1,77 @@
-// Package server speaks the Octez remote-signer protocol over HTTP and HTTPS
-// (Octez src/lib_signer_services/signer_services.ml) for a signer.Signer.
+// Package server answers sign requests in the Octez remote-signer protocol for a signer.Signer.
+// The protocol is described in Octez's src/lib_signer_services/signer_services.ml.
 //
-// It guarantees that every answer has the status of one table (errors.go),
-// that a refusal is a JSON error trace, the only form that octez-client shows
-// in full, that nothing is read without a bound in size and time, and that one
-// log line per request tells what was asked and decided but neither payload
-// nor key. What may be signed is not decided here: not the policy, not the
-// high watermark.
+// Handler serves Octez clients, over HTTP or HTTPS. Admin serves the operator, and only reads.
+// Every sign request goes through signRequest, which knows no transport: it authenticates the
+// client and asks the signer. The policy and the high watermark are the signer's business.
 //
-// The Octez routes serve programs, not browsers: a request with an Origin
-// header is refused, for a web page can make a browser POST to 127.0.0.1, and
-// browsers put that header on every such POST. The Host header is not judged,
-// because bakers reach a signer by any name, often through a tunnel.
+// The package guarantees:
+//   - One table (errors.go) gives every error its status and its text for the client.
+//   - A refusal is a JSON error trace, the only form that octez-client shows in full.
+//   - Every read is bounded in size and time.
+//   - A signature is sent before its log line and its metrics are written.
+//   - Each request has one log line. It names the key, the digest and the decision, never the
+//     payload.
+//
+// The Octez routes serve programs, not browsers. A web page can make a browser POST to
+// 127.0.0.1, and browsers put an Origin header on every such POST: a request with that header is
+// refused. The Host header is not checked, because bakers reach a signer by any name, often
+// through a tunnel.
 package server
 
 import (
-	"context"
-	"io"
 	"log/slog"
-	"net/http"
 	"slices"
-	"strings"
 	"time"
-
-	"github.com/labstack/echo/v4"
 
 	"pawl/signer"
 	"pawl/tezos"
 )
 
-// requestTimeout bounds how long a request waits for others. It is longer than the
-// 5 s that the HSM has for a signature and shorter than WriteTimeout. A disk that
-// hangs has no deadline: who commits on it is answered when the outcome is known, and
-// then has lateAnswerTimeout to take the answer.
-const (
-	requestTimeout    = 6 * time.Second
-	lateAnswerTimeout = 5 * time.Second
-)
+// requestTimeout bounds how long a request waits for other requests and for the HSM. It is longer
+// than the 5 s that the HSM has for a signature, and shorter than writeTimeout. A disk that hangs
+// has no deadline: a request whose commit has begun is answered once the outcome is known.
+const requestTimeout = 6 * time.Second
 
 // Config is what a Server needs. It is read once, by New.
 type Config struct {
-	// Signer signs. Required. Its keys do not change while the server lives.
+	// Signer signs. Required.
 	Signer *signer.Signer
-	// AuthorizedKeys are the client keys of Octez client authentication
-	// (octez-signer -A): each POST must then be signed by one of them. Nil is
-	// no authentication; a list that is empty but not nil refuses every POST.
-	// A POST costs one hash and at most one verification per key.
+	// AuthorizedKeys are the client keys of Octez client authentication (octez-signer -A). Each
+	// sign request must then be signed by one of them. Nil turns authentication off; a list that
+	// is empty but not nil refuses every sign request. A request costs one hash and at most one
+	// verification per key.
 	AuthorizedKeys []tezos.PublicKey
-	// Log gets one line per request. The level of a line's block or attestation
-	// is its key "level": a JSON handler must have slog's own level renamed
-	// (slog.HandlerOptions.ReplaceAttr). Optional; default is no log.
+	// Log gets one line per request. The attribute "level" of a line is the level of a block or
+	// an attestation: a JSON handler must rename slog's own level
+	// (slog.HandlerOptions.ReplaceAttr). Optional; the default is no log.
 	Log *slog.Logger
-	// Metrics are served by Admin. Optional; default is metrics of its own.
+	// Metrics are served by Admin. Optional; the default is metrics of its own.
 	Metrics *Metrics
 }
 
-// Server answers HTTP requests for a signer. It is safe for concurrent use.
+// Server answers requests for a signer. It is safe for concurrent use.
 type Server struct {
 	signer     *signer.Signer
-	keys       map[string]namedKey // of signer
-	authorized []tezos.PublicKey
+	authorized []tezos.PublicKey // nil: no authentication
 	log        *slog.Logger
 	metrics    *Metrics
-}
 
-// namedKey is a key hash with its text: a text cut out of a request would keep all of
-// the request in memory for as long as a metric has it.
-type namedKey struct {
-	hash tezos.PublicKeyHash
-	text string
+	// The keys that the signer had in New, by text and by hash. They save each request the base58
+	// conversion; a key that came later is converted each time.
+	hashes map[string]tezos.PublicKeyHash
+	texts  map[tezos.PublicKeyHash]string
 }
 
 // New returns a server for cfg. It does not listen: see Serve.
 func New(cfg Config) *Server {
 	s := &Server{
 		signer:     cfg.Signer,
-		keys:       make(map[string]namedKey),
-		authorized: slices.Clone(cfg.AuthorizedKeys), // of nil: nil
+		authorized: slices.Clone(cfg.AuthorizedKeys), // nil stays nil
 		log:        cfg.Log,
 		metrics:    cfg.Metrics,
+		hashes:     make(map[string]tezos.PublicKeyHash),
+		texts:      make(map[tezos.PublicKeyHash]string),
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -87,88 +80,24 @@ func New(cfg Config) *Server {
 		s.metrics = NewMetrics("unknown")
 	}
 	for _, hash := range cfg.Signer.Keys() {
-		s.keys[hash.String()] = namedKey{hash, hash.String()}
+		s.hashes[hash.String()], s.texts[hash] = hash, hash.String()
 	}
 	s.metrics.signer.Store(cfg.Signer)
 	return s
 }
 
-// route is one method of one path.
-type route struct {
-	method, path string
-	handle       echo.HandlerFunc
-}
-
-// newEcho returns a handler for the routes with the middleware that all
-// requests pass, matched or not. quiet is the log level of what is answered without
-// a signature.
-func (s *Server) newEcho(quiet slog.Level, routes ...route) *echo.Echo {
-	e := echo.New()
-	e.HideBanner, e.HidePort = true, true
-	e.Logger.SetOutput(io.Discard) // requests are logged through slog, by observe
-	e.HTTPErrorHandler = refuse
-	allowed := make(map[string][]string)
-	for _, r := range routes {
-		e.Add(r.method, r.path, r.handle)
-		allowed[r.path] = append(allowed[r.path], r.method)
+// parseHash is tezos.ParsePublicKeyHash, and quick for the keys of the signer.
+func (s *Server) parseHash(text string) (tezos.PublicKeyHash, error) {
+	if hash, known := s.hashes[text]; known {
+		return hash, nil
 	}
-	e.Use(s.observe(quiet), recovered, refuseBrowsers, onlyAllowed(allowed), withTimeout)
-	return e
+	return tezos.ParsePublicKeyHash(text)
 }
 
-// recovered turns a panic of a handler into an error, which is a 500.
-func recovered(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) (err error) {
-		defer func() {
-			if value := recover(); value != nil {
-				err = newPanicError(value)
-			}
-		}()
-		return next(c)
+// hashText is hash.String, and quick for the keys of the signer.
+func (s *Server) hashText(hash tezos.PublicKeyHash) string {
+	if text, known := s.texts[hash]; known {
+		return text
 	}
-}
-
-// refuseBrowsers: see the package comment.
-func refuseBrowsers(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		if _, browser := c.Request().Header[echo.HeaderOrigin]; browser {
-			return errBrowser
-		}
-		return next(c)
-	}
-}
-
-// onlyAllowed refuses the methods that a known path does not have. echo would
-// answer OPTIONS itself, and name OPTIONS in its Allow header.
-func onlyAllowed(allowed map[string][]string) echo.MiddlewareFunc {
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			methods, known := allowed[c.Path()]
-			if known && !slices.Contains(methods, c.Request().Method) {
-				c.Response().Header().Set(echo.HeaderAllow, strings.Join(methods, ", "))
-				return errMethod
-			}
-			return next(c)
-		}
-	}
-}
-
-func withTimeout(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		ctx, cancel := context.WithTimeout(c.Request().Context(), requestTimeout)
-		defer cancel()
-		c.SetRequest(c.Request().WithContext(ctx))
-		return next(c)
-	}
-}
-
-// Handler returns the routes of the Octez remote-signer protocol.
-func (s *Server) Handler() http.Handler {
-	return s.newEcho(slog.LevelInfo,
-		route{http.MethodGet, "/authorized_keys", s.authorizedKeys},
-		route{http.MethodGet, keyPath, s.publicKey},
-		route{http.MethodPost, keyPath, s.sign},
-		route{http.MethodGet, "/known_keys", refuseListing},
-		route{http.MethodGet, "/bls_prove_possession/:pkh", refuseProof},
-	)
+	return hash.String()
 }

@@ -69,13 +69,14 @@ func TestPanicIsAnsweredAndLogged(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
 	addr := serve(t, rig.server, rig.server.AnswerWith(func(context.Context) error { panic("boom") }), nil)
-	for range 2 { // the process lives on
+	for range 2 { // the process goes on
 		got := do(t, "GET", "http://"+addr+"/fault", "")
 		if msg := got.refusal(t); got.status != 500 || msg != "internal error" {
 			t.Errorf("got %d %q, want 500 internal error", got.status, msg)
 		}
 		line, fields := rig.log.line(t, got.id())
-		if fields["severity"] != "ERROR" || fields["reason"] != "panic: boom" || !strings.Contains(fmt.Sprint(fields["stack"]), "status_test.go") {
+		stack := fmt.Sprint(fields["stack"])
+		if fields["severity"] != "ERROR" || fields["reason"] != "panic: boom" || !strings.Contains(stack, "status_test.go") {
 			t.Errorf("log line %s does not tell of the panic and its place", line)
 		}
 	}
@@ -85,6 +86,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{})
 	pkh := rig.keys[0].Hash().String()
+	const noHash = "unreadable request: what follows /keys/ is not a public key hash (tz1, tz2, tz3, tz4 or tz5)"
 	tests := []struct {
 		method, path string
 		status       int
@@ -119,8 +121,8 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 		{"POST", "/known_keys", 405, "GET", "method not allowed"},
 		{"GET", "/known_keys", 500, "", "List known keys request not allowed."},
 		{"GET", "/bls_prove_possession/tz4EECtMxAuJ9UDLaiMZH7G1GCFYUWsj8HZn", 500, "", "Request to prove possession is not allowed."},
-		{"GET", "/keys/tz1", 400, "", "unreadable request: what follows /keys/ is not a public key hash (tz1, tz2, tz3, tz4 or tz5)"},
-		{"GET", "/keys/..%2f" + pkh, 400, "", "unreadable request: what follows /keys/ is not a public key hash (tz1, tz2, tz3, tz4 or tz5)"},
+		{"GET", "/keys/tz1", 400, "", noHash},
+		{"GET", "/keys/..%2f" + pkh, 400, "", noHash},
 		{"GET", "/keys/tz4EECtMxAuJ9UDLaiMZH7G1GCFYUWsj8HZn", 404, "", "unknown key tz4EECtMxAuJ9UDLaiMZH7G1GCFYUWsj8HZn"},
 	}
 	for _, tt := range tests {
@@ -223,7 +225,7 @@ func TestFullQueueIs503(t *testing.T) {
 	}})
 	handler := rig.server.Handler()
 	statuses := make(chan reply)
-	const asked = 30 // one in flight, eight wait
+	const asked = 30 // more than one in flight and eight that wait
 	for i := range asked {
 		go func() {
 			statuses <- ask(t.Context(), handler, "POST", rig.keyPath(0), quoted(tezostest.Attestation(1, 0, uint64(i))))
@@ -261,8 +263,8 @@ func TestRequestsHaveADeadline(t *testing.T) {
 	}
 }
 
-// What the client of an expired request gets, in process: over HTTP nobody
-// would be left to read it.
+// The answer when time is over. The request is made in process: over HTTP a client whose context
+// ends does not read the answer.
 func TestDeadlineIs500(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{wrap: func(key hsm.Key) hsm.Key {

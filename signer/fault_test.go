@@ -38,7 +38,7 @@ func (h *held) Sign(ctx context.Context, m tezos.Message) (tezos.Signature, erro
 	}
 }
 
-func newHeld(t *testing.T, c *card, client *grep11.Client) *held {
+func newHeld(t *testing.T, client *grep11.Client) *held {
 	t.Helper()
 	return &held{Key: newKey(t, client, tezos.Ed25519), called: make(chan context.Context, 1000), letGo: make(chan struct{})}
 }
@@ -48,7 +48,7 @@ func heldSigner(t *testing.T) (*signer.Signer, *held) {
 	t.Helper()
 	c := newCard(t)
 	client := c.Dial(t)
-	key := newHeld(t, c, client)
+	key := newHeld(t, client)
 	db, _ := newRatchet(t, key)
 	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
 	return s, key
@@ -77,7 +77,7 @@ func TestNothingLeavesAfterAFailure(t *testing.T) {
 	client := c.Dial(t)
 	broken := newKey(t, client, tezos.Ed25519)
 	brokenDB, path := newRatchet(t, broken)
-	other := newHeld(t, c, client)
+	other := newHeld(t, client)
 	otherDB, _ := newRatchet(t, other)
 	s := newSigner(t,
 		signer.Entry{Policy: allowAll, Ratchet: brokenDB.Ratchet, Replicas: []signer.Replica{{Key: broken, Server: client}}},
@@ -158,7 +158,7 @@ func TestLeavingIsNoFault(t *testing.T) {
 	t.Parallel()
 	c := newCard(t)
 	client := c.Dial(t)
-	key := newHeld(t, c, client)
+	key := newHeld(t, client)
 	db, _ := newRatchet(t, key)
 	var tries atomic.Int32
 	s, err := signer.New([]signer.Entry{{Policy: allowAll, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}}},

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 
 	"pawl/internal/config"
 	"pawl/ratchet"
 	"pawl/ratchet/sqlite"
+	"pawl/server"
 )
 
 // ratchets checks each ratchet file once. The daemon that holds one is asked.
@@ -84,8 +84,10 @@ func (r *checkReport) filesystem(subject string, found sqlite.Examination) {
 func (r *checkReport) daemon(ctx context.Context, admin string, keys []config.KeySpec) {
 	subject := "daemon " + admin
 	const name = "name the admin listener of the daemon with --admin"
-	marks, err := askDaemon(ctx, admin)
-	ready, notReady := askReadiness(ctx, admin)
+	client := server.AdminClient{Address: admin}
+	marks, err := client.Marks(ctx)
+	state, notReady := client.Readiness(ctx)
+	ready := state.Keys
 	switch {
 	case (err != nil || notReady != nil) && r.ended(ctx, subject):
 		return
@@ -106,32 +108,15 @@ func (r *checkReport) daemon(ctx context.Context, admin string, keys []config.Ke
 			r.fail("keys."+hash, "see the log of the daemon", "%s: not ready: %s", subject, key.Reason)
 		}
 	}
-	if !slices.ContainsFunc(slices.Collect(maps.Values(ready)), func(k readyKey) bool { return !k.Ready }) {
+	if !slices.ContainsFunc(slices.Collect(maps.Values(ready)), func(k server.ReadyState) bool { return !k.Ready }) {
 		r.ok(subject, "is ready with %s", counted(len(ready), "key"))
 	}
 }
 
-// sameKeys is whether a daemon has the keys of keys.json and no others.
-func sameKeys(ready map[string]readyKey, keys []config.KeySpec) bool {
+// sameKeys reports whether a daemon has the keys of keys.json and no others.
+func sameKeys(ready map[string]server.ReadyState, keys []config.KeySpec) bool {
 	return len(ready) == len(keys) && !slices.ContainsFunc(keys, func(key config.KeySpec) bool {
 		_, there := ready[key.PublicKey.Hash().String()]
 		return !there
 	})
-}
-
-// readyKey is one of /readyz.
-type readyKey struct {
-	Ready  bool   `json:"ready"`
-	Reason string `json:"reason"`
-}
-
-// askReadiness asks a daemon which keys can sign.
-func askReadiness(ctx context.Context, admin string) (map[string]readyKey, error) {
-	var answer struct {
-		Keys map[string]readyKey `json:"keys"`
-	}
-	if err := askAdmin(ctx, admin, "/readyz", &answer, http.StatusOK, http.StatusServiceUnavailable); err != nil {
-		return nil, err
-	}
-	return answer.Keys, nil
 }

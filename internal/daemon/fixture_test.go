@@ -9,7 +9,6 @@ type card = signertest.Card
 var (
 	newCard   = signertest.NewCard
 	foreign   = signertest.Foreign
-	newKey    = signertest.NewKey
 	block     = signertest.Block
 	vote      = signertest.Vote
 	michelson = signertest.Michelson

@@ -27,7 +27,7 @@ var (
 // KeyNumber returns the hash of no real key.
 func KeyNumber(n int) tezos.PublicKeyHash {
 	k := tezos.PublicKeyHash{byte(tezos.P256)}
-	binary.BigEndian.PutUint64(k[1:], uint64(n))
+	binary.BigEndian.PutUint64(k[1:], uint64(n)) //nolint:gosec // a small number
 	return k
 }
 
@@ -41,7 +41,7 @@ func Block(level, round int32) ratchet.Mark {
 
 // BytesNumber is the n-th payload of a test.
 func BytesNumber(n int) tezos.Message {
-	return tezos.NewMessage(binary.BigEndian.AppendUint64(nil, uint64(n)))
+	return tezos.NewMessage(binary.BigEndian.AppendUint64(nil, uint64(n))) //nolint:gosec // a small number
 }
 
 // SignatureOf is a signature of some bytes; try tells those of one payload apart,
@@ -54,11 +54,11 @@ func SignatureOf(tb testing.TB, d tezos.Message, try int) tezos.Signature {
 // SignatureFrom is SignatureOf for goroutines without a testing.TB.
 func SignatureFrom(d tezos.Message, try int) tezos.Signature {
 	digest := d.Digest()
-	r := sha256.Sum256(binary.BigEndian.AppendUint64(digest[:], uint64(try)))
+	r := sha256.Sum256(binary.BigEndian.AppendUint64(digest[:], uint64(try))) //nolint:gosec // a small number
 	raw := append(r[:], digest[:]...)
 	s, err := tezos.NewSignature(tezos.P256, raw)
 	if err != nil {
-		panic(err) // 64 bytes are always one; there is no testing.TB on a card's goroutine
+		panic(err) //nolint:forbidigo // 64 bytes are always one; there is no testing.TB on a card's goroutine
 	}
 	return s
 }

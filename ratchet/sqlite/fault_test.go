@@ -213,7 +213,7 @@ func TestStatementErrorSparesTheOthers(t *testing.T) {
 	}
 	releases, errs := db.PlaceTogether(members...)
 	for i, m := range members {
-		if m.Mark.Key == greedy {
+		if m.Key == greedy {
 			if !errors.Is(errs[i], ratchet.ErrCommit) || releases[i] != (ratchet.Release{}) {
 				t.Errorf("the member without room: got %+v, %v, want %v", releases[i], errs[i], ratchet.ErrCommit)
 			}

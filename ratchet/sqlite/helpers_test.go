@@ -7,11 +7,9 @@ import (
 )
 
 type (
-	DB       = ratchettest.DB
-	options  = ratchettest.Options
-	card     = ratchettest.Card
-	heldCard = ratchettest.HeldCard
-	answer   = ratchettest.Answer
+	DB      = ratchettest.DB
+	options = ratchettest.Options
+	card    = ratchettest.Card
 )
 
 var (
@@ -36,8 +34,7 @@ var (
 	present        = ratchettest.Present
 	canceled       = ratchettest.Canceled
 
-	newHeldCard = ratchettest.NewHeldCard
-	ask         = ratchettest.Ask
+	ask = ratchettest.Ask
 )
 
 // abandon ends a ratchet as a kill would.

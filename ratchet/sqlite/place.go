@@ -97,8 +97,8 @@ func (p *placement) explain(ctx context.Context, tx *sql.Conn) (placed bool, err
 	}
 	switch stored, refused := s.Judge(p.Mark, p.Digest, p.MaxGap); {
 	case refused != nil:
-		p.refused = refused // a result: it rolls nothing back
-		return false, nil
+		p.refused = refused
+		return false, nil //nolint:nilerr // a refusal is a result: it rolls nothing back
 	case stored != nil: // the fresh one is dropped
 		p.release = ratchet.Release{Signature: *stored, Stored: true}
 		return false, nil

@@ -204,7 +204,7 @@ func delays() []sabotage {
 		},
 		{
 			name: "log-before-answer",
-			file: "server/keys.go",
+			file: "server/http_routes.go",
 			old:  "\tc.Response().Flush()",
 			new:  "",
 			pkg:  "./server", test: "TestLogDoesNotDelayTheAnswer",
@@ -284,9 +284,9 @@ func secrets() []sabotage {
 	return []sabotage{
 		{
 			name: "payload-in-the-log",
-			file: "server/keys.go",
-			old:  "\tentryOf(c).result = result",
-			new:  "\tentryOf(c).result = result\n\ts.log.Debug(\"asked\", \"payload\", payload)",
+			file: "server/sign.go",
+			old:  "\tlog.result = result",
+			new:  "\tlog.result = result\n\ts.log.Debug(\"asked\", \"payload\", payload)",
 			pkg:  "./server", test: "TestNoPayloadAndNoBlobInTheLog",
 		},
 		{
