@@ -1,7 +1,7 @@
-// Package config is keys.json: what it may say, what there is to say of it, and how commands
-// change it. Parsing is strict: unknown names, names that occur twice and names that differ only
-// in case are refused, and every finding says where it stands. Beside keys.json it opens only the
-// secret files that keys.json names; it connects to nobody.
+// Package config reads and edits keys.json. Parsing is strict: unknown names, names that
+// occur twice and names that differ only in case are refused, and every finding says where
+// it stands. Besides keys.json the package opens only the secret files that it names, and
+// it connects to nobody.
 package config
 
 import (
@@ -21,31 +21,30 @@ import (
 	"pawl/tezos"
 )
 
-// MaxConfigSize bounds keys.json, in bytes: ten thousand keys take a fourth of it.
+// MaxConfigSize bounds keys.json, in bytes. Ten thousand keys take a quarter of it.
 const MaxConfigSize = 64 << 20
 
-// Config is a keys.json, parsed. Its paths are absolute or count from the
-// working folder.
+// Config is a parsed keys.json. Its paths are absolute or relative to the working folder.
 type Config struct {
 	// HSM is the GREP11 server of all keys, the first of url: url, cert_path, key_path,
 	// cacert_path, server_name, dialect, max_in_flight, apikey_file, iam_endpoint.
 	HSM grep11.Config
-	// OtherServers are the addresses of the further servers of url, which are
-	// reached like the first and hold the same keys.
+	// OtherServers are the addresses of the further servers of url. They are reached like
+	// the first and hold the same keys.
 	OtherServers []string
 	// Keys are the entries of keys, in their order.
 	Keys []KeySpec
 	// DB is the path of the ratchet of the keys without one of their own, or "".
 	DB string
-	// AuthorizedKeys are the client keys of Octez authentication; none means
-	// that no client has to prove who it is.
+	// AuthorizedKeys are the client keys of Octez authentication. With none, clients need
+	// not authenticate.
 	AuthorizedKeys []tezos.PublicKey
-	// MaxLevelGap is how far a request may lie above its mark; 0 is the
+	// MaxLevelGap is how many levels a request may lie above its mark; 0 means the
 	// ratchet's default.
 	MaxLevelGap int32
 
-	// Path is that of the file, and File what stat told of it as it was read; of Parse alone
-	// they are zero.
+	// Path is the path of the file, and File its description when it was read. Parse leaves
+	// both zero.
 	Path string
 	File os.FileInfo
 
@@ -56,8 +55,8 @@ type Config struct {
 // KeySpec is one entry of keys.
 type KeySpec struct {
 	PublicKey tezos.PublicKey
-	// Blob is the wrapped private key (secret_key), or nil when it lies in
-	// BlobFile (secret_key_file) or is unreadable.
+	// Blob is the wrapped private key (secret_key), or nil if it lies in BlobFile
+	// (secret_key_file) or is unreadable.
 	Blob     ep11.Blob
 	BlobFile string
 	// NextBlob is the same private key under the HSM's next master key
@@ -65,12 +64,12 @@ type KeySpec struct {
 	NextBlob ep11.Blob
 	// DB is the path of the key's ratchet.
 	DB string
-	// Policy is the key's own, else the global one.
+	// Policy is the key's own policy, or else the global one.
 	Policy policy.Policy
 }
 
-// Load reads and parses the keys.json at path. A file that group or others may
-// write is refused, and so is what is no regular file: a pipe can be read only once.
+// Load reads and parses the keys.json at path. It refuses a file that group or others may
+// write, and anything but a regular file: a pipe can be read only once.
 func Load(path string) (*Config, []Finding, error) {
 	data, info, err := durable.ReadFile(path, MaxConfigSize)
 	if err != nil {
@@ -120,8 +119,8 @@ func causeOf(err error) error {
 	return err
 }
 
-// Parse reads keys.json and returns every finding; relative paths count from dir. It opens no file.
-// The error is not nil when a finding is Invalid.
+// Parse reads keys.json and returns every finding. Relative paths are relative to dir. It
+// opens no file. The error is not nil if a finding is Invalid.
 func Parse(data []byte, dir string) (*Config, []Finding, error) {
 	root, err := parseJSON(data)
 	if err != nil {
@@ -181,10 +180,10 @@ func (p *parser) signerKind(v value) {
 	}
 }
 
-// maxServers bounds url: each server is asked every second.
+// maxServers bounds url, because each server is probed every second.
 const maxServers = 16
 
-// url takes one address or a list of them.
+// url takes one address or a list of addresses.
 func (p *parser) url(v value) {
 	if !v.array {
 		p.cfg.HSM.Address = p.address(v)
@@ -208,7 +207,7 @@ func (p *parser) url(v value) {
 	}
 }
 
-// Servers says how to reach each server of url, in its order.
+// Servers returns how to reach each server of url, in their order.
 func (c *Config) Servers() []grep11.Config {
 	all := []grep11.Config{c.HSM}
 	for _, address := range c.OtherServers {
@@ -274,8 +273,7 @@ func (p *parser) authorizedKeys(v value) {
 	}
 }
 
-// complete gives keys what they take from the file as a whole, and says what
-// is missing.
+// complete fills in what keys take from the whole file, and reports what is missing.
 func (p *parser) complete() {
 	hsm := &p.cfg.HSM
 	p.require("url", hsm.Address)
@@ -290,7 +288,7 @@ func (p *parser) complete() {
 	slices.SortStableFunc(p.findings, func(a, b Finding) int { return int(b.Severity) - int(a.Severity) })
 }
 
-// credentials are a client certificate, or an API key with or without one.
+// credentials checks that there is a client certificate, an API key, or both.
 func (p *parser) credentials() {
 	hsm := &p.cfg.HSM
 	switch {

@@ -11,9 +11,8 @@ import (
 	"pawl/tezos"
 )
 
-// AddKey adds an entry for a key to the keys.json at path and leaves every
-// other byte as it is. The file is replaced whole or not at all, durably. A key
-// that is there already is refused.
+// AddKey adds an entry for a key to the keys.json at path and changes no other byte. It
+// replaces the file in one step, durably. It refuses a key that has an entry already.
 func AddKey(path string, pk tezos.PublicKey, blob ep11.Blob) error {
 	return edit(path, func(data []byte, root value) ([]byte, error) {
 		keys, ok := root.get("keys")
@@ -35,7 +34,7 @@ func AddKey(path string, pk tezos.PublicKey, blob ep11.Blob) error {
 	})
 }
 
-// keyEntry is a member of keys as the text of a file indented by four blanks.
+// keyEntry is the text of a member of keys, indented by four blanks.
 func keyEntry(hash, public, blob string) (string, error) {
 	entry, err := json.MarshalIndent(struct {
 		PublicKey string `json:"public_key"`
@@ -44,8 +43,8 @@ func keyEntry(hash, public, blob string) (string, error) {
 	return fmt.Sprintf("\n        %q: %s", hash, entry), err
 }
 
-// SetURL sets url in the keys.json at path and leaves every other byte as it
-// is. The file is replaced whole or not at all, durably, and only if it changes.
+// SetURL sets url in the keys.json at path and changes no other byte. It replaces the file
+// in one step, durably, and only if it changes.
 func SetURL(path, url string) error {
 	return edit(path, func(data []byte, root value) ([]byte, error) {
 		old, ok := root.get("url")
@@ -65,8 +64,8 @@ func splice(data []byte, from, to int64, text string) []byte {
 	return append(append(append([]byte(nil), data[:from]...), text...), data[to:]...)
 }
 
-// edit replaces the file at path by what change makes of it, if that is a
-// keys.json and not the same. Of several commands at once one waits for the other.
+// edit replaces the file at path by what change makes of it, unless that is the same or no
+// valid keys.json. Commands that run at once wait for each other.
 func edit(path string, change func(data []byte, root value) ([]byte, error)) error {
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {

@@ -13,13 +13,13 @@ import (
 	"pawl/signer/grep11"
 )
 
-// Severity is what a Finding does to the start of the daemon.
+// Severity says what a Finding means for the start of the daemon.
 type Severity uint8
 
 // The severities. Parse refuses a file with an Invalid finding; the daemon does not start with
 // any but warnings.
 const (
-	Warning    Severity = iota + 1 // said at start
+	Warning    Severity = iota + 1 // reported at start
 	Unopenable                     // something that keys.json points at, or should point at, is missing or bad
 	Invalid                        // not a keys.json that pawl understands
 )
@@ -36,7 +36,7 @@ const (
 	NoOperations      // a policy names no operations, so all are refused
 )
 
-// Finding is one thing to say of keys.json: where it stands and what to do.
+// Finding is one remark on keys.json: where it stands and what to do.
 type Finding struct {
 	Severity Severity
 	Code     Code
@@ -102,9 +102,8 @@ func Refusal(findings []Finding, atLeast Severity) error {
 	return fmt.Errorf("keys.json: %s (and %d more)", first, more)
 }
 
-// object hands each member of an object to the function of its name. A name
-// without one, a name that occurs twice, and two names that differ only in
-// case are invalid.
+// object passes each member of an object to the function of its name. A name without a
+// function, a name that occurs twice, and two names that differ only in case are invalid.
 func (r *report) object(v value, fields map[string]func(value)) {
 	r.eachMember(v, func(name string, child value) {
 		if read, known := fields[name]; known {
@@ -115,8 +114,8 @@ func (r *report) object(v value, fields map[string]func(value)) {
 	})
 }
 
-// eachMember calls do for the members of an object, whose names must differ in
-// more than case.
+// eachMember calls do for each member of an object. Names that differ only in case are
+// invalid.
 func (r *report) eachMember(v value, do func(name string, child value)) {
 	if !v.object {
 		r.invalid(v.path, "must be an object")
@@ -196,7 +195,7 @@ func (r *report) whole(v value, least int64) int32 {
 
 func (r *report) ignored(v value) { r.warn(v.path, "ignored: it has no meaning here") }
 
-// checkBlob says what the clear header of a key blob tells against it.
+// checkBlob reports what the clear header of a key blob shows to be wrong.
 func (r *report) checkBlob(path string, blob ep11.Blob) {
 	header, err := blob.Header()
 	if err != nil {
@@ -215,8 +214,8 @@ func (r *report) checkBlob(path string, blob ep11.Blob) {
 	r.wrappingID[header.WrappingKeyID] = true
 }
 
-// checkNext warns of a next blob that is not the key's blob under another master key,
-// when both are known.
+// checkNext warns of a next blob that cannot be the key's blob under another master key, if
+// both are known.
 func (r *report) checkNext(path string, key KeySpec) {
 	if key.Blob == nil || key.NextBlob == nil {
 		return
@@ -226,7 +225,7 @@ func (r *report) checkNext(path string, key KeySpec) {
 	}
 }
 
-// checkWrappingKeys warns of blobs that no one server can use.
+// checkWrappingKeys warns of blobs that no single server can use.
 func (r *report) checkWrappingKeys() {
 	if len(r.wrappingID) > 1 {
 		r.warn("keys", "the key blobs are wrapped by %d master keys; one server has one", len(r.wrappingID))

@@ -11,7 +11,7 @@ func (p *parser) keys(v value) {
 	p.eachMember(v, p.key)
 }
 
-// key reads one entry: its name is the hash of its public key.
+// key reads one entry. Its name is the hash of its public key.
 func (p *parser) key(name string, v value) {
 	var key KeySpec
 	var public string
@@ -67,8 +67,8 @@ func (p *parser) publicKey(path, name, public string) (tezos.PublicKey, bool) {
 	return tezos.PublicKey{}, false
 }
 
-// blob reads the hex of a wrapped private key. One that is unreadable does not
-// make the file invalid: Open refuses it.
+// blob reads the hex of a wrapped private key. An unreadable one does not make the file
+// invalid; the daemon refuses to start with it.
 func (p *parser) blob(v value) ep11.Blob {
 	blob, err := ep11.ParseBlob(p.text(v))
 	if err != nil {
@@ -79,8 +79,8 @@ func (p *parser) blob(v value) ep11.Blob {
 	return blob
 }
 
-// nextBlob is blob for the one of the HSM's next master key, which the blobs in use
-// are not compared with. An unreadable one keeps nobody from signing with the blob in use.
+// nextBlob reads a blob under the HSM's next master key. It is not compared with the blobs
+// in use, and an unreadable one does not keep the key from signing with the blob in use.
 func (p *parser) nextBlob(v value) ep11.Blob {
 	blob, err := ep11.ParseBlob(p.text(v))
 	if err != nil {

@@ -30,7 +30,7 @@ func (p *parser) readPolicy(v value) *policy.Policy {
 
 func (p *parser) ballots(v value) (ballots []tezos.Ballot) {
 	p.eachString(v, func(path, item string) {
-		if item == "aye" { // of old samples; no ballot was ever called that
+		if item == "aye" { // from old samples; no ballot was ever called that
 			p.warn(path, "\"aye\" is read as \"yay\"")
 			item = "yay"
 		}
@@ -59,7 +59,7 @@ func (p *parser) operations(v value) (kinds []tezos.OperationKind) {
 	return kinds
 }
 
-// destinations returns a list that is never nil: an empty one allows none.
+// destinations returns a list that is never nil: an empty list allows none.
 func (p *parser) destinations(v value) []string {
 	list := []string{}
 	p.eachString(v, func(path, item string) {

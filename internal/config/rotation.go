@@ -16,14 +16,14 @@ import (
 // Rotation is one key on its way from one master key of the HSM to the next.
 type Rotation struct {
 	Key  tezos.PublicKeyHash
-	Blob ep11.Blob // of the master key so far: secret_key, or what secret_key_file holds
-	Next ep11.Blob // the same private key under the next one
+	Blob ep11.Blob // under the old master key: secret_key, or the content of secret_key_file
+	Next ep11.Blob // the same private key under the next master key
 }
 
 // AddNextBlobs sets secret_key_next of each key in the keys.json at path, beside its
-// secret_key or secret_key_file, and leaves every other byte as it is. The file is
-// replaced whole or not at all, durably, and only if it changes. It is refused when a key
-// is not there any more or has another blob by now.
+// secret_key or secret_key_file, and changes no other byte. It replaces the file in one
+// step, durably, and only if it changes. It refuses if a key is gone or has another blob by
+// now.
 func AddNextBlobs(path string, keys []Rotation) error {
 	return editKeys(path, keys, func(data []byte, key *KeySpec, entry value, r Rotation) ([]change, error) {
 		blob, err := key.current()
@@ -43,11 +43,11 @@ func AddNextBlobs(path string, keys []Rotation) error {
 	})
 }
 
-// PromoteBlobs makes the next blob of each key its only one, in the keys.json at path or
-// in the file that secret_key_file names, and drops the blob before. It is refused, and
-// nothing is written, when a key is not there any more or its secret_key_next is another
-// one by now. Each file is replaced whole, durably, keys.json last: when that is cut off
-// no key has lost its next blob, and the same again completes it.
+// PromoteBlobs makes the next blob of each key its only one, in the keys.json at path or in
+// the file that secret_key_file names, and drops the old blob. It refuses, and writes
+// nothing, if a key is gone or its secret_key_next has changed. It replaces each file in
+// one step, durably, keys.json last: if it is cut off, no key has lost its next blob, and a
+// second run completes it.
 func PromoteBlobs(path string, keys []Rotation) error {
 	files := make(map[string]ep11.Blob)
 	drop := func(data []byte, key *KeySpec, entry value, r Rotation) ([]change, error) {
@@ -59,7 +59,7 @@ func PromoteBlobs(path string, keys []Rotation) error {
 			files[key.BlobFile] = r.Next
 			return changes, nil
 		}
-		old, _ := entry.get("secret_key") // there, or it would be no keys.json
+		old, _ := entry.get("secret_key") // it is there, or Parse would have failed
 		return append(changes, change{old.start, old.end, `"` + r.Next.Hex() + `"`}), nil
 	}
 	return edit(path, func(data []byte, root value) ([]byte, error) {
@@ -78,13 +78,13 @@ func PromoteBlobs(path string, keys []Rotation) error {
 
 var errChangedMeanwhile = errors.New("has another blob by now: run the command again")
 
-// change is what becomes of the bytes from:to of a file.
+// change replaces the bytes from:to of a file.
 type change struct {
 	from, to int64
 	text     string
 }
 
-// keyEdit says what is to change in the entry of a key.
+// keyEdit returns the changes to the entry of a key.
 type keyEdit func(data []byte, key *KeySpec, entry value, r Rotation) ([]change, error)
 
 func editKeys(path string, keys []Rotation, how keyEdit) error {
@@ -93,7 +93,7 @@ func editKeys(path string, keys []Rotation, how keyEdit) error {
 	})
 }
 
-// changeKeys edits the entries of the keys, all or none.
+// changeKeys edits the entries of all keys, or of none.
 func changeKeys(path string, data []byte, root value, keys []Rotation, how keyEdit) ([]byte, error) {
 	cfg, _, err := Parse(data, filepath.Dir(path))
 	if err != nil {
@@ -110,7 +110,7 @@ func changeKeys(path string, data []byte, root value, keys []Rotation, how keyEd
 		if !ok {
 			return nil, fmt.Errorf("has no key %v any more", r.Key)
 		}
-		entry, _ := entries.get(r.Key.String()) // there: Parse has read it
+		entry, _ := entries.get(r.Key.String()) // it is there: Parse has read it
 		more, err := how(data, key, entry, r)
 		if err != nil {
 			return nil, fmt.Errorf("key %v: %w", r.Key, err)
@@ -132,7 +132,7 @@ func apply(data []byte, changes []change) []byte {
 	return append(changed, data[at:]...)
 }
 
-// index is where the first member of one of the names stands.
+// index is the position of the first member with one of the names.
 func (v value) index(names ...string) int {
 	return slices.IndexFunc(v.members, func(m member) bool { return slices.Contains(names, m.name) })
 }
@@ -145,17 +145,17 @@ func (v value) before(at int) int64 {
 	return v.members[at-1].value.end
 }
 
-// indent is the blank between the name of a member and the comma or brace before it.
+// indent is the space between the name of a member and the comma or brace before it.
 func (v value) indent(data []byte, at int) string {
 	blank, _, _ := bytes.Cut(data[v.before(at):v.members[at].value.start], []byte{'"'})
 	return string(blank[bytes.IndexByte(blank, ',')+1:])
 }
 
-// without takes a member out, with the comma before or behind it.
+// without removes a member with the comma before or after it.
 func (v value) without(data []byte, at int) change {
 	end := v.members[at].value.end
 	if at == 0 {
-		end += int64(bytes.IndexByte(data[end:], ',') + 1) // there: public_key has to follow
+		end += int64(bytes.IndexByte(data[end:], ',') + 1) // it is there: public_key must follow
 	}
 	return change{from: v.before(at), to: end}
 }

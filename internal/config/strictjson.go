@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// maxDepth bounds the nesting of keys.json, which is four deep.
+// maxDepth bounds the nesting of keys.json, which is four levels deep.
 const maxDepth = 16
 
-// value is a JSON value with its place: the path of names that leads to it and
-// its bytes data[start:end]. encoding/json would take the last of two members
-// of one name, and match names without case; here the members stay as written.
+// value is a JSON value with its place: the path of names that leads to it, and its bytes
+// data[start:end]. encoding/json would take the last of two members of one name and ignore
+// case in names; here the members stay as written.
 type value struct {
 	path       string
 	start, end int64
@@ -89,7 +89,7 @@ func (p *jsonParser) value(path string, depth int) (value, error) {
 	return v, err
 }
 
-// next is where the next value begins: behind blanks, a comma and a colon.
+// next is where the next value begins, after blanks, a comma or a colon.
 func (p *jsonParser) next() int64 {
 	at := p.dec.InputOffset()
 	rest := bytes.TrimLeft(p.data[at:], " \t\r\n,:")
@@ -102,7 +102,7 @@ func (p *jsonParser) membersOf(v *value, depth int) error {
 		if err != nil {
 			return noEOF(err)
 		}
-		name, _ := token.(string) // the decoder lets nothing else stand here
+		name, _ := token.(string) // the decoder allows nothing else here
 		child, err := p.value(strings.TrimPrefix(v.path+"."+name, "."), depth+1)
 		if err != nil {
 			return err
@@ -125,7 +125,7 @@ func (p *jsonParser) itemsOf(v *value, depth int) error {
 	return noEOF(err)
 }
 
-// noEOF gives the end of the file in mid-value a name of its own.
+// noEOF names the end of the file inside a value.
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

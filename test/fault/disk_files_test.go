@@ -40,7 +40,7 @@ var ofAKilled = []damage{
 	{"-wal of another ratchet", replace("-wal", foreign), "its -wal is another file"},
 	{"-wal replaced by a symbolic link to it", symlink("-wal"), "is a link or has several names"},
 	{"-wal hard-linked", hardlink("-wal"), "is a link or has several names"},
-	{"a -journal beside the database", appear("-journal", text), "which no ratchet writes"},
+	{"a -journal beside the database", appear("-journal", text), "unexpected -journal file"},
 }
 
 // What befalls the files after a clean stop.

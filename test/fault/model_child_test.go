@@ -249,7 +249,8 @@ func (c *ratchetChild) state(ctx context.Context) error {
 		return err
 	}
 	for _, m := range marks {
-		words = append(words, fmt.Sprintf("%d/%d/%d=%d,%d,%d", keyNumber(m.Key), m.ChainID[3], m.Kind, m.Level, m.Round, binary.BigEndian.Uint64(m.Digest[:])))
+		words = append(words, fmt.Sprintf("%d/%d/%d=%d,%d,%d",
+			keyNumber(m.Key), m.ChainID[3], m.Kind, m.Level, m.Round, messageNumber(m.Digest)))
 	}
 	c.say(words...)
 	return nil
@@ -288,6 +289,17 @@ func childChain(n int) tezos.ChainID { return tezos.ChainID{3: byte(n)} }
 
 func childMessage(n int) tezos.Message {
 	return tezos.NewMessage(binary.BigEndian.AppendUint64(nil, uint64(n)))
+}
+
+// messageNumber is the number of the message with this digest, or -1. The model counts up
+// from 0 to fill a queue.
+func messageNumber(digest tezos.Digest) int {
+	for n := range 100 {
+		if message := childMessage(n); message.Digest() == digest {
+			return n
+		}
+	}
+	return -1
 }
 
 func numbers(args []string) (n []int, err error) {
