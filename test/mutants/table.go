@@ -211,14 +211,14 @@ func delays() []sabotage {
 		},
 		{
 			name: "late-errors",
-			file: "cmd/pawl/latelog.go",
+			file: "cmd/pawl/late_log.go",
 			old:  "\tcase line.record.Level >= slog.LevelError, waiting >= lateLines:",
 			new:  "\tcase waiting >= lateLines:",
 			pkg:  "./cmd/pawl", test: "TestErrorIsNotLate",
 		},
 		{
 			name: "log-without-end",
-			file: "cmd/pawl/latelog.go",
+			file: "cmd/pawl/late_log.go",
 			old:  "\tcase line.record.Level >= slog.LevelError, waiting >= lateLines:",
 			new:  "\tcase line.record.Level >= slog.LevelError:",
 			pkg:  "./cmd/pawl", test: "TestBlockedLogKeepsALimit",
@@ -265,7 +265,7 @@ func servers() []sabotage {
 		},
 		{
 			name: "promoted-after-one-server",
-			file: "cmd/pawl/keyspromote.go",
+			file: "cmd/pawl/keys_promote.go",
 			old:  "inOneLine(atEach(clients, func",
 			new:  "inOneLine(atEach(clients[:1], func",
 			pkg:  "./cmd/pawl", test: "TestPromoteAsksAllServers",
