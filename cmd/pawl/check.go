@@ -27,9 +27,9 @@ func (c *checkCmd) Validate() error {
 }
 
 func (*checkCmd) Help() string {
-	return "Checks keys.json and all that it points at: certificates, the GREP11 server, a signature of each key, the ratchet, file modes, the " +
-		"clock. Changes nothing and may run beside a daemon. Exit code 1 when anything is broken, be it one server of several; " +
-		"warnings leave it at 0."
+	return helpText("Checks keys.json and all that it points at: certificates, the GREP11 servers, a signature of each key, "+
+		"the ratchets, file modes, the clock. It changes nothing and may run beside a daemon.",
+		"pawl check --json | jq .findings", "0 if nothing is broken, be there warnings; 1 if anything is, be it one server of several; 2 for wrong usage")
 }
 
 // Run prints all that was found.

@@ -28,8 +28,10 @@ type createTezosKeyCmd struct {
 }
 
 func (*createTezosKeyCmd) Help() string {
-	return "Prints four lines: the key blob in hex, an empty line, the public key, its hash. The key blob is wrapped by the HSM's " +
-		"master key; back it up, for without it the key is lost."
+	return helpText("Prints four lines: the key blob in hex, an empty line, the public key, its hash. The key blob is wrapped by "+
+		"the HSM's master key. Back it up: without it the key is lost. A key that is not added with --add must still be "+
+		"added to keys.json and registered with pawl ratchet register.",
+		"pawl createtezoskey tz3 --add", exitCodes)
 }
 
 // Run makes a key. Scripts rely on one line on stderr when it fails: a hint goes

@@ -18,7 +18,8 @@ type explainCmd struct {
 }
 
 func (*explainCmd) Help() string {
-	return "Signs nothing and changes no mark. With --config the policy line that decides and the mark that would decide are said too."
+	return helpText("Signs nothing and changes no mark. With --config it also names the policy line and the mark that would decide.",
+		"pawl explain 117a06a770… --config keys.json", exitCodes)
 }
 
 // Run prints what the payload is.

@@ -24,7 +24,8 @@ type keysInspectCmd struct {
 }
 
 func (*keysInspectCmd) Help() string {
-	return "The head of a blob is in clear, but the HSM alone can tell whether it is genuine. No server is asked."
+	return helpText("The header of a blob is in clear, but only the HSM can tell whether it is genuine. No server is asked.",
+		"pawl keys inspect keys.json", exitCodes)
 }
 
 // inspected is one blob to tell of.

@@ -20,11 +20,13 @@ type keysRewrapCmd struct {
 }
 
 func (*keysRewrapCmd) Help() string {
-	return "When the HSM's master key is changed: load and commit the new one in the HSM, run pawl keys rewrap, finalise the new one in the " +
-		"HSM, run pawl keys rewrap --promote. The new blobs stand in keys.json as secret_key_next until then; pawl serve takes them up without a " +
-		"restart, says so in its log, and goes on signing when the new master key is finalised.\n\n" +
-		"All servers of url are asked: each must be about to take the same new master key, and for --promote each must sign with the new blobs. " +
-		"keys.json changes for all keys or for none. To run it again is safe."
+	return helpText("When the HSM's master key changes: load and commit the new one in the HSM, run pawl keys rewrap, finalise the new "+
+		"one in the HSM, run pawl keys rewrap --promote. Until then the new blobs stand in keys.json as secret_key_next. "+
+		"pawl serve loads them without a restart, says so in its log, and goes on signing when the new master key is "+
+		"finalised.\n\n"+
+		"All servers of url are asked: each must be about to take the same new master key, and for --promote each must sign "+
+		"with the new blobs. keys.json changes for all keys or for none. It is safe to run it again. Seeds are not rewrapped.",
+		"pawl keys rewrap --config keys.json", exitCodes)
 }
 
 // rotatingKey is a key of keys.json; its Next is secret_key_next, or nil.

@@ -39,6 +39,14 @@ type commands struct {
 	Version        versionCmd        `cmd:"" help:"Print the versions and the protocols known."`
 }
 
+// exitCodes are those of most commands.
+const exitCodes = "0 when it is done; 1 when it failed, with the reason on stderr; 2 for wrong usage, before anything is touched"
+
+// helpText is the long help of a command, with an example and its exit codes.
+func helpText(text, example, exits string) string {
+	return text + "\n\nExample:\n\n    " + example + "\n\nExit codes: " + exits + "."
+}
+
 // streams is where a command writes: results to out, all else to err.
 type streams struct{ out, err io.Writer }
 

@@ -23,6 +23,11 @@ type ratchetInitCmd struct {
 	Config string `default:"./keys.json" placeholder:"FILE" help:"keys.json that names the files when PATH is left out (default: ${default})."`
 }
 
+func (*ratchetInitCmd) Help() string {
+	return helpText("Never writes over a file. A new ratchet knows no mark: register each key that was used elsewhere.",
+		"pawl ratchet init --config keys.json", exitCodes)
+}
+
 // Run makes the file, or those of keys.json that are missing.
 func (c *ratchetInitCmd) Run(ctx context.Context, s *streams) error {
 	paths := []string{c.Path}
@@ -67,6 +72,11 @@ type ratchetRegisterCmd struct {
 	FromLevel int32  `required:"" placeholder:"N" help:"First level that may be signed. Take one above every level that was ever signed with this key, e.g. the head of the chain and 10."`
 	Config    string `default:"./keys.json" placeholder:"FILE" help:"keys.json that names the ratchet of the key (default: ${default})."`
 	DB        string `name:"db" placeholder:"PATH" help:"Ratchet file, instead of that of keys.json."`
+}
+
+func (*ratchetRegisterCmd) Help() string {
+	return helpText("The level only rises. The daemon must be stopped: one process at a time has the ratchet.",
+		"pawl ratchet register tz3… --chain NetXdQprcVkpaWU --from-level 12345678", exitCodes)
 }
 
 // Run registers the key. The daemon must be stopped, for one process at a time

@@ -16,6 +16,11 @@ type ratchetShowCmd struct {
 	JSON   bool   `name:"json" help:"Print JSON."`
 }
 
+func (*ratchetShowCmd) Help() string {
+	return helpText("Reads the file without changing it, or asks the daemon that holds it, which tells marks only.",
+		"pawl ratchet show --json", exitCodes)
+}
+
 // Run prints the marks, and the registrations unless a daemon was asked.
 func (c *ratchetShowCmd) Run(ctx context.Context, s *streams) error {
 	paths := []string{c.Path}

@@ -23,6 +23,12 @@ type serveCmd struct {
 	hsm string // address of the GREP11 server, instead of those of keys.json
 }
 
+func (*serveCmd) Help() string {
+	return helpText("Serves until SIGTERM or Ctrl-C, then answers the requests in flight, closes the ratchet and ends. New key blobs in "+
+		"keys.json and renewed certificates of the HSM connection are taken up while it runs; all else needs a restart.",
+		"pawl serve --config /etc/pawl/keys.json", "0 after a clean stop; 1 if it did not start, if requests were cut off, or if the ratchet failed: start it again then; 2 for wrong usage")
+}
+
 // Validate finds flags that say nothing without another one.
 func (c *serveCmd) Validate() error {
 	if c.TLSClientCA != "" && c.TLSCert == "" {

@@ -21,6 +21,12 @@ type softcardCmd struct {
 	Plaintext bool          `help:"Serve without TLS. On loopback addresses only."`
 }
 
+func (*softcardCmd) Help() string {
+	return helpText("For trying things out: whoever reads the card's folder has its keys. It makes client.pem, client-key.pem and "+
+		"ca.pem for a keys.json.",
+		"pawl softcard --dir ./card --listen 127.0.0.1:9876", exitCodes)
+}
+
 // Validate finds a delay that is none.
 func (c *softcardCmd) Validate() error {
 	if c.Delay < 0 {

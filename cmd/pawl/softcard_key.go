@@ -13,6 +13,12 @@ type softcardKeyCmd struct {
 	Dir  string `default:"./softcard" placeholder:"DIR" help:"Folder of the card (default: ${default})."`
 }
 
+func (*softcardKeyCmd) Help() string {
+	return helpText("Does to a software card what an HSM's administrators do to change its master key. A card that serves the folder "+
+		"follows at once.",
+		"pawl softcard-key load --dir ./card", exitCodes)
+}
+
 // Run takes one step and prints the registers as they are then.
 func (c *softcardKeyCmd) Run(s *streams) error {
 	dir := softcard.Dir(c.Dir)
