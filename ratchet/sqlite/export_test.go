@@ -129,3 +129,15 @@ func (db *Store) SpoilLast() {
 
 // Fail ends all releases.
 func (db *Store) Fail(cause error) { _ = db.fail(cause) }
+
+// SchemaVersion is that of the files that this pawl makes.
+const SchemaVersion = schemaVersion
+
+// Migrations are the versions to which the migrations lead, in order.
+func Migrations() []int {
+	versions := make([]int, len(migrations))
+	for i, m := range migrations {
+		versions[i] = m.to
+	}
+	return versions
+}

@@ -45,7 +45,7 @@ func (db *Store) idleCheckpoint() {
 	}
 	db.idle.marks = 0
 	db.trouble.begin()
-	err := checkpoint(context.Background(), db.conn, "PASSIVE")
+	err := db.checkpoint(context.Background(), "PASSIVE")
 	if err != nil {
 		err = db.settle(err)
 	}

@@ -148,8 +148,8 @@ func (db *Store) takeOver(ctx context.Context) error {
 	if err := quickCheck(ctx, db.conn, db.path); err != nil {
 		return err
 	}
-	if err := checkpoint(ctx, db.conn, "TRUNCATE"); err != nil {
-		return fmt.Errorf("%s: %w", db.path, err)
+	if err := db.checkpoint(ctx, "TRUNCATE"); err != nil {
+		return err
 	}
 	if err := db.checkSchema(ctx); err != nil {
 		return err
@@ -210,6 +210,14 @@ func (db *Store) checkSchema(ctx context.Context) error {
 	return newerFile(db.path, version)
 }
 
+// checkpoint is that of the store's connection; its error names the file.
+func (db *Store) checkpoint(ctx context.Context, mode string) error {
+	if err := checkpoint(ctx, db.conn, mode); err != nil {
+		return fmt.Errorf("%s: %w", db.path, err)
+	}
+	return nil
+}
+
 // checkpoint copies the -wal into the database file, both synced, so that it is begun anew;
 // TRUNCATE makes it empty, PASSIVE leaves its length.
 func checkpoint(ctx context.Context, conn *sql.Conn, mode string) error {
@@ -239,7 +247,7 @@ func (db *Store) record(ctx context.Context, clean bool) error {
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("writing to %s: %v", db.path, err)
 	}
-	return checkpoint(ctx, db.conn, "TRUNCATE")
+	return db.checkpoint(ctx, "TRUNCATE")
 }
 
 // inPlace returns nil if the names of the database and its -wal still mean the files that were

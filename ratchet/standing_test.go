@@ -1,0 +1,111 @@
+package ratchet_test
+
+import (
+	"testing"
+
+	"pawl/ratchet"
+	"pawl/tezos"
+)
+
+// TestJudge is the one rule as a table: a standing, a mark, and what must come of it.
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	const gap = 100
+	d, other := bytesNumber(1).Digest(), bytesNumber(2).Digest()
+	signature := signatureOf(t, bytesNumber(1), 0)
+	at := func(level, round int32) *ratchet.StoredMark {
+		return &ratchet.StoredMark{Mark: block(level, round), Digest: d, Signature: &signature}
+	}
+	imported := &ratchet.StoredMark{Mark: block(10, 2)}
+	from := func(floor int32, mark *ratchet.StoredMark) ratchet.Standing {
+		return ratchet.Standing{Registered: true, HasFloor: true, Floor: floor, Chains: 1, Mark: mark}
+	}
+	fresh := func(mark *ratchet.StoredMark) ratchet.Standing {
+		return ratchet.Standing{Registered: true, NeverUsed: true, Chains: 1, Mark: mark}
+	}
+	const signs, stored = ratchet.Reason(0), ratchet.Reason(255)
+	for name, test := range map[string]struct {
+		standing ratchet.Standing
+		mark     ratchet.Mark
+		digest   tezos.Digest
+		want     ratchet.Reason
+	}{
+		"nothing signed yet":                     {from(0, nil), block(1, 0), d, signs},
+		"a higher level":                         {from(0, at(10, 2)), block(11, 0), d, signs},
+		"a higher round":                         {from(0, at(10, 2)), block(10, 3), d, signs},
+		"a lower level, a higher round":          {from(0, at(10, 2)), block(9, 7), d, ratchet.BelowWatermark},
+		"a lower round":                          {from(0, at(10, 2)), block(10, 1), d, ratchet.BelowWatermark},
+		"the same slot and bytes":                {from(0, at(10, 2)), block(10, 2), d, stored},
+		"the same slot, other bytes":             {from(0, at(10, 2)), block(10, 2), other, ratchet.OtherBytes},
+		"the same slot of an imported mark":      {from(0, imported), block(10, 2), d, ratchet.NoSignature},
+		"above an imported mark":                 {from(0, imported), block(10, 3), d, signs},
+		"below an imported mark":                 {from(0, imported), block(10, 1), d, ratchet.BelowWatermark},
+		"not registered":                         {ratchet.Standing{}, block(1, 0), d, ratchet.NotRegistered},
+		"not registered, with a mark":            {ratchet.Standing{Mark: at(10, 2)}, block(11, 0), d, ratchet.NotRegistered},
+		"registered elsewhere":                   {ratchet.Standing{Chains: 1}, block(1, 0), d, ratchet.NotRegistered},
+		"never used, the first chain":            {ratchet.Standing{NeverUsed: true}, block(1<<31-1, 0), d, signs},
+		"never used, the eighth chain":           {ratchet.Standing{NeverUsed: true, Chains: 7}, block(1, 0), d, signs},
+		"never used, a ninth chain":              {ratchet.Standing{NeverUsed: true, Chains: 8}, block(1, 0), d, ratchet.TooManyChains},
+		"below the floor":                        {from(50, nil), block(49, 0), d, ratchet.BelowFloor},
+		"at the floor":                           {from(50, nil), block(50, 0), d, signs},
+		"the stored one, though below a floor":   {from(50, at(10, 2)), block(10, 2), d, stored},
+		"the gap above the floor":                {from(50, nil), block(150, 0), d, signs},
+		"over the gap above the floor":           {from(50, nil), block(151, 0), d, ratchet.LevelGap},
+		"the gap above the mark":                 {from(50, at(80, 0)), block(180, 0), d, signs},
+		"over the gap above the mark":            {from(50, at(80, 0)), block(181, 0), d, ratchet.LevelGap},
+		"the floor is above the mark":            {from(90, at(80, 0)), block(190, 0), d, signs},
+		"over the gap above such a floor":        {from(90, at(80, 0)), block(191, 0), d, ratchet.LevelGap},
+		"the first mark of a new key has no gap": {fresh(nil), block(1<<31-1, 0), d, signs},
+		"the second one has":                     {fresh(at(80, 0)), block(181, 0), d, ratchet.LevelGap},
+		"the highest level, without wrapping":    {from(0, at(80, 0)), block(1<<31-1, 0), d, ratchet.LevelGap},
+	} {
+		got, err := test.standing.Judge(test.mark, test.digest, gap)
+		switch {
+		case test.want == signs:
+			if got != nil || err != nil {
+				t.Errorf("%s: %v, %v; want it signed", name, got, err)
+			}
+		case test.want == stored:
+			if err != nil || got == nil || *got != signature {
+				t.Errorf("%s: %v, %v; want the stored signature", name, got, err)
+			}
+		case got != nil:
+			t.Errorf("%s: %v; want it refused for %s", name, got, test.want)
+		default:
+			wantRefused(t, err, test.want, "")
+		}
+	}
+}
+
+// TestSnapshotStanding: what a snapshot tells of a mark is what Judge needs, and of no other key,
+// chain or kind.
+func TestSnapshotStanding(t *testing.T) {
+	t.Parallel()
+	vote := block(7, 0)
+	vote.Kind = tezos.Attestation
+	elsewhere := tezos.ChainID{9}
+	all := ratchet.Snapshot{
+		Marks: []ratchet.StoredMark{{Mark: block(5, 1)}, {Mark: vote}},
+		Registrations: []ratchet.Registration{
+			{Key: baker, AnyChain: true},
+			{Key: baker, ChainID: mainnet, FromLevel: 3},
+			{Key: baker, ChainID: elsewhere, NoFloor: true},
+			{Key: keyNumber(2), ChainID: mainnet, FromLevel: 4},
+		},
+	}
+	for name, test := range map[string]struct {
+		mark ratchet.Mark
+		want ratchet.Standing
+	}{
+		"block":         {block(1, 1), ratchet.Standing{Registered: true, HasFloor: true, Floor: 3, NeverUsed: true, Chains: 2, Mark: &all.Marks[0]}},
+		"another kind":  {vote, ratchet.Standing{Registered: true, HasFloor: true, Floor: 3, NeverUsed: true, Chains: 2, Mark: &all.Marks[1]}},
+		"another chain": {ratchet.Mark{Key: baker, ChainID: elsewhere, Kind: tezos.Block}, ratchet.Standing{Registered: true, NeverUsed: true, Chains: 2}},
+		"no such chain": {ratchet.Mark{Key: baker, Kind: tezos.Block}, ratchet.Standing{NeverUsed: true, Chains: 2}},
+		"another key":   {ratchet.Mark{Key: keyNumber(2), ChainID: mainnet, Kind: tezos.Block}, ratchet.Standing{Registered: true, HasFloor: true, Floor: 4, Chains: 1}},
+		"no such key":   {ratchet.Mark{Key: keyNumber(3), ChainID: mainnet, Kind: tezos.Block}, ratchet.Standing{}},
+	} {
+		if got := all.Standing(test.mark); got != test.want {
+			t.Errorf("%s: %+v, want %+v", name, got, test.want)
+		}
+	}
+}
