@@ -1,5 +1,7 @@
 package ratchet
 
+// One daemon per key and host.
+
 import (
 	"context"
 	"errors"

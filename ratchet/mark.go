@@ -1,5 +1,7 @@
 package ratchet
 
+// What the ratchet is about: marks, registrations, releases.
+
 import (
 	"context"
 	"fmt"

@@ -1,5 +1,7 @@
 package ratchet
 
+// The errors of the ratchet, and the words of a refusal.
+
 import (
 	"errors"
 	"fmt"
@@ -86,19 +88,24 @@ func (e *RefusedError) Error() string {
 		if m.Level < e.Level {
 			return fmt.Sprintf("%s level %d below high watermark %d", m.Kind, m.Level, e.Level)
 		}
-		return fmt.Sprintf("%s level %d and round %d not above high watermark (%d,%d)", m.Kind, m.Level, m.Round, e.Level, e.Round)
+		return fmt.Sprintf("%s level %d and round %d not above high watermark (%d,%d)", m.Kind, m.Level, m.Round, e.Level,
+			e.Round)
 	case NoSignature: // Octez writes a blank here, and only here
-		return fmt.Sprintf("%s level %d and round %d not above high watermark (%d, %d)", m.Kind, m.Level, m.Round, e.Level, e.Round)
+		return fmt.Sprintf("%s level %d and round %d not above high watermark (%d, %d)", m.Kind, m.Level, m.Round, e.Level,
+			e.Round)
 	case OtherBytes:
 		return fmt.Sprintf("%s level %d and round %d already signed with different data", m.Kind, m.Level, m.Round)
 	case NotRegistered:
-		return fmt.Sprintf("key %s is not registered for chain %s: pawl ratchet register %s --chain %s --from-level N", m.Key, m.ChainID, m.Key, m.ChainID)
+		return fmt.Sprintf("key %s is not registered for chain %s: pawl ratchet register %s --chain %s --from-level N",
+			m.Key, m.ChainID, m.Key, m.ChainID)
 	case LevelGap:
-		return fmt.Sprintf("%s level %d too far above %d: if it is right, pawl ratchet register %s --chain %s --from-level N", m.Kind, m.Level, e.Level, m.Key, m.ChainID)
+		return fmt.Sprintf("%s level %d too far above %d: if it is right, pawl ratchet register %s --chain %s "+
+			"--from-level N", m.Kind, m.Level, e.Level, m.Key, m.ChainID)
 	case BelowFloor:
 		return fmt.Sprintf("%s level %d below the level %d from which the key is registered", m.Kind, m.Level, e.Level)
 	case TooManyChains:
-		return fmt.Sprintf("key %s has %d chains already, chain %s is one too many: use another key for it", m.Key, MaxChains, m.ChainID)
+		return fmt.Sprintf("key %s has %d chains already, chain %s is one too many: use another key for it", m.Key,
+			MaxChains, m.ChainID)
 	}
 	return ErrRefused.Error()
 }

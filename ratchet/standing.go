@@ -1,11 +1,11 @@
 package ratchet
 
+// The one rule of the ratchet. Judge says what may be signed: for the look before the HSM is asked,
+// for the transaction of a store, and for `pawl explain`.
+
 import (
 	"pawl/tezos"
 )
-
-// This file is the one rule of the ratchet. Judge says what may be signed: for the look before the
-// HSM is asked, for the transaction of a store, and for `pawl explain`.
 
 // DefaultMaxLevelGap is four days of blocks: 4 cycles of 14,400 levels, of 6 seconds each (Octez,
 // parameters of protocol 025 Ushuaia on mainnet).

@@ -1,5 +1,7 @@
 package ratchet
 
+// The contract with whatever keeps the marks.
+
 import (
 	"context"
 

@@ -1,5 +1,7 @@
 package signer
 
+// Operations have no level, so the ratchet does not order them: they wait in a queue of their key.
+
 import (
 	"context"
 	"time"

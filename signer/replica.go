@@ -1,5 +1,7 @@
 package signer
 
+// A replica is a key at a server: how fit it is, and which one gets the next try.
+
 import (
 	"cmp"
 	"context"

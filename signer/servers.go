@@ -1,5 +1,7 @@
 package signer
 
+// What is told of servers: their state, and a log line when one is left out.
+
 import (
 	"errors"
 	"fmt"

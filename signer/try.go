@@ -1,5 +1,7 @@
 package signer
 
+// The tries of a signature: verified, bounded in time, made once more elsewhere.
+
 import (
 	"context"
 	"errors"
@@ -87,7 +89,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 // has a newer form of the key by now, that one is asked at once, so that no signature waits for
 // Watch. A panic is an error of this request: it runs on a flight's goroutine, where it would
 // end the daemon for every key.
-func (r *replica) try(ctx context.Context, m tezos.Message, record func(time.Duration, error)) (sig tezos.Signature, err error) {
+func (r *replica) try(ctx context.Context, m tezos.Message, record func(time.Duration, error)) (sig tezos.Signature,
+	err error) {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
@@ -113,7 +116,8 @@ func (r *replica) try(ctx context.Context, m tezos.Message, record func(time.Dur
 }
 
 func (r *replica) panicked(value any) error {
-	r.log().Error("panic while signing", "pkh", r.key.hash.String(), "panic", fmt.Sprint(value), "stack", string(debug.Stack()))
+	r.log().Error("panic while signing", "pkh", r.key.hash.String(), "panic", fmt.Sprint(value), "stack",
+		string(debug.Stack()))
 	return errors.New("panic while signing: see the log")
 }
 

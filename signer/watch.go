@@ -1,5 +1,7 @@
 package signer
 
+// Watching servers and keys while nobody asks, so that readiness is true.
+
 import (
 	"cmp"
 	"context"

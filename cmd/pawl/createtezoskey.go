@@ -28,9 +28,9 @@ type createTezosKeyCmd struct {
 }
 
 func (*createTezosKeyCmd) Help() string {
-	return helpText("Prints four lines: the key blob in hex, an empty line, the public key, its hash. The key blob is wrapped by "+
-		"the HSM's master key. Back it up: without it the key is lost. A key that is not added with --add must still be "+
-		"added to keys.json and registered with pawl ratchet register.",
+	return helpText("Prints four lines: the key blob in hex, an empty line, the public key, its hash. The key blob "+
+		"is wrapped by the HSM's master key. Back it up: without it the key is lost. A key that is not added with --add "+
+		"must still be added to keys.json and registered with pawl ratchet register.",
 		"pawl createtezoskey tz3 --add", exitCodes)
 }
 
@@ -92,7 +92,9 @@ func writable(flag, dir string) error {
 }
 
 // newKey makes a key in the HSM and has it sign a random digest.
-func newKey(ctx context.Context, servers []grep11.Config, kind tezos.KeyKind, extractable bool) (grep11.Generated, error) {
+func newKey(
+	ctx context.Context, servers []grep11.Config, kind tezos.KeyKind, extractable bool,
+) (grep11.Generated, error) {
 	what := fmt.Sprintf("making a %v key", kind)
 	return triedKey(ctx, servers, what, func(ctx context.Context, client *grep11.Client) (grep11.Generated, error) {
 		return client.Generate(ctx, kind, extractable)
@@ -101,7 +103,8 @@ func newKey(ctx context.Context, servers []grep11.Config, kind tezos.KeyKind, ex
 
 // triedKey has an HSM get a key, and the key sign a random digest.
 func triedKey(
-	ctx context.Context, servers []grep11.Config, what string, get func(context.Context, *grep11.Client) (grep11.Generated, error),
+	ctx context.Context, servers []grep11.Config, what string,
+	get func(context.Context, *grep11.Client) (grep11.Generated, error),
 ) (key grep11.Generated, err error) {
 	err = withClient(ctx, servers, func(ctx context.Context, client *grep11.Client) error {
 		if key, err = get(ctx, client); err != nil {

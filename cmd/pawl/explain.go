@@ -18,7 +18,8 @@ type explainCmd struct {
 }
 
 func (*explainCmd) Help() string {
-	return helpText("Signs nothing and changes no mark. With --config it also names the policy line and the mark that would decide.",
+	return helpText("Signs nothing and changes no mark. With --config it also names the policy line and the mark "+
+		"that would decide.",
 		"pawl explain 117a06a770… --config keys.json", exitCodes)
 }
 
@@ -73,7 +74,8 @@ func (c *explainCmd) key(payload []byte, cfg *config.Config) (tezos.PublicKeyHas
 		}
 	}
 	if len(fit) != 1 {
-		return likely, &usageError{text: fmt.Sprintf("%s has %d keys that may sign this payload: name one with --key", c.Config, len(fit))}
+		return likely, &usageError{text: fmt.Sprintf("%s has %d keys that may sign this payload: name one with --key",
+			c.Config, len(fit))}
 	}
 	return fit[0], nil
 }

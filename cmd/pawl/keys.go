@@ -43,8 +43,9 @@ func (p keyPlace) keep(s *streams, key grep11.Generated) error {
 		return fmt.Errorf("keeping the key: %w", err)
 	}
 	hash := key.PublicKey.Hash()
-	s.notef("note: %v may have signed elsewhere and is not registered. Stop whatever else signs with it, add it to keys.json, "+
-		"then: pawl ratchet register %[1]v --chain NetX… --from-level N, with N above each level that it ever signed", hash)
+	s.notef("note: %v may have signed elsewhere and is not registered. Stop whatever else signs with it, add it to "+
+		"keys.json, then: pawl ratchet register %[1]v --chain NetX… --from-level N, with N above each level that it "+
+		"ever signed", hash)
 	err := s.printf("%s\n\n%v\n%v\n", key.Blob.Hex(), key.PublicKey, hash)
 	return withHint(err, "the key is kept in %s", p.Dir)
 }

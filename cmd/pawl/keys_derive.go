@@ -25,8 +25,8 @@ type keysDeriveCmd struct {
 }
 
 func (*keysDeriveCmd) Help() string {
-	return helpText("Prints and writes what createtezoskey does. A seed that was brought in with pawl keys seed --from gives the "+
-		"same key on the same path on every HSM, and in wallets that follow SLIP-0010.",
+	return helpText("Prints and writes what createtezoskey does. A seed that was brought in with pawl keys seed "+
+		"--from gives the same key on the same path on every HSM, and in wallets that follow SLIP-0010.",
 		"pawl keys derive tz1 \"m/44'/1729'/0'/0'\" --seed seed.blob", exitCodes)
 }
 
@@ -124,8 +124,9 @@ type keysSeedCmd struct {
 }
 
 func (*keysSeedCmd) Help() string {
-	return helpText("The file is wrapped by the HSM's master key, as the blob of a key is. Back it up. A seed that was made in the "+
-		"HSM cannot leave it. pawl keys rewrap does not rewrap seeds: when the HSM's master key changes, this file is lost.",
+	return helpText("The file is wrapped by the HSM's master key, as the blob of a key is. Back it up. A seed that "+
+		"was made in the HSM cannot leave it. pawl keys rewrap does not rewrap seeds: when the HSM's master key "+
+		"changes, this file is lost.",
 		"pawl keys seed --out seed.blob", exitCodes)
 }
 

@@ -17,11 +17,11 @@ type keysImportCmd struct {
 }
 
 func (*keysImportCmd) Help() string {
-	return helpText("Reads edsk…, spsk… or p2sk…, their encrypted forms edesk…, spesk… and p2esk…, or PEM (SEC1, PKCS #8) of "+
-		"Ed25519, secp256k1 or P-256. Prints and writes what createtezoskey does.\n\n"+
-		"The clear key passes through the memory of this command and, within TLS, to the GREP11 server, which has the HSM "+
-		"encrypt it. Run it on a host that you trust, and destroy the other copies of the key afterwards. A key that was "+
-		"made in the HSM was never in clear.",
+	return helpText("Reads edsk…, spsk… or p2sk…, their encrypted forms edesk…, spesk… and p2esk…, or PEM (SEC1, "+
+		"PKCS #8) of Ed25519, secp256k1 or P-256. Prints and writes what createtezoskey does.\n\nThe clear key passes "+
+		"through the memory of this command and, within TLS, to the GREP11 server, which has the HSM encrypt it. Run it "+
+		"on a host that you trust, and destroy the other copies of the key afterwards. A key that was made in the HSM "+
+		"was never in clear.",
 		"pawl keys import --from alice.key", exitCodes)
 }
 

@@ -24,7 +24,8 @@ type keysInspectCmd struct {
 }
 
 func (*keysInspectCmd) Help() string {
-	return helpText("The header of a blob is in clear, but only the HSM can tell whether it is genuine. No server is asked.",
+	return helpText("The header of a blob is in clear, but only the HSM can tell whether it is genuine. No server is "+
+		"asked.",
 		"pawl keys inspect keys.json", exitCodes)
 }
 
@@ -90,7 +91,8 @@ func (c *keysInspectCmd) blobs(data []byte) ([]inspected, []config.Finding, erro
 func (c *keysInspectCmd) read() ([]byte, error) {
 	file, err := os.Open(c.File)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, withHint(fmt.Errorf("%s does not exist", withoutSecrets(c.File)), "name a keys.json or a file with a key blob")
+		return nil, withHint(fmt.Errorf("%s does not exist", withoutSecrets(c.File)),
+			"name a keys.json or a file with a key blob")
 	}
 	if err != nil {
 		return nil, errors.New(withoutSecrets(err.Error()))
@@ -142,7 +144,8 @@ func unreadableNext(findings []config.Finding, path string) []config.Finding {
 
 // unreadableFile is the finding of a secret_key_file that cannot be read.
 func unreadableFile(key tezos.PublicKeyHash, err error) config.Finding {
-	return config.Finding{Severity: config.Unopenable, Code: config.BadBlob, Path: "keys." + key.String() + ".secret_key_file", Text: err.Error()}
+	return config.Finding{Severity: config.Unopenable, Code: config.BadBlob,
+		Path: "keys." + key.String() + ".secret_key_file", Text: err.Error()}
 }
 
 // print tells of one blob.

@@ -16,7 +16,9 @@ func (c *keysRewrapCmd) promote(ctx context.Context, s *streams, clients []*grep
 		s.notef("note: no key of %s has a secret_key_next: there is nothing to promote", c.Config)
 		return nil
 	}
-	if err := inOneLine(atEach(clients, func(client *grep11.Client) error { return tryNext(ctx, client, next) })); err != nil {
+	if err := inOneLine(atEach(clients, func(client *grep11.Client) error {
+		return tryNext(ctx, client, next)
+	})); err != nil {
 		return err
 	}
 	t := table{out: s.out}

@@ -20,12 +20,12 @@ type keysRewrapCmd struct {
 }
 
 func (*keysRewrapCmd) Help() string {
-	return helpText("When the HSM's master key changes: load and commit the new one in the HSM, run pawl keys rewrap, finalise the new "+
-		"one in the HSM, run pawl keys rewrap --promote. Until then the new blobs stand in keys.json as secret_key_next. "+
-		"pawl serve loads them without a restart, says so in its log, and goes on signing when the new master key is "+
-		"finalised.\n\n"+
-		"All servers of url are asked: each must be about to take the same new master key, and for --promote each must sign "+
-		"with the new blobs. keys.json changes for all keys or for none. It is safe to run it again. Seeds are not rewrapped.",
+	return helpText("When the HSM's master key changes: load and commit the new one in the HSM, run pawl keys "+
+		"rewrap, finalise the new one in the HSM, run pawl keys rewrap --promote. Until then the new blobs stand in "+
+		"keys.json as secret_key_next. pawl serve loads them without a restart, says so in its log, and goes on signing "+
+		"when the new master key is finalised.\n\nAll servers of url are asked: each must be about to take the same new "+
+		"master key, and for --promote each must sign with the new blobs. keys.json changes for all keys or for none. "+
+		"It is safe to run it again. Seeds are not rewrapped.",
 		"pawl keys rewrap --config keys.json", exitCodes)
 }
 
@@ -104,7 +104,8 @@ func (c *keysRewrapCmd) rewrap(ctx context.Context, s *streams, clients []*grep1
 			}
 		}
 		if id := wrappingKey(next); id != newID {
-			return fmt.Errorf("rewrapping %v: under the master key %s, but %v under %s: the servers are not of one HSM domain", key.Key, id, keys[0].Key, newID)
+			return fmt.Errorf("rewrapping %v: under the master key %s, but %v under %s: the servers are not of one HSM domain",
+				key.Key, id, keys[0].Key, newID)
 		}
 		what := "rewrapped"
 		if key.Next != nil && wrappingKey(key.Next) == newID && grep11.CheckRewrapped(key.Blob, key.Next) == nil {
@@ -119,7 +120,8 @@ func (c *keysRewrapCmd) rewrap(ctx context.Context, s *streams, clients []*grep1
 			return fmt.Errorf("keeping the new blobs: %w", err)
 		}
 	}
-	s.notef("note: next, when daemons with a copy of %s have the new one: finalise the new master key in the HSM, then run pawl keys rewrap --promote", c.Config)
+	s.notef("note: next, when daemons with a copy of %s have the new one: finalise the new master key in the HSM, "+
+		"then run pawl keys rewrap --promote", c.Config)
 	return t.flush()
 }
 
@@ -158,7 +160,8 @@ func rewrapHint(err error, hasNext bool) error {
 	early := refusal != nil && refusal.Code == ep11.CodeIBMWKNotInitialized
 	switch {
 	case cannotRewrap(err):
-		return withHint(err, "this GREP11 server has no RewrapKeyBlob: update it, or name another server of its HSM domain in url")
+		return withHint(err, "this GREP11 server has no RewrapKeyBlob: update it, or name another server of its HSM "+
+			"domain in url")
 	case early && hasNext:
 		return withHint(err, "load and commit a new master key in the HSM first; %s", promote)
 	case early:

@@ -23,7 +23,9 @@ type rewrapped struct {
 // rewrapper has all servers rewrap one key, and gives the first that does, with what it
 // gave. Each HSM domain has a new master key register of its own: it is an error when
 // another server is about to take another key, or none, or does not answer.
-func rewrapper(ctx context.Context, s *streams, clients []*grep11.Client, key rotatingKey) (*grep11.Client, ep11.Blob, error) {
+func rewrapper(
+	ctx context.Context, s *streams, clients []*grep11.Client, key rotatingKey,
+) (*grep11.Client, ep11.Blob, error) {
 	var first *rewrapped
 	answers := atEach(clients, func(client *grep11.Client) rewrapped {
 		next, err := key.rewrap(ctx, client)
@@ -54,7 +56,8 @@ func (r rewrapped) agrees(ctx context.Context, s *streams, key rotatingKey, firs
 		return nil
 	case r.err == nil:
 		return withHint(fmt.Errorf("the new master key at %s is %s, but at %s %s",
-			first.at.Address(), wrappingKey(first.next), r.at.Address(), wrappingKey(r.next)), "load and commit the same one at each")
+			first.at.Address(), wrappingKey(first.next), r.at.Address(), wrappingKey(r.next)), "load and commit the same "+
+			"one at each")
 	case cannotRewrap(r.err):
 		s.notef("note: %s has no RewrapKeyBlob: see yourself that it has the same new master key", r.at.Address())
 		return nil

@@ -27,7 +27,8 @@ type secretSource struct {
 }
 
 // secretOnLine is a misuse of the commands that take a secret.
-const secretOnLine = "a secret does not go on the command line, where others see it: use --from FILE or the standard input"
+const secretOnLine = "a secret does not go on the command line, where others see it: use --from FILE or the " +
+	"standard input"
 
 // read reads the secret; the caller zeroes it.
 func (c secretSource) read(ctx context.Context, s *streams, prompt string) ([]byte, error) {

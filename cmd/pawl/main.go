@@ -40,7 +40,8 @@ type commands struct {
 }
 
 // exitCodes are those of most commands.
-const exitCodes = "0 when it is done; 1 when it failed, with the reason on stderr; 2 for wrong usage, before anything is touched"
+const exitCodes = "0 when it is done; 1 when it failed, with the reason on stderr; 2 for wrong usage, before " +
+	"anything is touched"
 
 // helpText is the long help of a command, with an example and its exit codes.
 func helpText(text, example, exits string) string {
@@ -117,7 +118,8 @@ func usage(err error, parser *kong.Kong) error {
 	if errors.As(err, &parse) && parse.Context != nil && parse.Context.Selected() != nil {
 		command = parse.Context.Selected().FullPath()
 	}
-	if (command == "pawl keys import" || command == "pawl keys seed") && strings.HasPrefix(err.Error(), "unexpected argument") {
+	secret := command == "pawl keys import" || command == "pawl keys seed"
+	if secret && strings.HasPrefix(err.Error(), "unexpected argument") {
 		return &usageError{text: secretOnLine, help: command + " --help"} // and is not printed once more
 	}
 	return &usageError{text: withoutSecrets(err.Error()), help: command + " --help"}

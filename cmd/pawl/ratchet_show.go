@@ -35,7 +35,8 @@ func (c *ratchetShowCmd) Run(ctx context.Context, s *streams) error {
 		return err
 	}
 	if state.daemon != "" {
-		s.notef("a daemon holds the ratchet: these are the marks that http://%s/ratchet tells, without registrations", state.daemon)
+		s.notef("a daemon holds the ratchet: these are the marks that http://%s/ratchet tells, without registrations",
+			state.daemon)
 	}
 	if c.JSON {
 		return showJSON(s, state)
@@ -51,7 +52,8 @@ func showTable(s *streams, state ratchetState) error {
 		if m.Signature == nil {
 			signature = "none"
 		}
-		marks.cells(m.Key.String(), m.ChainID.String(), m.Kind.String(), number(m.Level), number(m.Round), m.Digest.String(), signature)
+		marks.cells(m.Key.String(), m.ChainID.String(), m.Kind.String(), number(m.Level), number(m.Round), m.Digest.String(),
+			signature)
 	}
 	if err := marks.flush(); err != nil || state.daemon != "" {
 		return err

@@ -36,7 +36,8 @@ func readRatchets(ctx context.Context, paths []string, admin string) (ratchetSta
 func askHolder(ctx context.Context, admin string, locked error) (ratchetState, error) {
 	marks, err := server.AdminClient{Address: admin}.Marks(ctx)
 	if err != nil {
-		return ratchetState{}, withHint(locked, "its daemon was asked at %s and did not tell the marks (%v): name its admin listener with --admin", admin, err)
+		return ratchetState{}, withHint(locked,
+			"its daemon was asked at %s and did not tell the marks (%v): name its admin listener with --admin", admin, err)
 	}
 	return ratchetState{Snapshot: ratchet.Snapshot{Marks: marks}, daemon: admin}, nil
 }

@@ -24,9 +24,11 @@ type serveCmd struct {
 }
 
 func (*serveCmd) Help() string {
-	return helpText("Serves until SIGTERM or Ctrl-C, then answers the requests in flight, closes the ratchet and ends. New key blobs in "+
-		"keys.json and renewed certificates of the HSM connection are taken up while it runs; all else needs a restart.",
-		"pawl serve --config /etc/pawl/keys.json", "0 after a clean stop; 1 if it did not start, if requests were cut off, or if the ratchet failed: start it again then; 2 for wrong usage")
+	return helpText("Serves until SIGTERM or Ctrl-C, then answers the requests in flight, closes the ratchet and "+
+		"ends. New key blobs in keys.json and renewed certificates of the HSM connection are taken up while it runs; "+
+		"all else needs a restart.",
+		"pawl serve --config /etc/pawl/keys.json", "0 after a clean stop; 1 if it did not start, if requests were cut "+
+			"off, or if the ratchet failed: start it again then; 2 for wrong usage")
 }
 
 // Validate finds flags that say nothing without another one.
@@ -98,7 +100,8 @@ func (c *serveCmd) open(ctx context.Context, log *slog.Logger) (*service, error)
 // listeners opens both addresses, if they may be opened with these flags.
 func (c *serveCmd) listeners(ctx context.Context, authenticated bool) (at daemon.Listeners, err error) {
 	if err := server.CheckListen(c.Listen, authenticated || c.TLSClientCA != "", c.BehindTunnel); err != nil {
-		return at, &usageError{text: fmt.Sprintf("%v: give --tls-client-ca, authorized_keys in %s, or --behind-tunnel", err, c.Config)}
+		return at, &usageError{text: fmt.Sprintf("%v: give --tls-client-ca, authorized_keys in %s, or --behind-tunnel", err,
+			c.Config)}
 	}
 	if err := server.CheckListen(c.Admin, false, c.BehindTunnel); err != nil {
 		return at, &usageError{text: fmt.Sprintf("--admin: %v: give --behind-tunnel", err)}
@@ -117,7 +120,8 @@ func (c *serveCmd) listeners(ctx context.Context, authenticated bool) (at daemon
 func (c *serveCmd) openDaemon(
 	ctx context.Context, log *slog.Logger, cfg *config.Config, metrics *server.Metrics,
 ) (*daemon.Daemon, error) {
-	d, findings, err := daemon.Open(ctx, cfg, daemon.Options{Log: log, OnSign: metrics.ObserveSign, OnCommit: metrics.ObserveCommit})
+	d, findings, err := daemon.Open(ctx, cfg, daemon.Options{Log: log, OnSign: metrics.ObserveSign,
+		OnCommit: metrics.ObserveCommit})
 	for _, f := range findings {
 		if f.Severity == config.Warning {
 			log.Warn("configuration", "path", f.Path, "finding", f.Text)

@@ -22,8 +22,8 @@ type softcardCmd struct {
 }
 
 func (*softcardCmd) Help() string {
-	return helpText("For trying things out: whoever reads the card's folder has its keys. It makes client.pem, client-key.pem and "+
-		"ca.pem for a keys.json.",
+	return helpText("For trying things out: whoever reads the card's folder has its keys. It makes client.pem, "+
+		"client-key.pem and ca.pem for a keys.json.",
 		"pawl softcard --dir ./card --listen 127.0.0.1:9876", exitCodes)
 }
 
@@ -43,7 +43,8 @@ func (c *softcardCmd) Run(ctx context.Context, s *streams) error {
 	}
 	defer ln.Close() //nolint:errcheck // closed by Serve, unless that was not reached
 	if c.Plaintext && !loopback(ln.Addr()) {
-		return &usageError{text: fmt.Sprintf("--plaintext with --listen %s: without TLS a card serves loopback addresses only", c.Listen)}
+		return &usageError{text: fmt.Sprintf("--plaintext with --listen %s: without TLS a card serves loopback "+
+			"addresses only", c.Listen)}
 	}
 	dir := softcard.Dir(c.Dir)
 	if _, err := dir.Init(); err != nil {

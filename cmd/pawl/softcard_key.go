@@ -14,8 +14,8 @@ type softcardKeyCmd struct {
 }
 
 func (*softcardKeyCmd) Help() string {
-	return helpText("Does to a software card what an HSM's administrators do to change its master key. A card that serves the folder "+
-		"follows at once.",
+	return helpText("Does to a software card what an HSM's administrators do to change its master key. A card that "+
+		"serves the folder follows at once.",
 		"pawl softcard-key load --dir ./card", exitCodes)
 }
 

@@ -144,7 +144,8 @@ func (r *Report) probe(server string, p keyProbe) {
 	switch {
 	case p.config.Blob == nil: // said of keys.json
 	case p.err == nil && p.next:
-		r.warn(subject, "pawl keys rewrap --promote, when all servers have the new master key", "%s: signs with secret_key_next, and no more with secret_key", server)
+		r.warn(subject, "pawl keys rewrap --promote, when all servers have the new master key",
+			"%s: signs with secret_key_next, and no more with secret_key", server)
 	case p.err == nil:
 		r.ok(subject, "signed a probe at %s in %s, verified", server, milliseconds(p.elapsed))
 	case p.lack == nil:
@@ -175,7 +176,8 @@ func remedyFor(err error) string {
 	case ep11.CodeIBMWKNotInitialized:
 		return "the card has no master key: have the HSM's administrator load it"
 	case ep11.CodeMechanismInvalid:
-		return "the blob may be that of another key, of another curve; if it is not, have the HSM's administrator enable the mechanism"
+		return "the blob may be that of another key, of another curve; if it is not, have the HSM's administrator " +
+			"enable the mechanism"
 	case ep11.CodeKeyFunctionNotPermitted:
 		return "the key may not sign: it was made for another purpose, or the blob is that of another key"
 	case ep11.CodeSessionClosed:
@@ -231,7 +233,8 @@ func (r *Report) latencyFinding(subject string, took []time.Duration, failed int
 		P50: inMilliseconds(percentile(took, 50)), P90: inMilliseconds(percentile(took, 90)),
 		P99: inMilliseconds(percentile(took, 99)), Max: inMilliseconds(took[len(took)-1]),
 	}
-	text := fmt.Sprintf("%d signatures: half within %.1f ms, 90 %% within %.1f ms, 99 %% within %.1f ms, all within %.1f ms", l.Calls, l.P50, l.P90, l.P99, l.Max)
+	text := fmt.Sprintf("%d signatures: half within %.1f ms, 90 %% within %.1f ms, 99 %% within %.1f ms, all within "+
+		"%.1f ms", l.Calls, l.P50, l.P90, l.P99, l.Max)
 	switch {
 	case failed > 0:
 		r.warn(subject, "see what is wrong with the server", "%s; %d failed", text, failed)

@@ -47,11 +47,13 @@ func (r *Report) ratchet(ctx context.Context, path string, keys []config.KeySpec
 		r.warn(subject, "nothing, if pawl was killed or the host went down: the next start reads what is in the -wal",
 			"was not closed; the next start takes it")
 	default:
-		r.ok(subject, "whole and closed: %s, %s", counted(found.Marks, "mark"), counted(len(found.Registrations), "registration"))
+		r.ok(subject, "whole and closed: %s, %s", counted(found.Marks, "mark"), counted(len(found.Registrations),
+			"registration"))
 		r.registrations(found, keys)
 	}
 	if err == nil || held {
-		r.ok(subject, "each opening has %s, max_level_gap=%d", strings.Join(sqlite.Settings(), ", "), cmp.Or(gap, ratchet.DefaultMaxLevelGap))
+		r.ok(subject, "each opening has %s, max_level_gap=%d", strings.Join(sqlite.Settings(), ", "), cmp.Or(gap,
+			ratchet.DefaultMaxLevelGap))
 		r.filesystem(subject, found)
 	}
 	return held
@@ -71,7 +73,8 @@ func (r *Report) registrations(found sqlite.Examination, keys []config.KeySpec) 
 		hash := key.PublicKey.Hash()
 		registered := slices.ContainsFunc(found.Registrations, func(reg ratchet.Registration) bool { return reg.Key == hash })
 		if key.Policy.Baking && !registered {
-			r.fail("keys."+hash.String(), fmt.Sprintf("pawl ratchet register %v --chain NetX… --from-level N, with N above the head of the chain", hash),
+			r.fail("keys."+hash.String(), fmt.Sprintf("pawl ratchet register %v --chain NetX… --from-level N, with N above "+
+				"the head of the chain", hash),
 				"may bake and is registered for no chain")
 		}
 	}
@@ -106,7 +109,8 @@ func (r *Report) daemon(ctx context.Context, admin string, keys []config.KeySpec
 		return
 	case !sameKeys(ready, keys):
 		r.warn(subject, name+", or restart it to take up keys.json",
-			"has other keys than keys.json: it is another daemon than the one that holds the ratchet, or keys.json was changed since it began")
+			"has other keys than keys.json: it is another daemon than the one that holds the ratchet, or keys.json was "+
+				"changed since it began")
 		return
 	}
 	r.ok(subject, "holds the ratchet, with %s", counted(len(marks), "mark"))

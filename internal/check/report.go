@@ -55,7 +55,8 @@ func (r *Report) ended(ctx context.Context, what string) bool {
 
 // end adds one finding for all that was not checked, with the reason.
 func (r *Report) end(ctx context.Context, timeout time.Duration) {
-	why, remedy := fmt.Sprintf("timed out after %v", timeout), "see what is slow above, and give it more time with --timeout"
+	why, remedy := fmt.Sprintf("timed out after %v",
+		timeout), "see what is slow above, and give it more time with --timeout"
 	if errors.Is(ctx.Err(), context.Canceled) {
 		why, remedy = "was interrupted", "let it run to its end"
 	}

@@ -53,7 +53,8 @@ func (r *Report) server(ctx context.Context, server grep11.Config, keys []config
 		return
 	}
 	if len(mechanisms) == 0 {
-		r.fail(subject, "have the HSM's administrator see to the card: a whole one lists what it can do", "offers 0 mechanisms")
+		r.fail(subject, "have the HSM's administrator see to the card: a whole one lists what it can do",
+			"offers 0 mechanisms")
 	} else {
 		r.ok(subject, "offers %s", counted(len(mechanisms), "mechanism"))
 	}
@@ -151,7 +152,8 @@ func (r *Report) dialects(ctx context.Context, subject string, server grep11.Con
 	switch {
 	case len(read) == 0: // the key or the server is in trouble, as its probe has said
 	case probes[at].err != nil:
-		r.fail(subject, fmt.Sprintf("set \"dialect\": %q in keys.json", read[0]), "reads dialect %s, and not %s as keys.json has it", read[0], configured)
+		r.fail(subject, fmt.Sprintf("set \"dialect\": %q in keys.json", read[0]),
+			"reads dialect %s, and not %s as keys.json has it", read[0], configured)
 	default:
 		r.ok(subject, "reads dialect %s; keys.json has %s", strings.Join(read, " and "), configured)
 	}
@@ -183,10 +185,12 @@ func (r *Report) wrappingKeys(subject string, probes []keyProbe) {
 		case u.taken > 0:
 			r.ok(subject, "has master key %x, which wraps %s", id, counted(u.taken+u.refused+u.unknown, "key"))
 		case u.refused > 0:
-			r.fail(subject, "name the server of the card that made these keys, or restore their blobs as they were rewrapped for this one",
+			r.fail(subject, "name the server of the card that made these keys, or restore their blobs as they were "+
+				"rewrapped for this one",
 				"has not master key %x, which wraps %s", id, counted(u.refused+u.unknown, "key"))
 		default:
-			r.warn(subject, "mend what keeps the keys from signing", "may have master key %x, which wraps %s: none has signed", id, counted(u.unknown, "key"))
+			r.warn(subject, "mend what keeps the keys from signing", "may have master key %x, which wraps %s: none has signed",
+				id, counted(u.unknown, "key"))
 		}
 	}
 }

@@ -127,7 +127,8 @@ func (d *Daemon) checkRegistrations(ctx context.Context) error {
 	if missing == nil {
 		return nil
 	}
-	return fmt.Errorf("registered for no chain: %s: run `pawl ratchet register %s --chain NetX… --from-level N`, with N above the head of the chain",
+	return fmt.Errorf("registered for no chain: %s: run `pawl ratchet register %s --chain NetX… --from-level N`, "+
+		"with N above the head of the chain",
 		strings.Join(missing, ", "), missing[0])
 }
 

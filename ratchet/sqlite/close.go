@@ -1,5 +1,7 @@
 package sqlite
 
+// Closing, so that the next opening knows that nothing is missing.
+
 import (
 	"context"
 	"database/sql"

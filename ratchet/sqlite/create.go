@@ -1,5 +1,7 @@
 package sqlite
 
+// Making a new file: the only way to one.
+
 import (
 	"context"
 	"database/sql"

@@ -1,5 +1,7 @@
 package sqlite
 
+// What a file tells without being opened: for pawl check.
+
 import (
 	"context"
 	"errors"

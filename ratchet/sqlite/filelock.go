@@ -1,5 +1,7 @@
 package sqlite
 
+// The lock on the file, taken before SQLite sees it.
+
 import (
 	"bufio"
 	"errors"

@@ -1,5 +1,7 @@
 package sqlite
 
+// The first bytes of the file: is it a ratchet, and of which schema.
+
 import (
 	"context"
 	"database/sql"
@@ -61,7 +63,8 @@ func newerFile(path string, version uint32) error {
 
 // interrupted is told of a file that is ours and never was a ratchet.
 func interrupted(path string) error {
-	return fmt.Errorf("the creation of %s was interrupted: remove it with the files beside it (-wal, -journal) and run pawl ratchet init", path)
+	return fmt.Errorf("the creation of %s was interrupted: remove it with the files beside it (-wal, -journal) and "+
+		"run pawl ratchet init", path)
 }
 
 // foreignFile says what to do with a database that is not ours. The Python
@@ -75,7 +78,8 @@ func foreignFile(ctx context.Context, path string) error {
 	var tables int
 	row := pool.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'signature'")
 	if err := row.Scan(&tables); err == nil && tables > 0 {
-		return fmt.Errorf("%s is the ratchet of the Python signer: set db to a new path, run pawl ratchet init and register each key from a level above all that it signed", path)
+		return fmt.Errorf("%s is the ratchet of the Python signer: set db to a new path, run pawl ratchet init and "+
+			"register each key from a level above all that it signed", path)
 	}
 	return fmt.Errorf("%s is the database of another program: set db to a new path and run pawl ratchet init", path)
 }

@@ -1,5 +1,7 @@
 package sqlite
 
+// Which file stands on a path: inode and birth time.
+
 import (
 	"errors"
 	"fmt"

@@ -1,5 +1,7 @@
 package sqlite
 
+// Emptying the -wal while nobody asks.
+
 import (
 	"context"
 	"database/sql"

@@ -1,5 +1,7 @@
 package sqlite
 
+// The note of the last mark, beside the file.
+
 import (
 	"errors"
 	"fmt"
@@ -75,7 +77,8 @@ func parseLast(content []byte, database identity) (m ratchet.Mark, ok bool) {
 	var key, chain []byte
 	var sum uint32
 	var kind uint8
-	if _, err := fmt.Sscanf(string(content), "%s %x %x %d %d %d %x", &of, &key, &chain, &kind, &m.Level, &m.Round, &sum); err != nil {
+	if _, err := fmt.Sscanf(string(content), "%s %x %x %d %d %d %x", &of, &key, &chain, &kind, &m.Level, &m.Round,
+		&sum); err != nil {
 		return ratchet.Mark{}, false
 	}
 	if len(key) != len(m.Key) || len(chain) != len(m.ChainID) {

@@ -1,5 +1,7 @@
 package sqlite
 
+// The copy of the tables that Look reads.
+
 import (
 	"context"
 	"sync"

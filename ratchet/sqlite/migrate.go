@@ -1,5 +1,7 @@
 package sqlite
 
+// From one schema to the next.
+
 import (
 	"context"
 	"database/sql"

@@ -1,5 +1,7 @@
 package sqlite
 
+// Opening: a straight line from a path to a store that may sign.
+
 import (
 	"context"
 	"database/sql"

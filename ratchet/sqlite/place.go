@@ -1,5 +1,7 @@
 package sqlite
 
+// The statements that decide: they raise a mark, or find out why it may not rise.
+
 import (
 	"context"
 	"database/sql"
@@ -7,8 +9,6 @@ import (
 
 	"pawl/ratchet"
 )
-
-// This file is the transaction that decides: it raises a mark, or finds out why it may not.
 
 // raise and first are the upsert of a mark. Registration, floor, gap and watermark stand in the
 // statement that writes, and rows affected is the verdict. It is two statements because one that

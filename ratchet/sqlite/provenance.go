@@ -1,5 +1,7 @@
 package sqlite
 
+// How the file was left, and whether it is still that file.
+
 import (
 	"context"
 	"database/sql"

@@ -1,5 +1,7 @@
 package sqlite
 
+// Reading a file that nobody has open, from a copy.
+
 import (
 	"context"
 	"database/sql"

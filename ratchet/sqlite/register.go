@@ -1,5 +1,7 @@
 package sqlite
 
+// Where a key may sign.
+
 import (
 	"context"
 	"database/sql"
@@ -48,7 +50,8 @@ func register(ctx context.Context, tx *sql.Conn, r ratchet.Registration) (refuse
 	case !s.Registered && registered >= ratchet.MaxChains:
 		return &ratchet.RefusedError{Reason: ratchet.TooManyChains, Mark: ratchet.Mark{Key: r.Key, ChainID: r.ChainID}}, nil
 	case s.HasFloor && r.FromLevel < s.Floor:
-		return fmt.Errorf("key %s is registered for chain %s from level %d, which only rises: %d is lower", r.Key, r.ChainID, s.Floor, r.FromLevel), nil
+		return fmt.Errorf("key %s is registered for chain %s from level %d, which only rises: %d is lower", r.Key, r.ChainID,
+			s.Floor, r.FromLevel), nil
 	}
 	const upsert = `
 INSERT INTO registrations (key, chain, from_level, seal) VALUES (?, ?, ?, ?)
@@ -73,7 +76,8 @@ ON CONFLICT DO NOTHING`
 	}
 	added, err := result.RowsAffected()
 	if added == 0 && err == nil {
-		refused = fmt.Errorf("key %s is known to the ratchet, so it is not new: pawl ratchet register %s --chain NetX… --from-level N", key, key)
+		refused = fmt.Errorf("key %s is known to the ratchet, so it is not new: pawl ratchet register %s --chain NetX… "+
+			"--from-level N", key, key)
 	}
 	return refused, err
 }

@@ -1,5 +1,7 @@
 package sqlite
 
+// Reading the tables. Each row is checked against its seal.
+
 import (
 	"context"
 	"database/sql"
@@ -8,8 +10,6 @@ import (
 	"pawl/ratchet"
 	"pawl/tezos"
 )
-
-// This file reads the tables. Each row is checked against its seal.
 
 // List returns all marks and registrations.
 func (db *Store) List(ctx context.Context) (ratchet.Snapshot, error) {
@@ -41,7 +41,8 @@ func readStanding(ctx context.Context, tx *sql.Conn, m ratchet.Mark) (s ratchet.
 	for _, r := range registrations {
 		s.Add(r, m.ChainID)
 	}
-	const query = "SELECT key, chain, kind, seal, level, round, digest, signature FROM marks WHERE key = ? AND chain = ? AND kind = ?"
+	const query = "SELECT key, chain, kind, seal, level, round, digest, signature FROM marks WHERE key = ? AND chain " +
+		"= ? AND kind = ?"
 	mark, err := scanMark(tx.QueryRowContext(ctx, query, m.Key[:], m.ChainID[:], m.Kind).Scan)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -106,7 +107,8 @@ SELECT key, NULL, NULL, seal FROM never_used WHERE key = ?1 UNION ALL SELECT key
 )
 
 // readRegistrations reads the registrations of a query, by key and chain.
-func readRegistrations(ctx context.Context, tx *sql.Conn, query string, args ...any) (list []ratchet.Registration, err error) {
+func readRegistrations(ctx context.Context, tx *sql.Conn, query string, args ...any) (list []ratchet.Registration,
+	err error) {
 	err = eachRow(ctx, tx, query, func(row scan) error {
 		r, seal, err := scanRegistration(row)
 		list = append(list, r)

@@ -58,7 +58,8 @@ func checkSealOfMark(m ratchet.StoredMark, found []byte) error {
 	if bytes.Equal(sealOfMark(m), found) {
 		return nil
 	}
-	return damaged("the mark of %s on %s, %s level %d and round %d, is not as it was written", m.Key, m.ChainID, m.Kind, m.Level, m.Round)
+	return damaged("the mark of %s on %s, %s level %d and round %d, is not as it was written", m.Key, m.ChainID, m.Kind,
+		m.Level, m.Round)
 }
 
 func checkSealOfRegistration(r ratchet.Registration, found []byte) error {

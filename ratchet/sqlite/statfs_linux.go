@@ -1,5 +1,7 @@
 package sqlite
 
+// File systems on which a ratchet may not lie.
+
 import (
 	"fmt"
 
@@ -39,7 +41,8 @@ func checkFilesystem(folder string) error {
 
 func checkFilesystemType(folder string, magic uint32) error {
 	if name, ok := networkFilesystems[magic]; ok {
-		return fmt.Errorf("folder %s is on %s, where locks and fsync cannot be trusted: keep the ratchet on a local disk", folder, name)
+		return fmt.Errorf("folder %s is on %s, where locks and fsync cannot be trusted: keep the ratchet on a local disk",
+			folder, name)
 	}
 	return nil
 }

@@ -1,5 +1,7 @@
 package sqlite
 
+// The transaction that every commit goes through.
+
 import (
 	"context"
 	"fmt"

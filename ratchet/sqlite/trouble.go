@@ -1,5 +1,7 @@
 package sqlite
 
+// Whether marks can be made durable now.
+
 import (
 	"context"
 	"fmt"

@@ -1,5 +1,7 @@
 package sqlite
 
+// What an opening found out about the file, as a kind and in words.
+
 import (
 	"fmt"
 

@@ -1,5 +1,7 @@
 package sqlite
 
+// Group commit: jobs that arrive together share a transaction.
+
 import (
 	"context"
 	"database/sql"

@@ -77,7 +77,8 @@ func (b *bench) cardDir() softcard.Dir       { return softcard.Dir(b.path("card"
 func (b *bench) cardFile(name string) string { return filepath.Join(string(b.cardDir()), name) }
 
 // start runs a program and ends it with the bench.
-func (b *bench) start(ctx context.Context, name string, env []string, program string, args ...string) (*process, error) {
+func (b *bench) start(ctx context.Context, name string, env []string, program string, args ...string) (*process,
+	error) {
 	p, err := start(ctx, b.path(name+".log"), env, program, args...)
 	if err != nil {
 		return nil, err
@@ -108,7 +109,8 @@ func (b *bench) echo(ctx context.Context, secure bool) (dialer, error) {
 	}
 	args := []string{"echo"}
 	if secure {
-		args = append(args, "--cert", b.cardFile("server.pem"), "--key", b.cardFile("server-key.pem"), "--client-ca", b.cardFile("ca.pem"))
+		args = append(args, "--cert", b.cardFile("server.pem"), "--key", b.cardFile("server-key.pem"), "--client-ca",
+			b.cardFile("ca.pem"))
 	}
 	echo, err := b.start(ctx, fmt.Sprintf("echo-%v", secure), nil, self, args...)
 	if err != nil {

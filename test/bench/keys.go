@@ -81,7 +81,8 @@ func (f folder) registerWith(program string) func(context.Context, []signingKey)
 		for _, key := range keys {
 			for _, chain := range chains {
 				hash := key.public().Hash().String()
-				err = errors.Join(err, pawl(ctx, "register", hash, "--db", f.ratchet(), "--chain", chain.String(), "--from-level", "0"))
+				err = errors.Join(err, pawl(ctx, "register", hash, "--db", f.ratchet(), "--chain", chain.String(), "--from-level",
+					"0"))
 			}
 		}
 		return err
@@ -97,7 +98,8 @@ func (f folder) writeConfig(hsm grep11.Config, keys []signingKey) error {
 	}
 	config, err := json.Marshal(map[string]any{
 		"url": hsm.Address, "cert_path": hsm.CertPath, "key_path": hsm.KeyPath, "cacert_path": hsm.CACertPath,
-		"max_in_flight": hsm.MaxInFlight, "db": "ratchet.db", "policy": map[string]any{"baking": true, "operations": []string{}}, "keys": entries,
+		"max_in_flight": hsm.MaxInFlight, "db": "ratchet.db", "policy": map[string]any{"baking": true,
+			"operations": []string{}}, "keys": entries,
 	})
 	if err != nil {
 		return err

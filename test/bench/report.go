@@ -50,7 +50,8 @@ func (r report) print(out io.Writer) error {
 	}
 	p("\n")
 	for _, s := range r.Startups {
-		p("%s\tlistening %.1f ms\tready %.1f ms\t%.1f MiB at rest", s.Stand, s.Listening.P50/1000, s.Ready.P50/1000, s.Resident)
+		p("%s\tlistening %.1f ms\tready %.1f ms\t%.1f MiB at rest", s.Stand, s.Listening.P50/1000, s.Ready.P50/1000,
+			s.Resident)
 	}
 	p("\n")
 	for _, t := range r.Targets {
@@ -121,7 +122,8 @@ func (r *report) describe(program, dir string) error {
 	if err := unix.Uname(&kernel); err != nil {
 		return err
 	}
-	r.Machine = fmt.Sprintf("%s, %d cores, Linux %s, file system %#x", processor(), runtime.NumCPU(), unix.ByteSliceToString(kernel.Release[:]), fs.Type)
+	r.Machine = fmt.Sprintf("%s, %d cores, Linux %s, file system %#x", processor(), runtime.NumCPU(),
+		unix.ByteSliceToString(kernel.Release[:]), fs.Type)
 	return nil
 }
 

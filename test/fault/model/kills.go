@@ -23,7 +23,8 @@ type change struct {
 // a commit takes, or an opening or a clean stop.
 var (
 	commitDelay  = rapid.SampledFrom([]int{0, 50, 100, 150, 200, 300, 400, 600, 800, 1000, 1500, 2000, 3000, 5000})
-	openingDelay = rapid.SampledFrom([]int{0, 500, 1000, 2000, 3000, 4000, 5000, 6000, 8000, 10_000, 15_000, 20_000, 30_000})
+	openingDelay = rapid.SampledFrom([]int{0, 500, 1000, 2000, 3000, 4000, 5000, 6000, 8000, 10_000, 15_000, 20_000,
+		30_000})
 )
 
 // killAfter sends a command and kills. It returns what was said and, of the changes,
@@ -233,7 +234,8 @@ func copyTo(from, to string) error {
 // lose kills, loses the -wal and wants the file refused, also when it is tried again.
 // Then the keys are registered in a new file, each from above what it signed.
 func (w *walk) lose(t *rapid.T) {
-	how := rapid.SampledFrom([]string{"removed", "emptied", "replaced by an empty one", "replaced by its copy"}).Draw(t, "how")
+	how := rapid.SampledFrom([]string{"removed", "emptied", "replaced by an empty one", "replaced by its copy"}).Draw(t,
+		"how")
 	w.killAfter("", 0, nil)
 	w.fail(losses[how](w.path + "-wal"))
 	w.start()

@@ -152,7 +152,8 @@ func (w *walk) do(command string, want ...string) {
 func (w *walk) judgeGift(line string) {
 	var id, signature int
 	var word string
-	if n, _ := fmt.Sscanf(line, "answer %d %s %d", &id, &word, &signature); n != 3 || word != "signed" && word != "stored" {
+	if n, _ := fmt.Sscanf(line, "answer %d %s %d", &id, &word,
+		&signature); n != 3 || word != "signed" && word != "stored" {
 		return
 	}
 	p := w.requests[id]
