@@ -31,7 +31,12 @@ var settings = []struct{ pragma, want string }{
 // no _journal_mode: the driver would run it before the locking mode, and the
 // exclusive lock would then be reported but not held until the first write.
 func dataSource(path string) string {
-	return sourceOf(path, "mode=rw&_synchronous=FULL&_txlock=immediate&_busy_timeout=500&_locking_mode=EXCLUSIVE&_stmt_cache_size=16")
+	return sourceOf(path, "mode=rw"+
+		"&_synchronous=FULL"+
+		"&_txlock=immediate"+
+		"&_busy_timeout=500"+
+		"&_locking_mode=EXCLUSIVE"+
+		"&_stmt_cache_size=16")
 }
 
 func sourceOf(path, query string) string {
@@ -44,8 +49,7 @@ const oldestSQLite = 3_051_003
 
 func checkVersion(number int) error {
 	if number < oldestSQLite {
-		return fmt.Errorf("SQLite %d is too old, want %d (3.51.3) or newer: build pawl with a newer one", number,
-			oldestSQLite)
+		return fmt.Errorf("SQLite %d is too old, want %d (3.51.3) or newer: build pawl with a newer one", number, oldestSQLite)
 	}
 	return nil
 }

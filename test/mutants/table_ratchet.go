@@ -133,7 +133,7 @@ func commits() []sabotage {
 			name: "failed-rest-forgotten",
 			file: "ratchet/sqlite/idle.go",
 			old:  "\t\terr = db.settle(err)",
-			new:  "\t\t_ = db.verdict",
+			new:  "\t\t_ = db.settle",
 			pkg:  "./ratchet/sqlite", test: "TestRestEndsWithAFailure",
 		},
 		{
