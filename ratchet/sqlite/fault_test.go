@@ -54,8 +54,11 @@ func TestNothingLeavesBeforeCommit(t *testing.T) {
 // leaves the files as they are.
 func wantDead(t *testing.T, db *DB, path string) {
 	t.Helper()
+	if db.Err() == nil {
+		t.Fatal("no failure, want one at once")
+	}
 	select {
-	case <-db.Failed():
+	case <-db.Failed(): // a moment later: another goroutine closes it
 	case <-time.After(20 * time.Second):
 		t.Fatal("Failed is not closed")
 	}
