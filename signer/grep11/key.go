@@ -141,14 +141,16 @@ func (k *Key) Sign(ctx context.Context, m tezos.Message) (tezos.Signature, error
 		return tezos.Signature{}, withFault(err)
 	}
 	defer k.client.leave()
-	blobs := *k.blobs.Load()
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	var refused error
-	for i, blob := range blobs {
-		response, err := callNow(ctx, "SignSingle", k.client.crypto.SignSingle, k.request(blob, m))
+	for i, blob := range *k.blobs.Load() {
+		response, err := k.client.crypto.SignSingle(ctx, k.request(blob, m))
 		if err == nil {
 			k.taken(i, blob)
 			return k.signature(response.GetSignature())
 		}
+		err = callError("SignSingle", err)
 		if !RefusesBlob(err) {
 			return tezos.Signature{}, withFault(err)
 		}
