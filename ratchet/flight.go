@@ -116,7 +116,8 @@ func (r *Ratchet) Sign(ctx context.Context, m Mark, message tezos.Message, sign 
 // join finds the flight of the same bytes, or makes one. That one waits behind another, or is the
 // first of its slot key: the caller must then fly it.
 func (r *Ratchet) join(ctx context.Context, m Mark, message tezos.Message, sign SignFunc) (f *flight, first bool,
-	err error) {
+	err error,
+) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {

@@ -236,7 +236,10 @@ func (s *Signer) PublicKey(hash tezos.PublicKeyHash) (tezos.PublicKey, error) {
 // Keys returns the hashes of all keys in the order of their bytes.
 func (s *Signer) Keys() []tezos.PublicKeyHash {
 	return slices.SortedFunc(maps.Keys(s.ring.Load().keys), func(a,
-		b tezos.PublicKeyHash) int { return slices.Compare(a[:], b[:]) })
+		b tezos.PublicKeyHash,
+	) int {
+		return slices.Compare(a[:], b[:])
+	})
 }
 
 // Dropped is how many signatures the HSM made and nobody got: the ratchet had one of the same

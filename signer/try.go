@@ -90,7 +90,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 // Watch. A panic is an error of this request: it runs on a flight's goroutine, where it would
 // end the daemon for every key.
 func (r *replica) try(ctx context.Context, m tezos.Message, record func(time.Duration, error)) (sig tezos.Signature,
-	err error) {
+	err error,
+) {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()

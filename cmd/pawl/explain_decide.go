@@ -15,7 +15,8 @@ import (
 // decide prints what the policy and the ratchet of the key would make of the
 // request.
 func (c *explainCmd) decide(ctx context.Context, lines *table, cfg *config.Config, key tezos.PublicKeyHash,
-	req tezos.Request, digest tezos.Digest) {
+	req tezos.Request, digest tezos.Digest,
+) {
 	lines.row("key", "%v", key)
 	entry := findKey(cfg, key)
 	if entry == nil {
@@ -32,8 +33,10 @@ func (c *explainCmd) decide(ctx context.Context, lines *table, cfg *config.Confi
 		lines.row("mark", "unknown: %s names no ratchet for the key", c.Config)
 		return
 	}
-	asked := ratchet.Mark{Key: key, ChainID: consensus.ChainID, Kind: consensus.Kind, Level: consensus.Level,
-		Round: consensus.Round}
+	asked := ratchet.Mark{
+		Key: key, ChainID: consensus.ChainID, Kind: consensus.Kind, Level: consensus.Level,
+		Round: consensus.Round,
+	}
 	gap := cmp.Or(cfg.MaxLevelGap, ratchet.DefaultMaxLevelGap)
 	if err := c.decideSlot(ctx, lines, entry.DB, gap, asked, digest); err != nil {
 		lines.row("mark", "unknown: %v", err)
@@ -80,7 +83,8 @@ func allowingLine(req tezos.Request) string {
 // decideSlot prints what the ratchet at path has for the slot and what it would do. While a daemon
 // holds it, its marks alone are known.
 func (c *explainCmd) decideSlot(ctx context.Context, lines *table, path string, gap int32, asked ratchet.Mark,
-	digest tezos.Digest) error {
+	digest tezos.Digest,
+) error {
 	state, err := readRatchets(ctx, []string{path}, c.Admin)
 	if err != nil {
 		return err

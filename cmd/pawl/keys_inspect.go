@@ -144,8 +144,10 @@ func unreadableNext(findings []config.Finding, path string) []config.Finding {
 
 // unreadableFile is the finding of a secret_key_file that cannot be read.
 func unreadableFile(key tezos.PublicKeyHash, err error) config.Finding {
-	return config.Finding{Severity: config.Unopenable, Code: config.BadBlob,
-		Path: "keys." + key.String() + ".secret_key_file", Text: err.Error()}
+	return config.Finding{
+		Severity: config.Unopenable, Code: config.BadBlob,
+		Path: "keys." + key.String() + ".secret_key_file", Text: err.Error(),
+	}
 }
 
 // print tells of one blob.

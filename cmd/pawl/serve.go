@@ -120,8 +120,10 @@ func (c *serveCmd) listeners(ctx context.Context, authenticated bool) (at daemon
 func (c *serveCmd) openDaemon(
 	ctx context.Context, log *slog.Logger, cfg *config.Config, metrics *server.Metrics,
 ) (*daemon.Daemon, error) {
-	d, findings, err := daemon.Open(ctx, cfg, daemon.Options{Log: log, OnSign: metrics.ObserveSign,
-		OnCommit: metrics.ObserveCommit})
+	d, findings, err := daemon.Open(ctx, cfg, daemon.Options{
+		Log: log, OnSign: metrics.ObserveSign,
+		OnCommit: metrics.ObserveCommit,
+	})
 	for _, f := range findings {
 		if f.Severity == config.Warning {
 			log.Warn("configuration", "path", f.Path, "finding", f.Text)

@@ -108,7 +108,8 @@ SELECT key, NULL, NULL, seal FROM never_used WHERE key = ?1 UNION ALL SELECT key
 
 // readRegistrations reads the registrations of a query, by key and chain.
 func readRegistrations(ctx context.Context, tx *sql.Conn, query string, args ...any) (list []ratchet.Registration,
-	err error) {
+	err error,
+) {
 	err = eachRow(ctx, tx, query, func(row scan) error {
 		r, seal, err := scanRegistration(row)
 		list = append(list, r)

@@ -78,7 +78,8 @@ func (b *bench) cardFile(name string) string { return filepath.Join(string(b.car
 
 // start runs a program and ends it with the bench.
 func (b *bench) start(ctx context.Context, name string, env []string, program string, args ...string) (*process,
-	error) {
+	error,
+) {
 	p, err := start(ctx, b.path(name+".log"), env, program, args...)
 	if err != nil {
 		return nil, err

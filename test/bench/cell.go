@@ -58,20 +58,34 @@ func cells() []cell {
 
 func oneConnection() []cell {
 	return []cell{
-		{name: "tz1, 1 connection", stand: "10 keys", load: signing, workers: 1, oneKind: true, kind: tezos.Ed25519,
-			ceilings: all},
-		{name: "tz2, 1 connection", stand: "10 keys", load: signing, workers: 1, oneKind: true, kind: tezos.Secp256k1,
-			ceilings: all},
-		{name: "tz3, 1 connection", stand: "10 keys", load: signing, workers: 1, oneKind: true, kind: tezos.P256,
-			ceilings: all},
-		{name: "tz1, 2 fresh connections", stand: "10 keys", load: asOctez, workers: 1, oneKind: true, kind: tezos.Ed25519,
-			fresh: true, ceilings: all},
-		{name: "tz1, HTTPS", stand: "10 keys HTTPS", load: signing, workers: 1, oneKind: true, kind: tezos.Ed25519,
-			ceilings: all},
-		{name: "tz1, HTTPS, 2 fresh, resumed", stand: "10 keys HTTPS", load: asOctez, workers: 1, oneKind: true,
-			kind: tezos.Ed25519, fresh: true, resume: true, ceilings: all},
-		{name: "tz1, HTTPS, 2 fresh", stand: "10 keys HTTPS", load: asOctez, workers: 1, oneKind: true, kind: tezos.Ed25519,
-			fresh: true, ceilings: all},
+		{
+			name: "tz1, 1 connection", stand: "10 keys", load: signing, workers: 1, oneKind: true, kind: tezos.Ed25519,
+			ceilings: all,
+		},
+		{
+			name: "tz2, 1 connection", stand: "10 keys", load: signing, workers: 1, oneKind: true, kind: tezos.Secp256k1,
+			ceilings: all,
+		},
+		{
+			name: "tz3, 1 connection", stand: "10 keys", load: signing, workers: 1, oneKind: true, kind: tezos.P256,
+			ceilings: all,
+		},
+		{
+			name: "tz1, 2 fresh connections", stand: "10 keys", load: asOctez, workers: 1, oneKind: true, kind: tezos.Ed25519,
+			fresh: true, ceilings: all,
+		},
+		{
+			name: "tz1, HTTPS", stand: "10 keys HTTPS", load: signing, workers: 1, oneKind: true, kind: tezos.Ed25519,
+			ceilings: all,
+		},
+		{
+			name: "tz1, HTTPS, 2 fresh, resumed", stand: "10 keys HTTPS", load: asOctez, workers: 1, oneKind: true,
+			kind: tezos.Ed25519, fresh: true, resume: true, ceilings: all,
+		},
+		{
+			name: "tz1, HTTPS, 2 fresh", stand: "10 keys HTTPS", load: asOctez, workers: 1, oneKind: true, kind: tezos.Ed25519,
+			fresh: true, ceilings: all,
+		},
 	}
 }
 
@@ -83,8 +97,10 @@ func manyConnections() []cell {
 		{name: "10 keys, 64 connections", stand: "10 tz1 keys", load: signing, workers: 64},
 		{name: "1000 keys, 64 connections", stand: "1000 tz1 keys", load: signing, workers: 64},
 		{name: "10000 keys, 64 connections", stand: "10000 tz1 keys", load: signing, workers: 64},
-		{name: "10 keys, 64 connections, fsync +5 ms", stand: "10 tz1 keys", load: signing, workers: 64,
-			slowed: 5 * time.Millisecond},
+		{
+			name: "10 keys, 64 connections, fsync +5 ms", stand: "10 tz1 keys", load: signing, workers: 64,
+			slowed: 5 * time.Millisecond,
+		},
 	}
 }
 
@@ -99,17 +115,27 @@ func withoutHSM() []cell {
 
 func slowHSM() []cell {
 	return []cell{
-		{name: "HSM 5 ms, 1 connection", stand: "HSM 5 ms", load: signing, workers: 1, ceilings: []string{ceilingCommit,
-			ceilingHSM}},
-		{name: "HSM 5 ms, 64 at once", stand: "HSM 5 ms", load: signing, workers: 64, waves: true,
-			ceilings: []string{ceilingCommit, ceilingHSM}},
+		{name: "HSM 5 ms, 1 connection", stand: "HSM 5 ms", load: signing, workers: 1, ceilings: []string{
+			ceilingCommit,
+			ceilingHSM,
+		}},
+		{
+			name: "HSM 5 ms, 64 at once", stand: "HSM 5 ms", load: signing, workers: 64, waves: true,
+			ceilings: []string{ceilingCommit, ceilingHSM},
+		},
 		{name: "HSM 5 ms, 64 connections", stand: "HSM 5 ms", load: signing, workers: 64},
-		{name: "HSM 25 ms, 1 connection", stand: "HSM 25 ms", load: signing, workers: 1, ceilings: []string{ceilingCommit,
-			ceilingHSM}},
+		{name: "HSM 25 ms, 1 connection", stand: "HSM 25 ms", load: signing, workers: 1, ceilings: []string{
+			ceilingCommit,
+			ceilingHSM,
+		}},
 		{name: "HSM 25 ms, 64 connections", stand: "HSM 25 ms", load: signing, workers: 64},
-		{name: "HSM 25 ms, 64 at once", stand: "HSM 25 ms", load: signing, workers: 64, waves: true,
-			ceilings: []string{ceilingCommit, ceilingHSM}},
-		{name: "HSM 25 ms, 64 within 200 ms", stand: "HSM 25 ms", load: signing, workers: 64, waves: true,
-			spread: 200 * time.Millisecond, ceilings: []string{ceilingCommit, ceilingHSM}},
+		{
+			name: "HSM 25 ms, 64 at once", stand: "HSM 25 ms", load: signing, workers: 64, waves: true,
+			ceilings: []string{ceilingCommit, ceilingHSM},
+		},
+		{
+			name: "HSM 25 ms, 64 within 200 ms", stand: "HSM 25 ms", load: signing, workers: 64, waves: true,
+			spread: 200 * time.Millisecond, ceilings: []string{ceilingCommit, ceilingHSM},
+		},
 	}
 }

@@ -98,8 +98,10 @@ func (f folder) writeConfig(hsm grep11.Config, keys []signingKey) error {
 	}
 	config, err := json.Marshal(map[string]any{
 		"url": hsm.Address, "cert_path": hsm.CertPath, "key_path": hsm.KeyPath, "cacert_path": hsm.CACertPath,
-		"max_in_flight": hsm.MaxInFlight, "db": "ratchet.db", "policy": map[string]any{"baking": true,
-			"operations": []string{}}, "keys": entries,
+		"max_in_flight": hsm.MaxInFlight, "db": "ratchet.db", "policy": map[string]any{
+			"baking":     true,
+			"operations": []string{},
+		}, "keys": entries,
 	})
 	if err != nil {
 		return err

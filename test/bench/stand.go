@@ -98,8 +98,10 @@ func (b *bench) makeKeys(ctx context.Context, p plan, hsm grep11.Config) ([]sign
 
 // run runs pawl and takes the time until it listens and until it is ready.
 func (s *stand) run(ctx context.Context, b *bench) (err error) {
-	args := []string{"serve", "--config", folder(b.path(s.name)).config(), "--listen", "127.0.0.1:0", "--admin",
-		"127.0.0.1:0"}
+	args := []string{
+		"serve", "--config", folder(b.path(s.name)).config(), "--listen", "127.0.0.1:0", "--admin",
+		"127.0.0.1:0",
+	}
 	if s.tls {
 		args = append(args, "--tls-cert", b.cardFile("server.pem"), "--tls-key", b.cardFile("server-key.pem"),
 			"--tls-client-ca", b.cardFile("ca.pem"))

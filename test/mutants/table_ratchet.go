@@ -248,14 +248,14 @@ func seals() []sabotage {
 			name: "changed-mark-accepted",
 			file: "ratchet/sqlite/rows.go",
 			old:  "\treturn m, checkSealOfMark(m, seal)",
-			new:  "\treturn m, checkSealOfMark(m, sealOfMark(m))",
+			new:  "\t_ = seal\n\treturn m, nil",
 			pkg:  "./ratchet/sqlite", test: "TestChangedRowIsRefused",
 		},
 		{
 			name: "changed-registration-accepted",
 			file: "ratchet/sqlite/rows.go",
 			old:  "\t\treturn checkSealOfRegistration(r, seal)",
-			new:  "\t\treturn checkSealOfRegistration(r, sealOfRegistration(r))",
+			new:  "\t\t_ = seal\n\t\treturn nil",
 			pkg:  "./ratchet/sqlite", test: "TestChangedRowIsRefused",
 		},
 		{

@@ -23,8 +23,10 @@ type change struct {
 // a commit takes, or an opening or a clean stop.
 var (
 	commitDelay  = rapid.SampledFrom([]int{0, 50, 100, 150, 200, 300, 400, 600, 800, 1000, 1500, 2000, 3000, 5000})
-	openingDelay = rapid.SampledFrom([]int{0, 500, 1000, 2000, 3000, 4000, 5000, 6000, 8000, 10_000, 15_000, 20_000,
-		30_000})
+	openingDelay = rapid.SampledFrom([]int{
+		0, 500, 1000, 2000, 3000, 4000, 5000, 6000, 8000, 10_000, 15_000, 20_000,
+		30_000,
+	})
 )
 
 // killAfter sends a command and kills. It returns what was said and, of the changes,

@@ -43,8 +43,10 @@ func run(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	defer func() { _ = conn.Close() }()
 	client := pb.NewCryptoClient(conn)
-	for _, oid := range []asn1.ObjectIdentifier{util.OIDNamedCurveED25519, util.OIDNamedCurveSecp256k1,
-		util.OIDNamedCurveP256} {
+	for _, oid := range []asn1.ObjectIdentifier{
+		util.OIDNamedCurveED25519, util.OIDNamedCurveSecp256k1,
+		util.OIDNamedCurveP256,
+	} {
 		if err := provoke(ctx, client, oid, stdout); err != nil {
 			return fmt.Errorf("curve %v: %v", oid, err)
 		}
@@ -90,7 +92,8 @@ func provoke(ctx context.Context, client pb.CryptoClient, oid asn1.ObjectIdentif
 
 // misuse asks for what must be refused.
 func misuse(ctx context.Context, client pb.CryptoClient, pair *pb.GenerateKeyPairResponse, mechanism ep11.Mechanism,
-	stdout io.Writer) error {
+	stdout io.Writer,
+) error {
 	damaged := bytes.Clone(pair.PrivKeyBytes)
 	damaged[len(damaged)-1] ^= 1
 	for _, test := range []struct {
@@ -115,7 +118,8 @@ func misuse(ctx context.Context, client pb.CryptoClient, pair *pb.GenerateKeyPai
 }
 
 func generate(ctx context.Context, client pb.CryptoClient, oid asn1.ObjectIdentifier) (*pb.GenerateKeyPairResponse,
-	error) {
+	error,
+) {
 	params, err := asn1.Marshal(oid)
 	if err != nil {
 		return nil, err
