@@ -199,7 +199,7 @@ func (c *Client) Ping(ctx context.Context) error {
 	return err
 }
 
-// State tells whether the connection stands, and whether a call would wait for its turn.
+// State reports whether the connection stands, and whether a call would wait for its turn.
 func (c *Client) State() hsm.State {
 	switch {
 	case c.line.now.Load().GetState() != connectivity.Ready:

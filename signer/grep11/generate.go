@@ -43,7 +43,7 @@ func (c *Client) Generate(ctx context.Context, kind tezos.KeyKind, extractable b
 	return generated, nil
 }
 
-// checkNew is nil when a new blob has a sound head, is bound to no login session, and may
+// checkNew returns nil if a new blob has a sound head, is bound to no login session, and may
 // be extracted only if that was asked for.
 func checkNew(blob ep11.Blob, extractable bool) error {
 	header, err := blob.Header()

@@ -123,7 +123,7 @@ func (c *Client) generateKey(ctx context.Context, mechanism uint64, template map
 	return blob, nil
 }
 
-// inDialect gives the two fields of a request for a key, of which the dialect may leave
+// inDialect returns the two fields of a request for a key, of which the dialect may leave
 // one empty.
 func (c *Client) inDialect(blob ep11.Blob) ([]byte, *pb.KeyBlob) {
 	switch c.dialect {

@@ -70,7 +70,7 @@ func (c *Client) Reload(ctx context.Context) (bool, error) {
 	return c.line.move(conn, files), nil
 }
 
-// stands is nil when the server has answered on conn, be it with a refusal by the card.
+// stands returns nil if the server has answered on conn, be it with a refusal by the card.
 // In TLS 1.3 a client learns that its certificate was refused only after the handshake.
 func stands(ctx context.Context, conn *grpc.ClientConn) error {
 	_, err := callNow(ctx, "GetMechanismList", pb.NewCryptoClient(conn).GetMechanismList, &pb.GetMechanismListRequest{})
@@ -119,7 +119,7 @@ func (l *line) close() error {
 	return l.now.Load().Close()
 }
 
-// stamp tells whether the certificate, the key or the CA is another file or was written.
+// stamp reports whether the certificate, the key or the CA is another file or was written.
 type stamp [3]struct {
 	device, inode uint64
 	size          int64

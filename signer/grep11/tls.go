@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// transportCredentials gives mutual TLS, or none for a loopback host when cfg asks for it.
+// transportCredentials returns mutual TLS, or none for a loopback host when cfg asks for it.
 func transportCredentials(cfg Config, host string) (credentials.TransportCredentials, error) {
 	if cfg.Plaintext {
 		if !isLoopback(host) {

@@ -63,7 +63,7 @@ func NoToken(err error) bool {
 	return ok && strings.HasPrefix(transport.status.Message(), tokenTrouble)
 }
 
-// CheckIAMEndpoint is nil when a token may be asked for there: https and a host, and
+// CheckIAMEndpoint returns nil if a token may be asked for there: https and a host, and
 // nothing else that a call would have to carry.
 func CheckIAMEndpoint(endpoint string) error {
 	u, err := url.Parse(endpoint)
@@ -73,7 +73,7 @@ func CheckIAMEndpoint(endpoint string) error {
 	return nil
 }
 
-// tokens gives calls a bearer token of IBM Cloud: one for many calls, renewed a minute
+// tokens returns calls a bearer token of IBM Cloud: one for many calls, renewed a minute
 // before its end, or at half of a shorter life, while the old one still serves.
 type tokens struct {
 	keyFile string
@@ -114,7 +114,7 @@ func newTokens(keyFile, endpoint string) (*tokens, error) {
 	}}, nil
 }
 
-// GetRequestMetadata gives a call its token.
+// GetRequestMetadata returns a call its token.
 func (t *tokens) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
 	token, err := t.get(ctx)
 	if err != nil {
@@ -282,7 +282,7 @@ func refusedToken(code int, own string) error {
 	return status.Errorf(grpcCode, "IAM token: status %d, %s", code, own)
 }
 
-// soundToken is whether the token can stand in a header.
+// soundToken reports whether the token can stand in a header.
 func soundToken(token string) bool {
 	for _, r := range token {
 		if r <= ' ' || r > '~' {

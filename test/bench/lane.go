@@ -22,7 +22,7 @@ type lane struct {
 	signature string
 }
 
-// lanesOf gives the lanes of a key, from a level on.
+// lanesOf returns the lanes of a key, from a level on.
 func lanesOf(key tezos.PublicKey, level int32) []*lane {
 	path := "/keys/" + key.Hash().String()
 	var lanes []*lane
@@ -84,7 +84,7 @@ func (l *lane) get(c *conn) error {
 	return err
 }
 
-// verify is nil when the last signature is that of the key.
+// verify returns nil if the last signature is that of the key.
 func (l *lane) verify() error {
 	if l.signature == "" {
 		return nil
@@ -99,7 +99,7 @@ func (l *lane) verify() error {
 	return nil
 }
 
-// share gives each of n workers lanes of its own, from as few chains as will do.
+// share returns each of n workers lanes of its own, from as few chains as will do.
 func share(lanes []*lane, n int) ([][]*lane, error) {
 	shares := make([][]*lane, n)
 	dealt := 0
