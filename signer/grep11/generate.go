@@ -95,7 +95,8 @@ func readKeyPair(response *pb.GenerateKeyPairResponse) (Generated, error) {
 	return Generated{Blob: blob, PublicKey: key, SPKI: spki}, err
 }
 
-// onlyBlob is the first blob of a KeyBlob, else the raw one; servers that send both send the same twice.
+// onlyBlob returns the first blob of a KeyBlob, else the raw one; servers that send both send
+// the same twice.
 func onlyBlob(message *pb.KeyBlob, raw []byte) ([]byte, error) {
 	var first []byte
 	if blobs := message.GetKeyBlobs(); len(blobs) > 0 {
