@@ -120,7 +120,7 @@ func (s *Signer) newKey(e Entry, old *keyring) *key {
 	return k
 }
 
-// settle returns a key its replica at a server. The server is the one of the old keyring, or of
+// settle gives a key its replica at a server. The server is the one of the old keyring, or of
 // another key, if there is one already, and so is what is known of the replica.
 func (ring *keyring) settle(k *key, at Replica, old *keyring) {
 	r := &replica{hsmKey: at.Key, key: k, health: new(health)}

@@ -90,7 +90,7 @@ func (c *Card) issuePublic(k publicKey) (blob []byte, message *pb.KeyBlob, err e
 	return blob, &pb.KeyBlob{Attributes: list, KeyBlobs: [][]byte{blob}}, nil
 }
 
-// adjustParity returns each byte of a triple DES key odd parity. Cards do so with keys that
+// adjustParity gives each byte of a triple DES key odd parity. Cards do so with keys that
 // they make and import (IBM's GREP11 API reference, UnwrapKey).
 func (k key) adjustParity() {
 	if k.kind != kindDES3 {

@@ -47,7 +47,7 @@ func WriteNew(path string, data []byte, mode fs.FileMode) error {
 	return nil
 }
 
-// Replace returns the file at path new content; where path is a symbolic link, the file that
+// Replace gives the file at path new content; where path is a symbolic link, the file that
 // it leads to. The file must exist. A reader finds the old content or the new, never a
 // part. Owner, group and mode stay; if they cannot be kept, the file stays as it was. When
 // Replace returns nil, the new content is on disk.

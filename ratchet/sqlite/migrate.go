@@ -65,7 +65,7 @@ func (m migration) run(ctx context.Context, conn *sql.Conn) error {
 	return checkpoint(ctx, conn, "TRUNCATE")
 }
 
-// addSeals returns the rows of a file without seals theirs.
+// addSeals gives the rows of a file without seals theirs.
 func addSeals(ctx context.Context, conn *sql.Conn) error {
 	const columns = `
 ALTER TABLE marks ADD COLUMN seal BLOB CHECK (length(seal) = 16);

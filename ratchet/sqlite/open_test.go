@@ -120,7 +120,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// TestSettingsAreReadBack returns Open each setting's guard something to refuse.
+// TestSettingsAreReadBack gives Open each setting's guard something to refuse.
 func TestSettingsAreReadBack(t *testing.T) {
 	t.Parallel()
 	for _, pragma := range []string{"synchronous", "journal_mode", "locking_mode", "busy_timeout", "wal_autocheckpoint"} {

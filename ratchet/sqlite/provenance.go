@@ -137,7 +137,7 @@ func prepareWAL(path string, wal *file) (file, error) {
 	return made, durable.Sync(filepath.Dir(path))
 }
 
-// holdWAL returns the -wal a second name. A connection that fails before keepWAL copies the
+// holdWAL gives the -wal a second name. A connection that fails before keepWAL copies the
 // -wal into the database as it closes, and removes it: all marks would be there, and yet
 // the next opening would be refused. Where there are no hard links it is as it is.
 func holdWAL(path string) { _ = os.Link(path+walSuffix, path+keptSuffix) }

@@ -114,7 +114,7 @@ func newTokens(keyFile, endpoint string) (*tokens, error) {
 	}}, nil
 }
 
-// GetRequestMetadata returns a call its token.
+// GetRequestMetadata returns the token of a call.
 func (t *tokens) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
 	token, err := t.get(ctx)
 	if err != nil {

@@ -99,7 +99,7 @@ func (l *lane) verify() error {
 	return nil
 }
 
-// share returns each of n workers lanes of its own, from as few chains as will do.
+// share gives each of n workers lanes of its own, from as few chains as will do.
 func share(lanes []*lane, n int) ([][]*lane, error) {
 	shares := make([][]*lane, n)
 	dealt := 0

@@ -92,7 +92,7 @@ func (c *runCmd) measurePawl(ctx context.Context, b *bench, r *report) error {
 	return nil
 }
 
-// measure returns each cell its turn in each round.
+// measure gives each cell its turn in each round.
 func (c *runCmd) measure(ctx context.Context, b *bench, r *report, cells []cell, stands map[string]*stand) error {
 	rounds := make(map[string][]*tally)
 	for round := range c.Rounds {

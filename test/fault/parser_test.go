@@ -261,7 +261,7 @@ func mutate(random *rand.Rand, payload, other []byte) []byte {
 	return payload
 }
 
-// TestParserEveryByteOfSmallPayloads returns every byte of the short vectors every value.
+// TestParserEveryByteOfSmallPayloads gives every byte of the short vectors every value.
 func TestParserEveryByteOfSmallPayloads(t *testing.T) {
 	t.Parallel()
 	c := newComparison(t)

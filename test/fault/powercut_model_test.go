@@ -68,7 +68,7 @@ func TestCutDisk(t *testing.T) {
 	}
 }
 
-// summary returns each file's name and how often each letter follows itself in it.
+// summary gives each file's name and how often each letter follows itself in it.
 func (s snapshot) summary() string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(s)) {

@@ -21,7 +21,7 @@ const (
 	atReply     trigger = "about the first answer"
 )
 
-// drawTrigger returns half of the deaths to the points.
+// drawTrigger gives half of the deaths to the points.
 func drawTrigger(random *rand.Rand) trigger {
 	if random.IntN(2) == 0 {
 		return trigger(points[random.IntN(len(points))])

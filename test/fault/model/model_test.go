@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// TestRules returns the model what its rules are about, one after the other.
+// TestRules gives the model what its rules are about, one after the other.
 func TestRules(t *testing.T) {
 	t.Parallel()
 	r := newRatchet()
