@@ -4,6 +4,7 @@ package ratchet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -211,6 +212,9 @@ func (r *Ratchet) lookSignPlace(f *flight) (release Release, err error) {
 	}
 	elapsed := time.Since(start)
 	release, err = r.store.Place(f.ctx, Proposal{f.mark, f.message.Digest(), fresh, r.maxGap})
+	if errors.Is(err, ErrUnknown) {
+		r.fail(err)
+	}
 	if err != nil || release.Stored {
 		r.dropped.Add(1)
 		return release, err

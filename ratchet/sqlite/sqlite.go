@@ -49,7 +49,8 @@ const oldestSQLite = 3_051_003
 
 func checkVersion(number int) error {
 	if number < oldestSQLite {
-		return fmt.Errorf("SQLite %d is too old, want %d (3.51.3) or newer: build pawl with a newer one", number, oldestSQLite)
+		return fmt.Errorf("SQLite %d is too old, want %d (3.51.3) or newer: build pawl with a newer one",
+			number, oldestSQLite)
 	}
 	return nil
 }
@@ -106,7 +107,7 @@ func (db *Store) prepare(ctx context.Context) (err error) {
 // file open without our flock.
 func (db *Store) connectError(err error) error {
 	if code(err) == sqlite3.ErrBusy {
-		return lockedError(db.path, holder("POSIX", db.database))
+		return &LockedError{db.path, holder("POSIX", db.database)}
 	}
 	return fmt.Errorf("opening %s: %v", db.path, err)
 }

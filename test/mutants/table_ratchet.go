@@ -96,6 +96,13 @@ func flights() []sabotage {
 			new:  "\t\tif len(q.waiting) >= maxWaiting+1 {",
 			pkg:  "./ratchet", test: "TestQueueHoldsEightOtherPayloads",
 		},
+		{
+			name: "unknown-outcome-goes-on", // of a store that says so late
+			file: "ratchet/flight.go",
+			old:  "\tif errors.Is(err, ErrUnknown) {\n\t\tr.fail(err)\n",
+			new:  "\tif errors.Is(err, ErrUnknown) {\n",
+			pkg:  "./ratchet", test: "TestUnknownOutcomeEndsAll",
+		},
 	}
 }
 
