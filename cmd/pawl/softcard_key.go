@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"pawl/softcard"
 )
@@ -24,9 +23,8 @@ func (*softcardKeyCmd) Help() string {
 // Run takes one step and prints the registers as they are then.
 func (c *softcardKeyCmd) Run(s *streams) error {
 	registers, err := c.step()
-	if errors.Is(err, fs.ErrNotExist) {
-		return withHint(fmt.Errorf("--dir %s is not the folder of a software card: %w", c.Dir, err),
-			"name its folder with --dir; pawl softcard makes one")
+	if errors.Is(err, softcard.ErrNoCard) {
+		return withHint(err, "name its folder with --dir; pawl softcard makes one")
 	}
 	if err != nil {
 		return fmt.Errorf("--dir %s: %w", c.Dir, err)
