@@ -137,6 +137,13 @@ func commits() []sabotage {
 			pkg:  "./ratchet/sqlite", test: "TestRestEndsWithAFailure",
 		},
 		{
+			name: "split-batch-ends-trouble",
+			file: "ratchet/sqlite/transact.go",
+			old:  "!single && wroteIn(batch)",
+			new:  "wroteIn(batch)",
+			pkg:  "./ratchet/sqlite", test: "TestSplitBatchIsNoProof",
+		},
+		{
 			name: "no-stat-after-commit",
 			file: "ratchet/sqlite/transact.go",
 			old:  "\tif err := db.inPlace(); err != nil {",
