@@ -147,3 +147,12 @@ const ProbeInterval = probeInterval
 
 // Probe commits a write that changes no mark, as a store in trouble does by itself.
 func (db *Store) Probe() { db.probe() }
+
+// WhileUnused calls read as a reader of the file does.
+func WhileUnused(ctx context.Context, path string, read func() error) error {
+	database, err := lookupDatabase(path)
+	if err != nil {
+		return err
+	}
+	return whileUnused(ctx, path, database, read)
+}

@@ -229,7 +229,7 @@ func losses() []sabotage {
 			name: "last-mark-not-missed",
 			file: "ratchet/sqlite/last.go",
 			old:  "\tif said == nil {",
-			new:  "\tif said == nil || db.path != \"\" {",
+			new:  "\tif said == nil || path != \"\" {",
 			pkg:  "./ratchet/sqlite", test: "TestLastMarkIsMissed",
 		},
 		{
