@@ -25,7 +25,8 @@ type Store interface {
 
 	// Register allows a key to sign on a chain from a level on, or raises that level. It never
 	// lowers it; a ninth chain is a *RefusedError. With AnyChain the key must be unknown to the
-	// store. When it returns nil the registration is durable.
+	// store. NoFloor is ignored: only a request registers a chain without a floor. When it returns
+	// nil the registration is durable.
 	Register(ctx context.Context, r Registration) error
 
 	// List returns all that the store holds.
