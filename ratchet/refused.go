@@ -52,7 +52,7 @@ const (
 	TooManyChains
 )
 
-// String gives the reason in snake case, for logs and metrics.
+// String returns the reason in snake case, for logs and metrics.
 func (r Reason) String() string {
 	switch r {
 	case BelowWatermark:

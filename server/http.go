@@ -124,7 +124,7 @@ func onlyAllowed(allowed map[string][]string) echo.MiddlewareFunc {
 	}
 }
 
-// withTimeout gives a request requestTimeout.
+// withTimeout bounds a request by requestTimeout.
 func withTimeout(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		ctx, cancel := context.WithTimeout(c.Request().Context(), requestTimeout)

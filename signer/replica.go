@@ -127,7 +127,7 @@ func (r *replica) tried(elapsed time.Duration, err error) {
 	}
 }
 
-// health is whether a key can sign at a server, as its last signature there told.
+// health reports whether a key can sign at a server, as its last signature there told.
 type health struct {
 	mu       sync.Mutex
 	proven   bool

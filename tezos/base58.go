@@ -46,7 +46,7 @@ var (
 
 var errBase58 = errors.New("not base58check: mistyped or cut short")
 
-// findPrefix gives the index of the prefix that s starts with.
+// findPrefix returns the index of the prefix that s starts with.
 func findPrefix(prefixes []prefix, s string) (int, bool) {
 	for i, p := range prefixes {
 		if strings.HasPrefix(s, p.text) {

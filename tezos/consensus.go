@@ -95,7 +95,7 @@ func blockFitness(p []byte) ([]byte, *ParseError) {
 	return p[fitnessAt : fitnessAt+size], nil
 }
 
-// parseFitness gives the round. The fitness has one of the two known sizes.
+// parseFitness returns the round. The fitness has one of the two known sizes.
 func parseFitness(f []byte, level int32) (int32, *ParseError) {
 	sizes := [...]int{1, 4, len(f) - fitnessSize, 4, 4}
 	var at [len(sizes)]int // where each element stands

@@ -21,13 +21,13 @@ type ParseError struct {
 	Err    error  // ErrMalformed or ErrUnknownLayout
 }
 
-// Error gives the reason and the offset, as in "malformed payload: block round
+// Error returns the reason and the offset, as in "malformed payload: block round
 // -1 is negative (offset 120)".
 func (e *ParseError) Error() string {
 	return fmt.Sprintf("%v: %s (offset %d)", ErrMalformed, e.Reason, e.Offset)
 }
 
-// Is tells whether target is [ErrMalformed] or the more exact error within.
+// Is reports whether target is [ErrMalformed] or the more exact error within.
 func (e *ParseError) Is(target error) bool {
 	return target == ErrMalformed || target == e.Err
 }

@@ -10,7 +10,7 @@ import (
 	"pawl/tezos"
 )
 
-// genericText gives the sig… form of a signature.
+// genericText returns the sig… form of a signature.
 func genericText(tb testing.TB, sig tezos.Signature) string {
 	tb.Helper()
 	return base58.CheckEncode(sig.Bytes(), []byte{0x04, 0x82, 0x2b})

@@ -20,7 +20,7 @@ const (
 	MLDSA44                  // tz5
 )
 
-// String gives the prefix of the kind's hashes, "tz1" to "tz5".
+// String returns the prefix of the kind's hashes, "tz1" to "tz5".
 func (k KeyKind) String() string {
 	if int(k) >= len(pkhPrefixes) {
 		return "unknown"
@@ -68,7 +68,7 @@ func newPublicKeyHash(kind KeyKind, hash []byte) PublicKeyHash {
 	return h
 }
 
-// hashPublicKey gives the BLAKE2b-160 hash of a raw public key.
+// hashPublicKey returns the BLAKE2b-160 hash of a raw public key.
 func hashPublicKey(kind KeyKind, raw []byte) PublicKeyHash {
 	digest, err := blake2b.New(pkhSize, nil)
 	if err != nil {
@@ -78,12 +78,12 @@ func hashPublicKey(kind KeyKind, raw []byte) PublicKeyHash {
 	return newPublicKeyHash(kind, digest.Sum(nil))
 }
 
-// Kind gives the kind of the key behind the hash.
+// Kind returns the kind of the key behind the hash.
 func (h PublicKeyHash) Kind() KeyKind { return KeyKind(h[0]) }
 
 func (h PublicKeyHash) valid() bool { return int(h[0]) < len(pkhPrefixes) }
 
-// String gives the base58 form, tz1… to tz5….
+// String returns the base58 form, tz1… to tz5….
 func (h PublicKeyHash) String() string {
 	if !h.valid() {
 		return "invalid public key hash"
@@ -91,7 +91,7 @@ func (h PublicKeyHash) String() string {
 	return pkhPrefixes[h[0]].encode(h[1:])
 }
 
-// MarshalText gives the base58 form. A hash with a tag of no kind is an error.
+// MarshalText returns the base58 form. A hash with a tag of no kind is an error.
 func (h PublicKeyHash) MarshalText() ([]byte, error) {
 	if !h.valid() {
 		return nil, fmt.Errorf("public key hash with unknown tag 0x%02x", h[0])
@@ -113,8 +113,8 @@ func ParseChainID(s string) (ChainID, error) {
 	return ChainID(raw), nil
 }
 
-// String gives the base58 form, Net….
+// String returns the base58 form, Net….
 func (c ChainID) String() string { return chainIDPrefix.encode(c[:]) }
 
-// MarshalText gives the base58 form. Its error is always nil.
+// MarshalText returns the base58 form. Its error is always nil.
 func (c ChainID) MarshalText() ([]byte, error) { return []byte(c.String()), nil }

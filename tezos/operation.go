@@ -180,7 +180,7 @@ func contractAddress(c [contractSize]byte) string {
 	return PublicKeyHash(c[1:]).String()
 }
 
-// holds tells whether account c is that of the key.
+// holds reports whether account c is that of the key.
 func holds(c [contractSize]byte, key PublicKeyHash) bool {
 	return c[0] == 0x00 && bytes.Equal(c[1:], key[:])
 }

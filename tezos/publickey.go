@@ -98,16 +98,16 @@ func checkBLSPoint(raw [48]byte) error {
 	return nil
 }
 
-// Kind gives the kind of the key.
+// Kind returns the kind of the key.
 func (k PublicKey) Kind() KeyKind { return k.kind }
 
-// Bytes gives the raw bytes without a tag, as [NewPublicKey] takes them.
+// Bytes returns the raw bytes without a tag, as [NewPublicKey] takes them.
 func (k PublicKey) Bytes() []byte {
 	return bytes.Clone(k.raw[:publicKeyPrefixes[k.kind].size])
 }
 
-// Hash gives the address of the key: BLAKE2b-160 of its raw bytes.
+// Hash returns the address of the key: BLAKE2b-160 of its raw bytes.
 func (k PublicKey) Hash() PublicKeyHash { return hashPublicKey(k.kind, k.Bytes()) }
 
-// String gives the base58 form, edpk…, sppk…, p2pk… or BLpk….
+// String returns the base58 form, edpk…, sppk…, p2pk… or BLpk….
 func (k PublicKey) String() string { return publicKeyPrefixes[k.kind].encode(k.Bytes()) }

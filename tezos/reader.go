@@ -27,7 +27,7 @@ func (r *reader) fail(offset int, format string, args ...any) {
 	r.pos = r.end
 }
 
-// more tells whether a list or a payload goes on.
+// more reports whether a list or a payload goes on.
 func (r *reader) more() bool { return r.err == nil && r.pos < r.end }
 
 // finish refuses what is left over.
@@ -37,7 +37,7 @@ func (r *reader) finish() {
 	}
 }
 
-// bytes gives the next n bytes, or nil after a failure.
+// bytes returns the next n bytes, or nil after a failure.
 func (r *reader) bytes(n int, what string) []byte {
 	if r.err != nil {
 		return nil
@@ -111,7 +111,7 @@ func (r *reader) close(outer int) {
 	}
 }
 
-// varint gives the bytes of a number of any size, refusing a longer form than
+// varint returns the bytes of a number of any size, refusing a longer form than
 // needed (data-encoding, binary_reader.ml, N and Z).
 func (r *reader) varint(what string) []byte {
 	start := r.pos

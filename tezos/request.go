@@ -13,7 +13,7 @@ const (
 	Attestation    Kind = 0x13 // with DAL content or without
 )
 
-// String gives "block", "preattestation" or "attestation".
+// String returns "block", "preattestation" or "attestation".
 func (k Kind) String() string {
 	switch k {
 	case Block:
@@ -63,7 +63,7 @@ const (
 	LiquidityBakingPass
 )
 
-// String gives "on", "off", "pass" or, for any other value, "reserved".
+// String returns "on", "off", "pass" or, for any other value, "reserved".
 func (v LiquidityBakingVote) String() string {
 	switch v {
 	case LiquidityBakingOn:
@@ -86,7 +86,7 @@ const (
 	Pass
 )
 
-// String gives "yay", "nay" or "pass".
+// String returns "yay", "nay" or "pass".
 func (b Ballot) String() string {
 	switch b {
 	case Yay:

@@ -25,7 +25,7 @@ func parseHash(tb testing.TB, s string) tezos.PublicKeyHash {
 	return h
 }
 
-// wantRefusal gives the error of a payload that must be refused for reason.
+// wantRefusal returns the error of a payload that must be refused for reason.
 func wantRefusal(t *testing.T, payload []byte, key tezos.PublicKeyHash, reason string) {
 	t.Helper()
 	request, err := tezos.ParseRequest(payload, key)

@@ -74,10 +74,10 @@ func compress(point []byte) []byte {
 	return append([]byte{2 | sign}, point[1:1+secretSize]...)
 }
 
-// PublicKey gives the public key.
+// PublicKey returns the public key.
 func (k *SecretKey) PublicKey() PublicKey { return k.public }
 
-// Bytes gives the 32 bytes themselves, not a copy: Zero clears them.
+// Bytes returns the 32 bytes themselves, not a copy: Zero clears them.
 func (k *SecretKey) Bytes() []byte { return k.raw[:] }
 
 // Zero overwrites the secret. The key is of no use afterwards.
@@ -100,7 +100,7 @@ func (SecretKey) LogValue() slog.Value { return slog.StringValue(redacted) }
 // MarshalText is "[redacted]", in JSON too.
 func (SecretKey) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// Point gives the public key without compression: the 65 bytes 04‖X‖Y of a tz2 or
+// Point returns the public key without compression: the 65 bytes 04‖X‖Y of a tz2 or
 // tz3 key (SEC 1 section 2.3.3). Keys of other kinds are as [PublicKey.Bytes] gives
 // them.
 func (k PublicKey) Point() []byte {
@@ -112,7 +112,7 @@ func (k PublicKey) Point() []byte {
 	return k.Bytes()
 }
 
-// hasPoint is whether a stored public key, compressed or not, is this one.
+// hasPoint reports whether a stored public key, compressed or not, is this one.
 func (k PublicKey) hasPoint(point []byte) bool {
 	return bytes.Equal(point, k.Bytes()) || bytes.Equal(point, k.Point())
 }

@@ -192,7 +192,7 @@ func describe(c tezos.Content) string {
 	return s
 }
 
-// single tells whether no shorter and no longer payload can be well-formed: the
+// single reports whether no shorter and no longer payload can be well-formed: the
 // contents of a batch may end after each.
 func (v vector) single() bool { return v.accepted() && len(v.header["content"]) <= 1 }
 

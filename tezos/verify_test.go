@@ -98,7 +98,7 @@ func TestVerifyRefusesEveryFlippedBit(t *testing.T) {
 	}
 }
 
-// oneOfEach gives a signature of a tz1, a tz2 and a tz3 key.
+// oneOfEach returns a signature of a tz1, a tz2 and a tz3 key.
 func oneOfEach(tb testing.TB) []signed {
 	tb.Helper()
 	var chosen []signed
@@ -129,7 +129,7 @@ func wantBad(t *testing.T, s signed, sig tezos.Signature, why string) {
 	}
 }
 
-// withS gives the signature with another s.
+// withS returns the signature with another s.
 func withS(tb testing.TB, kind tezos.KeyKind, sig tezos.Signature, s *big.Int) tezos.Signature {
 	tb.Helper()
 	raw := sig.Bytes()

@@ -18,7 +18,7 @@ type checkCmd struct {
 	Timeout time.Duration `default:"2m" placeholder:"TIME" help:"End after so long; what was not checked by then is told (default: ${default})."`
 }
 
-// Validate finds a time that is none.
+// Validate refuses a timeout that is not positive.
 func (c *checkCmd) Validate() error {
 	if c.Timeout <= 0 {
 		return fmt.Errorf("--timeout %v: want a time above 0", c.Timeout)
@@ -33,7 +33,7 @@ func (*checkCmd) Help() string {
 			"server of several; 2 for wrong usage")
 }
 
-// Run prints all that was found.
+// Run prints the findings.
 func (c *checkCmd) Run(ctx context.Context, s *streams) error {
 	r := check.Run(ctx, check.Options{Config: c.Config, Admin: c.Admin, Timeout: c.Timeout})
 	show := showReport
@@ -71,7 +71,7 @@ func showReportJSON(s *streams, r *check.Report) error {
 	}{r.Count(check.Error) == 0, r.Count(check.Error), r.Count(check.Warning), r.Findings})
 }
 
-// counted is a number of things.
+// counted writes a number with its noun: "1 error", "2 errors".
 func counted(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing

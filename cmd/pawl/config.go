@@ -9,17 +9,17 @@ import (
 	"pawl/internal/config"
 )
 
-// defaultConfig is the keys.json of the commands that may do without one.
+// defaultConfig is the keys.json of commands that work without one.
 const defaultConfig = "./keys.json"
 
-// loadConfig reads keys.json. What makes it no keys.json is the error; what
-// else there is to say of it, signer.Open says.
+// loadConfig reads keys.json. It fails only on what cannot be read at all; other findings are
+// reported when the daemon is opened.
 func loadConfig(path string) (*config.Config, error) {
 	cfg, _, err := loadFindings(path)
 	return cfg, err
 }
 
-// loadFindings is loadConfig, with all that the file itself tells.
+// loadFindings is loadConfig, with every finding in the file itself.
 func loadFindings(path string) (*config.Config, []config.Finding, error) {
 	cfg, findings, err := config.Load(path)
 	switch {
@@ -32,7 +32,7 @@ func loadFindings(path string) (*config.Config, []config.Finding, error) {
 	return cfg, findings, nil
 }
 
-// unreadableConfig tells why what is at path is no keys.json.
+// unreadableConfig returns why the file at path is not a keys.json.
 func unreadableConfig(path string, findings []config.Finding, err error) error {
 	if len(findings) > 0 {
 		return fatalFindings(path, findings, config.Invalid, err)
@@ -43,7 +43,7 @@ func unreadableConfig(path string, findings []config.Finding, err error) error {
 	return err
 }
 
-// fatalFindings returns the findings of at least the severity, else err.
+// fatalFindings returns the findings of at least that severity, or err if there are none.
 func fatalFindings(path string, findings []config.Finding, atLeast config.Severity, err error) error {
 	fatal := slices.DeleteFunc(slices.Clone(findings), func(f config.Finding) bool { return f.Severity < atLeast })
 	if len(fatal) == 0 {
@@ -52,7 +52,7 @@ func fatalFindings(path string, findings []config.Finding, atLeast config.Severi
 	return &findingsError{file: path, findings: fatal}
 }
 
-// ratchetPaths lists each ratchet that the keys.json at path names, once.
+// ratchetPaths lists the ratchets named in the keys.json at path, each once.
 func ratchetPaths(path string) ([]string, error) {
 	cfg, err := loadConfig(path)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 
 const connectionFile = "./credential.yaml"
 
-// connection is the GREP11 servers of createtezoskey: those of config when it is
-// named, else that of ./credential.yaml, else those of ./keys.json.
+// connection returns the GREP11 servers for createtezoskey: those of config if it is given,
+// else of ./credential.yaml, else of ./keys.json.
 func connection(config string) ([]grep11.Config, error) {
 	if config != "" {
 		return connectionOf(config)
@@ -36,7 +36,7 @@ func connection(config string) ([]grep11.Config, error) {
 	return connectionOf(defaultConfig)
 }
 
-// connectionOf is the GREP11 servers of a keys.json.
+// connectionOf returns the GREP11 servers of a keys.json.
 func connectionOf(path string) ([]grep11.Config, error) {
 	cfg, err := loadConfig(path)
 	if err != nil {
@@ -50,10 +50,9 @@ func connectionOf(path string) ([]grep11.Config, error) {
 	return cfg.Servers(), nil
 }
 
-// parseCredential reads credential.yaml: one `name: value` a line, of the names
-// url, cert_path, key_path and cacert_path, each once. Comments, blank lines
-// and quotes around a value are allowed; any other YAML is an error. Relative
-// paths count from dir.
+// parseCredential reads credential.yaml: one `name: value` per line, with the names url,
+// cert_path, key_path and cacert_path, each once. Comments, blank lines and quotes around a
+// value are allowed; any other YAML is an error. Relative paths count from dir.
 func parseCredential(data []byte, dir string) (grep11.Config, error) {
 	var cfg grep11.Config
 	fields := map[string]*string{
@@ -79,7 +78,7 @@ func parseCredential(data []byte, dir string) (grep11.Config, error) {
 	return cfg, nil
 }
 
-// credentialLine puts the value of one line into its field.
+// credentialLine sets the field named on one line.
 func credentialLine(line string, fields map[string]*string) error {
 	if trimmed := strings.TrimSpace(line); trimmed == "" || trimmed == "---" || trimmed[0] == '#' {
 		return nil
@@ -105,7 +104,7 @@ func credentialLine(line string, fields map[string]*string) error {
 	return nil
 }
 
-// yamlScalar reads a plain or quoted value and the comment behind it.
+// yamlScalar reads a plain or quoted value and skips the comment after it.
 func yamlScalar(s string) (string, error) {
 	value, comment := s, ""
 	if s != "" && (s[0] == '"' || s[0] == '\'') {

@@ -16,7 +16,8 @@ import (
 	"pawl/tezos"
 )
 
-// keyTimeout bounds the HSM calls that get and try a key: two of createtezoskey, a few more of keys.
+// keyTimeout bounds the HSM calls that make and try a key: createtezoskey needs two, keys a
+// few more.
 const keyTimeout = 30 * time.Second
 
 type createTezosKeyCmd struct {
@@ -34,13 +35,13 @@ func (*createTezosKeyCmd) Help() string {
 		"pawl createtezoskey tz3 --add", exitCodes)
 }
 
-// Run makes a key. Scripts rely on one line on stderr when it fails: a hint goes
-// into that line.
+// Run makes a key. Scripts rely on one line on stderr if it fails, so a hint goes into that
+// line.
 func (c *createTezosKeyCmd) Run(ctx context.Context, s *streams) error {
 	return hintInLine(c.run(ctx, s))
 }
 
-// run prints nothing before the key has signed and lies on disk.
+// run prints nothing until the key has signed and is on disk.
 func (c *createTezosKeyCmd) run(ctx context.Context, s *streams) (err error) {
 	kind, err := tezos.ParseKeyKind(c.Kind)
 	if err != nil {
@@ -78,8 +79,8 @@ func (c *createTezosKeyCmd) run(ctx context.Context, s *streams) (err error) {
 	return withHint(err, "the key is kept in %s", c.Dir)
 }
 
-// writable is nil when files can be made in dir, so that no key is made in
-// vain. flag is where the operator named it.
+// writable returns nil if files can be made in dir; a key that cannot be kept is not made.
+// flag is the flag that named dir.
 func writable(flag, dir string) error {
 	probe, err := os.CreateTemp(dir, ".pawl-*")
 	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
@@ -91,7 +92,7 @@ func writable(flag, dir string) error {
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
 
-// newKey makes a key in the HSM and has it sign a random digest.
+// newKey makes a key in the HSM and tries it.
 func newKey(
 	ctx context.Context, servers []grep11.Config, kind tezos.KeyKind, extractable bool,
 ) (grep11.Generated, error) {
@@ -101,7 +102,7 @@ func newKey(
 	})
 }
 
-// triedKey has an HSM get a key, and the key sign a random digest.
+// triedKey calls make, then has the new key sign a random message.
 func triedKey(
 	ctx context.Context, servers []grep11.Config, what string,
 	get func(context.Context, *grep11.Client) (grep11.Generated, error),
@@ -118,8 +119,8 @@ func triedKey(
 	return key, err
 }
 
-// withClient calls do with a connection to the first server that answers, within
-// keyTimeout. Which one it is does not matter: they have one master key.
+// withClient calls do with a connection to the first server that answers, within keyTimeout.
+// Any server will do: they share one master key.
 func withClient(ctx context.Context, servers []grep11.Config, do func(context.Context, *grep11.Client) error) error {
 	bounded, cancel := context.WithTimeout(ctx, keyTimeout)
 	defer cancel()
@@ -143,8 +144,8 @@ func tryKey(ctx context.Context, client *grep11.Client, generated grep11.Generat
 	return hsm.Probe(ctx, key)
 }
 
-// addition is where --add puts a key: a keys.json and the ratchet it names,
-// held open from before the key is made. The zero addition adds nothing.
+// addition is where --add puts a key: a keys.json and its ratchet, held open from before the
+// key is made. The zero addition adds nothing.
 type addition struct {
 	config string
 	db     *sqlite.Store
@@ -169,8 +170,8 @@ func (c *createTezosKeyCmd) openAddition(ctx context.Context) (addition, error) 
 	return addition{config: c.Config, db: db}, nil
 }
 
-// do registers the key first, for a baking key without any registration stops
-// the start of the daemon.
+// do registers the key first: a daemon does not start with a baking key that has no
+// registration.
 func (a addition) do(ctx context.Context, key grep11.Generated) error {
 	if a.db == nil {
 		return nil

@@ -28,7 +28,7 @@ func (*demoCmd) Help() string {
 		"pawl demo --dir ./pawl-demo", exitCodes)
 }
 
-// Run makes the folder if it is not there, and serves it until ctx is done.
+// Run makes the folder if it does not exist, and serves it until ctx is done.
 func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 	if err := harden(); err != nil {
 		return err
@@ -68,7 +68,7 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 	return errors.Join(err, <-stopped)
 }
 
-// serve runs the signer as `pawl serve` does, with its card at address.
+// serve runs the signer as `pawl serve` does, with the card at that address.
 func (c *demoCmd) serve(ctx context.Context, s *streams, address string) error {
 	path := filepath.Join(c.Dir, demoConfig)
 	log, flush := s.logger()
@@ -99,7 +99,7 @@ func demoPayload() string {
 	return hex.EncodeToString(append(payload, make([]byte, 32)...))
 }
 
-// printImports prints what makes the keys known to octez-client.
+// printImports prints the commands that import the keys into octez-client.
 func printImports(s *streams, address string, keys []tezos.PublicKeyHash) error {
 	count := make(map[tezos.KeyKind]int)
 	for _, key := range keys {

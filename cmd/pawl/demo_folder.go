@@ -25,7 +25,7 @@ const (
 	demoRatchet = "ratchet.db"
 )
 
-// openFolder makes the folder of a demo unless it is there.
+// openFolder makes the folder of a demo if it does not exist.
 func openFolder(ctx context.Context, s *streams, dir, cardAddress string) error {
 	_, err := os.Stat(filepath.Join(dir, demoConfig))
 	switch {
@@ -46,8 +46,8 @@ func openFolder(ctx context.Context, s *streams, dir, cardAddress string) error 
 	return nil
 }
 
-// makeFolder makes the folder whole or not at all: it is made under another
-// name, of which nothing is ever used, and renamed when it is complete.
+// makeFolder makes the folder whole or not at all: under another name first, renamed when it
+// is complete.
 func makeFolder(ctx context.Context, dir, cardAddress string) error {
 	temp := filepath.Clean(dir) + ".new"
 	claim, err := claimFolder(temp)
@@ -64,8 +64,8 @@ func makeFolder(ctx context.Context, dir, cardAddress string) error {
 	return durable.Sync(filepath.Dir(filepath.Clean(dir)))
 }
 
-// claimFolder makes an empty folder that is ours as long as the file is open.
-// What an interrupted run left in it goes.
+// claimFolder makes an empty folder that is ours while the file is open. It removes what an
+// interrupted run left there.
 func claimFolder(path string) (claim *os.File, err error) {
 	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
@@ -117,7 +117,7 @@ func fillFolder(ctx context.Context, dir, cardAddress string) error {
 	return durable.WriteNew(filepath.Join(dir, demoConfig), config, 0o600)
 }
 
-// demoKeys runs the card for as long as it takes to have it make the keys.
+// demoKeys has the card make the keys, running it only for that time.
 func demoKeys(ctx context.Context, dir string) (keys []grep11.Generated, err error) {
 	card, err := softcard.Open(softcard.Dir(dir))
 	if err != nil {
@@ -150,8 +150,7 @@ func demoKeys(ctx context.Context, dir string) (keys []grep11.Generated, err err
 	return keys, nil
 }
 
-// registerNew makes a ratchet in which keys that were just made may sign on
-// any chain.
+// registerNew makes a ratchet in which these new keys may sign on any chain.
 func registerNew(ctx context.Context, path string, keys []grep11.Generated) (err error) {
 	if err := sqlite.Create(ctx, path); err != nil {
 		return err
@@ -169,8 +168,8 @@ func registerNew(ctx context.Context, path string, keys []grep11.Generated) (err
 	return nil
 }
 
-// demoKeysJSON is the keys.json of a demo. The card's certificate is for
-// loopback names, so one of them is expected whatever its address is.
+// demoKeysJSON is the keys.json of a demo. The card's certificate names loopback, so url does
+// too, whatever the card's address.
 func demoKeysJSON(cardAddress string, keys []grep11.Generated) ([]byte, error) {
 	type entry struct {
 		PublicKey string `json:"public_key"`

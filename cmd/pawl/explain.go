@@ -53,8 +53,8 @@ func (c *explainCmd) Run(ctx context.Context, s *streams) error {
 	return lines.flush()
 }
 
-// key is the key to read the payload for: that of the flag, else the one in
-// the payload, else the only one in cfg that fits.
+// key returns the key to read the payload for: that of the flag, else the one in the payload,
+// else the only key in cfg that fits.
 func (c *explainCmd) key(payload []byte, cfg *config.Config) (tezos.PublicKeyHash, error) {
 	if c.Key != "" {
 		key, err := tezos.ParsePublicKeyHash(c.Key)
@@ -95,9 +95,9 @@ const (
 	tagFailingNoop       = 0x11 // has no source
 )
 
-// likelyKey is the hash of a key that may sign the payload, and whether the
-// payload names it: the source of an operation. Else it is some tz4 for the
-// consensus layout of tz4 keys, and some tz1 for all others.
+// likelyKey returns the hash of a key that may sign the payload, and whether the payload names
+// it (the source of an operation). Otherwise it is some tz4 for the consensus layout of tz4
+// keys, and some tz1 for all others.
 func likelyKey(payload []byte) (key tezos.PublicKeyHash, named bool) {
 	if len(payload) == 0 {
 		return key, false
@@ -141,8 +141,7 @@ func describe(lines *table, req tezos.Request) {
 	}
 }
 
-// describeContent is one content on a line. Amounts are in mutez, a millionth
-// of a tez.
+// describeContent prints one content on a line. Amounts are in mutez, a millionth of a tez.
 func describeContent(c tezos.Content) string {
 	text := string(c.Kind)
 	if c.Source != (tezos.PublicKeyHash{}) {

@@ -65,7 +65,7 @@ func policyDecision(p *policy.Policy, req tezos.Request) string {
 	return "refused: " + err.Error()
 }
 
-// allowingLine is the line of a policy that opens the request.
+// allowingLine returns the line of a policy that allows the request.
 func allowingLine(req tezos.Request) string {
 	switch req := req.(type) {
 	case tezos.Consensus:
@@ -115,7 +115,7 @@ func decide(standing ratchet.Standing, asked ratchet.Mark, digest tezos.Digest, 
 	return "would be signed"
 }
 
-// describeRegistration says from where on the key may sign on the chain.
+// describeRegistration prints from which level the key may sign on the chain.
 func describeRegistration(s ratchet.Standing, chain tezos.ChainID) string {
 	switch {
 	case s.Registered:

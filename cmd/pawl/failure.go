@@ -18,13 +18,13 @@ const (
 	exitUsage  = 2
 )
 
-// usageError is a command line that cannot be meant. Nothing was opened and
-// nobody was connected to.
+// usageError is a command line that cannot be used. Nothing was opened and no server was
+// called.
 type usageError struct{ text, help string }
 
 func (e *usageError) Error() string { return e.text }
 
-// hintedError is an error with the way out of it.
+// hintedError is an error with its remedy.
 type hintedError struct {
 	err  error
 	hint string
@@ -33,7 +33,7 @@ type hintedError struct {
 func (e *hintedError) Error() string { return e.err.Error() }
 func (e *hintedError) Unwrap() error { return e.err }
 
-// withHint adds the way out to an error, and nothing to nil.
+// withHint adds a remedy to an error, and nothing to nil.
 func withHint(err error, format string, args ...any) error {
 	if err == nil {
 		return nil
@@ -41,7 +41,7 @@ func withHint(err error, format string, args ...any) error {
 	return &hintedError{err: err, hint: fmt.Sprintf(format, args...)}
 }
 
-// hintInLine puts the way out into the line of the error.
+// hintInLine puts the remedy into the line of the error.
 func hintInLine(err error) error {
 	if hinted, ok := errors.AsType[*hintedError](err); ok {
 		return fmt.Errorf("%v: %s", err, hinted.hint)
@@ -49,7 +49,7 @@ func hintInLine(err error) error {
 	return err
 }
 
-// findingsError is the findings in keys.json that forbid the start.
+// findingsError holds the findings in keys.json that forbid the start.
 type findingsError struct {
 	file     string
 	findings []config.Finding
@@ -65,8 +65,8 @@ func (e *findingsError) lines() []string {
 	return lines
 }
 
-// report tells err to the person at the terminal, a line for each error and
-// one for the way out, and returns the exit code.
+// report prints err, one line for each error and one for the remedy, and returns the exit
+// code.
 func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return exitOK
@@ -95,8 +95,7 @@ func errorLines(err error) []string {
 	return []string{err.Error()}
 }
 
-// hintFor returns the way out of err, or nothing when its text says it or when
-// there is none.
+// hintFor returns the remedy for err, or nothing if there is none or the text names it.
 func hintFor(err error) string {
 	var hinted *hintedError
 	var misuse *usageError
@@ -111,14 +110,14 @@ func hintFor(err error) string {
 	return ""
 }
 
-// secretWord is what a secret looks like that was given in the wrong place: a secret key of
-// Tezos, or 16 bytes or more in hex, the shortest seed.
+// secretWord matches what a secret in the wrong place looks like: a Tezos secret key, or 16
+// bytes of hex or more (the shortest seed).
 var secretWord = regexp.MustCompile(`\b(edsk|edesk|spsk|spesk|p2sk|p2esk|BLsk|BLesk|mdsk)[0-9A-Za-z]*|[0-9A-Fa-f]{32,}`)
 
-// withoutSecrets keeps what may be a secret from being shown once more.
+// withoutSecrets cuts from a message what may be a secret.
 func withoutSecrets(text string) string { return secretWord.ReplaceAllString(text, "$1[redacted]") }
 
-// oneLine keeps what others wrote, such as a server's message, to its line.
+// oneLine keeps foreign text, such as a server's message, on one line.
 func oneLine(s string) string {
 	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// harden keeps the memory of a process that serves keys off the disk and from
-// other processes of its user: no core dump, no ptrace.
+// harden keeps the memory of a process that serves keys off the disk and away from other
+// processes of its user: no core dump, no ptrace.
 func harden() error {
 	err := errors.Join(
 		unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}),

@@ -20,13 +20,13 @@ type keysCmd struct {
 	Inspect keysInspectCmd `cmd:"" help:"Say what key blobs tell, without the HSM."`
 }
 
-// keyPlace is where a key comes to be, and where its files go.
+// keyPlace is where a key is made and where its files go.
 type keyPlace struct {
 	Dir    string `default:"." placeholder:"DIR" help:"Folder of the files <hash>.sk.hex and <hash>.der (default: the working folder)."`
 	Config string `placeholder:"FILE" help:"keys.json that names the GREP11 servers (default: ./credential.yaml, else ./keys.json)."`
 }
 
-// servers are those of which one gets the key, once its files can be written.
+// servers returns the servers of which one makes the key, once its files can be written.
 func (p keyPlace) servers() ([]grep11.Config, error) {
 	servers, err := connection(p.Config)
 	if err != nil {
@@ -35,9 +35,9 @@ func (p keyPlace) servers() ([]grep11.Config, error) {
 	return servers, writable("--dir", p.Dir)
 }
 
-// keep writes the files of a key, says what it still needs, and prints it as
-// createtezoskey does. A key that was not made by pawl just now may have signed
-// elsewhere: it is never registered as new.
+// keep writes the files of a key, says what is still to be done, and prints it as
+// createtezoskey does. A key that pawl did not make just now may have signed elsewhere: it is
+// never registered as new.
 func (p keyPlace) keep(s *streams, key grep11.Generated) error {
 	if err := writeKeyFiles(p.Dir, key); err != nil {
 		return fmt.Errorf("keeping the key: %w", err)
@@ -50,8 +50,7 @@ func (p keyPlace) keep(s *streams, key grep11.Generated) error {
 	return withHint(err, "the key is kept in %s", p.Dir)
 }
 
-// vacant is nil when the key has no files in the folder, so that none is made in
-// vain.
+// vacant returns nil if the key has no files in the folder yet.
 func (p keyPlace) vacant(hash tezos.PublicKeyHash) error {
 	for _, suffix := range []string{".sk.hex", ".der"} {
 		path := filepath.Join(p.Dir, hash.String()+suffix)
@@ -62,7 +61,7 @@ func (p keyPlace) vacant(hash tezos.PublicKeyHash) error {
 	return nil
 }
 
-// needs adds to a refusal for want of a mechanism which ones the command needs.
+// needs names the mechanisms a command needs when the server lacks one.
 func needs(err error, mechanisms string) error {
 	refusal, ok := errors.AsType[*grep11.Error](err)
 	if ok && (refusal.Code == ep11.CodeMechanismInvalid || refusal.Code == ep11.CodeFunctionNotSupported) {

@@ -86,8 +86,8 @@ func (c *keysDeriveCmd) readSeed() (ep11.Blob, error) {
 	return seed, nil
 }
 
-// parsePath reads m/1'/2 or 1'/2: numbers below 2^31, each with ', h or H when its
-// level is hardened (BIP-32, "The key tree").
+// parsePath reads m/1'/2 or 1'/2: numbers below 2^31, each with ', h or H if its level is
+// hardened (BIP-32, "The key tree").
 func parsePath(s string) ([]uint32, error) {
 	if s == "m" {
 		return nil, errors.New("is the master key itself, whose public key the HSM does not tell: name a level, m/0' for one")

@@ -29,7 +29,7 @@ func (*keysInspectCmd) Help() string {
 		"pawl keys inspect keys.json", exitCodes)
 }
 
-// inspected is one blob to tell of.
+// inspected is one blob to describe.
 type inspected struct {
 	name   string
 	blob   ep11.Blob
@@ -37,8 +37,8 @@ type inspected struct {
 	before ep11.Blob // which it is to follow; nil when that is unreadable
 }
 
-// Run prints what each blob tells, then warns of what is not as it should be. A blob that
-// cannot be read is an error, after the others were printed.
+// Run describes each blob, then prints warnings. A blob that cannot be read is an error, told
+// after the others were printed.
 func (c *keysInspectCmd) Run(ctx context.Context, s *streams) error {
 	data, err := interruptible(ctx, c.read)
 	if err != nil {
@@ -74,7 +74,7 @@ func (c *keysInspectCmd) Run(ctx context.Context, s *streams) error {
 	return nil
 }
 
-// blobs are those of a keys.json, or the one of a blob file.
+// blobs returns the blobs of a keys.json, or the one of a blob file.
 func (c *keysInspectCmd) blobs(data []byte) ([]inspected, []config.Finding, error) {
 	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
 		return configBlobs(c.File, data)
@@ -212,14 +212,14 @@ func (b inspected) warn(s *streams) {
 	}
 }
 
-// wrappingKeys are the master keys of blobs, each with the names of those.
+// wrappingKeys are the master keys of blobs, each with the names of its blobs.
 type wrappingKeys map[[16]byte][]string
 
 func (w wrappingKeys) add(header ep11.Header, name string) {
 	w[header.WrappingKeyID] = append(w[header.WrappingKeyID], name)
 }
 
-// warn warns when no one HSM can use all the blobs.
+// warn warns if no single HSM can use all the blobs.
 func (w wrappingKeys) warn(s *streams, what, why string) {
 	if len(w) < 2 {
 		return

@@ -9,7 +9,7 @@ import (
 	"pawl/signer/grep11"
 )
 
-// promote writes when every server has signed with the next blob of each key that has one.
+// promote writes the next blobs once every server has signed with each of them.
 func (c *keysRewrapCmd) promote(ctx context.Context, s *streams, clients []*grep11.Client, keys []rotatingKey) error {
 	next := slices.DeleteFunc(slices.Clone(keys), func(k rotatingKey) bool { return k.Next == nil })
 	if len(next) == 0 {
@@ -42,7 +42,7 @@ func (c *keysRewrapCmd) promote(ctx context.Context, s *streams, clients []*grep
 	return t.flush()
 }
 
-// tryNext is nil when a server signs with the next blob of each key.
+// tryNext returns nil if a server signs with the next blob of each key.
 func tryNext(ctx context.Context, client *grep11.Client, keys []rotatingKey) error {
 	for _, key := range keys {
 		if err := key.tryNext(ctx, client); err != nil {
@@ -52,7 +52,7 @@ func tryNext(ctx context.Context, client *grep11.Client, keys []rotatingKey) err
 	return nil
 }
 
-// tryNext is nil when a server signs with the next blob. When it refuses that one, the
+// tryNext returns nil if a server signs with the next blob. When it refuses that one, the
 // error says whether it still wants the one before.
 func (k *rotatingKey) tryNext(ctx context.Context, client *grep11.Client) error {
 	err := k.try(ctx, client, k.Next)
@@ -68,9 +68,9 @@ func (k *rotatingKey) tryNext(ctx context.Context, client *grep11.Client) error 
 	}
 	switch before := k.try(ctx, client, k.Blob); {
 	case before == nil:
-		return withHint(err, "the HSM still wants the blob before: finalise the new master key in the HSM first")
+		return withHint(err, "nothing was changed: finalise the new master key in the HSM first")
 	case grep11.RefusesBlob(before):
-		return withHint(err, "the HSM takes neither blob of this key: it has a third master key")
+		return withHint(err, "the HSM accepts neither blob of this key: it has a third master key")
 	default:
 		return err
 	}

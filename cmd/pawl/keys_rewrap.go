@@ -60,8 +60,8 @@ func (c *keysRewrapCmd) run(ctx context.Context, s *streams) error {
 	return c.rewrap(ctx, s, clients, keys)
 }
 
-// rotatingKeys reads the keys of a keys.json, which has to have some and no blob that
-// cannot be read.
+// rotatingKeys reads the keys of a keys.json. It must have some, and every blob must be
+// readable.
 func rotatingKeys(path string) ([]rotatingKey, error) {
 	cfg, findings, err := loadFindings(path)
 	if err != nil {
@@ -147,13 +147,13 @@ func wrappingKey(blob ep11.Blob) string {
 	return fmt.Sprintf("%x", header.WrappingKeyID)
 }
 
-// cannotRewrap is whether the server has no such call, by either way to say so.
+// cannotRewrap reports whether the server has no such call; servers say so in two ways.
 func cannotRewrap(err error) bool {
 	refusal, ok := errors.AsType[*grep11.Error](err)
 	return ok && refusal.Code == ep11.CodeFunctionNotSupported || !ok && status.Code(err) == codes.Unimplemented
 }
 
-// rewrapHint adds what is to be done when a server did not rewrap a key.
+// rewrapHint adds the remedy if a server did not rewrap a key.
 func rewrapHint(err error, hasNext bool) error {
 	const promote = "if the new master key is finalised already, run pawl keys rewrap --promote"
 	refusal, _ := errors.AsType[*grep11.Error](err)

@@ -13,7 +13,7 @@ import (
 // trouble: what holds for the others need not hold for it.
 const seeToTheServer = "see that the server and its card answer; take one that is gone for good out of url"
 
-// rewrapped is what came of a key at one server.
+// rewrapped is the outcome for one key at one server.
 type rewrapped struct {
 	at   *grep11.Client
 	next ep11.Blob
@@ -46,7 +46,7 @@ func rewrapper(
 	return first.at, first.next, inOneLine(errs)
 }
 
-// agrees is nil when the server is about to take the new master key of the first, or has
+// agrees returns nil if the server is about to take the new master key of the first, or has
 // it already, or cannot tell.
 func (r rewrapped) agrees(ctx context.Context, s *streams, key rotatingKey, first rewrapped) error {
 	refusal, refused := errors.AsType[*grep11.Error](r.err)

@@ -83,7 +83,7 @@ func (d *domains) finalise(at int) {
 	}
 }
 
-// with gives the keys, of which those with a next blob are counted.
+// with returns the keys, of which those with a next blob are counted.
 func (d *domains) keys() (keys []config.KeySpec, rotating int) {
 	d.t.Helper()
 	cfg, err := loadConfig(d.config)
@@ -185,7 +185,7 @@ func TestPromoteAsksAllServers(t *testing.T) {
 	}{
 		"both have finalised":  {func(d *domains) { d.finalise(0); d.finalise(1) }, ""},
 		"the second has not":   {func(d *domains) { d.finalise(0) }, " at B: SignSingle: CKR_IBM_WKID_MISMATCH (0x80010001): "},
-		"what to do then":      {func(d *domains) { d.finalise(0) }, ": the HSM still wants the blob before: finalise the new master key in the HSM first\n"},
+		"what to do then":      {func(d *domains) { d.finalise(0) }, ": nothing was changed: finalise the new master key in the HSM first\n"},
 		"the second is silent": {func(d *domains) { d.finalise(0); d.stop[1]() }, " at B: SignSingle: Unavailable: "},
 		"what to do about it":  {func(d *domains) { d.finalise(0); d.stop[1]() }, ": see that the server and its card answer; take one that is gone for good out of url\n"},
 		"the second signs badly": {func(d *domains) {
@@ -208,7 +208,7 @@ func TestPromoteAsksAllServers(t *testing.T) {
 			d.finalise(1)
 			d.cards[1].SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(ep11.CodeMechanismInvalid)})
 		}, " at B: SignSingle: CKR_MECHANISM_INVALID"},
-		"a third one at the second": {func(d *domains) { d.finalise(0); d.finalise(1); d.commit(1, 3); d.finalise(1) }, ": the HSM takes neither blob of this key: it has a third master key\n"},
+		"a third one at the second": {func(d *domains) { d.finalise(0); d.finalise(1); d.commit(1, 3); d.finalise(1) }, ": the HSM accepts neither blob of this key: it has a third master key\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

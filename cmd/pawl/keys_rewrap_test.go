@@ -61,7 +61,7 @@ func rotatedFolder(t *testing.T, f *faultyCard, next func(own, other string) str
 
 func none(string, string) string { return "" }
 
-// under gives the blob as if it were wrapped by the master key of that number.
+// under returns the blob as if it were wrapped by the master key of that number.
 func under(blob []byte, masterKey byte) []byte {
 	blob[32] ^= masterKey
 	return blob
@@ -171,7 +171,7 @@ func TestPromoteTriesEachBlob(t *testing.T) {
 		want string
 	}{
 		"of another key": {func(_, other string) string { return other }, tezos.ErrBadSignature.Error()},
-		"too early":      {func(own, _ string) string { return masked(own, "01") }, "the HSM still wants the blob before: finalise"},
+		"too early":      {func(own, _ string) string { return masked(own, "01") }, "nothing was changed: finalise"},
 	} {
 		config, text, _ := rotatedFolder(t, &faultyCard{}, test.next)
 		out, errOut, code := rewrapKeys(t, config, "--promote")

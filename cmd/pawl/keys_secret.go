@@ -20,13 +20,13 @@ const (
 	maxPassphraseSize = 1 << 10  // bytes
 )
 
-// secretSource is where a secret is read from. There is no way to give one on the
-// command line, where each user of the host could see it.
+// secretSource is where a secret is read from. None can be given on the command line, where
+// every user of the host could see it.
 type secretSource struct {
 	From string `default:"-" placeholder:"FILE" help:"File with the secret, or - for the standard input (default: ${default}). At a terminal it is asked for."`
 }
 
-// secretOnLine is a misuse of the commands that take a secret.
+// secretOnLine is the answer to a secret on the command line.
 const secretOnLine = "a secret does not go on the command line, where others see it: use --from FILE or the " +
 	"standard input"
 
@@ -53,8 +53,7 @@ func (c secretSource) readFile(s *streams) ([]byte, error) {
 	return readBounded(file, maxSecretSize, "--from "+c.From)
 }
 
-// passphraseOf reads a passphrase file, to which others may have no access, and cuts off
-// the end of its line.
+// passphraseOf reads a passphrase file, which must be private, without the end of its line.
 func passphraseOf(path string) ([]byte, error) {
 	file, info, err := openSecret(path)
 	if err != nil {
@@ -68,8 +67,7 @@ func passphraseOf(path string) ([]byte, error) {
 	return bytes.TrimSuffix(bytes.TrimSuffix(phrase, []byte("\n")), []byte("\r")), err
 }
 
-// openSecret opens and describes a file. The error does not quote the name: it may be the
-// secret itself.
+// openSecret opens a file. The error does not quote the name, which may be the secret itself.
 func openSecret(path string) (*os.File, fs.FileInfo, error) {
 	file, err := os.Open(path) //nolint:gosec // the operator names the file
 	if wrong, ok := errors.AsType[*fs.PathError](err); ok {
@@ -85,8 +83,8 @@ func openSecret(path string) (*os.File, fs.FileInfo, error) {
 	return file, info, nil
 }
 
-// readBounded reads a secret of 1 to size bytes and keeps no other copy. what names the
-// source in an error.
+// readBounded reads a secret of 1 to size bytes into one buffer. what names the source in an
+// error.
 func readBounded(r io.Reader, size int, what string) ([]byte, error) {
 	data, err := durable.ReadAll(r, size)
 	if err != nil {
@@ -98,7 +96,7 @@ func readBounded(r io.Reader, size int, what string) ([]byte, error) {
 	return data, nil
 }
 
-// askHidden asks at the terminal and does not show what is typed: a line, or a PEM.
+// askHidden reads a line or a PEM from the terminal without echo.
 func askHidden(ctx context.Context, prompt, otherwise string) ([]byte, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
@@ -122,8 +120,8 @@ func askHidden(ctx context.Context, prompt, otherwise string) ([]byte, error) {
 	return answer, err
 }
 
-// hideTyping has the terminal not show what is typed, until show. That also discards what
-// was not read, such as further lines of a paste: a shell would run and remember them.
+// hideTyping turns the terminal's echo off until show. It also discards unread input, such as
+// further lines of a paste, which a shell would run and remember.
 func hideTyping(fd int) (show func(), err error) {
 	before, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 	if err != nil {
@@ -160,14 +158,14 @@ func readAnswer(fd int) ([]byte, error) {
 	return nil, fmt.Errorf("more than %d bytes were typed", maxSecretSize)
 }
 
-// endsKey is whether a line is the last one of a PEM; OpenSSL writes parameters before the
+// endsKey reports whether a line is the last of a PEM; OpenSSL writes parameters before the
 // key.
 func endsKey(line []byte) bool {
 	return bytes.HasPrefix(line, []byte("-----END ")) && !bytes.Contains(line, []byte("PARAMETERS"))
 }
 
-// interruptible waits for a read that knows no context, of a pipe for one. What is read
-// after ctx was done is lost with the process.
+// interruptible waits for a read that does not know ctx, such as that of a pipe. Input that
+// comes after ctx was done is dropped.
 func interruptible[T any](ctx context.Context, read func() (T, error)) (T, error) {
 	type result struct {
 		data T

@@ -16,11 +16,9 @@ const (
 	lateLines = 1024
 )
 
-// lateLog is a log whose lines are made and written together, a little later: a
-// request that has been answered leaves the processor to those that have not. An
-// error is written at once, with all lines before it. When too many lines wait, who
-// logs waits. A process that is killed or crashes takes the lines of the last lateTime
-// with it.
+// lateLog formats and writes log lines together, a little later, so that logging takes no time
+// from requests that wait. An error is written at once, after all earlier lines. When too many
+// lines wait, logging blocks. A process that is killed loses the lines of the last lateTime.
 type lateLog struct {
 	mu    sync.Mutex // of lines
 	lines []lateLine
@@ -30,14 +28,14 @@ type lateLog struct {
 	out     io.Writer
 }
 
-// lateLine is a record and who makes a line of it.
+// lateLine is a record and the handler that formats it.
 type lateLine struct {
 	maker  slog.Handler
 	record slog.Record
 }
 
-// newLateLog gives a logger that writes JSON lines to out, and what writes those that
-// wait.
+// newLateLog returns a logger that writes JSON lines to out, and a function that writes the
+// waiting lines.
 func newLateLog(out io.Writer, options *slog.HandlerOptions) (log *slog.Logger, flush func()) {
 	l := &lateLog{out: out}
 	return slog.New(lateHandler{l, slog.NewJSONHandler(&l.made, options)}), l.flush
@@ -56,8 +54,8 @@ func (l *lateLog) add(line lateLine) {
 	}
 }
 
-// flush writes what waits, whole lines in one write. One that fails takes its lines with
-// it: errors of a log have nowhere to go.
+// flush writes all waiting lines in one write. Lines that cannot be written are lost: a log
+// has nowhere to report its own errors.
 func (l *lateLog) flush() {
 	l.writing.Lock()
 	defer l.writing.Unlock()
@@ -74,7 +72,7 @@ func (l *lateLog) flush() {
 	}
 }
 
-// lateHandler is a lateLog's slog.Handler.
+// lateHandler is the slog.Handler of a lateLog.
 type lateHandler struct {
 	log *lateLog
 	slog.Handler

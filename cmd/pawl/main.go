@@ -80,8 +80,8 @@ func main() {
 	os.Exit(code)
 }
 
-// run does what args say until it is done or ctx is. args[0] is the name of
-// the program, as in os.Args.
+// run runs the command that args name until it is done or ctx is. args[0] is the name of the
+// program, as in os.Args.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var cmds commands
 	var helped bool // Exit is called for --help alone, and the parser goes on after it
@@ -102,8 +102,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return parsed.Run()
 }
 
-// arguments adds the command that the program's name stands for: installed as
-// createtezoskey, pawl is that command.
+// arguments adds the command that the program's name implies: installed as createtezoskey,
+// pawl is that command.
 func arguments(args []string) []string {
 	if filepath.Base(args[0]) == "createtezoskey" {
 		return append([]string{"createtezoskey"}, args[1:]...)

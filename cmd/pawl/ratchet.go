@@ -28,7 +28,7 @@ func (*ratchetInitCmd) Help() string {
 		"pawl ratchet init --config keys.json", exitCodes)
 }
 
-// Run makes the file, or those of keys.json that are missing.
+// Run makes the file, or those named in keys.json that do not exist.
 func (c *ratchetInitCmd) Run(ctx context.Context, s *streams) error {
 	paths := []string{c.Path}
 	if c.Path == "" {
@@ -46,7 +46,7 @@ func (c *ratchetInitCmd) Run(ctx context.Context, s *streams) error {
 	return nil
 }
 
-// missingRatchets are the ratchets of keys.json that do not exist.
+// missingRatchets returns the ratchets of keys.json that do not exist.
 func missingRatchets(config string, s *streams) ([]string, error) {
 	paths, err := ratchetPaths(config)
 	if err != nil {
@@ -79,8 +79,7 @@ func (*ratchetRegisterCmd) Help() string {
 		"pawl ratchet register tz3… --chain NetXdQprcVkpaWU --from-level 12345678", exitCodes)
 }
 
-// Run registers the key. The daemon must be stopped, for one process at a time
-// may use a ratchet.
+// Run registers the key. The daemon must be stopped: one process at a time may use a ratchet.
 func (c *ratchetRegisterCmd) Run(ctx context.Context, s *streams) (err error) {
 	key, err := tezos.ParsePublicKeyHash(c.Key)
 	if err != nil {
@@ -109,7 +108,7 @@ func (c *ratchetRegisterCmd) Run(ctx context.Context, s *streams) (err error) {
 	return nil
 }
 
-// path is the ratchet of the key.
+// path returns the ratchet of the key.
 func (c *ratchetRegisterCmd) path(key tezos.PublicKeyHash) (string, error) {
 	if c.DB != "" {
 		return c.DB, nil

@@ -69,8 +69,8 @@ func showTable(s *streams, state ratchetState) error {
 
 func number(n int32) string { return strconv.Itoa(int(n)) }
 
-// chainOf is the chain of a registration; a key that was made here and never
-// used before may sign on any.
+// chainOf returns the chain of a registration; a key that was made here and never used may
+// sign on any.
 func chainOf(r ratchet.Registration) string {
 	if r.AnyChain {
 		return "any"
@@ -84,8 +84,7 @@ type registrationJSON struct {
 	FromLevel     int32  `json:"from_level"`
 }
 
-// showJSON prints marks and registrations; the latter are null when they are
-// not known.
+// showJSON prints marks and registrations; registrations are null if they are not known.
 func showJSON(s *streams, state ratchetState) error {
 	show := struct {
 		Marks         []server.Mark      `json:"marks"`

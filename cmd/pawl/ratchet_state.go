@@ -9,7 +9,7 @@ import (
 	"pawl/server"
 )
 
-// ratchetState is what ratchets hold.
+// ratchetState is the content of ratchets.
 type ratchetState struct {
 	ratchet.Snapshot        // without registrations when a daemon was asked, which tells marks only
 	daemon           string // address of the admin listener that was asked, or ""

@@ -31,7 +31,7 @@ func (*serveCmd) Help() string {
 			"off, or if the ratchet failed: start it again then; 2 for wrong usage")
 }
 
-// Validate finds flags that say nothing without another one.
+// Validate refuses flags that mean nothing without another one.
 func (c *serveCmd) Validate() error {
 	if c.TLSClientCA != "" && c.TLSCert == "" {
 		return errors.New("--tls-client-ca needs --tls-cert and --tls-key")
@@ -39,7 +39,7 @@ func (c *serveCmd) Validate() error {
 	return nil
 }
 
-// Run serves until ctx is done, and then until each request in flight is answered.
+// Run serves until ctx is done, then until each request in flight is answered.
 func (c *serveCmd) Run(ctx context.Context, s *streams) error {
 	if err := harden(); err != nil {
 		return err
@@ -53,7 +53,7 @@ func (c *serveCmd) Run(ctx context.Context, s *streams) error {
 	return opened.serve(ctx)
 }
 
-// startError is why a daemon did not start, which is nothing when it was told to stop meanwhile.
+// startError returns why a daemon did not start: nothing if it was told to stop meanwhile.
 func startError(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err
@@ -61,7 +61,7 @@ func startError(ctx context.Context, err error) error {
 	return nil
 }
 
-// service is a daemon that is open, with its server and its listeners.
+// service is an open daemon with its server and listeners.
 type service struct {
 	*daemon.Daemon
 	server *server.Server
@@ -116,7 +116,7 @@ func (c *serveCmd) listeners(ctx context.Context, authenticated bool) (at daemon
 	return at, err
 }
 
-// openDaemon opens the daemon and says what is to say of keys.json.
+// openDaemon opens the daemon and reports the findings in keys.json.
 func (c *serveCmd) openDaemon(
 	ctx context.Context, log *slog.Logger, cfg *config.Config, metrics *server.Metrics,
 ) (*daemon.Daemon, error) {

@@ -12,7 +12,7 @@ import (
 	"pawl/signer/hsm"
 )
 
-// dialAll begins to connect to each server. The caller closes them, with closeAll.
+// dialAll begins to connect to each server. The caller closes them with closeAll.
 func dialAll(servers []grep11.Config) ([]*grep11.Client, error) {
 	clients := make([]*grep11.Client, 0, len(servers))
 	for _, server := range servers {
@@ -26,16 +26,16 @@ func dialAll(servers []grep11.Config) ([]*grep11.Client, error) {
 	return clients, nil
 }
 
-// closeAll ends the connections; what is under way there is not wanted any more.
+// closeAll closes the connections, calls in flight included.
 func closeAll(clients []*grep11.Client) {
 	for _, client := range clients {
 		_ = client.Close()
 	}
 }
 
-// dialFirst connects to the server that answers first: all are asked at the same time, so
-// that any number of silent ones costs one timeout. With one server it does not wait: the
-// first call tells more.
+// dialFirst returns the server that answers first. All are asked at the same time, so any
+// number of silent ones costs one timeout. A single server is not waited for: the first call
+// tells more.
 func dialFirst(ctx context.Context, servers []grep11.Config) (*grep11.Client, error) {
 	clients, err := dialAll(servers)
 	if err != nil {
@@ -76,7 +76,7 @@ func atEach[Answer any](clients []*grep11.Client, ask func(*grep11.Client) Answe
 	return answers
 }
 
-// inOneLine makes one error, with the way out of each, of those that are not nil.
+// inOneLine joins the errors that are not nil into one, each with its remedy.
 func inOneLine(errs []error) error {
 	var lines []string
 	for _, err := range errs {
@@ -90,8 +90,8 @@ func inOneLine(errs []error) error {
 	return errors.New(strings.Join(lines, "; "))
 }
 
-// twice makes a call once more when the connection failed or the card was in trouble, as
-// the daemon does with a signature.
+// twice repeats a call if the connection failed or the card was in trouble, as the daemon does
+// with a signature.
 func twice(ctx context.Context, call func() error) error {
 	err := call()
 	if !grep11.Transient(err) {

@@ -27,7 +27,7 @@ func (*softcardCmd) Help() string {
 		"pawl softcard --dir ./card --listen 127.0.0.1:9876", exitCodes)
 }
 
-// Validate finds a delay that is none.
+// Validate refuses a negative delay.
 func (c *softcardCmd) Validate() error {
 	if c.Delay < 0 {
 		return fmt.Errorf("--delay %v is negative", c.Delay)
@@ -35,7 +35,7 @@ func (c *softcardCmd) Validate() error {
 	return nil
 }
 
-// Run serves the card until it is told to stop.
+// Run serves the card until ctx is done.
 func (c *softcardCmd) Run(ctx context.Context, s *streams) error {
 	ln, err := listen(ctx, "--listen", c.Listen)
 	if err != nil {
@@ -62,7 +62,7 @@ func (c *softcardCmd) Run(ctx context.Context, s *streams) error {
 	return card.Serve(ctx, ln, dir, c.Plaintext)
 }
 
-// loopback is whether only this host reaches the address.
+// loopback reports whether only this host reaches the address.
 func loopback(addr net.Addr) bool {
 	tcp, ok := addr.(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()

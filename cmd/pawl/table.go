@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 )
 
-// table prints columns. The first error of the writer is that of flush.
+// table prints columns; flush returns the first error of the writer.
 type table struct {
 	out    io.Writer
 	writer *tabwriter.Writer

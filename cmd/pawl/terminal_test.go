@@ -66,7 +66,7 @@ func (term *terminal) screen() string {
 	return term.shown.String()
 }
 
-// echoes is whether the terminal shows what is typed.
+// echoes reports whether the terminal shows what is typed.
 func (term *terminal) echoes(t *testing.T) bool {
 	t.Helper()
 	settings, err := unix.IoctlGetTermios(int(term.slave.Fd()), unix.TCGETS)

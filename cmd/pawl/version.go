@@ -8,8 +8,8 @@ import (
 
 type versionCmd struct{}
 
-// protocols are those whose payloads were read in the source of Octez. Payloads
-// of another protocol are signed if their layout is the same, else refused.
+// protocols are those whose payload layouts were read in the source of Octez. Payloads of
+// another protocol are signed if their layout is the same, and refused otherwise.
 const protocols = "Seoul (023), Tallinn (024), Ushuaia (025), Alpha"
 
 // Run prints a line for each thing that a bug report should say.
@@ -19,8 +19,8 @@ func (versionCmd) Run(s *streams) error {
 	return s.printf("pawl       %s\ngo         %s\nsqlite     %s\nprotocols  %s\n", version, goVersion, sqlite, protocols)
 }
 
-// buildVersion is the module's version, or the commit it was built from, and the
-// version of Go.
+// buildVersion returns the module's version, or the commit it was built from, and the version
+// of Go.
 func buildVersion() (version, goVersion string) {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

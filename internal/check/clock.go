@@ -13,7 +13,7 @@ const (
 	maxClockRoom = time.Second
 )
 
-// clock says whether the kernel holds the clock to be right. Rounds of Tezos are seconds.
+// clock reports whether the kernel holds the clock to be right. Rounds of Tezos are seconds.
 func (r *Report) clock() {
 	var state unix.Timex // Modes 0: it is only read
 	result, err := unix.Adjtimex(&state)

@@ -44,13 +44,13 @@ var (
 	errNotReached = errors.New("not checked")
 )
 
-// otherMaster is whether the card says that it has not the master key of the blob.
+// otherMaster reports whether the card says that it has not the master key of the blob.
 func (p keyProbe) otherMaster() bool {
 	refusal, ok := errors.AsType[*grep11.Error](p.err)
 	return ok && refusal.Code == ep11.CodeIBMWKIDMismatch
 }
 
-// refused is whether the card gave a code instead of a signature.
+// refused reports whether the card gave a code instead of a signature.
 func (p keyProbe) refused() bool {
 	_, ok := errors.AsType[*grep11.Error](p.err)
 	return ok

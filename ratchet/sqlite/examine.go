@@ -18,17 +18,17 @@ import (
 type Examination struct {
 	// FileSystem is where the file lies: a name such as ext4, or a number in hex.
 	FileSystem string
-	// Volatile is whether that file system forgets: with the host that is switched off,
+	// Volatile reports whether that file system forgets: with the host that is switched off,
 	// or with the container that is removed.
 	Volatile bool
-	// Clean is whether the file was closed, and not killed. Of one that was killed the
+	// Clean reports whether the file was closed, and not killed. Of one that was killed the
 	// next opening reads the -wal; the fields below are then unknown, and zero.
 	Clean         bool
 	Marks         int
 	Registrations []ratchet.Registration
 }
 
-// Examine says whether Open would take the file, as far as that can be told while
+// Examine reports whether Open would take the file, as far as that can be told while
 // nothing is written, and no lock held for longer than it takes to try it. Its errors
 // are those of Open. With ratchet.ErrLocked, for a daemon uses the file, the file system is told
 // all the same.

@@ -19,7 +19,7 @@ type identity struct {
 	birth int64 // nanoseconds since 1970; 0 where the file system keeps none
 }
 
-// String gives the form that the provenance row holds. All have one length, so
+// String returns the form that the provenance row holds. All have one length, so
 // that the row never moves within its page: a power cut while the page is written
 // then leaves the old row or the new one, and no torn one.
 func (i identity) String() string { return fmt.Sprintf("%020d/%020d", i.inode, i.birth) }

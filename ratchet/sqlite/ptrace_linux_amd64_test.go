@@ -88,7 +88,7 @@ func follow(t *testing.T, pid int, visit func(*syscall.PtraceRegs) bool) (killed
 // entering: on the way in the kernel has put -ENOSYS where the result will be.
 func entering(regs *syscall.PtraceRegs) bool { return int64(regs.Rax) == -int64(unix.ENOSYS) }
 
-// changesFiles says whether a system call may change a file or a folder: between
+// changesFiles reports whether a system call may change a file or a folder: between
 // two of them a kill finds the same files.
 func changesFiles(regs *syscall.PtraceRegs) bool {
 	switch regs.Orig_rax {

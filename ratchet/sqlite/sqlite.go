@@ -136,7 +136,7 @@ func (db *Store) checkSettings(ctx context.Context) error {
 	return nil
 }
 
-// rolledBack says whether the connection has no transaction open any more.
+// rolledBack reports whether the connection has no transaction open any more.
 func (db *Store) rolledBack() bool {
 	var auto bool
 	err := db.conn.Raw(func(driver any) error {
@@ -153,7 +153,7 @@ func code(err error) sqlite3.ErrNo {
 	return sqliteErr.Code
 }
 
-// definite says whether an error of SQLite means that nothing was stored and
+// definite reports whether an error of SQLite means that nothing was stored and
 // that the next transaction may succeed (https://www.sqlite.org/rescode.html).
 // A file that was moved away is READONLY too, but no passing trouble.
 func definite(err error) bool {

@@ -138,7 +138,7 @@ func (c *ibmCard) SignSingle(_ context.Context, r *ibm.SignSingleRequest) (*ibm.
 	return nil, ibmError(ibmep11.CKR_IBM_BLOB_ERROR, "no such key")
 }
 
-// signHigh gives r‖s with s above half of the order.
+// signHigh returns r‖s with s above half of the order.
 func signHigh(private any, digest []byte) ([]byte, error) {
 	var r, s, n *big.Int
 	switch key := private.(type) {

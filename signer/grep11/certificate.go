@@ -12,8 +12,8 @@ import (
 // CertificateWarning is how long before its end a certificate is warned of.
 const CertificateWarning = 30 * 24 * time.Hour
 
-// Certificate is the certificate of a file whose end matters: everybody who tells a date tells
-// this one's.
+// Certificate is the certificate of a file that matters for its end. The metric, the warning
+// and `pawl check` all tell this one's date.
 type Certificate struct {
 	Name string            // of the file in keys.json: cert_path or cacert_path
 	Path string            // of the file

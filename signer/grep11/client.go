@@ -64,7 +64,7 @@ func ParseDialect(s string) (Dialect, error) {
 	return "", fmt.Errorf("grep11 dialect %q: want both, v1 or v2", s)
 }
 
-// Config says how to reach one GREP11 server.
+// Config tells how to reach one GREP11 server.
 type Config struct {
 	Address string // host:port
 
@@ -89,8 +89,8 @@ type Config struct {
 // Client is one long-lived connection to one server, safe for concurrent use.
 type Client struct {
 	cfg      Config
-	line     *line
-	crypto   pb.CryptoClient   // over line
+	conn     *connection
+	crypto   pb.CryptoClient   // over conn
 	perCall  []grpc.DialOption // credentials of each call, the same ones on every connection
 	dialect  Dialect
 	inFlight chan struct{}
@@ -123,15 +123,15 @@ func Dial(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	files := stampOf(cfg) // before they are read
-	conn, err := connect(cfg, perCall)
+	first, err := connect(cfg, perCall)
 	if err != nil {
 		return nil, err
 	}
-	line := newLine(conn, files)
+	conn := newConnection(first, files)
 	return &Client{
 		cfg:      cfg,
-		line:     line,
-		crypto:   pb.NewCryptoClient(line),
+		conn:     conn,
+		crypto:   pb.NewCryptoClient(conn),
 		perCall:  perCall,
 		dialect:  dialect,
 		inFlight: make(chan struct{}, cfg.MaxInFlight),
@@ -199,10 +199,10 @@ func (c *Client) Ping(ctx context.Context) error {
 	return err
 }
 
-// State tells whether the connection stands, and whether a call would wait for its turn.
+// State reports whether the connection stands, and whether a call would wait for its turn.
 func (c *Client) State() hsm.State {
 	switch {
-	case c.line.now.Load().GetState() != connectivity.Ready:
+	case c.conn.now.Load().GetState() != connectivity.Ready:
 		return hsm.Down
 	case len(c.inFlight) == cap(c.inFlight):
 		return hsm.Full
@@ -213,13 +213,13 @@ func (c *Client) State() hsm.State {
 // wake begins to connect at once where the last attempt failed, instead of waiting for the
 // next one.
 func (c *Client) wake() {
-	conn := c.line.now.Load()
+	conn := c.conn.now.Load()
 	conn.ResetConnectBackoff()
 	conn.Connect()
 }
 
 // Close ends the connection; calls in flight fail.
-func (c *Client) Close() error { return c.line.close() }
+func (c *Client) Close() error { return c.conn.close() }
 
 // call makes one RPC when it is its turn.
 func call[Request, Response any](

@@ -15,7 +15,7 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// Error is a Grep11Error of the server, named.
+// Error is a Grep11Error of the server, with the name of its code.
 type Error struct {
 	RPC    string
 	Code   ep11.Code
@@ -37,7 +37,8 @@ func (e *transportError) Error() string {
 	return fmt.Sprintf("%s: %v: %s", e.rpc, e.status.Code(), causeOf(oneLine(e.status.Message())))
 }
 
-// wrapping is what gRPC writes before the words of TLS or the kernel, and wrappingEnd behind them.
+// wrapping matches what gRPC writes before the words of TLS or the kernel, wrappingEnd what it
+// writes after them.
 var wrapping = regexp.MustCompile(`^connection error: desc = "(transport: )?(error reading server preface: )?`)
 
 const (
@@ -45,8 +46,8 @@ const (
 	alertPrefix = "remote error: tls: " // crypto/tls: an alert of the peer (RFC 8446 section 6)
 )
 
-// causeOf is the cause in the message of a status. An alert is the server's, which has
-// this client's certificate to complain of when that of the server has verified.
+// causeOf returns the cause in the message of a status. An alert comes from the server: it
+// refuses this client's certificate once its own has been verified.
 func causeOf(message string) string {
 	if found := wrapping.FindString(message); found != "" {
 		message = strings.TrimSuffix(message[len(found):], wrappingEnd)
@@ -57,8 +58,8 @@ func causeOf(message string) string {
 	return message
 }
 
-// wordless leaves the server's words out of the error of a call that carried a secret:
-// they may quote it.
+// wordless drops the server's words from the error of a call that carried a secret: they may
+// quote it.
 func wordless(err error) error {
 	const words = "what the server says is left out, for the request held a secret"
 	if e, ok := errors.AsType[*Error](err); ok {
@@ -73,7 +74,7 @@ func wordless(err error) error {
 // GRPCStatus lets status.Code and status.FromError see the gRPC code.
 func (e *transportError) GRPCStatus() *status.Status { return e.status }
 
-// Is lets a gRPC code that stands for an error of a context be tested as that error.
+// Is matches the context error that a gRPC code stands for.
 func (e *transportError) Is(target error) bool {
 	code := e.status.Code()
 	return code == grpccodes.DeadlineExceeded && target == context.DeadlineExceeded ||
@@ -112,7 +113,7 @@ const maxDetail = 300
 // label of a host name has at most 63 characters (RFC 1035 section 2.3.4).
 var longWord = regexp.MustCompile(`[0-9A-Za-z+=]{64,}`)
 
-// oneLine makes words of a server fit for an error: printable, short, no key material.
+// oneLine makes a server's words fit for an error: printable, short, no key material.
 func oneLine(s string) string {
 	s = longWord.ReplaceAllString(s, "[redacted]")
 	s = strings.Map(func(r rune) rune {

@@ -29,7 +29,7 @@ func (s *TokenSource) Authorization(ctx context.Context) (string, error) {
 	return header["authorization"], err
 }
 
-// OverTLSOnly says whether gRPC must refuse a connection without TLS.
+// OverTLSOnly reports whether gRPC must refuse a connection without TLS.
 func (s *TokenSource) OverTLSOnly() bool { return s.tokens.RequireTransportSecurity() }
 
 // Answered is a call that a server answers so.

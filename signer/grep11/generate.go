@@ -43,7 +43,7 @@ func (c *Client) Generate(ctx context.Context, kind tezos.KeyKind, extractable b
 	return generated, nil
 }
 
-// checkNew is nil when a new blob has a sound head, is bound to no login session, and may
+// checkNew returns nil if a new blob has a sound head, is bound to no login session, and may
 // be extracted only if that was asked for.
 func checkNew(blob ep11.Blob, extractable bool) error {
 	header, err := blob.Header()
@@ -95,7 +95,8 @@ func readKeyPair(response *pb.GenerateKeyPairResponse) (Generated, error) {
 	return Generated{Blob: blob, PublicKey: key, SPKI: spki}, err
 }
 
-// onlyBlob is the first blob of a KeyBlob, else the raw one; servers that send both send the same twice.
+// onlyBlob returns the first blob of a KeyBlob, else the raw one; servers that send both send
+// the same twice.
 func onlyBlob(message *pb.KeyBlob, raw []byte) ([]byte, error) {
 	var first []byte
 	if blobs := message.GetKeyBlobs(); len(blobs) > 0 {

@@ -15,11 +15,11 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// handshakeTimeout is what a connection and its TLS handshake have together, twice what
-// Dial gives one attempt to connect.
+// handshakeTimeout bounds a connection with its TLS handshake: twice what Dial gives one
+// attempt.
 const handshakeTimeout = 2 * connectTimeout
 
-// Peer is what a TLS handshake told of a server.
+// Peer is what a TLS handshake showed of a server.
 type Peer struct {
 	Version string        // of TLS, e.g. TLS 1.3
 	Elapsed time.Duration // connection and handshake
@@ -59,7 +59,7 @@ func Handshake(ctx context.Context, cfg Config) (Peer, error) {
 	return peer, nil
 }
 
-// unverified has the certificates that a handshake refused.
+// unverified returns the certificates that a handshake refused.
 func unverified(err error) Peer {
 	refused, ok := errors.AsType[*tls.CertificateVerificationError](err)
 	if !ok {
@@ -68,8 +68,8 @@ func unverified(err error) Peer {
 	return Peer{Certificates: refused.UnverifiedCertificates}
 }
 
-// Clock is the time that the server, or a proxy before it, writes into its answers (the
-// header date, RFC 9110 section 6.6.1): whole seconds. Zero when there is none, as with
+// Clock returns the time that the server, or a proxy before it, writes into its answers (the
+// header date, RFC 9110 section 6.6.1), in whole seconds. It is zero if there is none, as with
 // most GREP11 servers.
 func (c *Client) Clock(ctx context.Context) (time.Time, error) {
 	var header metadata.MD

@@ -58,9 +58,9 @@ func (c *Client) Import(ctx context.Context, key *tezos.SecretKey) (Generated, e
 	return imported, nil
 }
 
-// privateKeyInfo writes a key as EP11 reads it, in PKCS #8 (RFC 5958) with a key of
-// RFC 5915 inside: id-ecPublicKey for every curve, of Ed25519 too, which RFC 8410
-// would write in another way.
+// privateKeyInfo encodes a key as EP11 reads it: PKCS #8 (RFC 5958) around a key of RFC 5915.
+// The algorithm is id-ecPublicKey for every curve, Ed25519 too, for which RFC 8410 has another
+// form.
 func privateKeyInfo(curve string, key *tezos.SecretKey) ([]byte, error) {
 	b := cryptobyte.NewFixedBuilder(make([]byte, 0, maxKeyInfo)) // no copy of the key stays behind
 	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
@@ -79,7 +79,7 @@ func privateKeyInfo(curve string, key *tezos.SecretKey) ([]byte, error) {
 	return b.Bytes()
 }
 
-// wrapIn makes the HSM take clear bytes as a key with the attributes.
+// wrapIn has the HSM take clear bytes as a key with these attributes.
 func (c *Client) wrapIn(ctx context.Context, clearText []byte, template map[uint64]*pb.AttributeValue) (*pb.UnwrapKeyResponse, error) {
 	kek, err := c.generateKey(ctx, ep11.MechAESKeyGen, map[uint64]*pb.AttributeValue{
 		ep11.AttrValueLen:    number(aesKeySize),
@@ -123,8 +123,7 @@ func (c *Client) generateKey(ctx context.Context, mechanism uint64, template map
 	return blob, nil
 }
 
-// inDialect gives the two fields of a request for a key, of which the dialect may leave
-// one empty.
+// inDialect returns a key for both fields of a request; the dialect may leave one empty.
 func (c *Client) inDialect(blob ep11.Blob) ([]byte, *pb.KeyBlob) {
 	switch c.dialect {
 	case V1:
@@ -136,7 +135,7 @@ func (c *Client) inDialect(blob ep11.Blob) ([]byte, *pb.KeyBlob) {
 	return blob, &pb.KeyBlob{KeyBlobs: [][]byte{blob}}
 }
 
-// keptBlob is the blob of an answer, if it is sound and may not be extracted.
+// keptBlob returns the blob of an answer if it is sound and not extractable.
 func keptBlob(message *pb.KeyBlob, raw []byte) (ep11.Blob, error) {
 	blob, err := onlyBlob(message, raw)
 	if err != nil {
@@ -164,12 +163,11 @@ func readImported(response *pb.UnwrapKeyResponse, want tezos.PublicKey) (Generat
 	return Generated{Blob: blob, PublicKey: key, SPKI: spki}, nil
 }
 
-// bitCountSize is that of the length in bits that stands last in the checksum of a key.
+// bitCountSize is the size of the length in bits at the end of a key's checksum.
 const bitCountSize = 4
 
-// importedSPKI reads the public key of an imported one. It is in the attributes, or in
-// the checksum: there with its MAC, and the length of the key in bits behind (EP11
-// manual, "m_UnwrapKey").
+// importedSPKI reads the public key of an imported key. It is in the attributes, or in the
+// checksum, where its MAC and the key's length in bits follow it (EP11 manual, "m_UnwrapKey").
 func importedSPKI(response *pb.UnwrapKeyResponse) (tezos.PublicKey, []byte, error) {
 	if spki := response.GetUnwrapped().GetAttributes()[ep11.AttrPublicKeyInfo].GetAttributeB(); len(spki) > 0 {
 		key, _, err := parseSPKI(spki)

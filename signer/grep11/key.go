@@ -14,11 +14,11 @@ import (
 	"pawl/tezos"
 )
 
-// signatureSize is that of r‖s (ECDSA, PKCS #11 v2.40 mechanisms, section 2.3.1) and of
+// signatureSize is the length of r‖s (ECDSA, PKCS #11 v2.40 mechanisms, section 2.3.1) and of
 // R‖S (Ed25519, RFC 8032 section 5.1.6).
 const signatureSize = 64
 
-// method is how keys of one kind are made and sign.
+// method is how keys of one kind are generated and used.
 type method struct {
 	curve     string // CKA_EC_PARAMS
 	mechanism uint64 // of SignSingle
@@ -109,7 +109,7 @@ func holds(blobs []ep11.Blob, blob ep11.Blob) bool {
 	return slices.ContainsFunc(blobs, func(b ep11.Blob) bool { return bytes.Equal(b, blob) })
 }
 
-// prefer makes a blob that the server took the first one.
+// prefer moves a blob that the server accepted to the front.
 func (k *Key) prefer(taken ep11.Blob) {
 	for {
 		was := k.blobs.Load()
@@ -123,9 +123,9 @@ func (k *Key) prefer(taken ep11.Blob) {
 // PublicKey returns the public key that Client.Key was given.
 func (k *Key) PublicKey() tezos.PublicKey { return k.public }
 
-// Trouble says why the server cannot sign with the key: its mechanism list lacks what the key
-// signs with, or it refused another key of the same master key for want of that. It returns nil
-// when nothing is known against it.
+// Trouble returns why the server cannot sign with the key: its mechanism list lacks what the
+// key needs, or it refused another key of the same master key for that. It returns nil if
+// nothing is known against it.
 func (k *Key) Trouble() error {
 	if err := k.client.lacks(k.public.Kind()); err != nil {
 		return withFault(err)
@@ -162,7 +162,7 @@ func (k *Key) Sign(ctx context.Context, m tezos.Message) (tezos.Signature, error
 	return tezos.Signature{}, withFault(refused)
 }
 
-// taken notes that the server has signed with the blob at i.
+// taken notes that the server signed with the blob at i.
 func (k *Key) taken(i int, blob ep11.Blob) {
 	if i > 0 {
 		k.prefer(blob)
@@ -170,7 +170,7 @@ func (k *Key) taken(i int, blob ep11.Blob) {
 	k.client.masterKeys.signed(k)
 }
 
-// request asks for one signature with a blob.
+// request is the request for one signature with a blob.
 func (k *Key) request(blob ep11.Blob, m tezos.Message) *pb.SignSingleRequest {
 	digest := m.Digest()
 	request := &pb.SignSingleRequest{Mech: &pb.Mechanism{Mechanism: k.method.mechanism}, Data: digest[:]}
@@ -178,7 +178,7 @@ func (k *Key) request(blob ep11.Blob, m tezos.Message) *pb.SignSingleRequest {
 	return request
 }
 
-// signature reads what the card answered.
+// signature reads the card's answer.
 func (k *Key) signature(raw []byte) (tezos.Signature, error) {
 	if len(raw) != signatureSize {
 		return tezos.Signature{}, fmt.Errorf("SignSingle: signature of %d bytes, want %d: %w", len(raw), signatureSize, tezos.ErrBadSignature)
@@ -190,9 +190,10 @@ func (k *Key) signature(raw []byte) (tezos.Signature, error) {
 	return signature.LowS(), nil
 }
 
-// RefusesBlob reports whether the card did nothing because the blob is not, or no longer, of
-// its master key: CKR_IBM_WKID_MISMATCH; CKR_IBM_BLOB_ERROR, since it is not documented which of
-// the two a card gives; CKR_IBM_BLOBKEY_CONFLICT when the master key changed during the call.
+// RefusesBlob reports whether the card refused the blob because it is not, or no longer, of
+// its master key, and so did nothing: CKR_IBM_WKID_MISMATCH; CKR_IBM_BLOB_ERROR, since it is
+// not documented which of the two a card gives; CKR_IBM_BLOBKEY_CONFLICT when the master key
+// changed during the call.
 func RefusesBlob(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	return ok && (e.Code == ep11.CodeIBMWKIDMismatch || e.Code == ep11.CodeIBMBlobError || e.Code == ep11.CodeIBMBlobkeyConflict)

@@ -11,11 +11,11 @@ import (
 	"pawl/tezos"
 )
 
-// masterKeys is what a server was found out to have: of a thousand keys under one master key,
-// one refusal tells for all, and one probe a second tells when it is over.
+// masterKeys tracks which master keys a server lacks. One refusal speaks for every key of that
+// master key, and one probe a second finds out when it is over.
 //
-// A key whose refusal turns out to be its own, because another key of the same master key signs,
-// tells only of itself from then on.
+// A key whose refusal turns out to be its own, because another key of the same master key
+// signs, speaks only for itself from then on.
 type masterKeys struct {
 	absent atomic.Int32 // how many master keys are missing, for a look without the lock
 
@@ -25,14 +25,14 @@ type masterKeys struct {
 
 type masterKeyID = [16]byte
 
-// masterKey is one that wraps keys of this server's users.
+// masterKey is a master key that wraps keys in use.
 type masterKey struct {
 	keys     map[*Key]bool // the value: the key was refused for a reason of its own
 	refused  error         // why the server cannot use it, or nil
 	refusing *Key          // the key that learned it
 }
 
-// add notes a key whose only blob is wrapped by one master key.
+// add tracks a key whose only blob is wrapped by one master key.
 func (m *masterKeys) add(k *Key) {
 	id, ok := k.onlyMasterKey()
 	if !ok {
@@ -49,7 +49,7 @@ func (m *masterKeys) add(k *Key) {
 	m.byID[id].keys[k] = false
 }
 
-// remove forgets a key that is not used any more.
+// remove forgets a key that is no longer used.
 func (m *masterKeys) remove(k *Key) {
 	id, ok := k.onlyMasterKey()
 	if !ok {
@@ -69,8 +69,8 @@ func (m *masterKeys) remove(k *Key) {
 	}
 }
 
-// refused notes that the server refused a key with err. Only a refusal for want of the master
-// key tells of others.
+// refused notes that the server refused a key with err. Only a refusal for the master key
+// concerns other keys.
 func (m *masterKeys) refused(k *Key, err error) {
 	e, refusal := errors.AsType[*Error](err)
 	id, ok := k.onlyMasterKey()
@@ -87,7 +87,7 @@ func (m *masterKeys) refused(k *Key, err error) {
 	m.absent.Add(1)
 }
 
-// signed notes that the server signed with a key: it has the master key.
+// signed notes that the server signed with a key: it has that master key.
 func (m *masterKeys) signed(k *Key) {
 	id, ok := k.onlyMasterKey()
 	if m.absent.Load() == 0 || !ok {
@@ -106,7 +106,7 @@ func (m *masterKeys) signed(k *Key) {
 	m.absent.Add(-1)
 }
 
-// missing says that the server was found not to have the master key of k, or returns nil.
+// missing returns why the server lacks the master key of k, or nil.
 func (m *masterKeys) missing(k *Key) error {
 	if m.absent.Load() == 0 {
 		return nil

@@ -10,7 +10,7 @@ import (
 	"pawl/tezos"
 )
 
-// Mechanisms asks for the list of what the card can do.
+// Mechanisms asks for the card's mechanism list.
 func (c *Client) Mechanisms(ctx context.Context) ([]uint64, error) {
 	response, err := callNow(ctx, "GetMechanismList", c.crypto.GetMechanismList, &pb.GetMechanismListRequest{})
 	if err != nil {
@@ -19,7 +19,7 @@ func (c *Client) Mechanisms(ctx context.Context) ([]uint64, error) {
 	return response.GetMechs(), nil
 }
 
-// LackError says that a server's mechanism list has not what keys of a kind sign with.
+// LackError means that a server's mechanism list lacks what keys of a kind sign with.
 type LackError struct {
 	Kind      tezos.KeyKind
 	Mechanism uint64
@@ -34,8 +34,8 @@ func (e *LackError) Error() string {
 	return fmt.Sprintf("its mechanism list lacks %s (0x%x), with which %v keys sign", name, e.Mechanism, e.Kind)
 }
 
-// Lacks is a *LackError when list, a mechanism list, has not what keys of the kind sign
-// with. A list without an entry tells nothing.
+// Lacks returns a *LackError if list, a mechanism list, lacks what keys of the kind sign with.
+// An empty list proves nothing.
 func Lacks(list []uint64, kind tezos.KeyKind) error {
 	method, err := methodOf(kind)
 	if err != nil {
@@ -47,7 +47,7 @@ func Lacks(list []uint64, kind tezos.KeyKind) error {
 	return &LackError{Kind: kind, Mechanism: method.mechanism}
 }
 
-// lacks is Lacks by the list that the server told last, nil before it told any.
+// lacks is Lacks for the list that the server told last; without one it returns nil.
 func (c *Client) lacks(kind tezos.KeyKind) error {
 	list := c.mechanisms.Load()
 	if list == nil {

@@ -8,16 +8,16 @@ import (
 	"pawl/signer/hsm"
 )
 
-// renewal remembers what was said about certificates that could not be taken up.
+// renewal remembers which trouble with renewed certificates was logged.
 type renewal struct {
 	mu   sync.Mutex // held while one is under way
 	told string
 }
 
-// Refresh begins to connect if the connection is lost, and does three things at the same time,
-// for one that hangs must not hide another: it takes up renewed certificates, asks for the
-// mechanism list, and probes whether a missing master key is there by now. The error is that of
-// the mechanism list.
+// Refresh reconnects if the connection is lost, and does three things at the same time, so
+// that one that hangs does not hide another: it loads renewed certificates, asks for the
+// mechanism list, and probes whether a missing master key is there by now. The error is that
+// of the mechanism list.
 func (c *Client) Refresh(ctx context.Context) error {
 	if c.State() == hsm.Down {
 		c.wake()
@@ -33,7 +33,7 @@ func (c *Client) Refresh(ctx context.Context) error {
 	return err
 }
 
-// renewCertificates takes up certificates that have changed, and logs once why it cannot.
+// renewCertificates loads certificates that have changed, and logs once why it cannot.
 func (c *Client) renewCertificates(ctx context.Context) {
 	if !c.renewal.mu.TryLock() {
 		return // another Refresh is at it

@@ -17,14 +17,14 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// retireAfter is when a connection that was replaced is closed: every call that began
-// on it has ended by then.
+// retireAfter is when a replaced connection is closed: every call that began on it has ended
+// by then.
 const retireAfter = 2 * callTimeout
 
 var errClosedTwice = errors.New("grep11 client closed twice")
 
-// line is the connection of a client, which Reload replaces between two calls.
-type line struct {
+// connection is the connection of a client. Reload replaces it between two calls.
+type connection struct {
 	now atomic.Pointer[grpc.ClientConn]
 
 	mu      sync.Mutex // of what follows; never held during a call that signs
@@ -33,30 +33,30 @@ type line struct {
 	closed  bool
 }
 
-func newLine(conn *grpc.ClientConn, files stamp) *line {
-	l := &line{files: files, retired: make(map[*grpc.ClientConn]*time.Timer)}
-	l.now.Store(conn)
-	return l
+func newConnection(conn *grpc.ClientConn, files stamp) *connection {
+	n := &connection{files: files, retired: make(map[*grpc.ClientConn]*time.Timer)}
+	n.now.Store(conn)
+	return n
 }
 
-// Invoke makes a call on the connection of the moment.
-func (l *line) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	return l.now.Load().Invoke(ctx, method, args, reply, opts...)
+// Invoke makes a call on the current connection.
+func (n *connection) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	return n.now.Load().Invoke(ctx, method, args, reply, opts...)
 }
 
 // NewStream is for grpc.ClientConnInterface; the service has no streams.
-func (l *line) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	return l.now.Load().NewStream(ctx, desc, method, opts...)
+func (n *connection) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	return n.now.Load().NewStream(ctx, desc, method, opts...)
 }
 
-// Reload moves to a new connection when a certificate file, the key or the CA has
-// changed since the present connection was made, and says whether it did. The new one
-// must stand before it is used; calls on the old one end undisturbed. When the
-// files are unusable, half-written for one, or the server takes no connection with them,
-// the error says so, the old connection goes on, and the next Reload tries again.
+// Reload moves to a new connection if a certificate, the key or the CA has changed since the
+// present one was made, and reports whether it did. The new connection must answer before it
+// is used; calls on the old one end undisturbed. If the files are unusable (half-written, say)
+// or the server refuses them, the error says so, the old connection stays, and the next Reload
+// tries again.
 func (c *Client) Reload(ctx context.Context) (bool, error) {
 	files := stampOf(c.cfg)
-	if c.cfg.Plaintext || !c.line.outdated(files) {
+	if c.cfg.Plaintext || !c.conn.outdated(files) {
 		return false, nil
 	}
 	conn, err := connect(c.cfg, c.perCall)
@@ -67,10 +67,10 @@ func (c *Client) Reload(ctx context.Context) (bool, error) {
 		_ = conn.Close()
 		return false, err
 	}
-	return c.line.move(conn, files), nil
+	return c.conn.move(conn, files), nil
 }
 
-// stands is nil when the server has answered on conn, be it with a refusal by the card.
+// stands returns nil if the server has answered on conn, be it with a refusal by the card.
 // In TLS 1.3 a client learns that its certificate was refused only after the handshake.
 func stands(ctx context.Context, conn *grpc.ClientConn) error {
 	_, err := callNow(ctx, "GetMechanismList", pb.NewCryptoClient(conn).GetMechanismList, &pb.GetMechanismListRequest{})
@@ -80,54 +80,54 @@ func stands(ctx context.Context, conn *grpc.ClientConn) error {
 	return err
 }
 
-func (l *line) outdated(files stamp) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.files != files
+func (n *connection) outdated(files stamp) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.files != files
 }
 
-// move makes conn the connection, unless the client is closed.
-func (l *line) move(conn *grpc.ClientConn, files stamp) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
+// move makes conn the current connection, unless the client is closed.
+func (n *connection) move(conn *grpc.ClientConn, files stamp) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
 		_ = conn.Close()
 		return false
 	}
-	old := l.now.Swap(conn)
-	l.files = files
-	l.retired[old] = time.AfterFunc(retireAfter, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.retired, old)
+	old := n.now.Swap(conn)
+	n.files = files
+	n.retired[old] = time.AfterFunc(retireAfter, func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.retired, old)
 		_ = old.Close() // closed already when the client is
 	})
 	return true
 }
 
-func (l *line) close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
+func (n *connection) close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
 		return errClosedTwice
 	}
-	l.closed = true
-	for conn, timer := range l.retired {
+	n.closed = true
+	for conn, timer := range n.retired {
 		timer.Stop()
 		_ = conn.Close()
 	}
-	return l.now.Load().Close()
+	return n.now.Load().Close()
 }
 
-// stamp tells whether the certificate, the key or the CA is another file or was written.
+// stamp identifies the certificate, key and CA files and their last change.
 type stamp [3]struct {
 	device, inode uint64
 	size          int64
 	written       int64 // Unix nanoseconds
 }
 
-// stampOf looks at the files, through links. One that cannot be looked at has a zero
-// stamp: reading it will tell.
+// stampOf looks at the files, through links. A file that cannot be looked at has a zero stamp:
+// reading it will tell why.
 func stampOf(cfg Config) (s stamp) {
 	for i, path := range []string{cfg.CertPath, cfg.KeyPath, cfg.CACertPath} {
 		info, err := os.Stat(path)

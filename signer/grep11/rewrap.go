@@ -33,7 +33,7 @@ func (c *Client) Rewrap(ctx context.Context, blob ep11.Blob) (ep11.Blob, error) 
 // ErrSameMasterKey is what CheckRewrapped returns for two blobs of one master key.
 var ErrSameMasterKey = errors.New("wrapped by the same master key as the blob before")
 
-// CheckRewrapped is nil when rewrapped can be blob under another master key, as far as
+// CheckRewrapped returns nil if rewrapped can be blob under another master key, as far as
 // their heads tell: another wrapping key id, the same size and the same attributes (EP11
 // manual, "Blob formats"; the same on published blobs before and after a rotation).
 func CheckRewrapped(blob, rewrapped ep11.Blob) error {

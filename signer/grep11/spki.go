@@ -52,7 +52,7 @@ func onlyOctetStrings(s cryptobyte.String) bool {
 	return true
 }
 
-// publicKey makes a Tezos key of the inside of an AlgorithmIdentifier and the key's bytes.
+// publicKey returns the Tezos key for an AlgorithmIdentifier and the key's bytes.
 func publicKey(algorithm string, point []byte) (tezos.PublicKey, error) {
 	switch algorithm {
 	case idECPublicKey + ep11.CurveEd25519, idEd25519:

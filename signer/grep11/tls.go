@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// transportCredentials gives mutual TLS, or none for a loopback host when cfg asks for it.
+// transportCredentials returns mutual TLS, or none for a loopback host when cfg asks for it.
 func transportCredentials(cfg Config, host string) (credentials.TransportCredentials, error) {
 	if cfg.Plaintext {
 		if !isLoopback(host) {
@@ -39,16 +39,16 @@ func isLoopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// mutualTLS reads the files anew for each handshake, so that renewed ones are used.
+// mutualTLS reads the files again at each handshake, so that renewed ones are used.
 type mutualTLS struct {
 	credentials.TransportCredentials // made of the files as they were at Dial; for Info only
 	files                            tlsFiles
 	good                             *atomic.Pointer[tls.Config] // of the files when they could be read last
 }
 
-// ClientHandshake authenticates both sides with the files as they are now, or as they were
-// when they could be read last: a server that is lost while one is half-written is not lost
-// for longer than that. When it does not take these, the error is that of the files.
+// ClientHandshake authenticates both sides with the files as they are, or as they last could
+// be read: a file that is half-written at the moment does not keep a lost server away. If the
+// server refuses the older ones, the error is that of the files.
 func (m mutualTLS) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	config, unreadable := m.files.load()
 	if unreadable != nil {
@@ -62,7 +62,7 @@ func (m mutualTLS) ClientHandshake(ctx context.Context, authority string, conn n
 	return explainedConn{secured}, info, nil
 }
 
-// Clone returns m: what changes is good for all.
+// Clone returns m, which holds nothing of one connection.
 func (m mutualTLS) Clone() credentials.TransportCredentials { return m }
 
 // explainedConn says why a write failed. In TLS 1.3 a server refuses a client certificate

@@ -36,7 +36,7 @@ const (
 	maxIAMReply = 64 << 10
 )
 
-// callCredentials have each call bear a token, if cfg has an API key.
+// callCredentials adds a token to each call if cfg has an API key.
 func callCredentials(cfg Config) ([]grpc.DialOption, error) {
 	switch {
 	case cfg.APIKeyFile == "" && cfg.IAMEndpoint == "":
@@ -56,14 +56,14 @@ func callCredentials(cfg Config) ([]grpc.DialOption, error) {
 // tokenTrouble begins the statuses of calls that had no token.
 const tokenTrouble = "IAM token: "
 
-// NoToken reports whether a call was not made for want of a token: the trouble is with
-// the IAM endpoint, or with the API key, and the server is not to blame.
+// NoToken reports whether a call was not made for want of a token: the trouble is with the IAM
+// endpoint or the API key, not with the server.
 func NoToken(err error) bool {
 	transport, ok := errors.AsType[*transportError](err)
 	return ok && strings.HasPrefix(transport.status.Message(), tokenTrouble)
 }
 
-// CheckIAMEndpoint is nil when a token may be asked for there: https and a host, and
+// CheckIAMEndpoint returns nil if a token may be asked for there: https and a host, and
 // nothing else that a call would have to carry.
 func CheckIAMEndpoint(endpoint string) error {
 	u, err := url.Parse(endpoint)
@@ -73,8 +73,8 @@ func CheckIAMEndpoint(endpoint string) error {
 	return nil
 }
 
-// tokens gives calls a bearer token of IBM Cloud: one for many calls, renewed a minute
-// before its end, or at half of a shorter life, while the old one still serves.
+// tokens holds a bearer token of IBM Cloud for many calls. It is renewed a minute before its
+// end, or at half of a shorter life, while the old one still serves.
 type tokens struct {
 	keyFile string
 	url     string
@@ -114,7 +114,7 @@ func newTokens(keyFile, endpoint string) (*tokens, error) {
 	}}, nil
 }
 
-// GetRequestMetadata gives a call its token.
+// GetRequestMetadata returns the token of a call.
 func (t *tokens) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
 	token, err := t.get(ctx)
 	if err != nil {
@@ -126,8 +126,8 @@ func (t *tokens) GetRequestMetadata(ctx context.Context, _ ...string) (map[strin
 // RequireTransportSecurity is true: without TLS gRPC refuses the connection.
 func (t *tokens) RequireTransportSecurity() bool { return true }
 
-// intercept makes a call, and drops the token that a server refuses: the next call asks for
-// another. One that is younger than a second stays: a server that takes none shall not
+// intercept makes a call and drops a token that the server refuses: the next call asks for
+// another. A token younger than a second stays, or a server that refuses every token would
 // have IAM asked for each call.
 func (t *tokens) intercept(
 	ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
@@ -143,8 +143,8 @@ func (t *tokens) intercept(
 	return err
 }
 
-// get returns a token that is good now. Calls that need a new one wait for the same
-// answer, each as long as its ctx allows; the errors are gRPC statuses.
+// get returns a valid token. Calls that need a new one wait for the same answer, each as long
+// as its ctx allows; the errors are gRPC statuses.
 func (t *tokens) get(ctx context.Context) (string, error) {
 	t.mu.Lock()
 	left := time.Until(t.end)
@@ -173,7 +173,7 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 	return "", t.failure
 }
 
-// renew asks for a token on its own time: a caller that leaves changes nothing.
+// renew asks for a token in its own time: a caller that leaves changes nothing.
 func (t *tokens) renew() {
 	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
 	defer cancel()
@@ -227,8 +227,8 @@ func (t *tokens) form() ([]byte, error) {
 	return append(append(form, grant...), key...), nil
 }
 
-// readAPIKey reads the key, which nobody else may read. It has letters, digits, - and _,
-// none of which a form would write in another way.
+// readAPIKey reads the key, from a file that must be private. It has letters, digits, - and _,
+// none of which a form would escape.
 func readAPIKey(path string) ([]byte, error) {
 	text, err := durable.ReadPrivate(path, maxAPIKey)
 	if err != nil && !errors.Is(err, durable.ErrTooLarge) {
@@ -270,7 +270,8 @@ func readToken(response *http.Response, start time.Time) (token string, end time
 	return reply.AccessToken, start.Add(time.Duration(reply.ExpiresIn) * time.Second), nil
 }
 
-// refusedToken is transient when IAM is in trouble, and not when it refuses the key.
+// refusedToken returns an error that is transient if IAM is in trouble, and permanent if it
+// refuses the key.
 func refusedToken(code int, own string) error {
 	grpcCode := grpccodes.Unauthenticated
 	if code >= http.StatusInternalServerError || code == http.StatusTooManyRequests {
@@ -282,7 +283,7 @@ func refusedToken(code int, own string) error {
 	return status.Errorf(grpcCode, "IAM token: status %d, %s", code, own)
 }
 
-// soundToken is whether the token can stand in a header.
+// soundToken reports whether the token fits into a header.
 func soundToken(token string) bool {
 	for _, r := range token {
 		if r <= ' ' || r > '~' {

@@ -99,7 +99,7 @@ func (b *bench) card(ctx context.Context, delay time.Duration) (*process, error)
 	return card, err
 }
 
-// echo gives the connections to a server that only echoes, one for all.
+// echo returns the connections to a server that only echoes, one for all.
 func (b *bench) echo(ctx context.Context, secure bool) (dialer, error) {
 	if echo, runs := b.echoes[secure]; runs {
 		return b.dialer(echo.Address, secure)

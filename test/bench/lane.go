@@ -22,7 +22,7 @@ type lane struct {
 	signature string
 }
 
-// lanesOf gives the lanes of a key, from a level on.
+// lanesOf returns the lanes of a key, from a level on.
 func lanesOf(key tezos.PublicKey, level int32) []*lane {
 	path := "/keys/" + key.Hash().String()
 	var lanes []*lane
@@ -84,7 +84,7 @@ func (l *lane) get(c *conn) error {
 	return err
 }
 
-// verify is nil when the last signature is that of the key.
+// verify returns nil if the last signature is that of the key.
 func (l *lane) verify() error {
 	if l.signature == "" {
 		return nil

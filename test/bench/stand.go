@@ -175,7 +175,7 @@ func (s *stand) admin(ctx context.Context, path string) (status int, body string
 	return response.StatusCode, string(text), errors.Join(err, response.Body.Close())
 }
 
-// key gives the n-th of the keys that a cell uses, straight with the card.
+// key returns the n-th of the keys that a cell uses, straight with the card.
 func (r *running) key(n int) (*grep11.Key, error) {
 	keys := slices.DeleteFunc(slices.Clone(r.stand.keys), func(k signingKey) bool {
 		return r.cell.oneKind && k.public().Kind() != r.cell.kind

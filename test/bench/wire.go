@@ -24,7 +24,7 @@ type dialer struct {
 	tls     *tls.Config // nil for HTTP
 }
 
-// dialer gives the connections to a server that has the card's certificates.
+// dialer returns the connections to a server that has the card's certificates.
 func (b *bench) dialer(address string, secure bool) (dialer, error) {
 	if !secure {
 		return dialer{address: address}, nil
@@ -46,7 +46,7 @@ func (b *bench) dialer(address string, secure bool) (dialer, error) {
 	}}, nil
 }
 
-// resuming gives connections that take up a TLS session where they can.
+// resuming returns connections that take up a TLS session where they can.
 func (d dialer) resuming() dialer {
 	if d.tls != nil {
 		d.tls = d.tls.Clone()

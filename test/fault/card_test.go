@@ -81,7 +81,7 @@ func (l *cardLog) total() (n int) {
 	return n
 }
 
-// is says whether the card's signature is the released one: r is the same, and
+// is reports whether the card's signature is the released one: r is the same, and
 // s may have been made low.
 func (s signature) is(released string) bool {
 	sig, err := tezos.ParseSignature(released)

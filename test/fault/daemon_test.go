@@ -130,7 +130,7 @@ func (l *tail) read(from io.Reader) {
 	}
 }
 
-// pointReached says whether an order was carried out.
+// pointReached reports whether an order was carried out.
 func (l *tail) pointReached() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

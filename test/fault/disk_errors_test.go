@@ -29,12 +29,12 @@ var ioFaults = []ioFault{
 	{"ENOSPC on each write to the database", callWrite, fileDatabase, syscall.ENOSPC, false, always},
 }
 
-// definite says whether the fault is a definite no: nothing was stored, and pawl stays
+// definite reports whether the fault is a definite no: nothing was stored, and pawl stays
 // up. A full disk is, when it is told by a write. After any other nobody knows what is
 // on the disk.
 func (f ioFault) definite() bool { return f.errno == syscall.ENOSPC && f.calls == callWrite }
 
-// atRest says whether only a rest, which copies the -wal into the database, meets it.
+// atRest reports whether only a rest, which copies the -wal into the database, meets it.
 func (f ioFault) atRest() bool { return f.files == fileDatabase || f.calls == callRead }
 
 // errors has SQLite's calls fail while a daemon signs.

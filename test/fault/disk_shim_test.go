@@ -69,7 +69,7 @@ func newIOShim(t *testing.T) *ioShim {
 
 func (s *ioShim) word(n int) *int64 { return (*int64)(unsafe.Pointer(&s.mem[8*n])) } // a page begins there
 
-// arm gives the order: the calls after the next skip ones fail.
+// arm returns the order: the calls after the next skip ones fail.
 func (s *ioShim) arm(f ioFault, skip int) {
 	s.disarm()
 	torn := int64(0)

@@ -218,7 +218,7 @@ func (c *campaign) windows(t *testing.T, dead, next *daemon, step, again []answe
 	return hit
 }
 
-// committed says whether the signature that nobody had got is the one that the
+// committed reports whether the signature that nobody had got is the one that the
 // next daemon has released, without another one of the card.
 func (c *campaign) committed(t *testing.T, a ask, made []signature, next *daemon, again []answer) bool {
 	t.Helper()

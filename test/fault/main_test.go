@@ -68,7 +68,7 @@ func (p part) random() *rand.Rand {
 	return rand.New(rand.NewPCG(*campaignSeed, name.Sum64()))
 }
 
-// goesOn says whether a part that has done so much does more: until it did least, and
+// goesOn reports whether a part that has done so much does more: until it did least, and
 // until its share of the campaign is over.
 func (p part) goesOn(began time.Time, done, least int) bool {
 	return done < least || time.Since(began) < time.Duration(p.share*float64(*campaignTime))

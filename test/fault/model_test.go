@@ -117,7 +117,7 @@ func setRapid(t *testing.T, name, value string) {
 	}
 }
 
-// seedGiven says whether somebody wants a walk again.
+// seedGiven reports whether somebody wants a walk again.
 func seedGiven(t *testing.T) bool {
 	t.Helper()
 	f := flag.Lookup("rapid.seed")

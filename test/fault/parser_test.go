@@ -21,7 +21,7 @@ import (
 // partParser is the parser's share of the model's time.
 var partParser = part{partModel.name, partModel.share / 4}
 
-// keyOf gives a key for the first three letters of its address.
+// keyOf returns a key for the first three letters of its address.
 var keyOf = map[string]tezos.PublicKeyHash{
 	"tz1": {byte(tezos.Ed25519)}, "tz2": {byte(tezos.Secp256k1)}, "tz3": {byte(tezos.P256)},
 	"tz4": {byte(tezos.BLS12381)}, "tz5": {byte(tezos.MLDSA44)},
@@ -170,7 +170,7 @@ func marksBytes(r reading) [][]int {
 	return r.layout.MarkBytes()
 }
 
-// changedBy says whether these bytes are of the mark.
+// changedBy reports whether these bytes are of the mark.
 func (r reading) changedBy(places []int) bool {
 	return slices.ContainsFunc(marksBytes(r), func(mark []int) bool { return slices.Equal(mark, places) })
 }

@@ -104,7 +104,7 @@ func (d *cutDisk) sync(file int) {
 	}
 }
 
-// unsynced says whether a power cut has a choice.
+// unsynced reports whether a power cut has a choice.
 func (d *cutDisk) unsynced() bool {
 	return len(d.changes) > 0 || slices.ContainsFunc(d.files, func(f cutContent) bool { return len(f.pending) > 0 })
 }
@@ -120,7 +120,7 @@ func (d *cutDisk) size() (size int) {
 	return size
 }
 
-// told says whether it is the world that learns something, and no file that changes.
+// told reports whether it is the world that learns something, and no file that changes.
 func (o diskStep) told() bool { return o.kind >= stepMade }
 
 // whole applies a write or a truncate to what a file holds.
@@ -224,7 +224,7 @@ func (d *cutDisk) cutNames(f cutFate, random *rand.Rand) map[string]int {
 	})
 }
 
-// cut gives the content of a file. A write that is lost may have made the file longer
+// cut returns the content of a file. A write that is lost may have made the file longer
 // all the same.
 func (c cutContent) cut(f cutFate, random *rand.Rand) []byte {
 	data := slices.Clone(c.durable)

@@ -21,7 +21,7 @@ type recording struct {
 	before     map[ratchet.Mark]toldSignature // that may be in it, told or not
 }
 
-// identityOf gives the form of the provenance row.
+// identityOf returns the form of the provenance row.
 func identityOf(path string) (string, error) {
 	var st unix.Statx_t
 	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS|unix.STATX_BTIME, &st); err != nil {
@@ -66,7 +66,7 @@ type promises struct {
 	marks      map[markSlot]toldSignature
 }
 
-// with gives the promises after one more step. They are not changed: others check them.
+// with returns the promises after one more step. They are not changed: others check them.
 func (p *promises) with(o diskStep) *promises {
 	next := *p
 	switch o.kind {

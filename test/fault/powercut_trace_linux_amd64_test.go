@@ -388,7 +388,7 @@ func (r *recorder) note(o diskStep) {
 	r.steps.Broadcast()
 }
 
-// inFolder gives the name of a path below the folder.
+// inFolder returns the name of a path below the folder.
 func (r *recorder) inFolder(path string) (name string, ok bool) {
 	return strings.CutPrefix(path, r.folder+"/")
 }
@@ -481,7 +481,7 @@ func (r *recorder) await(after int, wanted func(diskStep) bool) (step int, err e
 	}
 }
 
-// seenSince says whether there was such a step.
+// seenSince reports whether there was such a step.
 func (r *recorder) seenSince(from int, wanted func(diskStep) bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -518,7 +518,7 @@ func (r *recorder) begin(must *promises, ever map[ratchet.Mark]toldSignature) er
 	return r.broken
 }
 
-// known says whether a name is one more of a file that has one.
+// known reports whether a name is one more of a file that has one.
 func (r *recorder) known(name string) (file int, there bool) {
 	identity, err := identityOf(filepath.Join(r.folder, name))
 	r.fail(err)

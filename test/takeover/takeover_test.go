@@ -73,9 +73,8 @@ type demo struct {
 // start starts a program on a folder and waits until it listens.
 func start(t *testing.T, program, dir string) *demo {
 	t.Helper()
-	d := &demo{t: t, cmd: exec.Command(program, "demo", "--dir", dir, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--card", "127.0.0.1:0")}
-	var out bytes.Buffer
-	d.cmd.Stdout = &out
+	d := &demo{t: t, cmd: exec.Command(program, "demo", "--dir", dir,
+		"--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--card", "127.0.0.1:0")}
 	log, err := d.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +96,11 @@ func start(t *testing.T, program, dir string) *demo {
 		t.Fatalf("%s does not listen:\n%s", program, said.String())
 	}
 	go func() { _, _ = io.Copy(io.Discard, log) }()
-	d.keys = regexp.MustCompile(`tz[123]\w{33}`).FindAllString(out.String(), -1)
+	config, err := os.ReadFile(filepath.Join(dir, "keys.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.keys = regexp.MustCompile(`tz[123]\w{33}`).FindAllString(string(config), -1)
 	if len(d.keys) != 3 {
 		t.Fatalf("%s has keys %q, want three", program, d.keys)
 	}

@@ -163,7 +163,7 @@ func ourTruth(b bool) *pb.AttributeValue {
 	return &pb.AttributeValue{OneAttr: &pb.AttributeValue_AttributeTF{AttributeTF: b}}
 }
 
-// fill gives a key's two fields.
+// fill sets a key's two fields.
 func (o ourCalls) fill(key []byte) (raw []byte, message *pb.KeyBlob) {
 	if o.dialect != grep11.V2 {
 		raw = key

@@ -38,12 +38,12 @@ var rows = []string{
 	"pawl Ping", "pawl Generate", "pawl Key.Sign",
 }
 
-// perCurve tells whether a row is of keys.
+// perCurve reports whether a row is of keys.
 func perCurve(row string) bool {
 	return !slices.Contains([]string{"GetMechanismList", "GetMechanismInfo", "GenerateRandom", "pawl Ping"}, row)
 }
 
-// bearsKey tells whether the request of a row has a key in it.
+// bearsKey reports whether the request of a row has a key in it.
 func bearsKey(row string) bool {
 	return perCurve(row) && row != "GenerateKeyPair" && row != "pawl Generate"
 }
@@ -75,7 +75,7 @@ func columns(t *testing.T, s scene) []column {
 	return list
 }
 
-// inParts tells whether a row gives its data in parts. Only mechanisms that hash take it so.
+// inParts reports whether a row gives its data in parts. Only mechanisms that hash take it so.
 func inParts(row string) bool { return strings.Contains(row, "Update") }
 
 // wants says what a cell must hold; "-" where there is nothing to try.

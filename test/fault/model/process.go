@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Start gives the command of the process that has the ratchet, not started. It reads
+// Start returns the command of the process that has the ratchet, not started. It reads
 // commands from its input and says what happened, a line each. Keys, chains, bytes,
 // signatures and requests are numbers:
 //

@@ -75,7 +75,7 @@ func int32At(payload []byte, at int) int32 {
 	return int32(binary.BigEndian.Uint32(payload[at:])) //nolint:gosec // two's complement is meant
 }
 
-// isNatural says whether a Z is what its value is written as.
+// isNatural reports whether a Z is what its value is written as.
 func isNatural(z []byte) bool {
 	value := new(big.Int)
 	for i := len(z) - 1; i > 0; i-- {
