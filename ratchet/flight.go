@@ -116,9 +116,9 @@ func (r *Ratchet) Sign(ctx context.Context, m Mark, message tezos.Message, sign 
 
 // join finds the flight of the same bytes, or makes one. That one waits behind another, or is the
 // first of its slot key: the caller must then fly it.
-func (r *Ratchet) join(ctx context.Context, m Mark, message tezos.Message, sign SignFunc) (f *flight, first bool,
-	err error,
-) {
+func (r *Ratchet) join(
+	ctx context.Context, m Mark, message tezos.Message, sign SignFunc,
+) (f *flight, first bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -192,11 +192,7 @@ func (r *Ratchet) lookSignPlace(f *flight) (release Release, err error) {
 	if r.Err() != nil {
 		return Release{}, r.stopped()
 	}
-	standing, err := r.store.Look(f.ctx, f.mark)
-	if err != nil {
-		return Release{}, err
-	}
-	stored, err := standing.Judge(f.mark, f.message.Digest(), r.maxGap)
+	stored, err := r.look(f)
 	if err != nil {
 		return Release{}, err
 	}
@@ -210,16 +206,33 @@ func (r *Ratchet) lookSignPlace(f *flight) (release Release, err error) {
 	if err != nil {
 		return Release{}, err
 	}
-	elapsed := time.Since(start)
-	release, err = r.store.Place(f.ctx, Proposal{f.mark, f.message.Digest(), fresh, r.maxGap})
-	if errors.Is(err, ErrUnknown) {
+	return r.place(f, fresh, time.Since(start))
+}
+
+// look judges a flight by what is known before the HSM is asked.
+func (r *Ratchet) look(f *flight) (stored *tezos.Signature, err error) {
+	standing, err := r.store.Look(f.ctx, f.mark)
+	if err != nil {
+		return nil, err
+	}
+	return standing.Judge(f.mark, f.message.Digest(), r.maxGap)
+}
+
+// place makes a fresh signature durable, unless another flight has failed while the HSM worked.
+func (r *Ratchet) place(f *flight, fresh tezos.Signature, signTime time.Duration) (Release, error) {
+	if r.Err() != nil {
+		r.dropped.Add(1)
+		return Release{}, r.stopped()
+	}
+	release, err := r.store.Place(f.ctx, Proposal{f.mark, f.message.Digest(), fresh, r.maxGap})
+	if errors.Is(err, ErrUnknown) && r.Err() == nil { // the store's own words are better
 		r.fail(err)
 	}
 	if err != nil || release.Stored {
 		r.dropped.Add(1)
 		return release, err
 	}
-	release.SignTime = elapsed
+	release.SignTime = signTime
 	return release, nil
 }
 
@@ -249,11 +262,12 @@ func (r *Ratchet) Trouble() error { return r.store.Trouble() }
 // Failed is closed when nothing more may be released: the process must exit.
 func (r *Ratchet) Failed() <-chan struct{} { return r.failed }
 
-// Err says why nothing more may be released, and returns nil as long as anything may.
+// Err says why nothing more may be released, and returns nil as long as anything may. Once it does,
+// Failed is closed.
 func (r *Ratchet) Err() error {
 	select {
 	case <-r.store.Failed():
-		return r.store.Trouble()
+		r.fail(r.store.Trouble())
 	default:
 	}
 	select {
@@ -272,7 +286,7 @@ func (r *Ratchet) fail(cause error) {
 	})
 }
 
-// relayFailure makes the failure of the store that of the ratchet.
+// relayFailure makes the failure of the store that of the ratchet, also while nobody asks.
 func (r *Ratchet) relayFailure() {
 	select {
 	case <-r.store.Failed():

@@ -261,3 +261,67 @@ func TestUnknownOutcomeEndsAll(t *testing.T) {
 		t.Errorf("the next request: %v after %d calls of the card, want %v and none", err, other.Calls.Load(), ratchet.ErrStopped)
 	}
 }
+
+// TestNothingIsPlacedAfterAFailure: a signature that the HSM was making when the ratchet failed is
+// neither stored nor released.
+func TestNothingIsPlacedAfterAFailure(t *testing.T) {
+	t.Parallel()
+	path := newFile(t)
+	db := open(t, path, options{})
+	register(t, db, baker, mainnet, 0)
+	register(t, db, keyNumber(2), mainnet, 0)
+	c := newHeldCard()
+	flying := ask(t.Context(), db, block(1, 0), bytesNumber(0), c.Sign(bytesNumber(0)))
+	<-c.Called
+	other := block(1, 0)
+	other.Key = keyNumber(2)
+	_, err := db.Sign(t.Context(), other, bytesNumber(1), func(context.Context, tezos.Message) (tezos.Signature, error) {
+		panic("broken")
+	})
+	if !errors.Is(err, ratchet.ErrStopped) {
+		t.Fatalf("after a panic: %v, want %v", err, ratchet.ErrStopped)
+	}
+	select {
+	case <-db.Failed():
+	default:
+		t.Error("Failed is not closed when the caller knows of the failure")
+	}
+	c.Answers <- nil
+	if got := <-flying; !errors.Is(got.Err, ratchet.ErrStopped) || got.Release != (ratchet.Release{}) {
+		t.Errorf("the flight of before got %+v, want %v", got, ratchet.ErrStopped)
+	}
+	stored, err := db.Store.List(t.Context())
+	if err != nil || len(stored.Marks) != 0 {
+		t.Errorf("stored after a failure: %+v, %v, want no mark", stored.Marks, err)
+	}
+}
+
+// TestFailureOfTheStoreIsThatOfTheRatchet: whoever learns of it finds Failed closed.
+func TestFailureOfTheStoreIsThatOfTheRatchet(t *testing.T) {
+	t.Parallel()
+	for range 100 {
+		store := &failingStore{failed: make(chan struct{})}
+		r, err := ratchet.New(store, ratchet.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		close(store.failed)
+		if err := r.Close(); !errors.Is(err, ratchet.ErrStopped) {
+			t.Errorf("Close: %v, want %v", err, ratchet.ErrStopped)
+		}
+		select {
+		case <-r.Failed():
+		default:
+			t.Fatal("Close says that the store has failed, and Failed is not closed")
+		}
+	}
+}
+
+// failingStore has failed and says so; the ratchet must call nothing else of it.
+type failingStore struct {
+	ratchet.Store
+	failed chan struct{}
+}
+
+func (s *failingStore) Failed() <-chan struct{} { return s.failed }
+func (s *failingStore) Trouble() error          { return ratchet.ErrUnknown }

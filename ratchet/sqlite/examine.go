@@ -88,7 +88,7 @@ func (e *Examination) read(ctx context.Context, path string, database file) erro
 	if e.Clean = clean; err != nil || !clean {
 		return err
 	}
-	all, err := readCopy(ctx, path)
+	all, err := readCopy(ctx, path, database)
 	e.Marks, e.Registrations = len(all.Marks), all.Registrations
 	return err
 }
@@ -104,14 +104,15 @@ func examineLeft(ctx context.Context, path string, database file) (clean bool, e
 	if err = errors.Join(err, unix.Close(fd)); err != nil {
 		return false, err
 	}
-	if kept, err := exists(path + keptSuffix); kept || err != nil { // of an opening that was killed
-		return false, err
-	}
 	left, wal, err := readLeft(ctx, path)
 	if err != nil {
 		return false, err
 	}
-	return left.clean, left.check(path, database, wal)
+	kept, err := exists(path + keptSuffix) // of an opening that was killed
+	if err != nil {
+		return false, err
+	}
+	return left.clean && !kept, left.check(path, database, wal)
 }
 
 // Settings are what each opening of a ratchet asks of SQLite, and refuses to work

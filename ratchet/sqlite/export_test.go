@@ -141,3 +141,18 @@ func Migrations() []int {
 	}
 	return versions
 }
+
+// ProbeInterval is between the probes of a store in trouble.
+const ProbeInterval = probeInterval
+
+// Probe commits a write that changes no mark, as a store in trouble does by itself.
+func (db *Store) Probe() { db.probe() }
+
+// WhileUnused calls read as a reader of the file does.
+func WhileUnused(ctx context.Context, path string, read func() error) error {
+	database, err := lookupDatabase(path)
+	if err != nil {
+		return err
+	}
+	return whileUnused(ctx, path, database, read)
+}

@@ -58,12 +58,9 @@ func wantDead(t *testing.T, db *DB, path string) {
 		t.Fatal("no failure, want one at once")
 	}
 	select {
-	case <-db.Failed(): // a moment later: another goroutine closes it
-	case <-time.After(20 * time.Second):
+	case <-db.Failed():
+	default:
 		t.Fatal("Failed is not closed")
-	}
-	if db.Err() == nil {
-		t.Error("Err is nil after a failure")
 	}
 	var c card
 	other := block(1000, 0)

@@ -92,11 +92,20 @@ func lookupDatabase(path string) (file, error) {
 	return f, nil
 }
 
+// lookupOptional is lookup, and nil when nothing is there.
+func lookupOptional(path string) (*file, error) {
+	f, err := lookup(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &f, nil
+}
+
 // exists reports whether anything, a dangling link too, stands on path.
 func exists(path string) (bool, error) {
-	_, err := lookup(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
+	f, err := lookupOptional(path)
+	return f != nil, err
 }

@@ -51,9 +51,9 @@ func (db *Store) idleCheckpoint() {
 	if err != nil {
 		err = db.settle(err)
 	}
-	db.trouble.end(err, true)
+	db.trouble.end(err, false) // a checkpoint with nothing to copy writes nothing
 	if err == nil {
-		_, _ = db.transact([]*job{{run: touch}}) // an error is Trouble's, or the failure
+		_, _ = db.transact([]*job{newProbe()}) // an error is Trouble's, or the failure
 	}
 }
 

@@ -11,7 +11,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"pawl/ratchet"
+	"pawl/ratchet/sqlite"
 	"pawl/tezos"
 )
 
@@ -44,18 +47,23 @@ func (r *released) read(t *testing.T, out string) {
 	}
 }
 
-// check opens the file in this process, in which no mark may have been lost.
+// check reads the file and opens it in this process. No mark may have been lost, and both must find
+// the same.
 func (r *released) check(t *testing.T, path string) {
 	t.Helper()
+	held, errRead := sqlite.Read(t.Context(), path)
 	db, err := openDB(t.Context(), path, options{})
-	if err != nil {
-		t.Fatalf("after a kill: %v", err)
+	if err != nil || errRead != nil {
+		t.Fatalf("after a kill: Read: %v, Open: %v", errRead, err)
 	}
 	defer closeDB(t, db)
+	marks, err := db.Marks(t.Context())
+	if diff := cmp.Diff(held.Marks, marks, sameSignature); err != nil || diff != "" {
+		t.Fatalf("after a kill: Marks: %v (-Read +Open):\n%s", err, diff)
+	}
 	if r.highest == 0 {
 		return
 	}
-	marks, err := db.Marks(t.Context())
 	if err != nil || len(marks) != 1 || marks[0].Level < r.highest {
 		t.Fatalf("after a kill: marks %+v, %v, want level %d or higher", marks, err, r.highest)
 	}

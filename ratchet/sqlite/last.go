@@ -38,16 +38,33 @@ func (db *Store) openLast() (said *ratchet.Mark, err error) {
 	if db.last.fd, err = unix.Open(db.path+lastSuffix, flags, 0o600); err != nil {
 		return nil, fmt.Errorf("opening %s%s: %v", db.path, lastSuffix, err)
 	}
-	content := make([]byte, lastSize)
-	n, err := unix.Pread(db.last.fd, content, 0)
+	db.last.text, said, err = lastIn(db.last.fd, db.path, db.database.identity)
+	return said, err
+}
+
+// readLast is openLast for a reader: it makes no file.
+func readLast(path string, database identity) (said *ratchet.Mark, err error) {
+	fd, err := unix.Open(path+lastSuffix, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
 	if err != nil {
-		return nil, fmt.Errorf("reading %s%s: %v", db.path, lastSuffix, err)
+		return nil, fmt.Errorf("opening %s%s: %v", path, lastSuffix, err)
 	}
-	db.last.text = content
-	if m, ok := parseLast(content[:n], db.database.identity); ok {
-		return &m, nil
+	_, said, err = lastIn(fd, path, database)
+	return said, errors.Join(err, unix.Close(fd))
+}
+
+func lastIn(fd int, path string, database identity) (text []byte, said *ratchet.Mark, err error) {
+	text = make([]byte, lastSize)
+	n, err := unix.Pread(fd, text, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading %s%s: %v", path, lastSuffix, err)
 	}
-	return nil, nil
+	if m, ok := parseLast(text[:n], database); ok {
+		said = &m
+	}
+	return text, said, nil
 }
 
 // writeLast notes the last mark of a batch. A full disk takes no first write, which costs nothing
@@ -90,17 +107,15 @@ func parseLast(content []byte, database identity) (m ratchet.Mark, ok bool) {
 }
 
 // checkLast refuses marks among which the last one is missing.
-func (db *Store) checkLast(said *ratchet.Mark) error {
+func checkLast(path string, said *ratchet.Mark, all ratchet.Snapshot) (Verdict, error) {
 	if said == nil {
-		db.verdict = Unwitnessed
-		return nil
+		return Unwitnessed, nil
 	}
-	there := db.memory.standing(*said).Mark
+	there := all.Standing(*said).Mark
 	if there != nil && !said.Above(there.Mark) {
-		db.verdict = InPlace
-		return nil
+		return InPlace, nil
 	}
-	return verdict(RolledBack, fmt.Sprintf(
+	return RolledBack, verdict(RolledBack, fmt.Sprintf(
 		"%s has lost %s level %d and round %d of %s, which was signed: its -wal is damaged, or its content is older",
-		db.path, said.Kind, said.Level, said.Round, said.Key))
+		path, said.Kind, said.Level, said.Round, said.Key))
 }

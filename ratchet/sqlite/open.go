@@ -133,7 +133,8 @@ func (db *Store) open(ctx context.Context) error {
 		return fmt.Errorf("reading %s: %w", db.path, err)
 	}
 	db.memory.load(all)
-	return db.checkLast(said)
+	db.verdict, err = checkLast(db.path, said, all)
+	return err
 }
 
 func (db *Store) lockDatabase() (err error) {
@@ -153,7 +154,7 @@ func (db *Store) takeOver(ctx context.Context) error {
 	if err := db.checkpoint(ctx, "TRUNCATE"); err != nil {
 		return err
 	}
-	if err := db.checkSchema(ctx); err != nil {
+	if err := checkSchema(ctx, db.conn, db.path); err != nil {
 		return err
 	}
 	if err := db.record(ctx, false); err != nil {
@@ -204,12 +205,12 @@ func quickCheck(ctx context.Context, conn *sql.Conn, path string) error {
 }
 
 // checkSchema refuses a newer file whose header does not say so yet, but its -wal.
-func (db *Store) checkSchema(ctx context.Context) error {
+func checkSchema(ctx context.Context, conn *sql.Conn, path string) error {
 	var version uint32
-	if err := db.conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
-		return fmt.Errorf("reading %s: %v", db.path, err)
+	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return fmt.Errorf("reading %s: %v", path, err)
 	}
-	return newerFile(db.path, version)
+	return newerFile(path, version)
 }
 
 // checkpoint is that of the store's connection; its error names the file.

@@ -5,9 +5,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,20 +93,41 @@ func (p provenance) check(path string, database file, wal *file) error {
 	return nil
 }
 
-// lookupWAL examines the -wal; nil means that there is none.
+// lookupWAL examines the -wal; nil means that there is none. An opening that was killed may have left
+// it with its second name too, or with that one alone.
 func lookupWAL(path string) (*file, error) {
-	path += walSuffix
-	wal, err := lookup(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	wal, kept, err := walNames(path)
 	if err != nil {
 		return nil, err
 	}
-	if !wal.regular() || wal.links != 1 {
-		return nil, verdict(Moved, fmt.Sprintf("%s is a link or has several names", path))
+	names := uint32(1)
+	switch {
+	case wal == nil && kept == nil:
+		return nil, nil
+	case wal == nil:
+		wal = kept
+	case kept != nil:
+		names = 2
 	}
-	return &wal, nil
+	if !wal.regular() || wal.links != names {
+		return nil, verdict(Moved, fmt.Sprintf("%s is a link or has several names", path+walSuffix))
+	}
+	return wal, nil
+}
+
+// walNames examines the -wal under its name and under its second one, nil for none, and refuses two
+// files.
+func walNames(path string) (wal, kept *file, err error) {
+	if wal, err = lookupOptional(path + walSuffix); err != nil {
+		return nil, nil, err
+	}
+	if kept, err = lookupOptional(path + keptSuffix); err != nil {
+		return nil, nil, err
+	}
+	if wal != nil && kept != nil && (wal.device != kept.device || wal.inode != kept.inode) {
+		return nil, nil, verdict(Moved, fmt.Sprintf("%s and %s are two files", path+walSuffix, path+keptSuffix))
+	}
+	return wal, kept, nil
 }
 
 // prepareWAL sees to it that SQLite will fill a -wal whose identity is on disk
@@ -145,21 +164,12 @@ func holdWAL(path string) { _ = os.Link(path+walSuffix, path+keptSuffix) }
 // freeWAL takes the second name away again; where it is the only one left, it becomes the
 // first. What it must say is for the provenance to check.
 func freeWAL(path string) error {
-	kept, err := lookup(path + keptSuffix)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	wal, err := lookup(path + walSuffix)
+	wal, kept, err := walNames(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return os.Rename(path+keptSuffix, path+walSuffix)
-	case err != nil:
+	case err != nil || kept == nil:
 		return err
-	case wal.device != kept.device || wal.inode != kept.inode:
-		return verdict(Moved, fmt.Sprintf("%s and %s are two files", path+walSuffix, path+keptSuffix))
+	case wal == nil:
+		return os.Rename(path+keptSuffix, path+walSuffix)
 	}
 	return os.Remove(path + keptSuffix)
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"pawl/ratchet/sqlite"
 )
 
 // trace runs a child and shows each of its system calls to visit as it enters
@@ -239,6 +241,9 @@ func TestKillAmidGrowth(t *testing.T) {
 			}
 			return count == point
 		})
+		if _, err := sqlite.Read(t.Context(), path); err != nil {
+			t.Errorf("killed before write %d of %d: Read: %v", point, writes, err)
+		}
 		db, err := openDB(t.Context(), path, options{})
 		if err != nil {
 			t.Errorf("killed before write %d of %d: %v", point, writes, err)

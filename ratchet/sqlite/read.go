@@ -34,7 +34,7 @@ func Read(ctx context.Context, path string) (all ratchet.Snapshot, err error) {
 		if _, err := examineLeft(ctx, path, database); err != nil {
 			return err
 		}
-		all, err = readCopy(ctx, path)
+		all, err = readCopy(ctx, path, database)
 		return err
 	})
 	return all, err
@@ -72,9 +72,13 @@ func changedAt(path string) int64 {
 	return info.ModTime().UnixNano()
 }
 
-// readCopy reads a copy of the file, in the form of this pawl.
-func readCopy(ctx context.Context, path string) (all ratchet.Snapshot, err error) {
-	folder, err := os.MkdirTemp("", "pawl-ratchet-*") // mode 0700
+// readCopy reads a copy of the file, in the form of this pawl. It refuses one that lacks the last mark.
+func readCopy(ctx context.Context, path string, database file) (all ratchet.Snapshot, err error) {
+	said, err := readLast(path, database.identity)
+	if err != nil {
+		return all, err
+	}
+	folder, err := copyFolder(path)
 	if err != nil {
 		return all, fmt.Errorf("reading %s: %v", path, err)
 	}
@@ -83,6 +87,26 @@ func readCopy(ctx context.Context, path string) (all ratchet.Snapshot, err error
 	if err := copyRatchet(path, copied); err != nil {
 		return all, fmt.Errorf("reading %s: %v", path, err)
 	}
+	if all, err = readTables(ctx, copied, path); err != nil {
+		return all, err
+	}
+	_, err = checkLast(path, said, all)
+	return all, err
+}
+
+// copyFolder makes a folder that only this user can enter: among the temporary files or, where there
+// can be none, as in an empty container image, beside the file.
+func copyFolder(path string) (string, error) {
+	const pattern = "pawl-ratchet-*"
+	folder, err := os.MkdirTemp("", pattern) // mode 0700
+	if err != nil {
+		folder, err = os.MkdirTemp(filepath.Dir(path), pattern)
+	}
+	return folder, err
+}
+
+// readTables reads what a copy of the file at path holds.
+func readTables(ctx context.Context, copied, path string) (all ratchet.Snapshot, err error) {
 	pool, err := sql.Open("sqlite3", dataSource(copied))
 	if err != nil {
 		return all, err
@@ -94,6 +118,9 @@ func readCopy(ctx context.Context, path string) (all ratchet.Snapshot, err error
 	}
 	defer func() { _ = conn.Close() }()
 	if err := quickCheck(ctx, conn, path); err != nil {
+		return all, err
+	}
+	if err := checkSchema(ctx, conn, path); err != nil {
 		return all, err
 	}
 	if err := migrate(ctx, conn); err != nil {

@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -88,6 +89,124 @@ func TestReadRefuses(t *testing.T) {
 	write(t, path, bytes.Repeat([]byte{7}, 8192))
 	if _, err := sqlite.Read(t.Context(), path); err == nil {
 		t.Error("no database: read")
+	}
+}
+
+// TestReadWithoutATemporaryFolder: an empty container image has none. The copy is then made beside the
+// file, and taken away again. Not parallel: the folder of temporary files is the process's.
+func TestReadWithoutATemporaryFolder(t *testing.T) {
+	paths := map[int32]string{1: left(t, closed), 2: left(t, killed)}
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "none"))
+	for level, path := range paths {
+		before := state(t, path)
+		all, err := sqlite.Read(t.Context(), path)
+		if err != nil || len(all.Marks) != 1 || all.Marks[0].Level != level {
+			t.Errorf("got %+v, %v, want a mark of level %d", all.Marks, err, level)
+		}
+		if !maps.Equal(before, state(t, path)) {
+			t.Error("the folder of the file has changed")
+		}
+	}
+}
+
+// TestReadSeesAnOpening: what was read while another process had opened the file, signed and closed it
+// again is read once more. One that does so every time is told.
+func TestReadSeesAnOpening(t *testing.T) {
+	t.Parallel()
+	for openings, good := range map[int]bool{0: true, 1: true, 2: false} {
+		path := left(t, closed)
+		reads := 0
+		err := sqlite.WhileUnused(t.Context(), path, func() error {
+			if reads++; reads <= openings {
+				runChild(t, "sign", path)
+			}
+			return nil
+		})
+		if (err == nil) != good || reads != min(openings+1, 2) {
+			t.Errorf("%d openings: %v after %d reads", openings, err, reads)
+		}
+	}
+}
+
+// TestReadSeesAnOpenFile: what was read while the file was being opened is nothing.
+func TestReadSeesAnOpenFile(t *testing.T) {
+	t.Parallel()
+	path := left(t, closed)
+	var stop func()
+	err := sqlite.WhileUnused(t.Context(), path, func() error { _, stop = startHolder(t, path); return nil })
+	if !errors.Is(err, ratchet.ErrLocked) {
+		t.Errorf("got %v, want %v", err, ratchet.ErrLocked)
+	}
+	stop()
+}
+
+// TestReadMissesTheLastMark: a reader refuses marks among which the last one is missing, as Open does:
+// they are what an operator goes by.
+func TestReadMissesTheLastMark(t *testing.T) {
+	t.Parallel()
+	path := left(t, closed)
+	backup := read(t, path)
+	runChild(t, "sign", path)
+	write(t, path, backup)
+	_, errRead := sqlite.Read(t.Context(), path)
+	_, errExamine := sqlite.Examine(t.Context(), path)
+	for _, err := range []error{errRead, errExamine} {
+		if found, ok := errors.AsType[*sqlite.VerdictError](err); !ok || found.Verdict != sqlite.RolledBack {
+			t.Errorf("got %v, want it refused as %v", err, sqlite.RolledBack)
+		}
+	}
+}
+
+// TestReadOfTwoNames: an opening that was killed may leave the -wal with two names. Two files under
+// them are refused, and so is a copy of the database beside them.
+func TestReadOfTwoNames(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		change func(t *testing.T, path string)
+		good   bool
+	}{
+		"two names": {func(t *testing.T, path string) { t.Helper(); link(t, path+"-wal", path+"-kept") }, true},
+		"the second name alone": {func(t *testing.T, path string) {
+			t.Helper()
+			if err := os.Rename(path+"-wal", path+"-kept"); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		"two files": {func(t *testing.T, path string) { t.Helper(); write(t, path+"-kept", read(t, path+"-wal")) }, false},
+		"a copy": {func(t *testing.T, path string) {
+			t.Helper()
+			link(t, path+"-wal", path+"-kept")
+			if err := copyOver(path); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := left(t, killed)
+			test.change(t, path)
+			all, err := sqlite.Read(t.Context(), path)
+			if (err == nil) != test.good || !test.good && !errors.Is(err, ratchet.ErrSuspect) {
+				t.Errorf("Read: %v", err)
+			}
+			if test.good && (len(all.Marks) != 1 || all.Marks[0].Level != 2) {
+				t.Errorf("marks %+v, want level 2", all.Marks)
+			}
+			db, err := openDB(t.Context(), path, options{})
+			if (err == nil) != test.good {
+				t.Fatalf("Open: %v", err)
+			}
+			if err == nil {
+				closeDB(t, db)
+			}
+		})
+	}
+}
+
+func link(t *testing.T, path, second string) {
+	t.Helper()
+	if err := os.Link(path, second); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 // Register allows a key to sign on a chain from a level on, or raises that level, or, with
 // AnyChain, allows a key that was made a moment ago to sign anywhere. See [ratchet.Store].
 func (db *Store) Register(ctx context.Context, r ratchet.Registration) error {
+	r.NoFloor = false // register writes one
 	var refused error
 	err := db.do(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
 		if r.AnyChain {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"pawl/ratchet"
 	"pawl/tezos"
 )
@@ -85,6 +87,56 @@ func TestMarkAloneIsNoRegistration(t *testing.T) {
 	}
 	_, err := db.Place(block(2, 0), bytesNumber(0), signatureOf(t, bytesNumber(0), 0))
 	wantRefused(t, err, ratchet.NotRegistered, "")
+	closeDB(t, db)
+
+	db = open(t, db.Path(), options{}) // the look knows only the tables now
+	var c card
+	_, err = db.Sign(t.Context(), block(2, 0), bytesNumber(0), c.Sign(bytesNumber(0)))
+	wantRefused(t, err, ratchet.NotRegistered, "")
+	if c.Calls.Load() != 0 {
+		t.Error("the HSM was asked for a key that is not registered")
+	}
+	wantLookOfTables(t, db, baker)
+}
+
+// wantLookOfTables compares what Look tells of a key with what the tables hold.
+func wantLookOfTables(t *testing.T, db *DB, key tezos.PublicKeyHash) {
+	t.Helper()
+	all, err := db.Ratchet.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, chain := range []tezos.ChainID{mainnet, ghostnet} {
+		m := ratchet.Mark{Key: key, ChainID: chain, Kind: tezos.Block}
+		got, err := db.Look(t.Context(), m)
+		if diff := cmp.Diff(all.Standing(m), got, sameSignature); err != nil || diff != "" {
+			t.Errorf("Look at %s on %s: %v (-tables +Look):\n%s", key, chain, err, diff)
+		}
+	}
+}
+
+// TestLookIsThatOfTheTables, whoever registered what: an operator, or the first request on a chain to a
+// key that was new.
+func TestLookIsThatOfTheTables(t *testing.T) {
+	t.Parallel()
+	db := openRegistered(t, options{})
+	fresh := keyNumber(2)
+	if err := db.RegisterNew(t.Context(), fresh); err != nil {
+		t.Fatal(err)
+	}
+	m := block(10, 0)
+	m.Key, m.ChainID = fresh, ghostnet
+	mustSign(t, db, m, bytesNumber(0))
+	odd := ratchet.Registration{Key: baker, ChainID: ghostnet, FromLevel: 5, NoFloor: true}
+	if err := db.Ratchet.Register(t.Context(), odd); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		wantLookOfTables(t, db, baker)
+		wantLookOfTables(t, db, fresh)
+		closeDB(t, db)
+		db = open(t, db.Path(), options{})
+	}
 }
 
 // TestFloorAndGap runs its table through Sign, and through the transaction alone.

@@ -156,6 +156,9 @@ func TestNewerInTheWAL(t *testing.T) {
 	write(t, path, head)
 	write(t, path+"-wal", wal)
 	for range 2 {
+		if _, err := sqlite.Read(t.Context(), path); err == nil || !strings.Contains(err.Error(), "use the newer pawl") {
+			t.Errorf("a reader got %v", err)
+		}
 		if _, err := openDB(t.Context(), path, options{}); err == nil || !strings.Contains(err.Error(), "use the newer pawl") {
 			t.Errorf("got %v", err)
 		}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"pawl/ratchet"
@@ -35,7 +36,7 @@ func (db *Store) transact(batch []*job) (single bool, err error) {
 		return false, db.stopped()
 	}
 	db.trouble.begin()
-	defer func() { db.trouble.end(err, !single && marksIn(batch) > 0) }()
+	defer func() { db.trouble.end(err, !single && wroteIn(batch)) }()
 	defer db.recovered(&err)
 	ctx := context.Background()
 	start := time.Now()
@@ -102,6 +103,11 @@ func marksIn(batch []*job) (marks int) {
 		}
 	}
 	return marks
+}
+
+// wroteIn reports whether a batch has written: its success shows that the disk takes writes.
+func wroteIn(batch []*job) bool {
+	return slices.ContainsFunc(batch, func(j *job) bool { return j.stored != nil || j.probe })
 }
 
 // recovered makes a panic an unknown outcome. Those who sign may be handlers of a server that would

@@ -3,7 +3,6 @@ package sqlite
 // Whether marks can be made durable now.
 
 import (
-	"context"
 	"fmt"
 	"sync"
 	"time"
@@ -85,7 +84,13 @@ func (db *Store) watchTrouble() {
 
 // probe commits a write that changes no mark. Its failure has it called again.
 func (db *Store) probe() {
-	if db.err() == nil && db.do(context.Background(), touch) == nil {
-		db.trouble.end(nil, true)
+	if db.err() == nil {
+		_ = db.commitFresh(newProbe()) // the transaction tells trouble
 	}
+}
+
+func newProbe() *job {
+	j := newJob()
+	j.run, j.probe = touch, true
+	return j
 }

@@ -27,7 +27,7 @@ var pointPatches = []patch{
 	{"ratchet/point.go", "", "package ratchet\n" + pointSource},
 	{"ratchet/sqlite/point.go", "", "package sqlite\n" + pointSource},
 	{"ratchet/flight.go", "\tfresh, err := f.sign(ctx, f.message)\n", "\tat(\"" + string(beforeHSM) + "\")\n\tfresh, err := f.sign(ctx, f.message)\n"},
-	{"ratchet/flight.go", "\telapsed := time.Since(start)\n", "\tat(\"" + string(afterHSM) + "\")\n\telapsed := time.Since(start)\n"},
+	{"ratchet/flight.go", "\treturn r.place(f, fresh, time.Since(start))\n", "\tat(\"" + string(afterHSM) + "\")\n\treturn r.place(f, fresh, time.Since(start))\n"},
 	{"ratchet/sqlite/transact.go", "\tif err := db.commit(ctx); err != nil {\n", "\tat(\"" + string(beforeCommit) + "\")\n\tif err := db.commit(ctx); err != nil {\n"},
 	{"ratchet/sqlite/transact.go", "\tdb.report(time.Since(start), marksIn(batch))\n", "\tat(\"" + string(afterCommit) + "\")\n\tdb.report(time.Since(start), marksIn(batch))\n"},
 }

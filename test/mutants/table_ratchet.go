@@ -99,8 +99,8 @@ func flights() []sabotage {
 		{
 			name: "unknown-outcome-goes-on", // of a store that says so late
 			file: "ratchet/flight.go",
-			old:  "\tif errors.Is(err, ErrUnknown) {\n\t\tr.fail(err)\n",
-			new:  "\tif errors.Is(err, ErrUnknown) {\n",
+			old:  "\t\tr.fail(err)\n\t}\n\tif err != nil ||",
+			new:  "\t}\n\tif err != nil ||",
 			pkg:  "./ratchet", test: "TestUnknownOutcomeEndsAll",
 		},
 	}
@@ -142,6 +142,13 @@ func commits() []sabotage {
 			old:  "\t\terr = db.settle(err)",
 			new:  "\t\t_ = db.settle",
 			pkg:  "./ratchet/sqlite", test: "TestRestEndsWithAFailure",
+		},
+		{
+			name: "split-batch-ends-trouble",
+			file: "ratchet/sqlite/transact.go",
+			old:  "!single && wroteIn(batch)",
+			new:  "wroteIn(batch)",
+			pkg:  "./ratchet/sqlite", test: "TestSplitBatchIsNoProof",
 		},
 		{
 			name: "no-stat-after-commit",
@@ -229,7 +236,7 @@ func losses() []sabotage {
 			name: "last-mark-not-missed",
 			file: "ratchet/sqlite/last.go",
 			old:  "\tif said == nil {",
-			new:  "\tif said == nil || db.path != \"\" {",
+			new:  "\tif said == nil || path != \"\" {",
 			pkg:  "./ratchet/sqlite", test: "TestLastMarkIsMissed",
 		},
 		{
