@@ -9,25 +9,26 @@ import (
 	"time"
 )
 
-// CertificateWarning is how long before its end a certificate is warned of.
+// CertificateWarning is how long before a certificate expires its warning begins.
 const CertificateWarning = 30 * 24 * time.Hour
 
-// Certificate is the certificate of a file whose end matters: everybody who tells a date tells
-// this one's.
+// Certificate is the certificate of a file whose expiry matters. All checks and metrics report
+// the date of this one.
 type Certificate struct {
-	Name string            // of the file in keys.json: cert_path or cacert_path
-	Path string            // of the file
-	Cert *x509.Certificate // nil with Err
-	Err  error             // why the file has none
+	Name string            // the field of keys.json: cert_path or cacert_path
+	Path string            // the file
+	Cert *x509.Certificate // nil if Err is set
+	Err  error             // why the file could not be read
 }
 
-// Certificates reads the certificate files of the connection, as they are now. Of cert_path the
-// first certificate counts: the rest is for the server to build its chain. Of cacert_path the one
-// that ends last counts: any of a bundle may be the one that is used.
+// Certificates reads the certificate files of the connection as they are now. It returns the first
+// certificate of cert_path, since the others only help the server to build the chain. It returns
+// the certificate of cacert_path that expires last, since any of a bundle may be the one in use.
 func (c Config) Certificates() []Certificate {
 	var list []Certificate
 	if c.CertPath != "" {
-		list = append(list, readCertificate("cert_path", c.CertPath, func(all []*x509.Certificate) *x509.Certificate { return all[0] }))
+		first := func(all []*x509.Certificate) *x509.Certificate { return all[0] }
+		list = append(list, readCertificate("cert_path", c.CertPath, first))
 	}
 	if c.CACertPath != "" {
 		list = append(list, readCertificate("cacert_path", c.CACertPath, func(all []*x509.Certificate) *x509.Certificate {
@@ -45,7 +46,7 @@ func readCertificate(name, path string, choose func([]*x509.Certificate) *x509.C
 	return Certificate{Name: name, Path: path, Cert: choose(all)}
 }
 
-// readPEM reads the certificates of a PEM file; there is at least one.
+// readPEM reads the certificates of a PEM file. It fails if there is none.
 func readPEM(path string) (list []*x509.Certificate, err error) {
 	rest, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {

@@ -22,38 +22,38 @@ import (
 )
 
 const (
-	// callTimeout bounds one call; a caller that has five seconds can try twice.
+	// callTimeout bounds one call. A caller that has five seconds can try twice.
 	callTimeout = 2 * time.Second
 
-	// defaultMaxInFlight is the queue depth of a crypto card's domain (QDEPTH 08 of
-	// lszcrypt): more calls at once would wait in the card.
+	// defaultMaxInFlight is the queue depth of a crypto card's domain (QDEPTH 08 in
+	// lszcrypt). Further calls would only wait in the card.
 	defaultMaxInFlight = 8
 
-	// keepaliveTime is the shortest that gRPC servers allow unless told otherwise
-	// (keepalive.EnforcementPolicy.MinTime); below it they answer with GOAWAY.
+	// keepaliveTime is the shortest interval that gRPC servers allow by default
+	// (keepalive.EnforcementPolicy.MinTime). They answer more frequent pings with GOAWAY.
 	keepaliveTime = 5 * time.Minute
 
-	// window is what HTTP/2 begins with (RFC 9113 section 6.9.2); an answer of a card
-	// has at most 9216 bytes.
+	// window is the initial flow-control window of HTTP/2 (RFC 9113 section 6.9.2). An
+	// answer of a card has at most 9216 bytes.
 	window = 1<<16 - 1
 
-	// connectTimeout and maxBackoff together are below three seconds, jitter included:
-	// a server that is back is used again by then, even when its host was off.
+	// connectTimeout and maxBackoff add up to less than three seconds, jitter included.
+	// A server that is back is used again within that time, even if its host was off.
 	connectTimeout = 1500 * time.Millisecond
 	maxBackoff     = time.Second
 )
 
-// Dialect is the generation of the wire format in which requests carry a key.
+// Dialect is a generation of the wire format. It decides in which field a request carries a key.
 type Dialect string
 
-// A request of Both carries the key in either form, so that any server finds it.
+// The dialects. With Both, a request carries the key in both fields, so that any server finds it.
 const (
 	Both Dialect = "both"
 	V1   Dialect = "v1" // the raw blob
 	V2   Dialect = "v2" // a KeyBlob message
 )
 
-// ParseDialect reads "both", "v1" or "v2"; "" is Both.
+// ParseDialect reads "both", "v1" or "v2". It returns Both for "".
 func ParseDialect(s string) (Dialect, error) {
 	switch d := Dialect(s); d {
 	case "":
@@ -68,42 +68,42 @@ func ParseDialect(s string) (Dialect, error) {
 type Config struct {
 	Address string // host:port
 
-	// PEM files of mutual TLS, required without APIKeyFile. They are read again at each handshake, where
-	// those that cannot be read count as they were, and Reload moves to a new connection when one of
-	// them has changed.
+	// PEM files of mutual TLS, required without APIKeyFile. Each handshake reads them again, and
+	// goes on with their last good contents if they cannot be read. Reload opens a new connection
+	// when one of them has changed.
 	CertPath, KeyPath, CACertPath string
 
-	ServerName  string  // name in the server's certificate; default the host of Address
-	Dialect     Dialect // default Both
-	MaxInFlight int     // calls at once, others wait; 0 means 8
-	Plaintext   bool    // no TLS; only with a loopback Address
+	ServerName  string  // name in the server's certificate; default: the host of Address
+	Dialect     Dialect // default: Both
+	MaxInFlight int     // calls at once, others wait; default: 8
+	Plaintext   bool    // no TLS, allowed only if Address is a loopback address
 
-	// APIKeyFile, when set, is a file with an API key of IBM Cloud: calls then bear a
-	// token that IAMEndpoint gives for it (https://…; default that of IBM Cloud), and the
-	// files of mutual TLS are optional: without CACertPath the CAs of the system count.
+	// APIKeyFile holds an API key of IBM Cloud; optional. With it each call bears a token
+	// that IAMEndpoint issues for the key (https://…; default: DefaultIAMEndpoint). The files
+	// of mutual TLS are then optional. Without CACertPath the system's CAs are trusted.
 	APIKeyFile, IAMEndpoint string
 
-	Log *slog.Logger // of renewed certificates and why some could not be; optional
+	Log *slog.Logger // receives renewals of certificates and their failures; optional
 }
 
 // Client is one long-lived connection to one server, safe for concurrent use.
 type Client struct {
-	cfg      Config
-	line     *line
-	crypto   pb.CryptoClient   // over line
-	perCall  []grpc.DialOption // credentials of each call, the same ones on every connection
-	dialect  Dialect
-	inFlight chan struct{}
+	cfg        Config
+	connection *connection
+	crypto     pb.CryptoClient   // calls through connection
+	perCall    []grpc.DialOption // credentials of each call, the same on every connection
+	dialect    Dialect
+	inFlight   chan struct{} // holds one element for each call under way
 
-	mechanisms atomic.Pointer[[]uint64] // the list last told; nil before
+	mechanisms atomic.Pointer[[]uint64] // the server's latest list; nil before the first
 	masterKeys masterKeys
 	renewal    renewal
 }
 
 var _ hsm.Server = (*Client)(nil)
 
-// Dial checks cfg, reads the certificates and begins to connect in the background; a
-// server that is down is no error here. The caller must Close the client.
+// Dial checks cfg, reads the certificates and begins to connect in the background. It
+// succeeds even if the server is down. The caller must Close the client.
 func Dial(cfg Config) (*Client, error) {
 	dialect, err := ParseDialect(string(cfg.Dialect))
 	if err != nil {
@@ -122,19 +122,19 @@ func Dial(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := stampOf(cfg) // before they are read
+	files := stampOf(cfg) // before connect reads them, so that no later change is missed
 	conn, err := connect(cfg, perCall)
 	if err != nil {
 		return nil, err
 	}
-	line := newLine(conn, files)
+	connection := newConnection(conn, files)
 	return &Client{
-		cfg:      cfg,
-		line:     line,
-		crypto:   pb.NewCryptoClient(line),
-		perCall:  perCall,
-		dialect:  dialect,
-		inFlight: make(chan struct{}, cfg.MaxInFlight),
+		cfg:        cfg,
+		connection: connection,
+		crypto:     pb.NewCryptoClient(connection),
+		perCall:    perCall,
+		dialect:    dialect,
+		inFlight:   make(chan struct{}, cfg.MaxInFlight),
 	}, nil
 }
 
@@ -147,17 +147,17 @@ func connect(cfg Config, perCall []grpc.DialOption) (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	// passthrough leaves names to the dialer, which resolves anew at each attempt; gRPC's
-	// own resolver would back off for minutes after one failure. The target is a URL, in
-	// which the zone of an IPv6 address is escaped (RFC 6874).
+	// passthrough leaves names to the dialer, which resolves them at each attempt. gRPC's
+	// own resolver would back off for minutes after one failure. The target is a URL, so
+	// the zone of an IPv6 address is escaped (RFC 6874).
 	target := "passthrough:///" + strings.ReplaceAll(cfg.Address, "%", "%25")
 	conn, err := grpc.NewClient(target, append(slices.Clone(perCall),
 		grpc.WithTransportCredentials(creds),
-		grpc.WithNoProxy(), // an HTTP proxy of the environment is not the way to an HSM
+		grpc.WithNoProxy(), // ignore an HTTP proxy of the environment
 		grpc.WithDisableServiceConfig(),
-		grpc.WithDisableRetry(), // the caller decides what is asked again, and where
+		grpc.WithDisableRetry(), // the caller decides whether to retry, and where
 		grpc.WithIdleTimeout(0),
-		// Windows that gRPC fits to the line cost a ping for each answer.
+		// A window that gRPC sizes dynamically costs a ping for each answer.
 		grpc.WithStaticStreamWindowSize(window),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{
@@ -166,7 +166,7 @@ func connect(cfg Config, perCall []grpc.DialOption) (*grpc.ClientConn, error) {
 			MinConnectTimeout: connectTimeout,
 		}),
 		// The timeout also bounds how long the kernel waits for an acknowledgement
-		// (TCP_USER_TIMEOUT): a dead peer costs one call, not the next ones.
+		// (TCP_USER_TIMEOUT). So a dead peer fails one call, and not those after it.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: keepaliveTime, Timeout: callTimeout, PermitWithoutStream: true,
 		}),
@@ -190,19 +190,20 @@ func hostOf(address string) (string, error) {
 	return host, nil
 }
 
-// Address is the host:port that the client was given.
+// Address returns the host:port of the configuration.
 func (c *Client) Address() string { return c.cfg.Address }
 
-// Ping asks for the mechanism list: nil when the server and its card answer.
+// Ping asks for the mechanism list. It returns nil when the server and its card answer.
 func (c *Client) Ping(ctx context.Context) error {
 	_, err := c.Mechanisms(ctx)
 	return err
 }
 
-// State tells whether the connection stands, and whether a call would wait for its turn.
+// State returns hsm.Down without a connection, hsm.Full when a call would have to wait for
+// others, and hsm.Up otherwise.
 func (c *Client) State() hsm.State {
 	switch {
-	case c.line.now.Load().GetState() != connectivity.Ready:
+	case c.connection.current.Load().GetState() != connectivity.Ready:
 		return hsm.Down
 	case len(c.inFlight) == cap(c.inFlight):
 		return hsm.Full
@@ -210,18 +211,17 @@ func (c *Client) State() hsm.State {
 	return hsm.Up
 }
 
-// wake begins to connect at once where the last attempt failed, instead of waiting for the
-// next one.
+// wake tries to connect at once, without waiting for the backoff to end.
 func (c *Client) wake() {
-	conn := c.line.now.Load()
+	conn := c.connection.current.Load()
 	conn.ResetConnectBackoff()
 	conn.Connect()
 }
 
-// Close ends the connection; calls in flight fail.
-func (c *Client) Close() error { return c.line.close() }
+// Close ends the connection. Calls in flight fail.
+func (c *Client) Close() error { return c.connection.close() }
 
-// call makes one RPC when it is its turn.
+// call makes one RPC, as soon as fewer than MaxInFlight are under way.
 func call[Request, Response any](
 	ctx context.Context, c *Client, rpc string,
 	send func(context.Context, Request, ...grpc.CallOption) (Response, error), request Request,
@@ -234,7 +234,8 @@ func call[Request, Response any](
 	return callNow(ctx, rpc, send, request)
 }
 
-// enter waits within ctx for one of the max_in_flight turns of the server. Leave gives it back.
+// enter waits until fewer than MaxInFlight calls are under way, or ctx ends. The caller must
+// call leave afterwards.
 func (c *Client) enter(ctx context.Context, rpc string) error {
 	select {
 	case c.inFlight <- struct{}{}:
@@ -246,7 +247,7 @@ func (c *Client) enter(ctx context.Context, rpc string) error {
 
 func (c *Client) leave() { <-c.inFlight }
 
-// callNow makes one RPC without waiting for a turn. It has callTimeout.
+// callNow makes one RPC within callTimeout. It does not wait for other calls.
 func callNow[Request, Response any](
 	ctx context.Context, rpc string,
 	send func(context.Context, Request, ...grpc.CallOption) (Response, error), request Request,

@@ -10,24 +10,24 @@ import (
 	"pawl/tezos"
 )
 
-// Seeds of SLIP-0010 have 128 to 512 bits (section "Master key generation").
+// The sizes of a seed in bytes: SLIP-0010 wants 128 to 512 bits (section "Master key generation").
 const (
-	MinSeedSize = 16 // bytes
+	MinSeedSize = 16
 	MaxSeedSize = 64
 )
 
-// Hardened is added to the index of a hardened child (BIP-32, "Extended keys").
+// Hardened is the number to add to the index of a hardened child (BIP-32, "Extended keys").
 const Hardened uint32 = 1 << 31
 
-// MaxDepth is how many levels a path may have: BIP-32 counts them in one byte.
+// MaxDepth is the largest number of levels in a path. BIP-32 counts them in one byte.
 const MaxDepth = 255
 
 // chainCodeSize is the length of a chain code in bytes (BIP-32, "Extended keys").
 const chainCodeSize = 32
 
-// CheckPath returns nil when keys of the kind can be derived along the path, which has
-// an index for each level: 1 to 255 levels, all of them hardened for tz1 (SLIP-0010:
-// Ed25519 has no other children).
+// CheckPath returns nil when keys of the kind can be derived along the path. A path holds
+// an index for each of its 1 to 255 levels. For tz1 all of them must be hardened, because
+// SLIP-0010 defines no other children for Ed25519.
 func CheckPath(kind tezos.KeyKind, path []uint32) error {
 	if _, err := methodOf(kind); err != nil {
 		return err
@@ -43,14 +43,14 @@ func CheckPath(kind tezos.KeyKind, path []uint32) error {
 	return nil
 }
 
-// GenerateSeed makes a seed of 64 bytes in the HSM, from which Derive makes keys. It
-// cannot leave the HSM: the blob is all there is of it.
+// GenerateSeed makes a seed of 64 bytes in the HSM, from which Derive makes keys. The seed
+// cannot leave the HSM, so the returned blob is its only copy.
 func (c *Client) GenerateSeed(ctx context.Context) (ep11.Blob, error) {
 	return c.generateKey(ctx, ep11.MechGenericSecretKeyGen, seedTemplate(MaxSeedSize))
 }
 
-// ImportSeed brings a clear seed of 16 to 64 bytes into the HSM, in the way of Import
-// and with its limits. The caller zeroes the seed.
+// ImportSeed brings a clear seed of 16 to 64 bytes into the HSM. What Import says about
+// clear keys in memory holds for the seed too. The caller zeroes the seed.
 func (c *Client) ImportSeed(ctx context.Context, seed []byte) (ep11.Blob, error) {
 	if len(seed) < MinSeedSize || len(seed) > MaxSeedSize {
 		return nil, fmt.Errorf("a seed of %d bytes: want %d to %d", len(seed), MinSeedSize, MaxSeedSize)
@@ -66,7 +66,8 @@ func (c *Client) ImportSeed(ctx context.Context, seed []byte) (ep11.Blob, error)
 	return blob, nil
 }
 
-// seedTemplate is that of IBM's example of SLIP-0010 (hpcs-grep11-go, slip10_test.go).
+// seedTemplate returns the attributes of a seed, those of IBM's SLIP-0010 example
+// (hpcs-grep11-go, slip10_test.go).
 func seedTemplate(size int) map[uint64]*pb.AttributeValue {
 	return map[uint64]*pb.AttributeValue{
 		ep11.AttrClass:        number(ep11.ClassSecretKey),
@@ -80,15 +81,15 @@ func seedTemplate(size int) map[uint64]*pb.AttributeValue {
 	}
 }
 
-// extended is a key with the chain code that its children need.
+// extended is a key with its chain code, which deriving its children needs.
 type extended struct {
 	blob  ep11.Blob
 	chain []byte
 }
 
-// Derive makes a key from a seed in the HSM, along a path that CheckPath allows, as
-// SLIP-0010 says; for secp256k1 that is BIP-32. The answer is checked as that of
-// Generate is. Chain codes pass through here in clear, and are zeroed.
+// Derive makes a key from a seed in the HSM, along a path that CheckPath allows. It follows
+// SLIP-0010, which for secp256k1 is BIP-32. It checks the answers as Generate does. Chain
+// codes pass through this process in clear; Derive zeroes them.
 func (c *Client) Derive(ctx context.Context, kind tezos.KeyKind, seed ep11.Blob, path []uint32) (Generated, error) {
 	if err := CheckPath(kind, path); err != nil {
 		return Generated{}, err
@@ -115,8 +116,10 @@ func (c *Client) Derive(ctx context.Context, kind tezos.KeyKind, seed ep11.Blob,
 	return c.withPublic(ctx, kind, key.blob, parent, path[len(path)-1])
 }
 
-// withPublic derives the public key beside a private one, from the parent of both.
-func (c *Client) withPublic(ctx context.Context, kind tezos.KeyKind, blob ep11.Blob, parent extended, index uint32) (Generated, error) {
+// withPublic derives the public key of a private key, from the parent of both.
+func (c *Client) withPublic(
+	ctx context.Context, kind tezos.KeyKind, blob ep11.Blob, parent extended, index uint32,
+) (Generated, error) {
 	method, err := methodOf(kind)
 	if err != nil {
 		return Generated{}, err
@@ -141,7 +144,9 @@ func (c *Client) withPublic(ctx context.Context, kind tezos.KeyKind, blob ep11.B
 }
 
 // child derives a private key.
-func (c *Client) child(ctx context.Context, curve string, step pb.BTCDeriveParm_BTCDeriveType, parent extended, index uint32) (extended, error) {
+func (c *Client) child(
+	ctx context.Context, curve string, step pb.BTCDeriveParm_BTCDeriveType, parent extended, index uint32,
+) (extended, error) {
 	response, err := c.derive(ctx, curve, step, parent, index)
 	if err != nil {
 		return extended{}, err
@@ -156,7 +161,7 @@ func (c *Client) child(ctx context.Context, curve string, step pb.BTCDeriveParm_
 	return extended{blob, response.GetCheckSum()}, nil
 }
 
-// derive makes one step.
+// derive makes one DeriveKey call.
 func (c *Client) derive(
 	ctx context.Context, curve string, step pb.BTCDeriveParm_BTCDeriveType, parent extended, index uint32,
 ) (*pb.DeriveKeyResponse, error) {
@@ -177,8 +182,8 @@ func (c *Client) derive(
 	return response, err
 }
 
-// childTemplate is that of IBM's example of SLIP-0010, and CKA_SIGN for the keys that
-// are to sign.
+// childTemplate returns the attributes of a derived key. They are those of IBM's SLIP-0010
+// example, with CKA_SIGN for private children.
 func childTemplate(curve string, step pb.BTCDeriveParm_BTCDeriveType) map[uint64]*pb.AttributeValue {
 	template := map[uint64]*pb.AttributeValue{
 		ep11.AttrKeyType:      number(ep11.KeyTypeEC),

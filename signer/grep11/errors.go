@@ -15,19 +15,19 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// Error is a Grep11Error of the server, named.
+// Error is an EP11 return code that the server answered with, its Grep11Error.
 type Error struct {
 	RPC    string
 	Code   ep11.Code
-	Detail string // the server's words, one line
+	Detail string // the server's message, one line
 }
 
-// Error names the call and the code on one line, then quotes the server.
+// Error returns one line: the call, the code, and the server's message.
 func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %v (0x%x): %s", e.RPC, e.Code, uint64(e.Code), e.Detail)
 }
 
-// transportError is a gRPC status without a Grep11Error: the call may not have reached the card.
+// transportError is a gRPC status without a Grep11Error. The call may not have reached the card.
 type transportError struct {
 	rpc    string
 	status *status.Status
@@ -37,16 +37,16 @@ func (e *transportError) Error() string {
 	return fmt.Sprintf("%s: %v: %s", e.rpc, e.status.Code(), causeOf(oneLine(e.status.Message())))
 }
 
-// wrapping is what gRPC writes before the words of TLS or the kernel, and wrappingEnd behind them.
+// wrapping is what gRPC writes before a message of TLS or the kernel. It writes wrappingEnd after it.
 var wrapping = regexp.MustCompile(`^connection error: desc = "(transport: )?(error reading server preface: )?`)
 
 const (
 	wrappingEnd = `"`
-	alertPrefix = "remote error: tls: " // crypto/tls: an alert of the peer (RFC 8446 section 6)
+	alertPrefix = "remote error: tls: " // how crypto/tls reports the peer's alert (RFC 8446 section 6)
 )
 
-// causeOf is the cause in the message of a status. An alert is the server's, which has
-// this client's certificate to complain of when that of the server has verified.
+// causeOf returns the cause within the message of a status. An alert comes from the server
+// after its own certificate has verified, so it is about the client certificate.
 func causeOf(message string) string {
 	if found := wrapping.FindString(message); found != "" {
 		message = strings.TrimSuffix(message[len(found):], wrappingEnd)
@@ -57,8 +57,8 @@ func causeOf(message string) string {
 	return message
 }
 
-// wordless leaves the server's words out of the error of a call that carried a secret:
-// they may quote it.
+// wordless removes the server's message from the error of a call that carried a secret,
+// because the message may quote the secret.
 func wordless(err error) error {
 	const words = "what the server says is left out, for the request held a secret"
 	if e, ok := errors.AsType[*Error](err); ok {
@@ -73,7 +73,7 @@ func wordless(err error) error {
 // GRPCStatus lets status.Code and status.FromError see the gRPC code.
 func (e *transportError) GRPCStatus() *status.Status { return e.status }
 
-// Is lets a gRPC code that stands for an error of a context be tested as that error.
+// Is lets errors.Is find context.DeadlineExceeded and context.Canceled by the gRPC code.
 func (e *transportError) Is(target error) bool {
 	code := e.status.Code()
 	return code == grpccodes.DeadlineExceeded && target == context.DeadlineExceeded ||
@@ -94,9 +94,9 @@ func callError(rpc string, err error) error {
 	return &transportError{rpc, st}
 }
 
-// Transient reports whether the same call may succeed when it is made again, here or
-// on another server: the connection failed, time ran out, or the card is in trouble. A
-// return code decides alone, whatever gRPC code came with it.
+// Transient reports whether the same call may succeed when it is made again, on this or
+// another server: the connection failed, time ran out, or the card is in trouble. If there
+// is a return code, it alone decides, whatever gRPC code came with it.
 func Transient(err error) bool {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code.Transient()
@@ -105,14 +105,14 @@ func Transient(err error) bool {
 	return code == grpccodes.Unavailable || code == grpccodes.DeadlineExceeded
 }
 
-// maxDetail is enough for any message of a server; more would flood the log.
+// maxDetail is the longest message in bytes that an error quotes. A longer one would flood the log.
 const maxDetail = 300
 
-// longWord is what a key blob looks like when a server quotes it, in hex or base64. A
-// label of a host name has at most 63 characters (RFC 1035 section 2.3.4).
+// longWord matches a key blob that a server quotes in hex or base64. It spares host names,
+// whose labels have at most 63 characters (RFC 1035 section 2.3.4).
 var longWord = regexp.MustCompile(`[0-9A-Za-z+=]{64,}`)
 
-// oneLine makes words of a server fit for an error: printable, short, no key material.
+// oneLine makes a server's message fit for an error: printable, short, without key material.
 func oneLine(s string) string {
 	s = longWord.ReplaceAllString(s, "[redacted]")
 	s = strings.Map(func(r rune) rune {

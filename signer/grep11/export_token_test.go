@@ -42,7 +42,7 @@ func (s *TokenSource) Answered(ctx context.Context, answer error) error {
 func (s *TokenSource) Pass(d time.Duration) {
 	s.tokens.mu.Lock()
 	defer s.tokens.mu.Unlock()
-	s.tokens.given = s.tokens.given.Add(-d)
-	s.tokens.end = s.tokens.end.Add(-d)
+	s.tokens.issued = s.tokens.issued.Add(-d)
+	s.tokens.expiry = s.tokens.expiry.Add(-d)
 	s.tokens.failed = s.tokens.failed.Add(-d)
 }

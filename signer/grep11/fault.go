@@ -7,7 +7,7 @@ import (
 	"pawl/signer/hsm"
 )
 
-// withFault adds to an error what it tells of; nil stays nil.
+// withFault wraps an error in an *hsm.FaultError with its fault. It returns nil for nil.
 func withFault(err error) error {
 	if err == nil {
 		return nil
@@ -15,8 +15,8 @@ func withFault(err error) error {
 	return &hsm.FaultError{Fault: faultOf(err), Err: err}
 }
 
-// faultOf reads the fault from the kind of an error. A return code decides alone, whatever gRPC
-// code came with it. A gRPC code without a return code tells of the server.
+// faultOf returns the fault that an error stands for. If there is a return code, it alone decides,
+// whatever gRPC code came with it. A gRPC code without a return code tells about the server only.
 func faultOf(err error) hsm.Fault {
 	_, refused := errors.AsType[*Error](err)
 	switch {
@@ -30,8 +30,8 @@ func faultOf(err error) hsm.Fault {
 	return hsm.Unknown
 }
 
-// unfit reports whether err tells that the server is not one for the key: it has another master
-// key, or not the mechanism.
+// unfit reports whether err says that this server cannot use the key: it has another master key,
+// or lacks the mechanism.
 func unfit(err error) bool {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Code == ep11.CodeIBMWKIDMismatch || e.Code == ep11.CodeMechanismInvalid

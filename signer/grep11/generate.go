@@ -15,12 +15,14 @@ import (
 type Generated struct {
 	Blob      ep11.Blob
 	PublicKey tezos.PublicKey
-	SPKI      []byte // CKA_PUBLIC_KEY_INFO as the HSM gave it
+	SPKI      []byte // CKA_PUBLIC_KEY_INFO as the HSM returned it
 }
 
-// Generate makes a key pair of kind tz1, tz2 or tz3 in the HSM, for signing only, and
-// extractable only on demand. The answer is checked: one private blob with a sound head
-// that is not extractable unless asked and outlives the session, and a public key of the kind.
+// Generate makes a key pair of kind tz1, tz2 or tz3 in the HSM. The key can only sign. It can
+// be extracted only if extractable is true.
+//
+// Generate checks the answer: it holds one private blob with a sound header, which outlives
+// the login session and is extractable only if asked for, and a public key of the kind.
 func (c *Client) Generate(ctx context.Context, kind tezos.KeyKind, extractable bool) (Generated, error) {
 	method, err := methodOf(kind)
 	if err != nil {
@@ -43,8 +45,8 @@ func (c *Client) Generate(ctx context.Context, kind tezos.KeyKind, extractable b
 	return generated, nil
 }
 
-// checkNew is nil when a new blob has a sound head, is bound to no login session, and may
-// be extracted only if that was asked for.
+// checkNew returns nil when a new blob has a sound header, is not bound to a login session,
+// and is extractable only if asked for.
 func checkNew(blob ep11.Blob, extractable bool) error {
 	header, err := blob.Header()
 	switch {
@@ -95,7 +97,8 @@ func readKeyPair(response *pb.GenerateKeyPairResponse) (Generated, error) {
 	return Generated{Blob: blob, PublicKey: key, SPKI: spki}, err
 }
 
-// onlyBlob is the first blob of a KeyBlob, else the raw one; servers that send both send the same twice.
+// onlyBlob returns the first blob of a KeyBlob, or the raw one if there is none. Servers that send
+// both send the same twice, so two different blobs are an error.
 func onlyBlob(message *pb.KeyBlob, raw []byte) ([]byte, error) {
 	var first []byte
 	if blobs := message.GetKeyBlobs(); len(blobs) > 0 {

@@ -15,23 +15,23 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// handshakeTimeout is what a connection and its TLS handshake have together, twice what
-// Dial gives one attempt to connect.
+// handshakeTimeout bounds the TCP connection and the TLS handshake together. It is twice the
+// time of one attempt of Dial.
 const handshakeTimeout = 2 * connectTimeout
 
-// Peer is what a TLS handshake told of a server.
+// Peer is what a TLS handshake found out about a server.
 type Peer struct {
 	Version string        // of TLS, e.g. TLS 1.3
-	Elapsed time.Duration // connection and handshake
-	// Certificates are those that the server sent, its own first. They were verified
+	Elapsed time.Duration // for the TCP connection and the handshake
+	// Certificates are those that the server sent, its own first. They are verified
 	// only if Handshake returned no error.
 	Certificates []*x509.Certificate
 }
 
-// Handshake connects once as Dial does, with the same files and the same checks of the
-// server, and hangs up. It takes at most three seconds. When the server's certificate
-// does not verify, the error comes with the certificates all the same. In TLS 1.3 a
-// server refuses a client's certificate only after the handshake: a call tells that.
+// Handshake connects once and hangs up. It uses the files of Dial and checks the server in
+// the same way. It takes at most three seconds. When the server's certificate does not
+// verify, it returns the certificates together with the error. In TLS 1.3 a server refuses
+// a client certificate only after the handshake, so only a call finds that out.
 func Handshake(ctx context.Context, cfg Config) (Peer, error) {
 	host, err := hostOf(cfg.Address)
 	if err != nil {
@@ -59,7 +59,7 @@ func Handshake(ctx context.Context, cfg Config) (Peer, error) {
 	return peer, nil
 }
 
-// unverified has the certificates that a handshake refused.
+// unverified returns the certificates that did not verify, if that is what err says.
 func unverified(err error) Peer {
 	refused, ok := errors.AsType[*tls.CertificateVerificationError](err)
 	if !ok {
@@ -68,12 +68,14 @@ func unverified(err error) Peer {
 	return Peer{Certificates: refused.UnverifiedCertificates}
 }
 
-// Clock is the time that the server, or a proxy before it, writes into its answers (the
-// header date, RFC 9110 section 6.6.1): whole seconds. Zero when there is none, as with
-// most GREP11 servers.
+// Clock returns the server's time in whole seconds. It comes from the date header that the
+// server, or a proxy before it, adds to its answers (RFC 9110 section 6.6.1). Most GREP11
+// servers send none; Clock then returns the zero time.
 func (c *Client) Clock(ctx context.Context) (time.Time, error) {
 	var header metadata.MD
-	ask := func(ctx context.Context, in *pb.GetMechanismListRequest, opts ...grpc.CallOption) (*pb.GetMechanismListResponse, error) {
+	ask := func(
+		ctx context.Context, in *pb.GetMechanismListRequest, opts ...grpc.CallOption,
+	) (*pb.GetMechanismListResponse, error) {
 		return c.crypto.GetMechanismList(ctx, in, append(opts, grpc.Header(&header))...)
 	}
 	if _, err := callNow(ctx, "GetMechanismList", ask, &pb.GetMechanismListRequest{}); err != nil {

@@ -17,18 +17,18 @@ import (
 
 const (
 	aesKeySize = 32 // bytes of CKM_AES_KEY_GEN: AES-256
-	ivSize     = 16 // a block of AES, the parameter of CKM_AES_CBC_PAD
+	ivSize     = 16 // bytes: an AES block, the parameter of CKM_AES_CBC_PAD
 
-	maxKeyInfo = 256 // room enough for privateKeyInfo: 138 bytes for P-256, the longest
+	maxKeyInfo = 256 // bytes; privateKeyInfo writes at most 138, for P-256
 )
 
-// Import brings a clear private key into the HSM, for signing only and never to be
-// extracted: the HSM makes an AES key, encrypts the key with it, and unwraps that. The
-// answer is checked as that of Generate is, and its public key is that of the key.
+// Import brings a clear private key into the HSM. There it can only sign, and never be
+// extracted. The HSM makes an AES key, encrypts the private key with it, and unwraps the
+// result. Import checks the answer as Generate does, and that its public key is the key's.
 //
-// The clear key passes through this process and, within TLS, to the server. What is
-// made of it here is zeroed before Import returns; buffers of gRPC and TLS are beyond
-// its reach. The caller zeroes the key.
+// The clear key passes through this process and, within TLS, to the server. Import zeroes
+// its own copies before it returns; it cannot reach the buffers of gRPC and TLS. The caller
+// zeroes the key.
 func (c *Client) Import(ctx context.Context, key *tezos.SecretKey) (Generated, error) {
 	public := key.PublicKey()
 	method, err := methodOf(public.Kind())
@@ -58,11 +58,11 @@ func (c *Client) Import(ctx context.Context, key *tezos.SecretKey) (Generated, e
 	return imported, nil
 }
 
-// privateKeyInfo writes a key as EP11 reads it, in PKCS #8 (RFC 5958) with a key of
-// RFC 5915 inside: id-ecPublicKey for every curve, of Ed25519 too, which RFC 8410
-// would write in another way.
+// privateKeyInfo writes a key in the form that EP11 reads: PKCS #8 (RFC 5958) with a key of
+// RFC 5915 inside. The algorithm is id-ecPublicKey for every curve, even for Ed25519, where
+// it deviates from RFC 8410.
 func privateKeyInfo(curve string, key *tezos.SecretKey) ([]byte, error) {
-	b := cryptobyte.NewFixedBuilder(make([]byte, 0, maxKeyInfo)) // no copy of the key stays behind
+	b := cryptobyte.NewFixedBuilder(make([]byte, 0, maxKeyInfo)) // never grows, so it leaves no copy of the key
 	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
 		b.AddASN1Int64(0)
 		b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddBytes([]byte(idECPublicKey + curve)) })
@@ -79,8 +79,10 @@ func privateKeyInfo(curve string, key *tezos.SecretKey) ([]byte, error) {
 	return b.Bytes()
 }
 
-// wrapIn makes the HSM take clear bytes as a key with the attributes.
-func (c *Client) wrapIn(ctx context.Context, clearText []byte, template map[uint64]*pb.AttributeValue) (*pb.UnwrapKeyResponse, error) {
+// wrapIn makes a key of clear bytes in the HSM, with the attributes of template.
+func (c *Client) wrapIn(
+	ctx context.Context, clearText []byte, template map[uint64]*pb.AttributeValue,
+) (*pb.UnwrapKeyResponse, error) {
 	kek, err := c.generateKey(ctx, ep11.MechAESKeyGen, map[uint64]*pb.AttributeValue{
 		ep11.AttrValueLen:    number(aesKeySize),
 		ep11.AttrWrap:        truth(true),
@@ -110,7 +112,9 @@ func (c *Client) wrapIn(ctx context.Context, clearText []byte, template map[uint
 }
 
 // generateKey makes a symmetric key in the HSM and returns its blob.
-func (c *Client) generateKey(ctx context.Context, mechanism uint64, template map[uint64]*pb.AttributeValue) (ep11.Blob, error) {
+func (c *Client) generateKey(
+	ctx context.Context, mechanism uint64, template map[uint64]*pb.AttributeValue,
+) (ep11.Blob, error) {
 	request := &pb.GenerateKeyRequest{Mech: &pb.Mechanism{Mechanism: mechanism}, Template: template}
 	response, err := call(ctx, c, "GenerateKey", c.crypto.GenerateKey, request)
 	if err != nil {
@@ -123,8 +127,8 @@ func (c *Client) generateKey(ctx context.Context, mechanism uint64, template map
 	return blob, nil
 }
 
-// inDialect gives the two fields of a request for a key, of which the dialect may leave
-// one empty.
+// inDialect returns the values of the two fields that can carry a key in a request. The
+// dialect may leave one empty.
 func (c *Client) inDialect(blob ep11.Blob) ([]byte, *pb.KeyBlob) {
 	switch c.dialect {
 	case V1:
@@ -136,7 +140,7 @@ func (c *Client) inDialect(blob ep11.Blob) ([]byte, *pb.KeyBlob) {
 	return blob, &pb.KeyBlob{KeyBlobs: [][]byte{blob}}
 }
 
-// keptBlob is the blob of an answer, if it is sound and may not be extracted.
+// keptBlob returns the blob of an answer. It fails unless the blob is sound and not extractable.
 func keptBlob(message *pb.KeyBlob, raw []byte) (ep11.Blob, error) {
 	blob, err := onlyBlob(message, raw)
 	if err != nil {
@@ -148,7 +152,7 @@ func keptBlob(message *pb.KeyBlob, raw []byte) (ep11.Blob, error) {
 	return blob, nil
 }
 
-// readImported checks that the key within the HSM is the one that was sent.
+// readImported reads the answer to an import, and checks that the HSM has the key that was sent.
 func readImported(response *pb.UnwrapKeyResponse, want tezos.PublicKey) (Generated, error) {
 	blob, err := keptBlob(response.GetUnwrapped(), response.GetUnwrappedBytes())
 	if err != nil {
@@ -164,12 +168,12 @@ func readImported(response *pb.UnwrapKeyResponse, want tezos.PublicKey) (Generat
 	return Generated{Blob: blob, PublicKey: key, SPKI: spki}, nil
 }
 
-// bitCountSize is that of the length in bits that stands last in the checksum of a key.
+// bitCountSize is the size in bytes of the bit length at the end of a key's checksum.
 const bitCountSize = 4
 
-// importedSPKI reads the public key of an imported one. It is in the attributes, or in
-// the checksum: there with its MAC, and the length of the key in bits behind (EP11
-// manual, "m_UnwrapKey").
+// importedSPKI reads the public key of an imported key. It stands in the attributes or in
+// the checksum. In the checksum its MAC and the bit length of the key follow (EP11 manual,
+// "m_UnwrapKey").
 func importedSPKI(response *pb.UnwrapKeyResponse) (tezos.PublicKey, []byte, error) {
 	if spki := response.GetUnwrapped().GetAttributes()[ep11.AttrPublicKeyInfo].GetAttributeB(); len(spki) > 0 {
 		key, _, err := parseSPKI(spki)

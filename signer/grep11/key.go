@@ -14,14 +14,14 @@ import (
 	"pawl/tezos"
 )
 
-// signatureSize is that of r‖s (ECDSA, PKCS #11 v2.40 mechanisms, section 2.3.1) and of
-// R‖S (Ed25519, RFC 8032 section 5.1.6).
+// signatureSize is the size in bytes of r‖s (ECDSA, PKCS #11 v2.40 mechanisms, section 2.3.1)
+// and of R‖S (Ed25519, RFC 8032 section 5.1.6).
 const signatureSize = 64
 
-// method is how keys of one kind are made and sign.
+// method says how to make keys of one kind, and how to sign with them.
 type method struct {
 	curve     string // CKA_EC_PARAMS
-	mechanism uint64 // of SignSingle
+	mechanism uint64 // for SignSingle
 }
 
 func methodOf(kind tezos.KeyKind) (method, error) {
@@ -39,21 +39,21 @@ func methodOf(kind tezos.KeyKind) (method, error) {
 
 // Key signs with one private key. It is safe for concurrent use.
 //
-// While the HSM's master key is rotated a private key has two blobs, of which the server takes
-// one. Sign asks with the blob that was taken last. When the server refuses that one for its
-// master key, no signature was made, and Sign asks with the others at once.
+// While the HSM's master key is rotated, a private key has two blobs, and the server accepts
+// one of them. Sign sends the blob that was accepted last. When the server refuses it because of
+// the master key, it has made no signature, and Sign sends the others at once.
 type Key struct {
 	client *Client
 	public tezos.PublicKey
 	method method
-	blobs  *atomic.Pointer[[]ep11.Blob] // the one to ask with first, then the others; never changed in place
+	blobs  *atomic.Pointer[[]ep11.Blob] // in the order in which Sign tries them; never changed in place
 }
 
 var _ hsm.Key = (*Key)(nil)
 
 // Key pairs a public key with its blobs: one, or two while the master key is rotated. It fails
-// for kinds other than tz1, tz2, tz3 and for a blob with an unsound header. Whether blob and
-// public key belong together only a signature tells.
+// for kinds other than tz1, tz2 and tz3, and for a blob with an unsound header. It cannot tell
+// whether blob and public key belong together; only a verified signature can.
 func (c *Client) Key(pk tezos.PublicKey, blobs ...ep11.Blob) (*Key, error) {
 	method, err := methodOf(pk.Kind())
 	if err != nil {
@@ -75,9 +75,9 @@ func (c *Client) Key(pk tezos.PublicKey, blobs ...ep11.Blob) (*Key, error) {
 	return k, nil
 }
 
-// With returns the key with other blobs and reports whether one of them is new. The blob that
-// Sign asks with first stays, so that a change of blobs loses no signature. When nothing changes
-// it returns k itself.
+// With returns the key with other blobs, and reports whether one of them is new. It keeps the
+// blob that was accepted last, so that no signature is lost by the change. When nothing changes it
+// returns k itself.
 func (k *Key) With(blobs ...ep11.Blob) (changed *Key, fresh bool, err error) {
 	known := *k.blobs.Load()
 	all := known[:1:1]
@@ -97,8 +97,8 @@ func (k *Key) With(blobs ...ep11.Blob) (changed *Key, fresh bool, err error) {
 	return changed, fresh, nil
 }
 
-// onlyMasterKey returns the id of the master key that wraps the key's only blob. It is not ok
-// for a key with several: the card may refuse each of them for a reason of its own.
+// onlyMasterKey returns the id of the master key that wraps the key's only blob. It returns
+// false for a key with several blobs, because the card may refuse each for a different reason.
 func (k *Key) onlyMasterKey() (id [16]byte, ok bool) {
 	blobs := *k.blobs.Load()
 	header, err := blobs[0].Header()
@@ -109,11 +109,12 @@ func holds(blobs []ep11.Blob, blob ep11.Blob) bool {
 	return slices.ContainsFunc(blobs, func(b ep11.Blob) bool { return bytes.Equal(b, blob) })
 }
 
-// prefer makes a blob that the server took the first one.
+// prefer moves a blob that the server accepted to the front.
 func (k *Key) prefer(taken ep11.Blob) {
+	isTaken := func(b ep11.Blob) bool { return bytes.Equal(b, taken) }
 	for {
 		was := k.blobs.Load()
-		now := append([]ep11.Blob{taken}, slices.DeleteFunc(slices.Clone(*was), func(b ep11.Blob) bool { return bytes.Equal(b, taken) })...)
+		now := append([]ep11.Blob{taken}, slices.DeleteFunc(slices.Clone(*was), isTaken)...)
 		if k.blobs.CompareAndSwap(was, &now) {
 			return
 		}
@@ -123,9 +124,9 @@ func (k *Key) prefer(taken ep11.Blob) {
 // PublicKey returns the public key that Client.Key was given.
 func (k *Key) PublicKey() tezos.PublicKey { return k.public }
 
-// Trouble says why the server cannot sign with the key: its mechanism list lacks what the key
-// signs with, or it refused another key of the same master key for want of that. It returns nil
-// when nothing is known against it.
+// Trouble returns why the server cannot sign with the key: its mechanism list lacks the key's
+// mechanism, or it has refused another key because it lacks the master key that wraps both. It
+// returns nil when no such reason is known. It makes no call.
 func (k *Key) Trouble() error {
 	if err := k.client.lacks(k.public.Kind()); err != nil {
 		return withFault(err)
@@ -133,9 +134,9 @@ func (k *Key) Trouble() error {
 	return withFault(k.client.masterKeys.missing(k))
 }
 
-// Sign asks the card for a signature of m. The signature is low S and not verified. The error
-// of a signature of another length than 64 bytes Is tezos.ErrBadSignature. When the card refuses
-// each blob the error is that of the first one, or a transient one. Errors carry an hsm.Fault.
+// Sign asks the card for a signature of m. The signature has a low S and is not verified. If it
+// has not 64 bytes, the error Is tezos.ErrBadSignature. When the card refuses all blobs, Sign
+// returns a transient error if there is one, and otherwise the first. Errors carry an hsm.Fault.
 func (k *Key) Sign(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
 	if err := k.client.enter(ctx, "SignSingle"); err != nil {
 		return tezos.Signature{}, withFault(err)
@@ -160,7 +161,7 @@ func (k *Key) Sign(ctx context.Context, m tezos.Message) (tezos.Signature, error
 	return tezos.Signature{}, withFault(refused)
 }
 
-// taken notes that the server has signed with the blob at i.
+// taken records that the server has signed with the blob at i.
 func (k *Key) taken(i int, blob ep11.Blob) {
 	if i > 0 {
 		k.prefer(blob)
@@ -168,7 +169,7 @@ func (k *Key) taken(i int, blob ep11.Blob) {
 	k.client.masterKeys.signed(k)
 }
 
-// request asks for one signature with a blob.
+// request returns the request for one signature with a blob.
 func (k *Key) request(blob ep11.Blob, m tezos.Message) *pb.SignSingleRequest {
 	digest := m.Digest()
 	request := &pb.SignSingleRequest{Mech: &pb.Mechanism{Mechanism: k.method.mechanism}, Data: digest[:]}
@@ -176,10 +177,11 @@ func (k *Key) request(blob ep11.Blob, m tezos.Message) *pb.SignSingleRequest {
 	return request
 }
 
-// signature reads what the card answered.
+// signature checks the size of a signature from the card, and makes its S low.
 func (k *Key) signature(raw []byte) (tezos.Signature, error) {
 	if len(raw) != signatureSize {
-		return tezos.Signature{}, fmt.Errorf("SignSingle: signature of %d bytes, want %d: %w", len(raw), signatureSize, tezos.ErrBadSignature)
+		return tezos.Signature{}, fmt.Errorf("SignSingle: signature of %d bytes, want %d: %w",
+			len(raw), signatureSize, tezos.ErrBadSignature)
 	}
 	signature, err := tezos.NewSignature(k.public.Kind(), raw)
 	if err != nil {
@@ -188,10 +190,11 @@ func (k *Key) signature(raw []byte) (tezos.Signature, error) {
 	return signature.LowS(), nil
 }
 
-// RefusesBlob reports whether the card did nothing because the blob is not, or no longer, of
-// its master key: CKR_IBM_WKID_MISMATCH; CKR_IBM_BLOB_ERROR, since it is not documented which of
-// the two a card gives; CKR_IBM_BLOBKEY_CONFLICT when the master key changed during the call.
+// RefusesBlob reports whether the card did nothing because another master key wraps the blob.
+// The codes are CKR_IBM_WKID_MISMATCH and CKR_IBM_BLOB_ERROR, since it is not documented which of
+// the two a card returns, and CKR_IBM_BLOBKEY_CONFLICT, when the master key changed during the call.
 func RefusesBlob(err error) bool {
 	e, ok := errors.AsType[*Error](err)
-	return ok && (e.Code == ep11.CodeIBMWKIDMismatch || e.Code == ep11.CodeIBMBlobError || e.Code == ep11.CodeIBMBlobkeyConflict)
+	return ok && (e.Code == ep11.CodeIBMWKIDMismatch || e.Code == ep11.CodeIBMBlobError ||
+		e.Code == ep11.CodeIBMBlobkeyConflict)
 }

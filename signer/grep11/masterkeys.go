@@ -11,13 +11,14 @@ import (
 	"pawl/tezos"
 )
 
-// masterKeys is what a server was found out to have: of a thousand keys under one master key,
-// one refusal tells for all, and one probe a second tells when it is over.
+// masterKeys records which master keys a server turned out to lack. When a thousand keys share a
+// master key, one refusal speaks for all of them, and each Refresh probes with one of them until
+// the server has the master key.
 //
-// A key whose refusal turns out to be its own, because another key of the same master key signs,
-// tells only of itself from then on.
+// A key may be refused although another key under the same master key signs. Its refusals then
+// speak only for itself.
 type masterKeys struct {
-	absent atomic.Int32 // how many master keys are missing, for a look without the lock
+	absent atomic.Int32 // the number of missing master keys, read without the lock
 
 	mu   sync.Mutex
 	byID map[masterKeyID]*masterKey
@@ -25,14 +26,14 @@ type masterKeys struct {
 
 type masterKeyID = [16]byte
 
-// masterKey is one that wraps keys of this server's users.
+// masterKey is a master key that wraps keys of the configuration.
 type masterKey struct {
-	keys     map[*Key]bool // the value: the key was refused for a reason of its own
-	refused  error         // why the server cannot use it, or nil
-	refusing *Key          // the key that learned it
+	keys     map[*Key]bool // the value is true if refusals speak only for the key itself
+	refused  error         // the refusal that showed that the server lacks it, or nil
+	refusing *Key          // the key that was refused
 }
 
-// add notes a key whose only blob is wrapped by one master key.
+// add records a key. It ignores a key with several blobs.
 func (m *masterKeys) add(k *Key) {
 	id, ok := k.onlyMasterKey()
 	if !ok {
@@ -49,7 +50,7 @@ func (m *masterKeys) add(k *Key) {
 	m.byID[id].keys[k] = false
 }
 
-// remove forgets a key that is not used any more.
+// remove forgets a key that is no longer used.
 func (m *masterKeys) remove(k *Key) {
 	id, ok := k.onlyMasterKey()
 	if !ok {
@@ -69,8 +70,8 @@ func (m *masterKeys) remove(k *Key) {
 	}
 }
 
-// refused notes that the server refused a key with err. Only a refusal for want of the master
-// key tells of others.
+// refused records that the server refused a key with err. It ignores errors that do not say
+// that the server lacks the master key.
 func (m *masterKeys) refused(k *Key, err error) {
 	e, refusal := errors.AsType[*Error](err)
 	id, ok := k.onlyMasterKey()
@@ -87,7 +88,7 @@ func (m *masterKeys) refused(k *Key, err error) {
 	m.absent.Add(1)
 }
 
-// signed notes that the server signed with a key: it has the master key.
+// signed records that the server signed with a key, so it has the key's master key.
 func (m *masterKeys) signed(k *Key) {
 	id, ok := k.onlyMasterKey()
 	if m.absent.Load() == 0 || !ok {
@@ -106,7 +107,7 @@ func (m *masterKeys) signed(k *Key) {
 	m.absent.Add(-1)
 }
 
-// missing says that the server was found not to have the master key of k, or returns nil.
+// missing returns an error if the server is known to lack the master key of k.
 func (m *masterKeys) missing(k *Key) error {
 	if m.absent.Load() == 0 {
 		return nil
@@ -121,11 +122,12 @@ func (m *masterKeys) missing(k *Key) error {
 	return fmt.Errorf("it has another master key than the key blob: %w", known.refused)
 }
 
-// probe has one key of each missing master key sign a random message, each time another one.
+// probe has one key of each missing master key sign a random message. It picks a random key
+// each time.
 func (m *masterKeys) probe(ctx context.Context) {
 	for _, key := range m.toProbe() {
 		if message, err := tezos.NewProbe(); err == nil {
-			_, _ = key.Sign(ctx, message) // refused and signed take note
+			_, _ = key.Sign(ctx, message) // which calls refused or signed
 		}
 	}
 }

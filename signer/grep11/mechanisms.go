@@ -10,7 +10,7 @@ import (
 	"pawl/tezos"
 )
 
-// Mechanisms asks for the list of what the card can do.
+// Mechanisms asks the server for the card's mechanisms. It does not wait for other calls.
 func (c *Client) Mechanisms(ctx context.Context) ([]uint64, error) {
 	response, err := callNow(ctx, "GetMechanismList", c.crypto.GetMechanismList, &pb.GetMechanismListRequest{})
 	if err != nil {
@@ -19,13 +19,13 @@ func (c *Client) Mechanisms(ctx context.Context) ([]uint64, error) {
 	return response.GetMechs(), nil
 }
 
-// LackError says that a server's mechanism list has not what keys of a kind sign with.
+// LackError says that a server's mechanism list lacks the mechanism with which keys of a kind sign.
 type LackError struct {
 	Kind      tezos.KeyKind
 	Mechanism uint64
 }
 
-// Error names the mechanism.
+// Error names the mechanism and the kind.
 func (e *LackError) Error() string {
 	name := "CKM_ECDSA"
 	if e.Mechanism == ep11.MechIBMEd25519SHA512 {
@@ -34,8 +34,9 @@ func (e *LackError) Error() string {
 	return fmt.Sprintf("its mechanism list lacks %s (0x%x), with which %v keys sign", name, e.Mechanism, e.Kind)
 }
 
-// Lacks is a *LackError when list, a mechanism list, has not what keys of the kind sign
-// with. A list without an entry tells nothing.
+// Lacks returns a *LackError when a mechanism list lacks the mechanism with which keys of
+// the kind sign. An empty list says nothing, so Lacks then returns nil. For kinds other than
+// tz1, tz2 and tz3 it returns another error.
 func Lacks(list []uint64, kind tezos.KeyKind) error {
 	method, err := methodOf(kind)
 	if err != nil {
@@ -47,7 +48,7 @@ func Lacks(list []uint64, kind tezos.KeyKind) error {
 	return &LackError{Kind: kind, Mechanism: method.mechanism}
 }
 
-// lacks is Lacks by the list that the server told last, nil before it told any.
+// lacks is Lacks for the server's latest list. It returns nil before there is one.
 func (c *Client) lacks(kind tezos.KeyKind) error {
 	list := c.mechanisms.Load()
 	if list == nil {

@@ -8,16 +8,16 @@ import (
 	"pawl/signer/hsm"
 )
 
-// renewal remembers what was said about certificates that could not be taken up.
+// renewal remembers why certificates could not be renewed, so that it is logged once.
 type renewal struct {
-	mu   sync.Mutex // held while one is under way
-	told string
+	mu     sync.Mutex // held during a renewal
+	logged string     // the error logged last
 }
 
-// Refresh begins to connect if the connection is lost, and does three things at the same time,
-// for one that hangs must not hide another: it takes up renewed certificates, asks for the
-// mechanism list, and probes whether a missing master key is there by now. The error is that of
-// the mechanism list.
+// Refresh begins to connect if the connection is lost. At the same time it does three things: it
+// loads renewed certificates, asks for the mechanism list, and probes whether a missing master key
+// has arrived. They run at once, so that one that hangs does not delay the others. The error is
+// that of the mechanism list.
 func (c *Client) Refresh(ctx context.Context) error {
 	if c.State() == hsm.Down {
 		c.wake()
@@ -33,19 +33,19 @@ func (c *Client) Refresh(ctx context.Context) error {
 	return err
 }
 
-// renewCertificates takes up certificates that have changed, and logs once why it cannot.
+// renewCertificates loads certificates that have changed. It logs each reason for a failure once.
 func (c *Client) renewCertificates(ctx context.Context) {
 	if !c.renewal.mu.TryLock() {
-		return // another Refresh is at it
+		return // another Refresh does it
 	}
 	defer c.renewal.mu.Unlock()
 	moved, err := c.Reload(ctx)
 	switch {
 	case moved:
-		c.renewal.told = ""
+		c.renewal.logged = ""
 		c.cfg.Log.Info("certificates renewed", "server", c.Address())
-	case err != nil && err.Error() != c.renewal.told && !errors.Is(ctx.Err(), context.Canceled):
-		c.renewal.told = err.Error()
+	case err != nil && err.Error() != c.renewal.logged && !errors.Is(ctx.Err(), context.Canceled):
+		c.renewal.logged = err.Error()
 		c.cfg.Log.Warn("certificates not renewed, the old connection goes on", "server", c.Address(), "err", err)
 	}
 }

@@ -17,117 +17,124 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// retireAfter is when a connection that was replaced is closed: every call that began
-// on it has ended by then.
+// retireAfter is how long a replaced connection stays open. Every call that began on it
+// has ended by then.
 const retireAfter = 2 * callTimeout
 
 var errClosedTwice = errors.New("grep11 client closed twice")
 
-// line is the connection of a client, which Reload replaces between two calls.
-type line struct {
-	now atomic.Pointer[grpc.ClientConn]
+// connection is a client's connection to its server. Reload replaces what is behind it.
+type connection struct {
+	current atomic.Pointer[grpc.ClientConn]
 
-	mu      sync.Mutex // of what follows; never held during a call that signs
-	files   stamp      // of the certificates that now was made of
+	mu      sync.Mutex // guards what follows; never held during a call that signs
+	files   stamp      // of the certificate files that current was made with
 	retired map[*grpc.ClientConn]*time.Timer
 	closed  bool
 }
 
-func newLine(conn *grpc.ClientConn, files stamp) *line {
-	l := &line{files: files, retired: make(map[*grpc.ClientConn]*time.Timer)}
-	l.now.Store(conn)
-	return l
+func newConnection(conn *grpc.ClientConn, files stamp) *connection {
+	c := &connection{files: files, retired: make(map[*grpc.ClientConn]*time.Timer)}
+	c.current.Store(conn)
+	return c
 }
 
-// Invoke makes a call on the connection of the moment.
-func (l *line) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	return l.now.Load().Invoke(ctx, method, args, reply, opts...)
+// Invoke makes a call on the current connection.
+func (c *connection) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	return c.current.Load().Invoke(ctx, method, args, reply, opts...)
 }
 
-// NewStream is for grpc.ClientConnInterface; the service has no streams.
-func (l *line) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	return l.now.Load().NewStream(ctx, desc, method, opts...)
+// NewStream makes connection a grpc.ClientConnInterface. The service has no streams.
+func (c *connection) NewStream(
+	ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption,
+) (grpc.ClientStream, error) {
+	return c.current.Load().NewStream(ctx, desc, method, opts...)
 }
 
-// Reload moves to a new connection when a certificate file, the key or the CA has
-// changed since the present connection was made, and says whether it did. The new one
-// must stand before it is used; calls on the old one end undisturbed. When the
-// files are unusable, half-written for one, or the server takes no connection with them,
-// the error says so, the old connection goes on, and the next Reload tries again.
+// Reload moves to a new connection when the certificate, the key or the CA file has changed
+// since the present connection was made, and reports whether it did. It uses the new
+// connection only after the server has answered on it. Calls on the old one end undisturbed.
+//
+// Reload fails when a file is unusable, for example half-written, or when the server accepts
+// no connection with the files. The old connection then goes on, and the next Reload tries again.
 func (c *Client) Reload(ctx context.Context) (bool, error) {
 	files := stampOf(c.cfg)
-	if c.cfg.Plaintext || !c.line.outdated(files) {
+	if c.cfg.Plaintext || !c.connection.outdated(files) {
 		return false, nil
 	}
 	conn, err := connect(c.cfg, c.perCall)
 	if err != nil {
 		return false, err
 	}
-	if err := stands(ctx, conn); err != nil {
+	if err := probe(ctx, conn); err != nil {
 		_ = conn.Close()
 		return false, err
 	}
-	return c.line.move(conn, files), nil
+	return c.connection.replace(conn, files), nil
 }
 
-// stands is nil when the server has answered on conn, be it with a refusal by the card.
-// In TLS 1.3 a client learns that its certificate was refused only after the handshake.
-func stands(ctx context.Context, conn *grpc.ClientConn) error {
+// probe returns nil when the server has answered on conn, even if the card refused. It makes
+// a call because in TLS 1.3 a client learns only after the handshake that its certificate was
+// refused.
+func probe(ctx context.Context, conn *grpc.ClientConn) error {
 	_, err := callNow(ctx, "GetMechanismList", pb.NewCryptoClient(conn).GetMechanismList, &pb.GetMechanismListRequest{})
-	if e, ok := errors.AsType[*Error](err); ok && e.Code != ep11.CodeIBMNotAuthenticated || status.Code(err) == grpccodes.Unimplemented {
+	e, answered := errors.AsType[*Error](err)
+	if answered && e.Code != ep11.CodeIBMNotAuthenticated || status.Code(err) == grpccodes.Unimplemented {
 		return nil
 	}
 	return err
 }
 
-func (l *line) outdated(files stamp) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.files != files
+func (c *connection) outdated(files stamp) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.files != files
 }
 
-// move makes conn the connection, unless the client is closed.
-func (l *line) move(conn *grpc.ClientConn, files stamp) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
+// replace makes conn the current connection, and closes the old one after retireAfter. If the
+// client is closed it closes conn and returns false.
+func (c *connection) replace(conn *grpc.ClientConn, files stamp) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
 		_ = conn.Close()
 		return false
 	}
-	old := l.now.Swap(conn)
-	l.files = files
-	l.retired[old] = time.AfterFunc(retireAfter, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.retired, old)
-		_ = old.Close() // closed already when the client is
+	old := c.current.Swap(conn)
+	c.files = files
+	c.retired[old] = time.AfterFunc(retireAfter, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.retired, old)
+		_ = old.Close() // fails if close was faster
 	})
 	return true
 }
 
-func (l *line) close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
+func (c *connection) close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
 		return errClosedTwice
 	}
-	l.closed = true
-	for conn, timer := range l.retired {
+	c.closed = true
+	for conn, timer := range c.retired {
 		timer.Stop()
 		_ = conn.Close()
 	}
-	return l.now.Load().Close()
+	return c.current.Load().Close()
 }
 
-// stamp tells whether the certificate, the key or the CA is another file or was written.
+// stamp identifies the contents of the certificate, key and CA files. It differs when one of
+// them was written or replaced by another file.
 type stamp [3]struct {
 	device, inode uint64
 	size          int64
 	written       int64 // Unix nanoseconds
 }
 
-// stampOf looks at the files, through links. One that cannot be looked at has a zero
-// stamp: reading it will tell.
+// stampOf returns the stamp of the files, and follows links. A file that os.Stat cannot find
+// counts as zero; reading it will return the error.
 func stampOf(cfg Config) (s stamp) {
 	for i, path := range []string{cfg.CertPath, cfg.KeyPath, cfg.CACertPath} {
 		info, err := os.Stat(path)

@@ -9,10 +9,10 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// Rewrap has the HSM wrap a key anew, under the new master key that its administrators
-// have committed: before that, and after it is finalised, the error has the code
-// CKR_IBM_WK_NOT_INITIALIZED. The HSM takes the new blob once the new master key is
-// finalised, and the old one until then. The answer is checked by CheckRewrapped.
+// Rewrap has the HSM wrap a key under the new master key that its administrators have
+// committed. Before the commit, and after the new master key is finalised, the error has the
+// code CKR_IBM_WK_NOT_INITIALIZED. The HSM accepts the old blob until the new master key is
+// finalised, and the new blob from then on. Rewrap checks the answer with CheckRewrapped.
 func (c *Client) Rewrap(ctx context.Context, blob ep11.Blob) (ep11.Blob, error) {
 	request := &pb.RewrapKeyBlobRequest{}
 	request.WrappedKeyBytes, request.WrappedKey = c.inDialect(blob)
@@ -30,12 +30,12 @@ func (c *Client) Rewrap(ctx context.Context, blob ep11.Blob) (ep11.Blob, error) 
 	return rewrapped, nil
 }
 
-// ErrSameMasterKey is what CheckRewrapped returns for two blobs of one master key.
+// ErrSameMasterKey is what CheckRewrapped returns when one master key wraps both blobs.
 var ErrSameMasterKey = errors.New("wrapped by the same master key as the blob before")
 
-// CheckRewrapped is nil when rewrapped can be blob under another master key, as far as
-// their heads tell: another wrapping key id, the same size and the same attributes (EP11
-// manual, "Blob formats"; the same on published blobs before and after a rotation).
+// CheckRewrapped returns nil when rewrapped can be blob under another master key, as far as
+// the headers show: another wrapping key id, the same size and the same attributes (EP11
+// manual, "Blob formats"; published blobs before and after a rotation agree).
 func CheckRewrapped(blob, rewrapped ep11.Blob) error {
 	was, err := blob.Header()
 	if err != nil {

@@ -20,10 +20,10 @@ const (
 	idEd25519     = ep11.CurveEd25519                      // alone, without a curve: RFC 8410 section 3
 )
 
-// parseSPKI reads a public key as EP11 writes it, a SubjectPublicKeyInfo that says
-// id-ecPublicKey with a named curve for every curve, Ed25519 too (the form of RFC 8410 is
-// also taken). A public key blob has more behind it, OCTET STRINGs up to a MAC that only
-// the card can check (EP11 manual, "MACed SPKI"). spki is what is before them.
+// parseSPKI reads a public key as EP11 writes it: a SubjectPublicKeyInfo with id-ecPublicKey
+// and a named curve, for Ed25519 too. It also accepts Ed25519 in the form of RFC 8410. In a
+// public key blob, OCTET STRINGs follow, the last of them a MAC that only the card can check
+// (EP11 manual, "MACed SPKI"). The returned spki is what stands before them.
 func parseSPKI(der []byte) (key tezos.PublicKey, spki []byte, err error) {
 	var element, info, algorithm cryptobyte.String
 	var point []byte
@@ -52,7 +52,7 @@ func onlyOctetStrings(s cryptobyte.String) bool {
 	return true
 }
 
-// publicKey makes a Tezos key of the inside of an AlgorithmIdentifier and the key's bytes.
+// publicKey makes a Tezos key from the content of an AlgorithmIdentifier and the key's bytes.
 func publicKey(algorithm string, point []byte) (tezos.PublicKey, error) {
 	switch algorithm {
 	case idECPublicKey + ep11.CurveEd25519, idEd25519:
@@ -73,7 +73,7 @@ func publicKey(algorithm string, point []byte) (tezos.PublicKey, error) {
 	return tezos.PublicKey{}, fmt.Errorf("public key: algorithm %x is not Ed25519, secp256k1 or P-256", algorithm)
 }
 
-// uncompressed points: 0x04, X, Y (SEC 1 section 2.3.3).
+// An uncompressed point is 0x04, X, Y (SEC 1 section 2.3.3). The size is in bytes.
 const (
 	uncompressedSize = 65
 	uncompressedTag  = 4

@@ -17,11 +17,11 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// transportCredentials gives mutual TLS, or none for a loopback host when cfg asks for it.
+// transportCredentials returns mutual TLS, or no TLS when cfg asks for it and host is loopback.
 func transportCredentials(cfg Config, host string) (credentials.TransportCredentials, error) {
 	if cfg.Plaintext {
 		if !isLoopback(host) {
-			return nil, fmt.Errorf("grep11 address %q: without TLS only a loopback address will do", cfg.Address)
+			return nil, fmt.Errorf("grep11 address %q: only a loopback address may be used without TLS", cfg.Address)
 		}
 		return insecure.NewCredentials(), nil
 	}
@@ -39,17 +39,19 @@ func isLoopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// mutualTLS reads the files anew for each handshake, so that renewed ones are used.
+// mutualTLS reads the files for each handshake, so that it uses renewed ones.
 type mutualTLS struct {
-	credentials.TransportCredentials // made of the files as they were at Dial; for Info only
+	credentials.TransportCredentials // from the files as they were at Dial; only Info uses it
 	files                            tlsFiles
-	good                             *atomic.Pointer[tls.Config] // of the files when they could be read last
+	good                             *atomic.Pointer[tls.Config] // from the files when they last worked
 }
 
-// ClientHandshake authenticates both sides with the files as they are now, or as they were
-// when they could be read last: a server that is lost while one is half-written is not lost
-// for longer than that. When it does not take these, the error is that of the files.
-func (m mutualTLS) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+// ClientHandshake authenticates both sides with the files as they are now. If they cannot be
+// read, it uses their last good contents, so that a half-written file does not keep a lost
+// connection down. If the server refuses those too, it returns the error of the files.
+func (m mutualTLS) ClientHandshake(
+	ctx context.Context, authority string, conn net.Conn,
+) (net.Conn, credentials.AuthInfo, error) {
 	config, unreadable := m.files.load()
 	if unreadable != nil {
 		config = m.good.Load()
@@ -62,15 +64,15 @@ func (m mutualTLS) ClientHandshake(ctx context.Context, authority string, conn n
 	return explainedConn{secured}, info, nil
 }
 
-// Clone returns m: what changes is good for all.
+// Clone returns m: all connections share what good points to.
 func (m mutualTLS) Clone() credentials.TransportCredentials { return m }
 
-// explainedConn says why a write failed. In TLS 1.3 a server refuses a client certificate
-// after the client's handshake: the next write meets a closed connection, and the reason,
-// an alert, waits to be read (RFC 8446 section 4.4.2.4).
+// explainedConn finds out why a write failed. In TLS 1.3 a server refuses a client certificate
+// after the client's handshake. The next write then meets a closed connection, and the reason
+// is in an alert that waits to be read (RFC 8446 section 4.4.2.4).
 type explainedConn struct{ net.Conn }
 
-// alertTimeout is how long to look for an alert; it came before the connection was closed.
+// alertTimeout is how long to look for an alert. It has arrived before the connection was closed.
 const alertTimeout = 100 * time.Millisecond
 
 // Write returns the peer's alert instead of the error that it caused.
@@ -80,7 +82,7 @@ func (c explainedConn) Write(b []byte) (int, error) {
 		return n, nil
 	}
 	if c.SetReadDeadline(time.Now().Add(alertTimeout)) == nil {
-		_, alert := c.Read(make([]byte, 1)) // nothing is lost: the connection is dead
+		_, alert := c.Read(make([]byte, 1)) // may swallow a byte, but the connection is dead
 		if op, ok := errors.AsType[*net.OpError](alert); ok && op.Op == "remote error" {
 			return n, alert
 		}
@@ -94,7 +96,7 @@ type tlsFiles struct {
 }
 
 func filesOf(cfg Config, host string) tlsFiles {
-	host, _, _ = strings.Cut(host, "%") // a zone names an interface of this host, and nothing in a certificate
+	host, _, _ = strings.Cut(host, "%") // a zone names an interface of this host; no certificate has it
 	return tlsFiles{
 		cert: cfg.CertPath, key: cfg.KeyPath, ca: cfg.CACertPath,
 		serverName: cmp.Or(cfg.ServerName, host), token: cfg.APIKeyFile != "",
@@ -114,11 +116,11 @@ func (f tlsFiles) load() (*tls.Config, error) {
 		if err != nil {
 			return nil, err
 		}
-		// Not Certificates: a certificate that the server's CA list does not cover would
-		// then be held back, and the server would complain of none at all.
+		// Not Certificates: crypto/tls would then withhold a certificate that the server's CA
+		// list does not cover, and the server would complain that there is none.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert, nil }
 	}
-	if f.ca != "" { // else those of the system
+	if f.ca != "" { // else the system's CAs
 		pool, err := f.authorities()
 		if err != nil {
 			return nil, err

@@ -21,22 +21,22 @@ import (
 	"pawl/internal/durable"
 )
 
-// DefaultIAMEndpoint is where tokens of IBM Cloud come from
+// DefaultIAMEndpoint is the endpoint that issues tokens of IBM Cloud
 // (https://cloud.ibm.com/apidocs/iam-identity-token-api).
 const DefaultIAMEndpoint = "https://iam.cloud.ibm.com"
 
 const (
-	tokenTimeout = 10 * time.Second // for a token to come, whoever waits for it
-	tokenRenewal = time.Minute      // before its end a token is renewed
-	tokenPause   = time.Second      // after a failure or a token, before the next try
-	maxPause     = time.Minute      // when the key is refused again and again
+	tokenTimeout = 10 * time.Second // for one request, however long callers wait
+	tokenRenewal = time.Minute      // a token is renewed so long before it expires
+	tokenPause   = time.Second      // between a failure or a new token and the next request
+	maxPause     = time.Minute      // the longest pause while IAM keeps refusing the key
 
 	maxAPIKey   = 1 << 10 // bytes; IBM's have 44
 	maxToken    = 16 << 10
 	maxIAMReply = 64 << 10
 )
 
-// callCredentials have each call bear a token, if cfg has an API key.
+// callCredentials returns options that add a token to each call, or none if cfg has no API key.
 func callCredentials(cfg Config) ([]grpc.DialOption, error) {
 	switch {
 	case cfg.APIKeyFile == "" && cfg.IAMEndpoint == "":
@@ -53,28 +53,29 @@ func callCredentials(cfg Config) ([]grpc.DialOption, error) {
 	return []grpc.DialOption{grpc.WithPerRPCCredentials(source), grpc.WithUnaryInterceptor(source.intercept)}, nil
 }
 
-// tokenTrouble begins the statuses of calls that had no token.
+// tokenTrouble is how the statuses of calls that got no token begin.
 const tokenTrouble = "IAM token: "
 
-// NoToken reports whether a call was not made for want of a token: the trouble is with
-// the IAM endpoint, or with the API key, and the server is not to blame.
+// NoToken reports whether a call was not made because there was no token. The trouble is then
+// with the IAM endpoint or the API key, and not with the server.
 func NoToken(err error) bool {
 	transport, ok := errors.AsType[*transportError](err)
 	return ok && strings.HasPrefix(transport.status.Message(), tokenTrouble)
 }
 
-// CheckIAMEndpoint is nil when a token may be asked for there: https and a host, and
-// nothing else that a call would have to carry.
+// CheckIAMEndpoint returns nil for a URL that can be asked for a token: https and a host,
+// perhaps a path, and no user, query or fragment.
 func CheckIAMEndpoint(endpoint string) error {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return fmt.Errorf("%q is no IAM endpoint: write https://host", endpoint)
+		return fmt.Errorf("%q is not an IAM endpoint: write https://host", endpoint)
 	}
 	return nil
 }
 
-// tokens gives calls a bearer token of IBM Cloud: one for many calls, renewed a minute
-// before its end, or at half of a shorter life, while the old one still serves.
+// tokens adds a bearer token of IBM Cloud to calls. All calls share a token. It is renewed a
+// minute before it expires, or after half of its life if that is shorter than two minutes.
+// Calls use the old token until the new one is there.
 type tokens struct {
 	keyFile string
 	url     string
@@ -82,13 +83,13 @@ type tokens struct {
 
 	mu      sync.Mutex
 	token   string
-	given   time.Time
-	end     time.Time
-	renewal time.Duration // before end: a minute, or half of a shorter life
-	asking  chan struct{} // closed when the answer is there; nil when nobody asks
-	failure error         // of the last try
-	failed  time.Time
-	pause   time.Duration // after failed; twice as long each time that the key is refused
+	issued  time.Time
+	expiry  time.Time
+	renewal time.Duration // how long before expiry to renew
+	asking  chan struct{} // closed when the request under way ends; nil if there is none
+	failure error         // of the last request, or nil
+	failed  time.Time     // when that was
+	pause   time.Duration // after failed; doubled each time that IAM refuses the key
 }
 
 func newTokens(keyFile, endpoint string) (*tokens, error) {
@@ -102,19 +103,20 @@ func newTokens(keyFile, endpoint string) (*tokens, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := readAPIKey(keyFile) // only to say at once that it is unusable
+	key, err := readAPIKey(keyFile) // only to fail early if it is unusable
 	clear(key)
 	if err != nil {
 		return nil, err
 	}
 	return &tokens{keyFile: keyFile, url: target, renewal: tokenRenewal, client: &http.Client{
 		Timeout: tokenTimeout,
-		// The key goes to the endpoint and nowhere else.
+		// A redirect would send the key elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }
 
-// GetRequestMetadata gives a call its token.
+// GetRequestMetadata returns the authorization header of a call. It implements
+// credentials.PerRPCCredentials.
 func (t *tokens) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
 	token, err := t.get(ctx)
 	if err != nil {
@@ -123,34 +125,35 @@ func (t *tokens) GetRequestMetadata(ctx context.Context, _ ...string) (map[strin
 	return map[string]string{"authorization": "Bearer " + token}, nil
 }
 
-// RequireTransportSecurity is true: without TLS gRPC refuses the connection.
+// RequireTransportSecurity returns true, so that gRPC refuses a connection without TLS.
 func (t *tokens) RequireTransportSecurity() bool { return true }
 
-// intercept makes a call, and drops the token that a server refuses: the next call asks for
-// another. One that is younger than a second stays: a server that takes none shall not
-// have IAM asked for each call.
+// intercept makes a call, and drops the token if the server refuses it. The next call then asks
+// for another. It keeps a token younger than a second, so that a server that refuses every
+// token does not cause a request to IAM for each call.
 func (t *tokens) intercept(
-	ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
+	ctx context.Context, method string, request, reply any,
+	conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
 ) error {
 	err := invoke(ctx, method, request, reply, conn, opts...)
 	if status.Code(err) == grpccodes.Unauthenticated {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		if time.Since(t.given) >= tokenPause {
-			t.end = time.Time{}
+		if time.Since(t.issued) >= tokenPause {
+			t.expiry = time.Time{}
 		}
 	}
 	return err
 }
 
-// get returns a token that is good now. Calls that need a new one wait for the same
-// answer, each as long as its ctx allows; the errors are gRPC statuses.
+// get returns a token that is valid now. Calls that need a new one wait for the same request,
+// each until its ctx ends. Errors are gRPC statuses.
 func (t *tokens) get(ctx context.Context) (string, error) {
 	t.mu.Lock()
-	left := time.Until(t.end)
+	left := time.Until(t.expiry)
 	if left < t.renewal && t.asking == nil && time.Since(t.failed) >= t.pause {
 		t.asking = make(chan struct{})
-		go t.renew() //nolint:gosec // not within ctx: the token is for others too
+		go t.renew() //nolint:gosec // without ctx: other calls need the token too
 	}
 	token, asking, failure := t.token, t.asking, t.failure
 	t.mu.Unlock()
@@ -163,27 +166,28 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 	select {
 	case <-asking:
 	case <-ctx.Done():
-		return "", status.Errorf(status.FromContextError(ctx.Err()).Code(), "%snone has come from %s yet", tokenTrouble, t.url)
+		code := status.FromContextError(ctx.Err()).Code()
+		return "", status.Errorf(code, "%snone has come from %s yet", tokenTrouble, t.url)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if time.Until(t.end) > 0 {
+	if time.Until(t.expiry) > 0 {
 		return t.token, nil
 	}
 	return "", t.failure
 }
 
-// renew asks for a token on its own time: a caller that leaves changes nothing.
+// renew asks for a token. It has tokenTimeout, even if all callers leave.
 func (t *tokens) renew() {
 	ctx, cancel := context.WithTimeout(context.Background(), tokenTimeout)
 	defer cancel()
-	token, end, err := t.ask(ctx)
+	token, expiry, err := t.ask(ctx)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
 	case err == nil:
-		t.token, t.given, t.end, t.failure, t.failed, t.pause = token, time.Now(), end, nil, time.Time{}, 0
-		t.renewal = min(tokenRenewal, time.Until(end)/2)
+		t.token, t.issued, t.expiry, t.failure, t.failed, t.pause = token, time.Now(), expiry, nil, time.Time{}, 0
+		t.renewal = min(tokenRenewal, time.Until(expiry)/2)
 	case status.Code(err) == grpccodes.Unauthenticated:
 		t.failure, t.failed, t.pause = err, time.Now(), min(max(tokenPause, 2*t.pause), maxPause)
 	default:
@@ -193,8 +197,8 @@ func (t *tokens) renew() {
 	t.asking = nil
 }
 
-// ask makes one request for a token. Neither the key nor a token is in its errors.
-func (t *tokens) ask(ctx context.Context) (token string, end time.Time, err error) {
+// ask makes one request for a token. Its errors hold neither the key nor a token.
+func (t *tokens) ask(ctx context.Context) (token string, expiry time.Time, err error) {
 	body, err := t.form()
 	defer clear(body)
 	if err != nil {
@@ -215,7 +219,7 @@ func (t *tokens) ask(ctx context.Context) (token string, end time.Time, err erro
 	return readToken(response, start)
 }
 
-// form is the request's body, with the key in it.
+// form returns the request's body, which holds the key. The caller zeroes it.
 func (t *tokens) form() ([]byte, error) {
 	key, err := readAPIKey(t.keyFile)
 	defer clear(key)
@@ -227,8 +231,8 @@ func (t *tokens) form() ([]byte, error) {
 	return append(append(form, grant...), key...), nil
 }
 
-// readAPIKey reads the key, which nobody else may read. It has letters, digits, - and _,
-// none of which a form would write in another way.
+// readAPIKey reads the key from a file that only its owner may read. The caller zeroes the key. Its
+// letters, digits, - and _ need no escaping in a form.
 func readAPIKey(path string) ([]byte, error) {
 	text, err := durable.ReadPrivate(path, maxAPIKey)
 	if err != nil && !errors.Is(err, durable.ErrTooLarge) {
@@ -246,11 +250,11 @@ func notInKey(r rune) bool {
 	return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && r != '-' && r != '_'
 }
 
-// errorCode is IAM's own, e.g. BXNIM0415E: API key could not be found.
+// errorCode matches an error code of IAM, e.g. BXNIM0415E: API key could not be found.
 var errorCode = regexp.MustCompile(`^[A-Z0-9]{4,20}$`)
 
-// readToken reads an answer of IAM to a request that was sent at start.
-func readToken(response *http.Response, start time.Time) (token string, end time.Time, err error) {
+// readToken reads the answer of IAM to a request that was sent at start.
+func readToken(response *http.Response, start time.Time) (token string, expiry time.Time, err error) {
 	var reply struct {
 		AccessToken string `json:"access_token"`
 		ExpiresIn   int64  `json:"expires_in"` // seconds
@@ -260,7 +264,7 @@ func readToken(response *http.Response, start time.Time) (token string, end time
 	if response.StatusCode != http.StatusOK {
 		return "", time.Time{}, refusedToken(response.StatusCode, reply.ErrorCode)
 	}
-	const day = 24 * 60 * 60 // no token of IAM lasts longer, so what is longer is no such answer
+	const day = 24 * 60 * 60 // IAM issues no token that lasts longer
 	switch {
 	case err != nil:
 		return "", time.Time{}, status.Error(grpccodes.Unavailable, "IAM token: the answer is not the JSON of a token")
@@ -270,7 +274,8 @@ func readToken(response *http.Response, start time.Time) (token string, end time
 	return reply.AccessToken, start.Add(time.Duration(reply.ExpiresIn) * time.Second), nil
 }
 
-// refusedToken is transient when IAM is in trouble, and not when it refuses the key.
+// refusedToken returns the status for an HTTP status of IAM. It is transient when IAM is in
+// trouble, and not when IAM refuses the key.
 func refusedToken(code int, own string) error {
 	grpcCode := grpccodes.Unauthenticated
 	if code >= http.StatusInternalServerError || code == http.StatusTooManyRequests {
@@ -282,7 +287,7 @@ func refusedToken(code int, own string) error {
 	return status.Errorf(grpcCode, "IAM token: status %d, %s", code, own)
 }
 
-// soundToken is whether the token can stand in a header.
+// soundToken reports whether the token can stand in a header.
 func soundToken(token string) bool {
 	for _, r := range token {
 		if r <= ' ' || r > '~' {

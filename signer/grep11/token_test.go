@@ -346,7 +346,7 @@ func TestDialWithAnAPIKey(t *testing.T) {
 		"no files":   {grep11.Config{APIKeyFile: key}, ""},
 		"plaintext":  {grep11.Config{APIKeyFile: key, Plaintext: true}, "over TLS only"},
 		"no key":     {grep11.Config{IAMEndpoint: "https://h"}, "needs apikey_file"},
-		"endpoint":   {grep11.Config{APIKeyFile: key, IAMEndpoint: "http://h"}, "no IAM endpoint"},
+		"endpoint":   {grep11.Config{APIKeyFile: key, IAMEndpoint: "http://h"}, "not an IAM endpoint"},
 		"half a TLS": {grep11.Config{APIKeyFile: key, CertPath: "client.pem"}, "set cert_path and key_path, or neither"},
 		"no CA":      {grep11.Config{APIKeyFile: key, CACertPath: filepath.Join(t.TempDir(), "none")}, "no such file"},
 	} {
