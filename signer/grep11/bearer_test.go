@@ -1,5 +1,7 @@
 package grep11_test
 
+// The tests of this file run clients that use an API key instead of a certificate.
+
 import (
 	"context"
 	"encoding/pem"
@@ -24,11 +26,11 @@ import (
 	"pawl/tezos"
 )
 
-// bearerVariable has the test binary be the client of a test: the CAs of the system, which
-// the IAM of the test needs to be among, are read once a process.
+// bearerVariable makes a new process of the test binary act as a client. It takes a new process
+// because the system's CAs are read once, and the CA of the test's IAM must be among them.
 const bearerVariable = "GREP11_TEST_BEARER"
 
-// bearerConfig is what the client was told, or not ok in the test itself.
+// bearerConfig returns the configuration of the client process. It returns false in the test itself.
 func bearerConfig() (cfg grep11.Config, words []string, ok bool) {
 	words = strings.Fields(os.Getenv(bearerVariable))
 	if len(words) < 3 {
@@ -37,8 +39,8 @@ func bearerConfig() (cfg grep11.Config, words []string, ok bool) {
 	return grep11.Config{Address: words[0], APIKeyFile: words[1], IAMEndpoint: words[2]}, words[3:], true
 }
 
-// bearerClient runs the test that calls it once more, as the client of a server with an
-// API key. Further words are the client's.
+// bearerClient runs the calling test in a new process, as the client of a server with an
+// API key. The client gets the further words.
 func (s *iam) bearerClient(t *testing.T, address string, words ...string) {
 	t.Helper()
 	roots := filepath.Join(t.TempDir(), "roots.pem")
@@ -48,13 +50,14 @@ func (s *iam) bearerClient(t *testing.T, address string, words ...string) {
 	}
 	words = append([]string{address, keyFile(t, apiKey, 0o600), s.URL}, words...)
 	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
-	child.Env = append(os.Environ(), "SSL_CERT_FILE="+roots, "SSL_CERT_DIR="+t.TempDir(), bearerVariable+"="+strings.Join(words, " "))
+	child.Env = append(os.Environ(), "SSL_CERT_FILE="+roots, "SSL_CERT_DIR="+t.TempDir(),
+		bearerVariable+"="+strings.Join(words, " "))
 	if out, err := child.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 }
 
-// bearers is a server that notes the authorization of each signature.
+// bearers is a server that records the authorization header of each call for a signature.
 type bearers struct{ seen sync.Map }
 
 func (b *bearers) sign(ctx context.Context, _ *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
@@ -64,7 +67,7 @@ func (b *bearers) sign(ctx context.Context, _ *pb.SignSingleRequest) (*pb.SignSi
 	return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
 }
 
-// want wants so many signatures, all with one token, the first that was given.
+// want checks that there were so many signatures, all with the first token.
 func (b *bearers) want(t *testing.T, s *iam, signatures int64) {
 	t.Helper()
 	b.seen.Range(func(header, n any) bool {
@@ -78,8 +81,8 @@ func (b *bearers) want(t *testing.T, s *iam, signatures int64) {
 	}
 }
 
-// A client without a certificate of its own, at a server of a public CA. It has no files
-// that could be renewed.
+// The client has no certificate, and the server's comes from a public CA. There are no files
+// to renew.
 func TestBearerTokensReachTheServer(t *testing.T) {
 	t.Parallel()
 	if cfg, _, ok := bearerConfig(); ok {
@@ -95,7 +98,8 @@ func TestBearerTokensReachTheServer(t *testing.T) {
 	}
 	s := newIAM(t, anHour)
 	var bore bearers
-	address, _ := serve(t, "127.0.0.1:0", (&scripted{sign: bore.sign}).register, grpc.Creds(credentials.NewServerTLSFromCert(&s.TLS.Certificates[0])))
+	address, _ := serve(t, "127.0.0.1:0", (&scripted{sign: bore.sign}).register,
+		grpc.Creds(credentials.NewServerTLSFromCert(&s.TLS.Certificates[0])))
 	s.bearerClient(t, address)
 	bore.want(t, s, 3)
 }
@@ -111,7 +115,7 @@ func signWith(t *testing.T, client *grep11.Client) {
 	}
 }
 
-// TestRevokedToken: a server that takes the first token no more is soon asked with another.
+// When the server refuses the first token, the client soon uses another.
 func TestRevokedToken(t *testing.T) {
 	t.Parallel()
 	if cfg, _, ok := bearerConfig(); ok {
@@ -129,15 +133,16 @@ func TestRevokedToken(t *testing.T) {
 		}
 		return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
 	}
-	address, _ := serve(t, "127.0.0.1:0", (&scripted{sign: refuseFirst}).register, grpc.Creds(credentials.NewServerTLSFromCert(&s.TLS.Certificates[0])))
+	address, _ := serve(t, "127.0.0.1:0", (&scripted{sign: refuseFirst}).register,
+		grpc.Creds(credentials.NewServerTLSFromCert(&s.TLS.Certificates[0])))
 	s.bearerClient(t, address)
 	if n := s.asked.Load(); n != 2 {
 		t.Errorf("asked for %d tokens, want 2", n)
 	}
 }
 
-// Certificates and an API key at once: a connection that moves to renewed certificates
-// bears the token on, and asks for no other.
+// With certificates and an API key, a connection made with renewed certificates keeps the
+// token and asks for no other.
 func TestReloadKeepsTheBearerToken(t *testing.T) {
 	t.Parallel()
 	if cfg, words, ok := bearerConfig(); ok {

@@ -1,5 +1,7 @@
 package grep11_test
 
+// This file holds a card on IBM's generated server code, a witness for the wire format.
+
 import (
 	"bytes"
 	"context"
@@ -28,21 +30,21 @@ import (
 	"pawl/internal/ep11/ep11test"
 )
 
-// ibmCard is a card of three curves on IBM's generated server code, which speaks v1. It
-// signs with a high S always, as cards do half of the time.
+// ibmCard is a card of three curves on IBM's generated server code, which speaks v1. Its
+// signatures always have a high S; those of real cards do half of the time.
 type ibmCard struct {
 	ibm.UnimplementedCryptoServer
 
 	mu       sync.Mutex
 	keys     map[string]any                         // private keys by blob
-	requests map[string]*ibm.GenerateKeyPairRequest // what made them
+	requests map[string]*ibm.GenerateKeyPairRequest // by blob: the request that made it
 }
 
 func newIBMCard() *ibmCard {
 	return &ibmCard{keys: make(map[string]any), requests: make(map[string]*ibm.GenerateKeyPairRequest)}
 }
 
-// ibmError is an error as IBM's servers send it, made with IBM's message.
+// ibmError returns an error as IBM's servers send it, with IBM's message type.
 func ibmError(ret ibmep11.Return, detail string) error {
 	raw, err := proto.Marshal(protoadapt.MessageV2Of(&ibm.Grep11Error{Code: ret, Detail: detail}))
 	if err != nil {
@@ -58,7 +60,9 @@ func (*ibmCard) GetMechanismList(context.Context, *ibm.GetMechanismListRequest) 
 	return &ibm.GetMechanismListResponse{Mechs: []ibmep11.Mechanism{ibmep11.CKM_RSA_PKCS, ibmep11.CKM_ECDSA}}, nil
 }
 
-func (c *ibmCard) GenerateKeyPair(_ context.Context, r *ibm.GenerateKeyPairRequest) (*ibm.GenerateKeyPairResponse, error) {
+func (c *ibmCard) GenerateKeyPair(
+	_ context.Context, r *ibm.GenerateKeyPairRequest,
+) (*ibm.GenerateKeyPairResponse, error) {
 	if r.GetMech().GetMechanism() != ibmep11.CKM_EC_KEY_PAIR_GEN {
 		return nil, ibmError(ibmep11.CKR_MECHANISM_INVALID, "mechanism")
 	}
@@ -72,7 +76,7 @@ func (c *ibmCard) GenerateKeyPair(_ context.Context, r *ibm.GenerateKeyPairReque
 	}
 	copy(blob, ep11test.Blob()[:66])
 	if r.GetPrivKeyTemplate()[ibmep11.CKA_EXTRACTABLE].GetAttributeTF() {
-		blob[55] = 0x25 // EXTRACTABLE for NEVER_EXTRACTABLE
+		blob[55] = 0x25 // EXTRACTABLE instead of NEVER_EXTRACTABLE
 	}
 	c.mu.Lock()
 	c.keys[string(blob)], c.requests[string(blob)] = private, r
@@ -138,7 +142,7 @@ func (c *ibmCard) SignSingle(_ context.Context, r *ibm.SignSingleRequest) (*ibm.
 	return nil, ibmError(ibmep11.CKR_IBM_BLOB_ERROR, "no such key")
 }
 
-// signHigh gives r‖s with s above half of the order.
+// signHigh returns r‖s with s above half of the group order.
 func signHigh(private any, digest []byte) ([]byte, error) {
 	var r, s, n *big.Int
 	switch key := private.(type) {
@@ -164,7 +168,7 @@ func signHigh(private any, digest []byte) ([]byte, error) {
 	return out, nil
 }
 
-// template is what the client asked for when it made the key of blob.
+// template returns the request that made the key of blob.
 func (c *ibmCard) template(t *testing.T, blob ep11.Blob) *ibm.GenerateKeyPairRequest {
 	t.Helper()
 	c.mu.Lock()
@@ -176,7 +180,7 @@ func (c *ibmCard) template(t *testing.T, blob ep11.Blob) *ibm.GenerateKeyPairReq
 	return request
 }
 
-// head is the constant head of a SubjectPublicKeyInfo; its hex is a constant of this package.
+// head decodes the constant head of a SubjectPublicKeyInfo from hex.
 func head(hexadecimal string) []byte {
 	b, _ := hex.DecodeString(hexadecimal)
 	return b

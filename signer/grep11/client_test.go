@@ -25,7 +25,8 @@ import (
 
 func TestParseDialect(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]grep11.Dialect{"": grep11.Both, "both": grep11.Both, "v1": grep11.V1, "v2": grep11.V2} {
+	dialects := map[string]grep11.Dialect{"": grep11.Both, "both": grep11.Both, "v1": grep11.V1, "v2": grep11.V2}
+	for text, want := range dialects {
 		if got, err := grep11.ParseDialect(text); err != nil || got != want {
 			t.Errorf("%q: %q, %v", text, got, err)
 		}
@@ -85,7 +86,9 @@ func TestKeyIsSentInTheDialectsForm(t *testing.T) {
 		v1, v2  bool
 	}{{grep11.Both, true, true}, {"", true, true}, {grep11.V1, true, false}, {grep11.V2, false, true}} {
 		var got *pb.SignSingleRequest
-		client := dialScripted(t, grep11.Config{Dialect: test.dialect}, func(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+		client := dialScripted(t, grep11.Config{Dialect: test.dialect}, func(
+			_ context.Context, r *pb.SignSingleRequest,
+		) (*pb.SignSingleResponse, error) {
 			got = r
 			return &pb.SignSingleResponse{Signature: bytes.Repeat([]byte{1}, 64)}, nil
 		})
@@ -108,7 +111,9 @@ func TestKeyIsSentInTheDialectsForm(t *testing.T) {
 func TestMechanismOfEachKind(t *testing.T) {
 	t.Parallel()
 	var got uint64
-	client := dialScripted(t, grep11.Config{}, func(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+	client := dialScripted(t, grep11.Config{}, func(
+		_ context.Context, r *pb.SignSingleRequest,
+	) (*pb.SignSingleResponse, error) {
 		got = r.GetMech().GetMechanism()
 		return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
 	})
@@ -127,7 +132,9 @@ func TestMechanismOfEachKind(t *testing.T) {
 func TestEd25519SignatureIsKeptAsItIs(t *testing.T) {
 	t.Parallel()
 	high := bytes.Repeat([]byte{0xff}, 64)
-	client := dialScripted(t, grep11.Config{}, func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+	client := dialScripted(t, grep11.Config{}, func(
+		context.Context, *pb.SignSingleRequest,
+	) (*pb.SignSingleResponse, error) {
 		return &pb.SignSingleResponse{Signature: high}, nil
 	})
 	key, err := client.Key(publicKeys(t)[tezos.Ed25519], ep11test.Blob())
@@ -143,7 +150,9 @@ func TestEd25519SignatureIsKeptAsItIs(t *testing.T) {
 func TestSignatureOfAnotherLengthIsBad(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{0, 1, 63, 65, 70, 72, 128, 192} {
-		client := dialScripted(t, grep11.Config{}, func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+		client := dialScripted(t, grep11.Config{}, func(
+			context.Context, *pb.SignSingleRequest,
+		) (*pb.SignSingleResponse, error) {
 			return &pb.SignSingleResponse{Signature: make([]byte, size)}, nil
 		})
 		signature, err := keyOf(t, client, ep11test.Blob()).Sign(t.Context(), tezos.Message{})
@@ -159,7 +168,9 @@ func TestSignatureOfAnotherLengthIsBad(t *testing.T) {
 
 func TestCallEndsAtTheCallersDeadline(t *testing.T) {
 	t.Parallel()
-	client := dialScripted(t, grep11.Config{}, func(ctx context.Context, _ *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+	client := dialScripted(t, grep11.Config{}, func(
+		ctx context.Context, _ *pb.SignSingleRequest,
+	) (*pb.SignSingleResponse, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	})
@@ -175,11 +186,13 @@ func TestCallEndsAtTheCallersDeadline(t *testing.T) {
 	}
 }
 
-// The server sees the deadline, so the test need not wait for it.
+// The server sees the deadline, so the test does not have to wait for it.
 func TestCallHasTwoSecondsAtMost(t *testing.T) {
 	t.Parallel()
 	var left time.Duration
-	client := dialScripted(t, grep11.Config{}, func(ctx context.Context, _ *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+	client := dialScripted(t, grep11.Config{}, func(
+		ctx context.Context, _ *pb.SignSingleRequest,
+	) (*pb.SignSingleResponse, error) {
 		if deadline, ok := ctx.Deadline(); ok {
 			left = time.Until(deadline)
 		}
@@ -203,7 +216,9 @@ func TestCallHasTwoSecondsAtMost(t *testing.T) {
 func TestCanceledCallIsNotTransient(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	client := dialScripted(t, grep11.Config{}, func(call context.Context, _ *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+	client := dialScripted(t, grep11.Config{}, func(
+		call context.Context, _ *pb.SignSingleRequest,
+	) (*pb.SignSingleResponse, error) {
 		cancel()
 		<-call.Done()
 		return nil, call.Err()
@@ -221,7 +236,9 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 			t.Parallel()
 			const callers = 20
 			entered, release := make(chan struct{}, callers), make(chan struct{})
-			client := dialScripted(t, grep11.Config{MaxInFlight: limit}, func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+			client := dialScripted(t, grep11.Config{MaxInFlight: limit}, func(
+				context.Context, *pb.SignSingleRequest,
+			) (*pb.SignSingleResponse, error) {
 				entered <- struct{}{}
 				<-release
 				return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
@@ -234,7 +251,7 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 			start := time.Now()
 			var wg sync.WaitGroup
 			for range callers {
-				wg.Go(func() { // outcomes do not matter: a slow machine may exceed the deadline
+				wg.Go(func() { // ignore the outcome: a slow machine may exceed the deadline
 					_, _ = key.Sign(t.Context(), tezos.Message{})
 				})
 			}
@@ -256,18 +273,20 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 func TestWaitForATurnEndsWithTheContext(t *testing.T) {
 	t.Parallel()
 	entered, release := make(chan struct{}, 1), make(chan struct{})
-	client := dialScripted(t, grep11.Config{MaxInFlight: 1}, func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+	client := dialScripted(t, grep11.Config{MaxInFlight: 1}, func(
+		context.Context, *pb.SignSingleRequest,
+	) (*pb.SignSingleResponse, error) {
 		entered <- struct{}{}
 		<-release
 		return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
 	})
 	defer close(release)
 	key := keyOf(t, client, ep11test.Blob())
-	for range 5 { // a machine must be slow five times to spoil this
+	for range 5 { // a slow machine gets five attempts
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			_, _ = key.Sign(t.Context(), tezos.Message{}) // in time or not
+			_, _ = key.Sign(t.Context(), tezos.Message{}) // ignore the outcome
 		}()
 		<-entered
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
@@ -279,7 +298,7 @@ func TestWaitForATurnEndsWithTheContext(t *testing.T) {
 		select {
 		case <-ended:
 		default:
-			return // the call before still has the turn
+			return // the call before still occupies the server
 		}
 	}
 	t.Error("a caller waits longer than its context allows")
@@ -289,7 +308,9 @@ func TestNoCallIsRepeated(t *testing.T) {
 	t.Parallel()
 	for _, code := range []codes.Code{codes.Unavailable, codes.Aborted, codes.ResourceExhausted, codes.Internal} {
 		var calls atomic.Int32
-		client := dialScripted(t, grep11.Config{}, func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+		client := dialScripted(t, grep11.Config{}, func(
+			context.Context, *pb.SignSingleRequest,
+		) (*pb.SignSingleResponse, error) {
 			calls.Add(1)
 			return nil, status.Error(code, "try again")
 		})
@@ -353,7 +374,9 @@ func TestMessagesOfTheLargestBlobPass(t *testing.T) {
 	t.Parallel()
 	blob := make(ep11.Blob, 9216)
 	copy(blob, ep11test.Blob())
-	client := dialScripted(t, grep11.Config{}, func(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+	client := dialScripted(t, grep11.Config{}, func(
+		_ context.Context, r *pb.SignSingleRequest,
+	) (*pb.SignSingleResponse, error) {
 		if len(r.GetPrivKeyBytes()) != len(blob) {
 			return nil, status.Error(codes.InvalidArgument, "blob cut")
 		}
@@ -364,11 +387,13 @@ func TestMessagesOfTheLargestBlobPass(t *testing.T) {
 	}
 }
 
-// A caller may wipe or reuse the slice it gave.
+// A caller may wipe or reuse the slice that it passed.
 func TestKeyHoldsItsOwnBlob(t *testing.T) {
 	t.Parallel()
 	var got []byte
-	client := dialScripted(t, grep11.Config{}, func(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+	client := dialScripted(t, grep11.Config{}, func(
+		_ context.Context, r *pb.SignSingleRequest,
+	) (*pb.SignSingleResponse, error) {
 		got = r.GetPrivKeyBytes()
 		return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
 	})
@@ -380,9 +405,9 @@ func TestKeyHoldsItsOwnBlob(t *testing.T) {
 	}
 }
 
-// TestKeepaliveIsWhatServersAllow: a gRPC server that was told nothing else answers
-// more frequent pings with GOAWAY (keepalive.EnforcementPolicy, MinTime), and a
-// dead peer shall be noticed no later than needed.
+// By default a gRPC server answers more frequent pings with GOAWAY
+// (keepalive.EnforcementPolicy, MinTime). A longer interval would notice a dead peer later
+// than necessary.
 func TestKeepaliveIsWhatServersAllow(t *testing.T) {
 	t.Parallel()
 	if grep11.KeepaliveTime != 5*time.Minute {
@@ -400,8 +425,13 @@ func TestLacks(t *testing.T) {
 	}{
 		"nothing told": {nil, nil, ""},
 		"both":         {[]uint64{ep11.MechRSAPKCS, ep11.MechIBMEd25519SHA512, ep11.MechECDSA}, nil, ""},
-		"no ECDSA":     {[]uint64{ep11.MechIBMEd25519SHA512, ep11.MechECDSASHA256}, []tezos.KeyKind{tezos.Secp256k1, tezos.P256}, "CKM_ECDSA (0x1041)"},
-		"no Ed25519":   {[]uint64{ep11.MechECDSA}, []tezos.KeyKind{tezos.Ed25519}, "CKM_IBM_ED25519_SHA512 (0x8001001c), with which tz1 keys"},
+		"no ECDSA": {
+			[]uint64{ep11.MechIBMEd25519SHA512, ep11.MechECDSASHA256}, []tezos.KeyKind{tezos.Secp256k1, tezos.P256},
+			"CKM_ECDSA (0x1041)",
+		},
+		"no Ed25519": {
+			[]uint64{ep11.MechECDSA}, []tezos.KeyKind{tezos.Ed25519}, "CKM_IBM_ED25519_SHA512 (0x8001001c), with which tz1 keys",
+		},
 	} {
 		for _, kind := range all {
 			err := grep11.Lacks(test.list, kind)

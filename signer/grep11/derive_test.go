@@ -18,7 +18,7 @@ import (
 	"pawl/tezos"
 )
 
-// deriver answers DeriveKey with blobs that tell the steps apart, changed by a test.
+// deriver answers DeriveKey with a different blob for each step. A test may change the answers.
 type deriver struct {
 	pb.UnimplementedCryptoServer
 	requests []*pb.DeriveKeyRequest
@@ -40,7 +40,7 @@ func (d *deriver) DeriveKey(_ context.Context, r *pb.DeriveKeyRequest) (*pb.Deri
 	return response, nil
 }
 
-// stepBlob is the blob of a step.
+// stepBlob returns the blob of a step.
 func stepBlob(step int) ep11.Blob {
 	blob := ep11test.Blob()
 	blob[100] = byte(step)
@@ -53,8 +53,8 @@ func serveDeriver(t *testing.T, d *deriver, dialect grep11.Dialect) *grep11.Clie
 	return dial(t, grep11.Config{Address: address, Dialect: dialect})
 }
 
-// Each step has the key and the chain code of the one before, and the public key comes
-// from the parent of the last.
+// Each step sends the key and the chain code of the previous one. The public key is derived
+// from the parent of the last key.
 func TestDeriveWalksThePath(t *testing.T) {
 	t.Parallel()
 	for _, dialect := range []grep11.Dialect{grep11.Both, grep11.V1, grep11.V2} {
@@ -68,7 +68,7 @@ func TestDeriveWalksThePath(t *testing.T) {
 			step  pb.BTCDeriveParm_BTCDeriveType
 			index uint64
 			base  ep11.Blob
-			chain int // the step whose chain code it has, or -1
+			chain int // the step whose chain code the request has, or -1
 		}{
 			{pb.BTCDeriveParm_CkSLIP0010MASTERK, 0, seed, -1},
 			{pb.BTCDeriveParm_CkSLIP0010PRV2PRV, 0x8000002c, stepBlob(0), 0},
@@ -109,7 +109,8 @@ func checkBase(t *testing.T, where string, r *pb.DeriveKeyRequest, want ep11.Blo
 func checkDeriveTemplate(t *testing.T, r *pb.DeriveKeyRequest) {
 	t.Helper()
 	template := r.GetTemplate()
-	if string(template[ep11.AttrECParams].GetAttributeB()) != ep11.CurveP256 || template[ep11.AttrKeyType].GetAttributeI() != 3 ||
+	if string(template[ep11.AttrECParams].GetAttributeB()) != ep11.CurveP256 ||
+		template[ep11.AttrKeyType].GetAttributeI() != 3 ||
 		template[ep11.AttrExtractable] == nil || template[ep11.AttrExtractable].GetAttributeTF() {
 		t.Errorf("template %v", template)
 	}
@@ -122,20 +123,39 @@ func checkDeriveTemplate(t *testing.T, r *pb.DeriveKeyRequest) {
 func TestDeriveRefusesAnUnsoundAnswer(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		step   int // that is changed: 0 master, 1 child, 2 public key
+		step   int // the step to change: 0 master, 1 child, 2 public key
 		change func(*pb.DeriveKeyResponse) error
 		want   string
 	}{
-		"master refused":     {0, func(*pb.DeriveKeyResponse) error { return refuse(t, codes.Unknown, 0x70, "no") }, "the master key: DeriveKey: CKR_MECHANISM_INVALID"},
-		"child refused":      {1, func(*pb.DeriveKeyResponse) error { return refuse(t, codes.Unknown, 0x68, "no") }, "level 1: DeriveKey: CKR_KEY_FUNCTION_NOT_PERMITTED"},
-		"public refused":     {2, func(*pb.DeriveKeyResponse) error { return refuse(t, codes.Unknown, 0x80010001, "no") }, "the public key: DeriveKey: CKR_IBM_WKID_MISMATCH"},
-		"no chain code":      {0, func(r *pb.DeriveKeyResponse) error { r.CheckSum = nil; return nil }, "no chain code"},
-		"a short chain code": {1, func(r *pb.DeriveKeyResponse) error { r.CheckSum = r.CheckSum[:31]; return nil }, "no chain code"},
-		"no blob":            {1, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes = nil; return nil }, "no blob"},
-		"extractable":        {1, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes[55] |= 1; return nil }, "extractable unasked"},
-		"session-bound":      {1, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes[31] = 1; return nil }, "bound the key to a login session"},
-		"a truncated blob":   {1, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes = r.NewKeyBytes[:99]; return nil }, "99 bytes"},
-		"no public key":      {2, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes = ep11test.Blob(); return nil }, "not a SubjectPublicKeyInfo"},
+		"master refused": {
+			0, func(*pb.DeriveKeyResponse) error { return refuse(t, codes.Unknown, 0x70, "no") },
+			"the master key: DeriveKey: CKR_MECHANISM_INVALID",
+		},
+		"child refused": {
+			1, func(*pb.DeriveKeyResponse) error { return refuse(t, codes.Unknown, 0x68, "no") },
+			"level 1: DeriveKey: CKR_KEY_FUNCTION_NOT_PERMITTED",
+		},
+		"public refused": {
+			2, func(*pb.DeriveKeyResponse) error { return refuse(t, codes.Unknown, 0x80010001, "no") },
+			"the public key: DeriveKey: CKR_IBM_WKID_MISMATCH",
+		},
+		"no chain code": {0, func(r *pb.DeriveKeyResponse) error { r.CheckSum = nil; return nil }, "no chain code"},
+		"a short chain code": {
+			1, func(r *pb.DeriveKeyResponse) error { r.CheckSum = r.CheckSum[:31]; return nil }, "no chain code",
+		},
+		"no blob": {1, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes = nil; return nil }, "no blob"},
+		"extractable": {
+			1, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes[55] |= 1; return nil }, "extractable unasked",
+		},
+		"session-bound": {
+			1, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes[31] = 1; return nil }, "bound the key to a login session",
+		},
+		"a truncated blob": {
+			1, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes = r.NewKeyBytes[:99]; return nil }, "99 bytes",
+		},
+		"no public key": {
+			2, func(r *pb.DeriveKeyResponse) error { r.NewKeyBytes = ep11test.Blob(); return nil }, "not a SubjectPublicKeyInfo",
+		},
 		"another kind": {2, func(r *pb.DeriveKeyResponse) error {
 			r.NewKeyBytes = append(head(headEd25519), bytes.Repeat([]byte{1}, 32)...)
 			return nil
@@ -147,7 +167,8 @@ func TestDeriveRefusesAnUnsoundAnswer(t *testing.T) {
 			}
 			return nil
 		}}
-		derived, err := serveDeriver(t, d, grep11.Both).Derive(t.Context(), tezos.P256, ep11test.Blob(), []uint32{grep11.Hardened})
+		derived, err := serveDeriver(t, d, grep11.Both).Derive(t.Context(), tezos.P256, ep11test.Blob(),
+			[]uint32{grep11.Hardened})
 		if err == nil || !strings.Contains(err.Error(), c.want) || derived.Blob != nil {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
@@ -180,11 +201,13 @@ func TestCheckPath(t *testing.T) {
 		}
 	}
 	client := dial(t, grep11.Config{Address: deadAddress(t)})
-	if _, err := client.Derive(t.Context(), tezos.Ed25519, ep11test.Blob(), []uint32{1}); err == nil || !strings.Contains(err.Error(), "hardened") {
+	if _, err := client.Derive(t.Context(), tezos.Ed25519, ep11test.Blob(), []uint32{1}); err == nil ||
+		!strings.Contains(err.Error(), "hardened") {
 		t.Errorf("Derive: %v", err)
 	}
 	for _, size := range []int{0, 15, 65} {
-		if _, err := client.ImportSeed(t.Context(), make([]byte, size)); err == nil || !strings.Contains(err.Error(), "want 16 to 64") {
+		if _, err := client.ImportSeed(t.Context(), make([]byte, size)); err == nil ||
+			!strings.Contains(err.Error(), "want 16 to 64") {
 			t.Errorf("seed of %d bytes: %v", size, err)
 		}
 	}

@@ -18,17 +18,19 @@ import (
 	"pawl/tezos"
 )
 
-// signError is the error of a Sign call that the server answers with err.
+// signError returns the error of Sign when the server answers with err.
 func signError(t *testing.T, err error) error {
 	t.Helper()
-	client := dialScripted(t, grep11.Config{}, func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+	client := dialScripted(t, grep11.Config{}, func(
+		context.Context, *pb.SignSingleRequest,
+	) (*pb.SignSingleResponse, error) {
 		return nil, err
 	})
 	_, got := keyOf(t, client, ep11test.Blob()).Sign(t.Context(), tezos.Message{})
 	return got
 }
 
-// Codes that a signer meets, what they are called, and whether trying again can help.
+// Codes that a signer meets, their names, and whether they are transient.
 func TestReturnCodesOnTheWire(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -76,12 +78,14 @@ func TestReturnCodesOnTheWire(t *testing.T) {
 		{0x12345678, "CKR 0x12345678", false},
 	}
 	var answer error
-	client := dialScripted(t, grep11.Config{}, func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+	client := dialScripted(t, grep11.Config{}, func(
+		context.Context, *pb.SignSingleRequest,
+	) (*pb.SignSingleResponse, error) {
 		return nil, answer
 	})
 	key := keyOf(t, client, ep11test.Blob())
 	for _, test := range tests {
-		// The gRPC code beside a return code means nothing.
+		// A gRPC code beside a return code is ignored.
 		for _, grpcCode := range []codes.Code{codes.Unknown, codes.Unavailable, codes.DeadlineExceeded, codes.Internal} {
 			answer = refuse(t, grpcCode, test.code, "the detail")
 			_, err := key.Sign(t.Context(), tezos.Message{})
@@ -152,7 +156,8 @@ func TestErrorsAreOneShortLine(t *testing.T) {
 			signError(t, refuse(t, codes.Unknown, ep11.CodeIBMBlobError, words)),
 			signError(t, status.Error(codes.Internal, words)),
 		} {
-			if text := err.Error(); strings.ContainsAny(text, "\n\r\t\a\x00\x1b") || len(text) > 400 || strings.Contains(text, "\ufffd") {
+			if text := err.Error(); strings.ContainsAny(text, "\n\r\t\a\x00\x1b") || len(text) > 400 ||
+				strings.Contains(text, "\ufffd") {
 				t.Errorf("%.20q gave %q", words, text)
 			}
 		}

@@ -6,7 +6,7 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// Over is a client that makes its calls through crypto, in this process.
+// Over returns a client that makes its calls through crypto, without a server.
 func Over(crypto pb.CryptoClient) *Client {
 	return &Client{crypto: crypto, dialect: Both, inFlight: make(chan struct{}, 1)}
 }
@@ -17,8 +17,8 @@ var ParseSPKI = parseSPKI
 // Explain is explainedConn for the tests.
 func Explain(conn net.Conn) net.Conn { return explainedConn{conn} }
 
-// KeepaliveTime is how often an idle connection is pinged.
+// KeepaliveTime is keepaliveTime for the tests.
 const KeepaliveTime = keepaliveTime
 
-// FaultOf is what an error tells of.
+// FaultOf is faultOf for the tests.
 var FaultOf = faultOf

@@ -13,7 +13,7 @@ import (
 // TokenSource is tokens for the tests.
 type TokenSource struct{ tokens *tokens }
 
-// NewTokenSource asks an endpoint whose certificate is of the CA.
+// NewTokenSource returns a source that trusts the CAs of a pool.
 func NewTokenSource(keyFile, endpoint string, ca *x509.CertPool) (*TokenSource, error) {
 	source, err := newTokens(keyFile, endpoint)
 	if err != nil {
@@ -23,22 +23,22 @@ func NewTokenSource(keyFile, endpoint string, ca *x509.CertPool) (*TokenSource, 
 	return &TokenSource{source}, nil
 }
 
-// Authorization is the header of a call.
+// Authorization returns the authorization header of a call.
 func (s *TokenSource) Authorization(ctx context.Context) (string, error) {
 	header, err := s.tokens.GetRequestMetadata(ctx)
 	return header["authorization"], err
 }
 
-// OverTLSOnly says whether gRPC must refuse a connection without TLS.
+// OverTLSOnly reports whether gRPC must refuse a connection without TLS.
 func (s *TokenSource) OverTLSOnly() bool { return s.tokens.RequireTransportSecurity() }
 
-// Answered is a call that a server answers so.
+// Answered makes a call that the server answers with answer.
 func (s *TokenSource) Answered(ctx context.Context, answer error) error {
 	return s.tokens.intercept(ctx, "", nil, nil, nil,
 		func(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error { return answer })
 }
 
-// Pass lets time pass for the token and for the pause after a failure.
+// Pass makes the token and the last failure older by d.
 func (s *TokenSource) Pass(d time.Duration) {
 	s.tokens.mu.Lock()
 	defer s.tokens.mu.Unlock()

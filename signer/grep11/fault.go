@@ -1,5 +1,7 @@
 package grep11
 
+// This file turns the errors of calls into faults, by which the sign path decides.
+
 import (
 	"errors"
 

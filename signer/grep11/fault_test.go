@@ -15,7 +15,7 @@ import (
 	"pawl/tezos"
 )
 
-// What Key.Sign answers tells the sign path what to do.
+// The errors of Key.Sign carry the fault by which the sign path decides.
 func TestFaultOfSign(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -34,7 +34,9 @@ func TestFaultOfSign(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			client := dialScripted(t, grep11.Config{}, func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+			client := dialScripted(t, grep11.Config{}, func(
+				context.Context, *pb.SignSingleRequest,
+			) (*pb.SignSingleResponse, error) {
 				return nil, test.answer
 			})
 			_, err := keyOf(t, client, namedBlob('a')).Sign(t.Context(), tezos.Message{})

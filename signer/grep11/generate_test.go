@@ -15,7 +15,9 @@ import (
 
 func generateWith(t *testing.T, response *pb.GenerateKeyPairResponse) (grep11.Generated, error) {
 	t.Helper()
-	address, _ := serve(t, "127.0.0.1:0", (&scripted{generate: func(*pb.GenerateKeyPairRequest) (*pb.GenerateKeyPairResponse, error) {
+	address, _ := serve(t, "127.0.0.1:0", (&scripted{generate: func(
+		*pb.GenerateKeyPairRequest,
+	) (*pb.GenerateKeyPairResponse, error) {
 		return response, nil
 	}}).register)
 	return dial(t, grep11.Config{Address: address}).Generate(t.Context(), tezos.Ed25519, false)
@@ -38,11 +40,18 @@ func TestGenerateReadsEitherFormOfTheAnswer(t *testing.T) {
 		ep11.AttrPublicKeyInfo: {OneAttr: &pb.AttributeValue_AttributeB{AttributeB: info}},
 	}
 	tests := map[string]*pb.GenerateKeyPairResponse{
-		"v1":                      {PrivKeyBytes: blob, PubKeyBytes: public},
-		"v2":                      {PrivKey: &pb.KeyBlob{KeyBlobs: [][]byte{blob}}, PubKey: &pb.KeyBlob{KeyBlobs: [][]byte{public}}},
-		"both":                    {PrivKeyBytes: blob, PrivKey: &pb.KeyBlob{KeyBlobs: [][]byte{blob}}, PubKeyBytes: public, PubKey: &pb.KeyBlob{KeyBlobs: [][]byte{public}}},
-		"attribute only":          {PrivKeyBytes: blob, PubKey: &pb.KeyBlob{Attributes: withInfo}},
-		"attribute first":         {PrivKeyBytes: blob, PubKey: &pb.KeyBlob{Attributes: withInfo}, PubKeyBytes: []byte("of no interest")},
+		"v1": {PrivKeyBytes: blob, PubKeyBytes: public},
+		"v2": {
+			PrivKey: &pb.KeyBlob{KeyBlobs: [][]byte{blob}}, PubKey: &pb.KeyBlob{KeyBlobs: [][]byte{public}},
+		},
+		"both": {
+			PrivKeyBytes: blob, PrivKey: &pb.KeyBlob{KeyBlobs: [][]byte{blob}}, PubKeyBytes: public,
+			PubKey: &pb.KeyBlob{KeyBlobs: [][]byte{public}},
+		},
+		"attribute only": {PrivKeyBytes: blob, PubKey: &pb.KeyBlob{Attributes: withInfo}},
+		"attribute first": {
+			PrivKeyBytes: blob, PubKey: &pb.KeyBlob{Attributes: withInfo}, PubKeyBytes: []byte("of no interest"),
+		},
 		"KeyBlob without a blob":  {PrivKeyBytes: blob, PrivKey: &pb.KeyBlob{}, PubKeyBytes: public, PubKey: &pb.KeyBlob{}},
 		"public without MAC":      {PrivKeyBytes: blob, PubKeyBytes: info},
 		"second blob of KeyBlobs": {PrivKey: &pb.KeyBlob{KeyBlobs: [][]byte{blob, {1}}}, PubKeyBytes: public},
@@ -55,7 +64,8 @@ func TestGenerateReadsEitherFormOfTheAnswer(t *testing.T) {
 		}
 		if !bytes.Equal(generated.Blob, blob) || !bytes.Equal(generated.SPKI, info) ||
 			!bytes.Equal(generated.PublicKey.Bytes(), info[len(info)-32:]) {
-			t.Errorf("%s: got blob of %d bytes, SPKI %x, key %x", name, len(generated.Blob), generated.SPKI, generated.PublicKey.Bytes())
+			t.Errorf("%s: got blob of %d bytes, SPKI %x, key %x", name, len(generated.Blob), generated.SPKI,
+				generated.PublicKey.Bytes())
 		}
 	}
 }
@@ -73,16 +83,35 @@ func TestGenerateRefusesAnUnsoundAnswer(t *testing.T) {
 		response *pb.GenerateKeyPairResponse
 		want     string
 	}{
-		"nothing":             {&pb.GenerateKeyPairResponse{}, "private key: the server sent no blob"},
-		"two different blobs": {&pb.GenerateKeyPairResponse{PrivKeyBytes: blob, PrivKey: &pb.KeyBlob{KeyBlobs: [][]byte{other}}, PubKeyBytes: info}, "private key: the server sent two different blobs"},
-		"two different keys":  {&pb.GenerateKeyPairResponse{PrivKeyBytes: blob, PubKeyBytes: info, PubKey: &pb.KeyBlob{KeyBlobs: [][]byte{p256}}}, "public key: the server sent two different blobs"},
-		"no public key":       {&pb.GenerateKeyPairResponse{PrivKeyBytes: blob}, "public key: the server sent no blob"},
-		"not a blob":          {&pb.GenerateKeyPairResponse{PrivKeyBytes: noMarker, PubKeyBytes: info}, "where an EP11 blob has 0x1234"},
-		"public as private":   {&pb.GenerateKeyPairResponse{PrivKeyBytes: append(info, trailer()...), PubKeyBytes: info}, "where an EP11 blob has 0x1234"},
-		"extractable unasked": {&pb.GenerateKeyPairResponse{PrivKeyBytes: extractable, PubKeyBytes: info}, "extractable unasked"},
-		"session-bound":       {&pb.GenerateKeyPairResponse{PrivKeyBytes: bound, PubKeyBytes: info}, "bound the key to a login session"},
-		"another kind":        {&pb.GenerateKeyPairResponse{PrivKeyBytes: blob, PubKeyBytes: p256}, "asked for a tz1 key, got tz3"},
-		"not a key":           {&pb.GenerateKeyPairResponse{PrivKeyBytes: blob, PubKeyBytes: []byte("not a key")}, "not a SubjectPublicKeyInfo"},
+		"nothing": {&pb.GenerateKeyPairResponse{}, "private key: the server sent no blob"},
+		"two different blobs": {
+			&pb.GenerateKeyPairResponse{PrivKeyBytes: blob, PrivKey: &pb.KeyBlob{KeyBlobs: [][]byte{other}}, PubKeyBytes: info},
+			"private key: the server sent two different blobs",
+		},
+		"two different keys": {
+			&pb.GenerateKeyPairResponse{PrivKeyBytes: blob, PubKeyBytes: info, PubKey: &pb.KeyBlob{KeyBlobs: [][]byte{p256}}},
+			"public key: the server sent two different blobs",
+		},
+		"no public key": {&pb.GenerateKeyPairResponse{PrivKeyBytes: blob}, "public key: the server sent no blob"},
+		"not a blob": {
+			&pb.GenerateKeyPairResponse{PrivKeyBytes: noMarker, PubKeyBytes: info}, "where an EP11 blob has 0x1234",
+		},
+		"public as private": {
+			&pb.GenerateKeyPairResponse{PrivKeyBytes: append(info, trailer()...), PubKeyBytes: info},
+			"where an EP11 blob has 0x1234",
+		},
+		"extractable unasked": {
+			&pb.GenerateKeyPairResponse{PrivKeyBytes: extractable, PubKeyBytes: info}, "extractable unasked",
+		},
+		"session-bound": {
+			&pb.GenerateKeyPairResponse{PrivKeyBytes: bound, PubKeyBytes: info}, "bound the key to a login session",
+		},
+		"another kind": {
+			&pb.GenerateKeyPairResponse{PrivKeyBytes: blob, PubKeyBytes: p256}, "asked for a tz1 key, got tz3",
+		},
+		"not a key": {
+			&pb.GenerateKeyPairResponse{PrivKeyBytes: blob, PubKeyBytes: []byte("not a key")}, "not a SubjectPublicKeyInfo",
+		},
 	}
 	for name, test := range tests {
 		generated, err := generateWith(t, test.response)

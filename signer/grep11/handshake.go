@@ -1,5 +1,7 @@
 package grep11
 
+// This file looks at a server's certificate and clock, for the checks of an operator.
+
 import (
 	"context"
 	"crypto/tls"

@@ -28,12 +28,13 @@ func TestHandshakeTellsOfThePeer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if peer.Version != "TLS 1.3" || peer.Elapsed <= 0 || !peer.Certificates[0].NotAfter.Equal(end) || peer.Certificates[0].Subject.CommonName != "server" {
+	if peer.Version != "TLS 1.3" || peer.Elapsed <= 0 || !peer.Certificates[0].NotAfter.Equal(end) ||
+		peer.Certificates[0].Subject.CommonName != "server" {
 		t.Errorf("%+v", peer)
 	}
 }
 
-// A certificate that does not verify comes with the error: its dates may say why.
+// A certificate that does not verify is returned with the error, since its dates may say why.
 func TestHandshakeTellsOfABadPeer(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
@@ -78,7 +79,7 @@ func TestHandshakeFails(t *testing.T) {
 	}
 }
 
-// A server that takes connections and says nothing.
+// The server accepts connections and sends nothing.
 func TestHandshakeIsBoundedInTime(t *testing.T) {
 	t.Parallel()
 	a := newAuthority(t)
@@ -95,13 +96,15 @@ func TestHandshakeIsBoundedInTime(t *testing.T) {
 	}
 }
 
-// clocked is a server that tells the time.
+// clocked is a server that adds a date to its answers.
 type clocked struct {
 	scripted
 	date []string
 }
 
-func (c *clocked) GetMechanismList(ctx context.Context, _ *pb.GetMechanismListRequest) (*pb.GetMechanismListResponse, error) {
+func (c *clocked) GetMechanismList(
+	ctx context.Context, _ *pb.GetMechanismListRequest,
+) (*pb.GetMechanismListResponse, error) {
 	header := metadata.MD{}
 	header.Append("date", c.date...)
 	return &pb.GetMechanismListResponse{}, grpc.SetHeader(ctx, header)
@@ -115,7 +118,8 @@ func TestClock(t *testing.T) {
 		ok   bool
 	}{
 		{nil, time.Time{}, true},
-		{[]string{"Sun, 06 Nov 1994 08:49:37 GMT"}, time.Date(1994, 11, 6, 8, 49, 37, 0, time.UTC), true}, // RFC 9110 section 5.6.7
+		// RFC 9110 section 5.6.7
+		{[]string{"Sun, 06 Nov 1994 08:49:37 GMT"}, time.Date(1994, 11, 6, 8, 49, 37, 0, time.UTC), true},
 		{[]string{"yesterday"}, time.Time{}, false},
 	} {
 		server := &clocked{date: test.date}

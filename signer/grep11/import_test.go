@@ -25,10 +25,10 @@ import (
 	"pawl/tezos"
 )
 
-// importCard is an ibmCard that also imports EC keys, with answers that a test changes.
+// importCard is an ibmCard that also imports EC keys. A test may change its answers.
 type importCard struct {
 	*ibmCard
-	refuse   map[string]ibmep11.Return // by the call
+	refuse   map[string]ibmep11.Return // by the name of the call
 	change   func(*ibm.UnwrapKeyResponse)
 	ivs      map[string]bool
 	template map[ibmep11.Attribute]*ibm.AttributeValue // of the last UnwrapKey
@@ -47,10 +47,12 @@ func (c *importCard) GenerateKey(_ context.Context, r *ibm.GenerateKeyRequest) (
 		return nil, err
 	}
 	t := r.GetTemplate()
-	if r.GetMech().GetMechanism() != ibmep11.CKM_AES_KEY_GEN || t[ibmep11.CKA_VALUE_LEN].GetAttributeI() != 32 || len(t) != 6 {
+	if r.GetMech().GetMechanism() != ibmep11.CKM_AES_KEY_GEN || t[ibmep11.CKA_VALUE_LEN].GetAttributeI() != 32 ||
+		len(t) != 6 {
 		return nil, ibmError(ibmep11.CKR_TEMPLATE_INCOMPLETE, "AES key")
 	}
-	for _, want := range []ibmep11.Attribute{ibmep11.CKA_WRAP, ibmep11.CKA_UNWRAP, ibmep11.CKA_ENCRYPT, ibmep11.CKA_DECRYPT} {
+	for _, want := range []ibmep11.Attribute{ibmep11.CKA_WRAP, ibmep11.CKA_UNWRAP, ibmep11.CKA_ENCRYPT,
+		ibmep11.CKA_DECRYPT} {
 		if !t[want].GetAttributeTF() {
 			return nil, ibmError(ibmep11.CKR_TEMPLATE_INCOMPLETE, "AES key")
 		}
@@ -66,7 +68,7 @@ func (c *importCard) GenerateKey(_ context.Context, r *ibm.GenerateKeyRequest) (
 	return &ibm.GenerateKeyResponse{KeyBytes: blob, CheckSum: key[:3]}, err
 }
 
-// keep wraps a key as blob with the attributes SIGN and low.
+// keep stores a key under a new blob, whose attributes are SIGN and low.
 func (c *importCard) keep(key any, low byte) ([]byte, error) {
 	blob := make([]byte, 256)
 	if _, err := rand.Read(blob); err != nil {
@@ -80,8 +82,10 @@ func (c *importCard) keep(key any, low byte) ([]byte, error) {
 	return blob, nil
 }
 
-// cbc is the cipher of a request for AES_CBC_PAD.
-func (c *importCard) cbc(m *ibm.Mechanism, blob []byte, mode func(cipher.Block, []byte) cipher.BlockMode) (cipher.BlockMode, error) {
+// cbc returns the cipher for a request with AES_CBC_PAD.
+func (c *importCard) cbc(
+	m *ibm.Mechanism, blob []byte, mode func(cipher.Block, []byte) cipher.BlockMode,
+) (cipher.BlockMode, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key, ok := c.keys[string(blob)].([]byte)
@@ -114,7 +118,7 @@ func (c *importCard) EncryptSingle(_ context.Context, r *ibm.EncryptSingleReques
 	return &ibm.EncryptSingleResponse{Ciphered: padded}, nil
 }
 
-// tzImport is the form in which a published importer of Tezos keys sends them
+// tzImport is the form in which a published importer of Tezos keys sends a key
 // (github.com/jyg007/hpcstezos, importtzsk2hsm.go).
 type tzImport struct {
 	Version int
@@ -149,7 +153,8 @@ func (c *importCard) UnwrapKey(_ context.Context, r *ibm.UnwrapKeyRequest) (*ibm
 		return nil, err
 	}
 	checksum := append(append(bytes.Clone(info), trailer()...), 0, 0, 0, 0xff)
-	response := &ibm.UnwrapKeyResponse{UnwrappedBytes: blob, CheckSum: checksum, Unwrapped: &ibm.KeyBlob{KeyBlobs: [][]byte{blob}}}
+	response := &ibm.UnwrapKeyResponse{UnwrappedBytes: blob, CheckSum: checksum,
+		Unwrapped: &ibm.KeyBlob{KeyBlobs: [][]byte{blob}}}
 	if c.change != nil {
 		c.change(response)
 	}
@@ -194,7 +199,7 @@ func secretOf(t *testing.T, kind tezos.KeyKind) *tezos.SecretKey {
 	if _, err := rand.Read(raw); err != nil {
 		t.Fatal(err)
 	}
-	raw[0] = 0x7f // below each group order
+	raw[0] = 0x7f // below every group order
 	key, err := tezos.NewSecretKey(kind, raw)
 	if err != nil {
 		t.Fatal(err)
@@ -204,8 +209,8 @@ func secretOf(t *testing.T, kind tezos.KeyKind) *tezos.SecretKey {
 
 var importKinds = []tezos.KeyKind{tezos.Ed25519, tezos.Secp256k1, tezos.P256}
 
-// On IBM's generated server code, which reads the key as the published importer writes
-// it: the imported key signs, each time under an IV of its own.
+// The card runs on IBM's generated server code, and reads the key as the published importer
+// writes it. The imported key signs. Each import has a fresh IV.
 func TestImportOnIBMsServer(t *testing.T) {
 	t.Parallel()
 	card := &importCard{}
@@ -219,7 +224,8 @@ func TestImportOnIBMsServer(t *testing.T) {
 		if imported.PublicKey != secret.PublicKey() {
 			t.Errorf("%v: public key %v, want %v", kind, imported.PublicKey, secret.PublicKey())
 		}
-		if !bytes.HasSuffix(imported.SPKI, secret.PublicKey().Point()) || imported.SPKI[0] != 0x30 || int(imported.SPKI[1])+2 != len(imported.SPKI) {
+		if !bytes.HasSuffix(imported.SPKI, secret.PublicKey().Point()) || imported.SPKI[0] != 0x30 ||
+			int(imported.SPKI[1])+2 != len(imported.SPKI) {
 			t.Errorf("%v: SPKI %x", kind, imported.SPKI)
 		}
 		key, err := client.Key(imported.PublicKey, imported.Blob)
@@ -255,12 +261,13 @@ func TestImportAsksForASigningKeyThatStays(t *testing.T) {
 			t.Errorf("%v is %v, want %t", attribute, card.template[attribute], want)
 		}
 	}
-	if card.template[ibmep11.CKA_CLASS].GetAttributeI() != 3 || card.template[ibmep11.CKA_KEY_TYPE].GetAttributeI() != 3 || len(card.template) != 6 {
+	if card.template[ibmep11.CKA_CLASS].GetAttributeI() != 3 || card.template[ibmep11.CKA_KEY_TYPE].GetAttributeI() != 3 ||
+		len(card.template) != 6 {
 		t.Errorf("template %v", card.template)
 	}
 }
 
-// crypto/x509 reads what is sent for P-256, so it is PKCS #8.
+// What is sent for P-256 is PKCS #8: crypto/x509 can read it.
 func TestImportSendsPKCS8(t *testing.T) {
 	t.Parallel()
 	card := &importCard{}
@@ -278,11 +285,13 @@ func TestImportSendsPKCS8(t *testing.T) {
 	}
 }
 
-// The code of each call that the server refuses is named, and no blob is returned.
+// When the server refuses a call, the error names the code and Import returns no blob.
 func TestImportNamesTheCode(t *testing.T) {
 	t.Parallel()
 	for call, code := range map[string]ibmep11.Return{
-		"GenerateKey": ibmep11.CKR_MECHANISM_INVALID, "EncryptSingle": ibmep11.CKR_KEY_FUNCTION_NOT_PERMITTED, "UnwrapKey": ibmep11.CKR_CURVE_NOT_SUPPORTED,
+		"GenerateKey":   ibmep11.CKR_MECHANISM_INVALID,
+		"EncryptSingle": ibmep11.CKR_KEY_FUNCTION_NOT_PERMITTED,
+		"UnwrapKey":     ibmep11.CKR_CURVE_NOT_SUPPORTED,
 	} {
 		client := serveImport(t, &importCard{refuse: map[string]ibmep11.Return{call: code}})
 		imported, err := client.Import(t.Context(), secretOf(t, tezos.Secp256k1))
@@ -293,8 +302,8 @@ func TestImportNamesTheCode(t *testing.T) {
 	}
 }
 
-// Whatever the server answers, a key other than the one sent, or one that may leave, is
-// not taken.
+// Import accepts no key other than the one sent, and none that is extractable, whatever the
+// server answers.
 func TestImportRefusesAnUnsoundAnswer(t *testing.T) {
 	t.Parallel()
 	info := func(key tezos.PublicKey) []byte { return append(head(headP256), key.Point()...) }
@@ -308,14 +317,26 @@ func TestImportRefusesAnUnsoundAnswer(t *testing.T) {
 				ibmep11.CKA_PUBLIC_KEY_INFO: {OneAttr: &ibm.AttributeValue_AttributeB{AttributeB: info(publicKeys(t)[tezos.P256])}},
 			}
 		}, "was sent"},
-		"no public key":         {func(r *ibm.UnwrapKeyResponse) { r.CheckSum = nil }, "no public key to compare"},
-		"a short checksum":      {func(r *ibm.UnwrapKeyResponse) { r.CheckSum = []byte{1, 2, 3} }, "not a SubjectPublicKeyInfo"},
-		"five bytes behind":     {func(r *ibm.UnwrapKeyResponse) { r.CheckSum = append(r.CheckSum, 0) }, "not a SubjectPublicKeyInfo"},
-		"no blob":               {func(r *ibm.UnwrapKeyResponse) { r.UnwrappedBytes, r.Unwrapped = nil, nil }, "no blob"},
-		"two different blobs":   {func(r *ibm.UnwrapKeyResponse) { r.UnwrappedBytes = append(r.UnwrappedBytes[:255:255], 9) }, "two different blobs"},
-		"a truncated blob":      {func(r *ibm.UnwrapKeyResponse) { r.UnwrappedBytes, r.Unwrapped = r.UnwrappedBytes[:100], nil }, "100 bytes"},
-		"extractable, unasked":  {func(r *ibm.UnwrapKeyResponse) { r.Unwrapped = nil; r.UnwrappedBytes[55] |= 1 }, "extractable unasked"},
-		"session-bound":         {func(r *ibm.UnwrapKeyResponse) { r.Unwrapped = nil; r.UnwrappedBytes[0] = 1 }, "bound the key to a login session"},
+		"no public key": {func(r *ibm.UnwrapKeyResponse) { r.CheckSum = nil }, "no public key to compare"},
+		"a short checksum": {
+			func(r *ibm.UnwrapKeyResponse) { r.CheckSum = []byte{1, 2, 3} }, "not a SubjectPublicKeyInfo",
+		},
+		"five bytes behind": {
+			func(r *ibm.UnwrapKeyResponse) { r.CheckSum = append(r.CheckSum, 0) }, "not a SubjectPublicKeyInfo",
+		},
+		"no blob": {func(r *ibm.UnwrapKeyResponse) { r.UnwrappedBytes, r.Unwrapped = nil, nil }, "no blob"},
+		"two different blobs": {
+			func(r *ibm.UnwrapKeyResponse) { r.UnwrappedBytes = append(r.UnwrappedBytes[:255:255], 9) }, "two different blobs",
+		},
+		"a truncated blob": {
+			func(r *ibm.UnwrapKeyResponse) { r.UnwrappedBytes, r.Unwrapped = r.UnwrappedBytes[:100], nil }, "100 bytes",
+		},
+		"extractable, unasked": {
+			func(r *ibm.UnwrapKeyResponse) { r.Unwrapped = nil; r.UnwrappedBytes[55] |= 1 }, "extractable unasked",
+		},
+		"session-bound": {
+			func(r *ibm.UnwrapKeyResponse) { r.Unwrapped = nil; r.UnwrappedBytes[0] = 1 }, "bound the key to a login session",
+		},
 		"without the bit count": {func(r *ibm.UnwrapKeyResponse) { r.CheckSum = r.CheckSum[:len(r.CheckSum)-4] }, ""},
 		"only the public key":   {func(r *ibm.UnwrapKeyResponse) { r.CheckSum = r.CheckSum[:91] }, ""},
 	} {
@@ -327,7 +348,8 @@ func TestImportRefusesAnUnsoundAnswer(t *testing.T) {
 			}
 			continue
 		}
-		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "UnwrapKey: ") || imported.Blob != nil {
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "UnwrapKey: ") ||
+			imported.Blob != nil {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}

@@ -16,13 +16,13 @@ import (
 	"pawl/tezos"
 )
 
-// refusing is a server that refuses keys by the name of their blob.
+// refusing is a server that refuses keys by the name in their blob.
 type refusing struct {
 	pb.UnimplementedCryptoServer
 	client  *grep11.Client
 	refused map[byte]bool
 	asked   []byte
-	answer  error // of a refusal
+	answer  error // to a refused call
 }
 
 func newRefusing(t *testing.T) *refusing {
@@ -33,7 +33,9 @@ func newRefusing(t *testing.T) *refusing {
 	return s
 }
 
-func (s *refusing) GetMechanismList(context.Context, *pb.GetMechanismListRequest) (*pb.GetMechanismListResponse, error) {
+func (s *refusing) GetMechanismList(
+	context.Context, *pb.GetMechanismListRequest,
+) (*pb.GetMechanismListResponse, error) {
 	return &pb.GetMechanismListResponse{Mechs: []uint64{ep11.MechECDSA}}, nil
 }
 
@@ -46,7 +48,7 @@ func (s *refusing) SignSingle(_ context.Context, r *pb.SignSingleRequest) (*pb.S
 	return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
 }
 
-// key is a key of that name whose blob is wrapped by the master key.
+// key returns a key whose blob has the name and is wrapped by the master key.
 func (s *refusing) key(t *testing.T, masterKey, name byte) *grep11.Key {
 	t.Helper()
 	blob := namedBlob(masterKey)
@@ -59,7 +61,7 @@ func (s *refusing) sign(key *grep11.Key) error {
 	return err
 }
 
-// One refusal tells of all keys under a master key, of no other, and a signature ends it.
+// One refusal speaks for all keys under a master key, and for no others. A signature ends it.
 func TestOneRefusalTellsOfAMasterKey(t *testing.T) {
 	t.Parallel()
 	s := newRefusing(t)
@@ -70,7 +72,8 @@ func TestOneRefusalTellsOfAMasterKey(t *testing.T) {
 	}
 	for name, key := range map[string]*grep11.Key{"the key": one, "a key of the same master key": two} {
 		var refusal *grep11.Error
-		if err := key.Trouble(); hsm.FaultOf(err) != hsm.Unfit || !errors.As(err, &refusal) || refusal.Code != ep11.CodeIBMWKIDMismatch {
+		if err := key.Trouble(); hsm.FaultOf(err) != hsm.Unfit || !errors.As(err, &refusal) ||
+			refusal.Code != ep11.CodeIBMWKIDMismatch {
 			t.Errorf("%s: trouble %v, want the refusal, unfit", name, err)
 		}
 	}
@@ -85,8 +88,7 @@ func TestOneRefusalTellsOfAMasterKey(t *testing.T) {
 	}
 }
 
-// A key that is refused for a reason of its own, while others of its master key sign, tells only
-// of itself.
+// When a key is refused while others under its master key sign, its refusals speak only for itself.
 func TestRefusalOfOneKeyTellsOfItself(t *testing.T) {
 	t.Parallel()
 	s := newRefusing(t)
@@ -102,7 +104,7 @@ func TestRefusalOfOneKeyTellsOfItself(t *testing.T) {
 	}
 }
 
-// Refresh finds out that the master key is there, and asks with one key a time.
+// Refresh finds out that the master key has arrived. Each one probes with one key.
 func TestRefreshProbesTheMasterKey(t *testing.T) {
 	t.Parallel()
 	s := newRefusing(t)
@@ -126,7 +128,7 @@ func TestRefreshProbesTheMasterKey(t *testing.T) {
 	}
 }
 
-// Blobs that are not used any more are not probed, and do not count.
+// Blobs that are no longer used are not probed, and a refusal of one is forgotten.
 func TestMasterKeyWithoutKeysIsForgotten(t *testing.T) {
 	t.Parallel()
 	s := newRefusing(t)
@@ -149,7 +151,7 @@ func TestMasterKeyWithoutKeysIsForgotten(t *testing.T) {
 	}
 }
 
-// Trouble costs a look, not a call.
+// Trouble makes no call.
 func TestTroubleAsksNobody(t *testing.T) {
 	t.Parallel()
 	s := newRefusing(t)

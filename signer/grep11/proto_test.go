@@ -16,7 +16,7 @@ import (
 	"pawl/signer/grep11/pb"
 )
 
-// ibmSchema is the schema in IBM's generated code (v1), without its option-only import.
+// ibmSchema returns the schema of IBM's generated code (v1), without an import that only has options.
 func ibmSchema(t *testing.T) protoreflect.FileDescriptor {
 	t.Helper()
 	packed, _ := (&ibm.Grep11Error{}).Descriptor()
@@ -61,7 +61,7 @@ func TestSchemaHoldsAllOfIBMs(t *testing.T) {
 			t.Errorf("rpc %s differs from IBM's", want.Name())
 		}
 	}
-	if methods.Len() != 39 || got.Len() != 40 { // ReencryptSingle is of v2
+	if methods.Len() != 39 || got.Len() != 40 { // v2 added ReencryptSingle
 		t.Errorf("%d RPCs, IBM's v1 has %d: want 40 and 39", got.Len(), methods.Len())
 	}
 }
@@ -98,7 +98,7 @@ func compareFields(t *testing.T, theirs, ours protoreflect.MessageDescriptor) {
 	}
 }
 
-// sameName allows the suffix that tells a raw key of v1 from the KeyBlob of v2.
+// sameName allows the suffix by which raw keys of v1 differ from KeyBlobs of v2.
 func sameName(ours, theirs protoreflect.Name) bool {
 	return ours == theirs || ours == theirs+"Bytes" ||
 		ours == "RewrappedKey" && theirs == "KeyBlob" // renamed by IBM's v2
@@ -135,30 +135,39 @@ func describe(f protoreflect.FieldDescriptor) string {
 	return strings.Join(parts, " ")
 }
 
-// What v2 adds to v1, from protos/server.proto of hpcs-grep11-go v2.0.0.
+// The table lists what v2 adds to v1, from protos/server.proto of hpcs-grep11-go v2.0.0.
 func TestSchemaHoldsWhatV2Adds(t *testing.T) {
 	t.Parallel()
 	tests := map[protoreflect.Name]map[protoreflect.FieldNumber]string{
-		"DigestKeyRequest":        {3: "KeyBlob Key"},
-		"EncryptInitRequest":      {4: "KeyBlob Key"},
-		"DecryptInitRequest":      {4: "KeyBlob Key"},
-		"EncryptSingleRequest":    {5: "KeyBlob Key"},
-		"DecryptSingleRequest":    {5: "KeyBlob Key"},
-		"SignInitRequest":         {4: "KeyBlob PrivKey"},
-		"VerifyInitRequest":       {4: "KeyBlob PubKey"},
-		"SignSingleRequest":       {5: "KeyBlob PrivKey"},
-		"VerifySingleRequest":     {5: "KeyBlob PubKey"},
-		"ReencryptSingleRequest":  {3: "Mechanism DecMech", 4: "Mechanism EncMech", 5: "bytes Ciphered", 7: "KeyBlob DecKey", 8: "KeyBlob EncKey"},
+		"DigestKeyRequest":     {3: "KeyBlob Key"},
+		"EncryptInitRequest":   {4: "KeyBlob Key"},
+		"DecryptInitRequest":   {4: "KeyBlob Key"},
+		"EncryptSingleRequest": {5: "KeyBlob Key"},
+		"DecryptSingleRequest": {5: "KeyBlob Key"},
+		"SignInitRequest":      {4: "KeyBlob PrivKey"},
+		"VerifyInitRequest":    {4: "KeyBlob PubKey"},
+		"SignSingleRequest":    {5: "KeyBlob PrivKey"},
+		"VerifySingleRequest":  {5: "KeyBlob PubKey"},
+		"ReencryptSingleRequest": {
+			3: "Mechanism DecMech", 4: "Mechanism EncMech", 5: "bytes Ciphered", 7: "KeyBlob DecKey", 8: "KeyBlob EncKey",
+		},
 		"ReencryptSingleResponse": {6: "bytes Reciphered"},
 		"WrapKeyRequest":          {6: "KeyBlob Key", 7: "KeyBlob KeK", 8: "KeyBlob MacKey"},
 		"UnwrapKeyRequest":        {11: "KeyBlob KeK", 12: "KeyBlob MacKey"},
 		"DeriveKeyRequest":        {10: "KeyBlob BaseKey"},
 		"RewrapKeyBlobRequest":    {1: "bytes WrappedKeyBytes", 2: "KeyBlob WrappedKey"},
 		"RewrapKeyBlobResponse":   {1: "bytes RewrappedKeyBytes", 2: "KeyBlob RewrappedKey"},
-		"Mechanism":               {6: "BTCDeriveParm BTCDeriveParameter", 7: "ECSGParm ECSGParameter", 8: "KyberKEMParm KyberKEMParameter", 9: "ECAGGParm ECAGGParameter"},
-		"BTCDeriveParm":           {1: "BTCDeriveType Type", 2: "uint64 ChildKeyIndex", 3: "bytes ChainCode", 4: "uint64 Version"},
-		"ECSGParm":                {1: "ECSGType Type"},
-		"ECAGGParm":               {1: "uint32 Version", 2: "ECAGGMode Mode", 3: "uint32 PerElementSize", 4: "bytes Elements"},
+		"Mechanism": {
+			6: "BTCDeriveParm BTCDeriveParameter", 7: "ECSGParm ECSGParameter", 8: "KyberKEMParm KyberKEMParameter",
+			9: "ECAGGParm ECAGGParameter",
+		},
+		"BTCDeriveParm": {
+			1: "BTCDeriveType Type", 2: "uint64 ChildKeyIndex", 3: "bytes ChainCode", 4: "uint64 Version",
+		},
+		"ECSGParm": {1: "ECSGType Type"},
+		"ECAGGParm": {
+			1: "uint32 Version", 2: "ECAGGMode Mode", 3: "uint32 PerElementSize", 4: "bytes Elements",
+		},
 		"KyberKEMParm": {
 			1: "uint32 Version", 2: "KyberMode Mode", 3: "KyberDeriveType Kdf", 4: "bool Prepend",
 			5: "bytes CipherText", 6: "bytes SharedData", 7: "bytes Blob",
@@ -185,7 +194,7 @@ func TestSchemaHoldsWhatV2Adds(t *testing.T) {
 	}
 }
 
-// The name decides whether error details of a server can be read.
+// Error details of a server can be read only if the type's name is right.
 func TestErrorDetailHasIBMsTypeName(t *testing.T) {
 	t.Parallel()
 	if got := (&pb.Grep11Error{}).ProtoReflect().Descriptor().FullName(); got != "grep11.Grep11Error" {

@@ -1,5 +1,7 @@
 package grep11
 
+// This file implements hsm.Server.Refresh, which the sign path calls again and again in the background.
+
 import (
 	"context"
 	"errors"

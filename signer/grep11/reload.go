@@ -1,5 +1,7 @@
 package grep11
 
+// This file moves a client to a new connection when its certificate files have changed.
+
 import (
 	"context"
 	"errors"

@@ -22,7 +22,7 @@ import (
 	"pawl/tezos"
 )
 
-// reload calls Reload until it has moved.
+// reload calls Reload until it moves to a new connection.
 func reload(t *testing.T, client *grep11.Client) {
 	t.Helper()
 	eventually(t, "moving to the renewed certificates", func() error {
@@ -37,7 +37,7 @@ func reload(t *testing.T, client *grep11.Client) {
 	}
 }
 
-// Each file that changes moves a connection that stands, while calls go on.
+// A change of each file moves a live connection, while calls go on.
 func TestReloadMovesAStandingConnection(t *testing.T) {
 	t.Parallel()
 	a := newStanding(t)
@@ -46,7 +46,7 @@ func TestReloadMovesAStandingConnection(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	stop := make(chan struct{})
-	go func() { // calls all the while
+	go func() { // makes calls throughout the test
 		for {
 			if err := a.client.Ping(t.Context()); err != nil {
 				done <- err
@@ -71,14 +71,15 @@ func TestReloadMovesAStandingConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := newAuthority(t)
-	if err := os.WriteFile(a.path("ca.pem"), append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: other.cert.Raw}), old...), 0o600); err != nil {
+	if err := os.WriteFile(a.path("ca.pem"), append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE",
+		Bytes: other.cert.Raw}), old...), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	reload(t, a.client)
 	if a.seen.Load() != 9 {
 		t.Error("a new CA file has not moved the connection")
 	}
-	// A renewal by a link to another folder, as a rename leaves no moment without a file.
+	// Renew by pointing a link at another folder. A rename leaves no moment without a file.
 	fresh := newAuthority(t)
 	fresh.cert, fresh.key = a.cert, a.key
 	fresh.issue(t, "client", 11, a.soon)
@@ -100,7 +101,7 @@ func TestReloadMovesAStandingConnection(t *testing.T) {
 	}
 }
 
-// connections counts those of a server that have ended.
+// connections counts the connections of a server that have ended.
 type connections struct {
 	stats.Handler
 	ended atomic.Int64
@@ -117,7 +118,7 @@ func (c *connections) HandleConn(_ context.Context, s stats.ConnStats) {
 	}
 }
 
-// A call that began on the old connection ends there; the connection is closed after that.
+// A call that began on the old connection ends on it. The connection is closed afterwards.
 func TestReloadLeavesCallsAlone(t *testing.T) {
 	t.Parallel()
 	soon := time.Now().Add(time.Hour)
@@ -135,7 +136,8 @@ func TestReloadLeavesCallsAlone(t *testing.T) {
 		<-leave
 		return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
 	}}
-	address, _ := serve(t, "127.0.0.1:0", server.register, grpc.Creds(credentials.NewServerTLSFromCert(&cert)), grpc.StatsHandler(&seen))
+	address, _ := serve(t, "127.0.0.1:0", server.register, grpc.Creds(credentials.NewServerTLSFromCert(&cert)),
+		grpc.StatsHandler(&seen))
 	client := dialTLS(t, a.config(address))
 	eventually(t, "connecting", func() error { return client.Ping(t.Context()) })
 	done := make(chan error, 1)
@@ -160,7 +162,7 @@ func TestReloadLeavesCallsAlone(t *testing.T) {
 	}
 }
 
-// What cannot be used is told, by its name, and the old connection goes on.
+// The error names the file that cannot be used, and the old connection goes on.
 func TestReloadKeepsTheOldConnection(t *testing.T) {
 	t.Parallel()
 	a := newStanding(t)
@@ -194,7 +196,7 @@ func TestReloadKeepsTheOldConnection(t *testing.T) {
 		a.issue(t, "client", 7, a.soon)
 		writePEM(t, a.path("ca.pem"), "CERTIFICATE", a.cert.Raw)
 		test.spoil()
-		for range 2 { // it is tried again
+		for range 2 { // a second Reload tries again
 			moved, err := a.client.Reload(t.Context())
 			if moved || err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%s: moved %v, %v; want an error with %q", name, moved, err, test.want)

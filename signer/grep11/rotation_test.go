@@ -25,11 +25,11 @@ import (
 	"pawl/tezos"
 )
 
-// rotatedCard runs a card whose master key the test changes, and counts what it signs.
+// rotatedCard runs a card whose master key the test changes. It counts the card's signatures.
 func rotatedCard(t *testing.T, dialect grep11.Dialect) (*softcard.Card, *grep11.Client, *sync.Map) {
 	t.Helper()
 	card := cardtest.New(t, 1)
-	signed := new(sync.Map) // *atomic.Int32 by the digest
+	signed := new(sync.Map) // by digest: *atomic.Int32
 	card.OnSign = func(data, _ []byte) {
 		n, _ := signed.LoadOrStore(string(data), new(atomic.Int32))
 		n.(*atomic.Int32).Add(1)
@@ -50,8 +50,8 @@ func rotate(t *testing.T, card *softcard.Card, client *grep11.Client, fill byte,
 	return next
 }
 
-// The master key is finalised under load, twice: each request gets its signature, and
-// the card makes one for each.
+// The master key is finalised twice under load. Each request gets a signature, and the card
+// makes exactly one for it.
 func TestSignaturesGoOnWhileTheMasterKeyChanges(t *testing.T) {
 	t.Parallel()
 	for _, dialect := range []grep11.Dialect{grep11.Both, grep11.V1, grep11.V2} {
@@ -89,8 +89,8 @@ func TestSignaturesGoOnWhileTheMasterKeyChanges(t *testing.T) {
 	}
 }
 
-// underLoad has the key of the moment sign from eight goroutines until stop is called, which tells how
-// often it did. load waits until each of them has signed twice more.
+// underLoad has the current key sign in eight goroutines until stop is called. Stop returns the
+// number of signatures. load waits until each goroutine has signed twice more.
 func underLoad(t *testing.T, key *atomic.Pointer[grep11.Key], signed *sync.Map) (load func(), stop func() int64) {
 	t.Helper()
 	var done atomic.Bool
@@ -125,7 +125,7 @@ func underLoad(t *testing.T, key *atomic.Pointer[grep11.Key], signed *sync.Map) 
 	return load, stop
 }
 
-// signOnce wants one good signature of a message, and of the card no second one.
+// signOnce checks that a message gets a good signature, and that the card makes only one.
 func signOnce(key *grep11.Key, signed *sync.Map) error {
 	message, err := tezos.NewProbe()
 	if err != nil {
@@ -143,13 +143,15 @@ func signOnce(key *grep11.Key, signed *sync.Map) error {
 	return key.PublicKey().Verify(message, signature)
 }
 
-// scriptedRefusals is a key of three blobs, for each of which the server has an answer;
-// asked lists the blobs that came.
+// scriptedRefusals returns a key with three blobs. The server has an answer for each. asked
+// lists the blobs that it received.
 func scriptedRefusals(t *testing.T, answers map[byte]error) (key *grep11.Key, asked func() string) {
 	t.Helper()
 	var mu sync.Mutex
 	var got []byte
-	client := dialScripted(t, grep11.Config{}, func(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+	client := dialScripted(t, grep11.Config{}, func(
+		_ context.Context, r *pb.SignSingleRequest,
+	) (*pb.SignSingleResponse, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		name := r.GetPrivKeyBytes()[32]
@@ -168,7 +170,7 @@ func scriptedRefusals(t *testing.T, answers map[byte]error) (key *grep11.Key, as
 	}
 }
 
-// namedBlob has the name in its wrapping key id.
+// namedBlob returns a blob with the name in its wrapping key id.
 func namedBlob(name byte) ep11.Blob {
 	blob := ep11test.Blob()
 	blob[32] = name
@@ -185,18 +187,26 @@ func TestKeyAsksWithTheOtherBlob(t *testing.T) {
 	for name, test := range map[string]struct {
 		answers map[byte]error
 		asked   string
-		then    string // what the next signature asks with
-		want    string // within the error
+		then    string // the blobs that the next signature sends
+		want    string // part of the error
 	}{
-		"the first is taken":                  {nil, "a", "a", ""},
-		"the second is taken, and kept":       {map[byte]error{'a': mismatch}, "ab", "b", ""},
-		"the third is taken, and kept":        {map[byte]error{'a': mismatch, 'b': unsound}, "abc", "c", ""},
-		"changed during the call":             {map[byte]error{'a': changed}, "ab", "b", ""},
-		"none is taken: the first error":      {map[byte]error{'a': mismatch, 'b': unsound, 'c': unsound}, "abc", "abc", "CKR_IBM_WKID_MISMATCH"},
-		"none is taken, but may be":           {map[byte]error{'a': mismatch, 'b': changed, 'c': unsound}, "abc", "abc", "CKR_IBM_BLOBKEY_CONFLICT"},
-		"another refusal ends it":             {map[byte]error{'a': notPermitted}, "a", "a", "CKR_KEY_FUNCTION_NOT_PERMITTED"},
-		"a lost connection ends it":           {map[byte]error{'a': unavailable}, "a", "a", "Unavailable"},
-		"another refusal of the second":       {map[byte]error{'a': mismatch, 'b': notPermitted}, "ab", "ab", "CKR_KEY_FUNCTION_NOT_PERMITTED"},
+		"the first is taken":            {nil, "a", "a", ""},
+		"the second is taken, and kept": {map[byte]error{'a': mismatch}, "ab", "b", ""},
+		"the third is taken, and kept":  {map[byte]error{'a': mismatch, 'b': unsound}, "abc", "c", ""},
+		"changed during the call":       {map[byte]error{'a': changed}, "ab", "b", ""},
+		"none is taken: the first error": {
+			map[byte]error{'a': mismatch, 'b': unsound, 'c': unsound}, "abc", "abc", "CKR_IBM_WKID_MISMATCH",
+		},
+		"none is taken, but may be": {
+			map[byte]error{'a': mismatch, 'b': changed, 'c': unsound}, "abc", "abc", "CKR_IBM_BLOBKEY_CONFLICT",
+		},
+		"another refusal ends it": {
+			map[byte]error{'a': notPermitted}, "a", "a", "CKR_KEY_FUNCTION_NOT_PERMITTED",
+		},
+		"a lost connection ends it": {map[byte]error{'a': unavailable}, "a", "a", "Unavailable"},
+		"another refusal of the second": {
+			map[byte]error{'a': mismatch, 'b': notPermitted}, "ab", "ab", "CKR_KEY_FUNCTION_NOT_PERMITTED",
+		},
 		"a lost connection before the second": {map[byte]error{'a': mismatch, 'b': unavailable}, "ab", "ab", "Unavailable"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -219,7 +229,7 @@ func TestKeyAsksWithTheOtherBlob(t *testing.T) {
 	}
 }
 
-// Other blobs replace what was, except the blob in use.
+// With replaces all blobs except the one in use.
 func TestWith(t *testing.T) {
 	t.Parallel()
 	mismatch := refuse(t, codes.Unknown, ep11.CodeIBMWKIDMismatch, "")
@@ -227,7 +237,7 @@ func TestWith(t *testing.T) {
 	for _, step := range []struct {
 		blobs string
 		fresh bool
-		same  bool // nothing changes
+		same  bool // With returns the same key
 		asked string
 	}{
 		{"", false, true, "a"},
@@ -245,7 +255,8 @@ func TestWith(t *testing.T) {
 		}
 		changed, fresh, err := key.With(blobs...)
 		if err != nil || fresh != step.fresh || (changed == key) != step.same {
-			t.Fatalf("With %q: %v, %v, the same key %v; want %v, %v", step.blobs, fresh, err, changed == key, step.fresh, step.same)
+			t.Fatalf("With %q: %v, %v, the same key %v; want %v, %v", step.blobs, fresh, err, changed == key, step.fresh,
+				step.same)
 		}
 		key = changed
 		_, _ = key.Sign(t.Context(), tezos.Message{})
@@ -262,7 +273,7 @@ func TestWith(t *testing.T) {
 	}
 }
 
-// Whoever gave a blob may change the bytes.
+// A caller may change the bytes of a blob that it passed.
 func TestWithKeepsItsOwnBytes(t *testing.T) {
 	t.Parallel()
 	key, asked := scriptedRefusals(t, map[byte]error{'a': refuse(t, codes.Unknown, ep11.CodeIBMWKIDMismatch, "")})
@@ -309,7 +320,7 @@ func TestRewrap(t *testing.T) {
 	}
 }
 
-// wantCode wants Rewrap to fail with the code.
+// wantCode checks that Rewrap fails with the code.
 func wantCode(t *testing.T, client *grep11.Client, blob ep11.Blob, want ep11.Code) {
 	t.Helper()
 	_, err := client.Rewrap(t.Context(), blob)
@@ -318,7 +329,7 @@ func wantCode(t *testing.T, client *grep11.Client, blob ep11.Blob, want ep11.Cod
 	}
 }
 
-// What a server sends as the new blob is not taken unseen.
+// Rewrap checks what the server returns as the new blob.
 func TestRewrapChecksTheAnswer(t *testing.T) {
 	t.Parallel()
 	edited := func(edit func(ep11.Blob)) ep11.Blob {
@@ -330,14 +341,28 @@ func TestRewrapChecksTheAnswer(t *testing.T) {
 		response *pb.RewrapKeyBlobResponse
 		want     string
 	}{
-		"no blob":           {&pb.RewrapKeyBlobResponse{}, "no blob"},
-		"two blobs":         {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: namedBlob('b'), RewrappedKey: &pb.KeyBlob{KeyBlobs: [][]byte{namedBlob('c')}}}, "two different blobs"},
-		"the same blob":     {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: namedBlob('a')}, "same master key"},
-		"cut short":         {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: namedBlob('b')[:100]}, "100 bytes: want 128"},
-		"shorter":           {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: namedBlob('b')[:496]}, "496 bytes, but the blob before has 512"},
-		"no marker":         {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: edited(func(b ep11.Blob) { b[64] = 0 })}, "0x1234"},
-		"extractable":       {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: edited(func(b ep11.Blob) { b[55] = 0x25 })}, "attributes 0x125, but the blob before has 0x126"},
-		"bound to a login":  {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: edited(func(b ep11.Blob) { b[0] = 1 })}, "login session"},
+		"no blob": {&pb.RewrapKeyBlobResponse{}, "no blob"},
+		"two blobs": {
+			&pb.RewrapKeyBlobResponse{
+				RewrappedKeyBytes: namedBlob('b'), RewrappedKey: &pb.KeyBlob{KeyBlobs: [][]byte{namedBlob('c')}},
+			},
+			"two different blobs",
+		},
+		"the same blob": {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: namedBlob('a')}, "same master key"},
+		"cut short":     {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: namedBlob('b')[:100]}, "100 bytes: want 128"},
+		"shorter": {
+			&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: namedBlob('b')[:496]}, "496 bytes, but the blob before has 512",
+		},
+		"no marker": {
+			&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: edited(func(b ep11.Blob) { b[64] = 0 })}, "0x1234",
+		},
+		"extractable": {
+			&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: edited(func(b ep11.Blob) { b[55] = 0x25 })},
+			"attributes 0x125, but the blob before has 0x126",
+		},
+		"bound to a login": {
+			&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: edited(func(b ep11.Blob) { b[0] = 1 })}, "login session",
+		},
 		"sound, of v1 only": {&pb.RewrapKeyBlobResponse{RewrappedKeyBytes: namedBlob('b')}, ""},
 		"sound, of v2 only": {&pb.RewrapKeyBlobResponse{RewrappedKey: &pb.KeyBlob{KeyBlobs: [][]byte{namedBlob('b')}}}, ""},
 	} {

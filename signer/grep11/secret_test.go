@@ -18,14 +18,14 @@ import (
 	"pawl/tezos"
 )
 
-// keeper answers calls in this process and keeps each secret that passes by: the bytes
-// themselves, no copy of them. It refuses one of the calls and quotes the secrets.
+// keeper answers calls in this process. It keeps each secret that it sees: the slice itself,
+// and no copy. It refuses one of the calls, and quotes the secrets in the refusal.
 type keeper struct {
-	pb.CryptoClient // nil: other calls are not made
+	pb.CryptoClient // nil: the tests make no other calls
 	t               *testing.T
-	public          []byte // SPKI of the answers
-	calls, refuse   int    // the call to refuse, from 1 on
-	byStatus        bool   // it refuses with the words of a status
+	public          []byte // the SPKI in the answers
+	calls, refuse   int    // refuse is the number of the call to refuse, from 1 on
+	byStatus        bool   // refuse with a plain gRPC status
 	kept            [][]byte
 }
 
@@ -47,35 +47,43 @@ func (k *keeper) pass(secrets ...[]byte) error {
 	return refuse(k.t, codes.Unknown, ep11.CodeMechanismInvalid, words)
 }
 
-// secretBytes are some that the keeper gives out, and keeps.
+// secretBytes returns new secret bytes, and keeps them.
 func (k *keeper) secretBytes() []byte {
 	secret := bytes.Repeat([]byte{0xa5}, 32)
 	k.kept = append(k.kept, secret)
 	return secret
 }
 
-func (k *keeper) GenerateKey(context.Context, *pb.GenerateKeyRequest, ...grpc.CallOption) (*pb.GenerateKeyResponse, error) {
+func (k *keeper) GenerateKey(
+	context.Context, *pb.GenerateKeyRequest, ...grpc.CallOption,
+) (*pb.GenerateKeyResponse, error) {
 	if err := k.pass(); err != nil {
 		return nil, err
 	}
 	return &pb.GenerateKeyResponse{KeyBytes: ep11test.Blob()}, nil
 }
 
-func (k *keeper) EncryptSingle(_ context.Context, r *pb.EncryptSingleRequest, _ ...grpc.CallOption) (*pb.EncryptSingleResponse, error) {
+func (k *keeper) EncryptSingle(
+	_ context.Context, r *pb.EncryptSingleRequest, _ ...grpc.CallOption,
+) (*pb.EncryptSingleResponse, error) {
 	if err := k.pass(r.GetPlain()); err != nil {
 		return nil, err
 	}
 	return &pb.EncryptSingleResponse{Ciphered: k.secretBytes()}, nil
 }
 
-func (k *keeper) UnwrapKey(_ context.Context, r *pb.UnwrapKeyRequest, _ ...grpc.CallOption) (*pb.UnwrapKeyResponse, error) {
+func (k *keeper) UnwrapKey(
+	_ context.Context, r *pb.UnwrapKeyRequest, _ ...grpc.CallOption,
+) (*pb.UnwrapKeyResponse, error) {
 	if err := k.pass(r.GetWrapped()); err != nil {
 		return nil, err
 	}
 	return &pb.UnwrapKeyResponse{UnwrappedBytes: ep11test.Blob(), CheckSum: k.public}, nil
 }
 
-func (k *keeper) DeriveKey(_ context.Context, r *pb.DeriveKeyRequest, _ ...grpc.CallOption) (*pb.DeriveKeyResponse, error) {
+func (k *keeper) DeriveKey(
+	_ context.Context, r *pb.DeriveKeyRequest, _ ...grpc.CallOption,
+) (*pb.DeriveKeyResponse, error) {
 	parameter := r.GetMech().GetBTCDeriveParameter()
 	if err := k.pass(parameter.GetChainCode()); err != nil {
 		return nil, err
@@ -86,8 +94,8 @@ func (k *keeper) DeriveKey(_ context.Context, r *pb.DeriveKeyRequest, _ ...grpc.
 	return &pb.DeriveKeyResponse{NewKeyBytes: ep11test.Blob(), CheckSum: k.secretBytes()}, nil
 }
 
-// check wants as many calls, or an error of the one that was refused: with its code, and
-// with the server's words unless the call carried a secret. No secret may be left.
+// check checks the number of calls, or the error of the refused call. The error has the code,
+// and the server's message unless the call carried a secret. All secrets must be zeroed.
 func (k *keeper) check(err error, calls int, carried bool) {
 	k.t.Helper()
 	if k.refuse != 0 {
@@ -113,7 +121,7 @@ func (k *keeper) check(err error, calls int, carried bool) {
 	}
 }
 
-// eachRefusal runs a test with no call refused, and with each of them in either way.
+// eachRefusal runs a test without a refusal, and with a refusal of each call in both ways.
 func eachRefusal(t *testing.T, calls int, public []byte, run func(k *keeper)) {
 	t.Helper()
 	for refuse := range calls + 1 {

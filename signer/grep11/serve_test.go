@@ -1,5 +1,7 @@
 package grep11_test
 
+// This file holds the scripted server and the keys that the other tests share.
+
 import (
 	"context"
 	"errors"
@@ -18,7 +20,9 @@ import (
 )
 
 // serve runs a gRPC server on address until the test ends or stop is called.
-func serve(t *testing.T, address string, register func(*grpc.Server), options ...grpc.ServerOption) (bound string, stop func()) {
+func serve(
+	t *testing.T, address string, register func(*grpc.Server), options ...grpc.ServerOption,
+) (bound string, stop func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
@@ -29,7 +33,8 @@ func serve(t *testing.T, address string, register func(*grpc.Server), options ..
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) { // a short test may stop it first
+		// a short test may stop it first
+		if err := server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			t.Errorf("serving: %v", err)
 		}
 	}()
@@ -41,7 +46,7 @@ func serve(t *testing.T, address string, register func(*grpc.Server), options ..
 	return listener.Addr().String(), stop
 }
 
-// scripted is a server on our own generated code whose answers a test writes.
+// scripted is a server on our own generated code. A test writes its answers.
 type scripted struct {
 	pb.UnimplementedCryptoServer
 	sign     func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error)
@@ -52,7 +57,9 @@ func (s *scripted) SignSingle(ctx context.Context, r *pb.SignSingleRequest) (*pb
 	return s.sign(ctx, r)
 }
 
-func (s *scripted) GenerateKeyPair(_ context.Context, r *pb.GenerateKeyPairRequest) (*pb.GenerateKeyPairResponse, error) {
+func (s *scripted) GenerateKeyPair(
+	_ context.Context, r *pb.GenerateKeyPairRequest,
+) (*pb.GenerateKeyPairResponse, error) {
 	return s.generate(r)
 }
 
@@ -62,7 +69,7 @@ func (*scripted) GetMechanismList(context.Context, *pb.GetMechanismListRequest) 
 
 func (s *scripted) register(server *grpc.Server) { pb.RegisterCryptoServer(server, s) }
 
-// dial connects without TLS; cfg.Address is the server's.
+// dial connects to cfg.Address without TLS.
 func dial(t *testing.T, cfg grep11.Config) *grep11.Client {
 	t.Helper()
 	cfg.Plaintext = true
@@ -70,7 +77,7 @@ func dial(t *testing.T, cfg grep11.Config) *grep11.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = client.Close() }) // a test may have closed it
+	t.Cleanup(func() { _ = client.Close() }) // fails if the test has closed it
 	return client
 }
 
@@ -83,7 +90,7 @@ func dialScripted(
 	return dial(t, cfg)
 }
 
-// publicKeys are published keys of three kinds.
+// publicKeys returns published keys of three kinds.
 func publicKeys(t *testing.T) map[tezos.KeyKind]tezos.PublicKey {
 	t.Helper()
 	keys := make(map[tezos.KeyKind]tezos.PublicKey)
@@ -101,7 +108,7 @@ func publicKeys(t *testing.T) map[tezos.KeyKind]tezos.PublicKey {
 	return keys
 }
 
-// keyOf makes a tz3 key of client; scripted servers do not care which.
+// keyOf returns a tz3 key of client. Scripted servers accept any key.
 func keyOf(t *testing.T, client *grep11.Client, blob ep11.Blob) *grep11.Key {
 	t.Helper()
 	key, err := client.Key(publicKeys(t)[tezos.P256], blob)
@@ -111,13 +118,13 @@ func keyOf(t *testing.T, client *grep11.Client, blob ep11.Blob) *grep11.Key {
 	return key
 }
 
-// testKey is a key of a client whose server is not there.
+// testKey returns a key of a client that has no server.
 func testKey(t *testing.T, blob ep11.Blob) *grep11.Key {
 	t.Helper()
 	return keyOf(t, dial(t, grep11.Config{Address: deadAddress(t)}), blob)
 }
 
-// deadAddress is a loopback address that nobody listens on.
+// deadAddress returns a loopback address on which nothing listens.
 func deadAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -128,7 +135,7 @@ func deadAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// eventually waits for check, far longer than it should take.
+// eventually waits until check returns true, far longer than that should take.
 func eventually(t *testing.T, what string, check func() error) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -144,7 +151,7 @@ func eventually(t *testing.T, what string, check func() error) time.Duration {
 	}
 }
 
-// refuse is a status with our own Grep11Error.
+// refuse returns a status with our own Grep11Error.
 func refuse(t *testing.T, code codes.Code, ret ep11.Code, detail string) error {
 	t.Helper()
 	st, err := status.New(code, "refused").WithDetails(&pb.Grep11Error{Code: uint64(ret), Detail: detail})

@@ -24,7 +24,7 @@ func dialCard(t *testing.T, card *softcard.Card, dialect grep11.Dialect) *grep11
 	return cardtest.Dial(t, cfg)
 }
 
-// signs has a key of the card sign, and verifies with its public key.
+// signs checks that a key of the card makes signatures that its public key verifies.
 func signs(t *testing.T, client *grep11.Client, generated grep11.Generated) {
 	t.Helper()
 	key, err := client.Key(generated.PublicKey, generated.Blob)
@@ -63,7 +63,7 @@ func TestImportOnTheSoftwareCard(t *testing.T) {
 	}
 }
 
-// The test vectors of SLIP-0010: public keys, by seed, curve and path.
+// The test vectors of SLIP-0010: the public key for a seed, a curve and a path.
 var slip10 = []struct {
 	seed   string
 	kind   tezos.KeyKind
@@ -72,21 +72,50 @@ var slip10 = []struct {
 }{
 	{slipSeed, tezos.Secp256k1, []uint32{h0}, "035a784662a4a20a65bf6aab9ae98a6c068a81c52e4b032c0fb5400c706cfccc56"},
 	{slipSeed, tezos.Secp256k1, []uint32{h0, 1}, "03501e454bf00751f24b1b489aa925215d66af2234e3891c3b21a52bedb3cd711c"},
-	{slipSeed, tezos.Secp256k1, []uint32{h0, 1, h0 + 2}, "0357bfe1e341d01c69fe5654309956cbea516822fba8a601743a012a7896ee8dc2"},
-	{slipSeed, tezos.Secp256k1, []uint32{h0, 1, h0 + 2, 2}, "02e8445082a72f29b75ca48748a914df60622a609cacfce8ed0e35804560741d29"},
-	{slipSeed, tezos.Secp256k1, []uint32{h0, 1, h0 + 2, 2, 1000000000}, "022a471424da5e657499d1ff51cb43c47481a03b1e77f951fe64cec9f5a48f7011"},
+	{
+		slipSeed, tezos.Secp256k1, []uint32{h0, 1, h0 + 2},
+		"0357bfe1e341d01c69fe5654309956cbea516822fba8a601743a012a7896ee8dc2",
+	},
+	{
+		slipSeed, tezos.Secp256k1, []uint32{h0, 1, h0 + 2, 2},
+		"02e8445082a72f29b75ca48748a914df60622a609cacfce8ed0e35804560741d29",
+	},
+	{
+		slipSeed, tezos.Secp256k1, []uint32{h0, 1, h0 + 2, 2, 1000000000},
+		"022a471424da5e657499d1ff51cb43c47481a03b1e77f951fe64cec9f5a48f7011",
+	},
 	{slipSeed, tezos.P256, []uint32{h0}, "0384610f5ecffe8fda089363a41f56a5c7ffc1d81b59a612d0d649b2d22355590c"},
 	{slipSeed, tezos.P256, []uint32{h0, 1}, "03526c63f8d0b4bbbf9c80df553fe66742df4676b241dabefdef67733e070f6844"},
 	{slipSeed, tezos.P256, []uint32{h0, 1, h0 + 2}, "0359cf160040778a4b14c5f4d7b76e327ccc8c4a6086dd9451b7482b5a4972dda0"},
-	{slipSeed, tezos.P256, []uint32{h0, 1, h0 + 2, 2}, "029f871f4cb9e1c97f9f4de9ccd0d4a2f2a171110c61178f84430062230833ff20"},
-	{slipSeed, tezos.P256, []uint32{h0, 1, h0 + 2, 2, 1000000000}, "02216cd26d31147f72427a453c443ed2cde8a1e53c9cc44e5ddf739725413fe3f4"},
-	{slipSeed, tezos.P256, []uint32{h0 + 28578}, "02519b5554a4872e8c9c1c847115363051ec43e93400e030ba3c36b52a3e70a5b7"},        // derivation retry
-	{slipSeed, tezos.P256, []uint32{h0 + 28578, 33941}, "0235bfee614c0d5b2cae260000bb1d0d84b270099ad790022c1ae0b2e782efe120"}, // derivation retry
+	{
+		slipSeed, tezos.P256, []uint32{h0, 1, h0 + 2, 2},
+		"029f871f4cb9e1c97f9f4de9ccd0d4a2f2a171110c61178f84430062230833ff20",
+	},
+	{
+		slipSeed, tezos.P256, []uint32{h0, 1, h0 + 2, 2, 1000000000},
+		"02216cd26d31147f72427a453c443ed2cde8a1e53c9cc44e5ddf739725413fe3f4",
+	},
+	// derivation retry
+	{slipSeed, tezos.P256, []uint32{h0 + 28578}, "02519b5554a4872e8c9c1c847115363051ec43e93400e030ba3c36b52a3e70a5b7"},
+	// derivation retry
+	{
+		slipSeed, tezos.P256, []uint32{h0 + 28578, 33941},
+		"0235bfee614c0d5b2cae260000bb1d0d84b270099ad790022c1ae0b2e782efe120",
+	},
 	{slipSeed, tezos.Ed25519, []uint32{h0}, "8c8a13df77a28f3445213a0f432fde644acaa215fc72dcdf300d5efaa85d350c"},
 	{slipSeed, tezos.Ed25519, []uint32{h0, h0 + 1}, "1932a5270f335bed617d5b935c80aedb1a35bd9fc1e31acafd5372c30f5c1187"},
-	{slipSeed, tezos.Ed25519, []uint32{h0, h0 + 1, h0 + 2}, "ae98736566d30ed0e9d2f4486a64bc95740d89c7db33f52121f8ea8f76ff0fc1"},
-	{slipSeed, tezos.Ed25519, []uint32{h0, h0 + 1, h0 + 2, h0 + 2}, "8abae2d66361c879b900d204ad2cc4984fa2aa344dd7ddc46007329ac76c429c"},
-	{slipSeed, tezos.Ed25519, []uint32{h0, h0 + 1, h0 + 2, h0 + 2, h0 + 1000000000}, "3c24da049451555d51a7014a37337aa4e12d41e485abccfa46b47dfb2af54b7a"},
+	{
+		slipSeed, tezos.Ed25519, []uint32{h0, h0 + 1, h0 + 2},
+		"ae98736566d30ed0e9d2f4486a64bc95740d89c7db33f52121f8ea8f76ff0fc1",
+	},
+	{
+		slipSeed, tezos.Ed25519, []uint32{h0, h0 + 1, h0 + 2, h0 + 2},
+		"8abae2d66361c879b900d204ad2cc4984fa2aa344dd7ddc46007329ac76c429c",
+	},
+	{
+		slipSeed, tezos.Ed25519, []uint32{h0, h0 + 1, h0 + 2, h0 + 2, h0 + 1000000000},
+		"3c24da049451555d51a7014a37337aa4e12d41e485abccfa46b47dfb2af54b7a",
+	},
 }
 
 const (
@@ -118,7 +147,7 @@ func TestDerivePublishedVectors(t *testing.T) {
 	}
 }
 
-// A seed that the card made gives a key for each path, the same each time.
+// A seed that the card made derives a different key for each path, and the same one each time.
 func TestDeriveFromAGeneratedSeed(t *testing.T) {
 	t.Parallel()
 	for _, dialect := range []grep11.Dialect{grep11.V1, grep11.V2} {

@@ -1,5 +1,7 @@
 package grep11
 
+// This file reads public keys in the form in which EP11 returns them.
+
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"

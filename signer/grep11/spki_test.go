@@ -17,8 +17,8 @@ import (
 	"pawl/tezos"
 )
 
-// How EP11 wraps a point of each curve: the constant head of its SubjectPublicKeyInfo,
-// from public keys of real cards. The first is not RFC 8410's form.
+// The constant heads of SubjectPublicKeyInfos as EP11 writes them for each curve, taken from
+// public keys of real cards. The first is not the form of RFC 8410.
 const (
 	headEd25519   = "3033300e06072a8648ce3d020106032b6570032100"
 	headSecp256k1 = "3056301006072a8648ce3d020106052b8104000a034200"
@@ -34,8 +34,8 @@ func unhex(tb testing.TB, s string) []byte {
 	return b
 }
 
-// trailer is what follows the SubjectPublicKeyInfo in a public key blob: six OCTET
-// STRINGs of 16, 32, 8, 8, 20 and 32 bytes: 128 bytes with their heads.
+// trailer returns what follows the SubjectPublicKeyInfo in a public key blob: six OCTET
+// STRINGs of 16, 32, 8, 8, 20 and 32 bytes, which are 128 bytes with their heads.
 func trailer() []byte {
 	var out []byte
 	for _, size := range []int{16, 32, 8, 8, 20, 32} {
@@ -95,7 +95,7 @@ func TestPublicKeyFormats(t *testing.T) {
 	}
 }
 
-// The sizes of public key blobs that cards were seen to give.
+// The sizes of public key blobs of real cards.
 func TestSizesOfPublicKeyBlobs(t *testing.T) {
 	t.Parallel()
 	for head, want := range map[string]int{headEd25519: 181, headSecp256k1: 216} {
@@ -163,7 +163,8 @@ func TestBadPublicKeyIsRefused(t *testing.T) {
 		"hybrid point secp256k1":  headSecp256k1 + "06" + secpX + secpY,
 		"Ed25519 of 31 bytes":     "3032300e06072a8648ce3d020106032b6570032000" + ed25519Public[:62],
 		"unused bits":             "3033300e06072a8648ce3d020106032b6570032101" + ed25519Public,
-		"second key inside":       "3057300e06072a8648ce3d020106032b6570032100" + ed25519Public + "032200" + "02" + ed25519Public,
+		"second key inside": "3057300e06072a8648ce3d020106032b6570032100" + ed25519Public + "032200" + "02" +
+			ed25519Public,
 		"indefinite length":       "3080300e06072a8648ce3d020106032b6570032100" + ed25519Public + "0000",
 		"long form of the length": "308133300e06072a8648ce3d020106032b6570032100" + ed25519Public,
 		"an octet string":         "0433300e06072a8648ce3d020106032b6570032100" + ed25519Public,

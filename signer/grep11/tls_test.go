@@ -26,7 +26,7 @@ import (
 	"pawl/signer/grep11"
 )
 
-// authority is a CA with a folder for what it issues.
+// authority is a CA with a folder for the certificates that it issues.
 type authority struct {
 	dir  string
 	cert *x509.Certificate
@@ -72,7 +72,7 @@ func writePEM(t *testing.T, path, kind string, der []byte) {
 
 func (a *authority) path(name string) string { return filepath.Join(a.dir, name) }
 
-// issue writes <name>.pem and <name>-key.pem, valid until end, for the given hosts.
+// issue writes <name>.pem and <name>-key.pem for the hosts, valid until end.
 func (a *authority) issue(t *testing.T, name string, serial int64, end time.Time, hosts ...string) {
 	t.Helper()
 	key := newTLSKey(t)
@@ -100,9 +100,11 @@ func (a *authority) issue(t *testing.T, name string, serial int64, end time.Time
 	writePEM(t, a.path(name+"-key.pem"), "PRIVATE KEY", raw)
 }
 
-// serveTLS serves with the certificate "server" of a, for clients of a only. The serial
-// number of the client certificate last seen is in seen.
-func (a *authority) serveTLS(t *testing.T, address string, seen *atomic.Int64, maxVersion uint16, server *scripted) (bound string, stop func()) {
+// serveTLS serves with the certificate "server" of a, and accepts clients of a only. It stores
+// the serial number of the latest client certificate in seen.
+func (a *authority) serveTLS(
+	t *testing.T, address string, seen *atomic.Int64, maxVersion uint16, server *scripted,
+) (bound string, stop func()) {
 	t.Helper()
 	cert, err := tls.LoadX509KeyPair(a.path("server.pem"), a.path("server-key.pem"))
 	if err != nil {
@@ -121,15 +123,14 @@ func (a *authority) serveTLS(t *testing.T, address string, seen *atomic.Int64, m
 	return serve(t, address, server.register, grpc.Creds(credentials.NewTLS(config)))
 }
 
-// standing is a server of an authority with a client, whose certificate is no. 7 and whose
-// connection stands.
+// standing is a server of an authority with a connected client, whose certificate is no. 7.
 type standing struct {
 	*authority
 	address string
 	stop    func()
-	seen    atomic.Int64 // the client certificate that the server saw last
+	seen    atomic.Int64 // the serial number of the client certificate that the server saw last
 	client  *grep11.Client
-	soon    time.Time // when certificates end
+	soon    time.Time // the expiry of the certificates
 }
 
 func newStanding(t *testing.T) *standing {
@@ -159,7 +160,7 @@ func dialTLS(t *testing.T, cfg grep11.Config) *grep11.Client {
 	return client
 }
 
-// withHost replaces the host of address.
+// withHost returns address with another host.
 func withHost(t *testing.T, address, host string) string {
 	t.Helper()
 	_, port, err := net.SplitHostPort(address)
@@ -176,22 +177,36 @@ func TestMutualTLS(t *testing.T) {
 	a.issue(t, "client", 7, soon)
 	other.issue(t, "client", 8, soon)
 	tests := map[string]struct {
-		server string // host in the server's certificate
-		host   string // host dialled
+		server string // the host in the server's certificate
+		host   string // the host to dial
 		end    time.Time
 		max    uint16
 		change func(*grep11.Config)
-		want   []string // nil: it works
+		want   []string // parts of the error; nil if there is none
 	}{
-		"address":            {server: "127.0.0.1", host: "127.0.0.1"},
-		"name":               {server: "localhost", host: "localhost"},
-		"server name given":  {server: "hsm.example", host: "127.0.0.1", change: func(c *grep11.Config) { c.ServerName = "hsm.example" }},
-		"TLS 1.2":            {server: "127.0.0.1", host: "127.0.0.1", max: tls.VersionTLS12},
-		"TLS 1.1":            {server: "127.0.0.1", host: "127.0.0.1", max: tls.VersionTLS11, want: []string{"protocol version not supported"}},
-		"name of another":    {server: "hsm.example", host: "localhost", want: []string{"certificate is valid for hsm.example, not localhost"}},
-		"other name given":   {server: "localhost", host: "localhost", change: func(c *grep11.Config) { c.ServerName = "hsm.example" }, want: []string{"valid for localhost, not hsm.example"}},
-		"expired server":     {server: "127.0.0.1", host: "127.0.0.1", end: time.Now().Add(-time.Minute), want: []string{"certificate has expired"}},
-		"server of other CA": {server: "127.0.0.1", host: "127.0.0.1", change: func(c *grep11.Config) { c.CACertPath = other.path("ca.pem") }, want: []string{"certificate signed by unknown authority"}},
+		"address": {server: "127.0.0.1", host: "127.0.0.1"},
+		"name":    {server: "localhost", host: "localhost"},
+		"server name given": {
+			server: "hsm.example", host: "127.0.0.1", change: func(c *grep11.Config) { c.ServerName = "hsm.example" },
+		},
+		"TLS 1.2": {server: "127.0.0.1", host: "127.0.0.1", max: tls.VersionTLS12},
+		"TLS 1.1": {
+			server: "127.0.0.1", host: "127.0.0.1", max: tls.VersionTLS11, want: []string{"protocol version not supported"},
+		},
+		"name of another": {
+			server: "hsm.example", host: "localhost", want: []string{"certificate is valid for hsm.example, not localhost"},
+		},
+		"other name given": {
+			server: "localhost", host: "localhost", change: func(c *grep11.Config) { c.ServerName = "hsm.example" },
+			want: []string{"valid for localhost, not hsm.example"},
+		},
+		"expired server": {
+			server: "127.0.0.1", host: "127.0.0.1", end: time.Now().Add(-time.Minute), want: []string{"certificate has expired"},
+		},
+		"server of other CA": {
+			server: "127.0.0.1", host: "127.0.0.1", change: func(c *grep11.Config) { c.CACertPath = other.path("ca.pem") },
+			want: []string{"certificate signed by unknown authority"},
+		},
 		"client of other CA": {server: "127.0.0.1", host: "127.0.0.1", change: func(c *grep11.Config) {
 			c.CertPath, c.KeyPath = other.path("client.pem"), other.path("client-key.pem")
 		}, want: []string{"Unavailable: remote error: tls: ", ": the server refuses the client certificate, see cert_path"}},
@@ -232,7 +247,7 @@ func TestMutualTLS(t *testing.T) {
 	}
 }
 
-// IPv6 addresses, with the zone that link-local ones need too.
+// IPv6 addresses work, also with the zone that link-local ones need.
 func TestMutualTLSOverIPv6(t *testing.T) {
 	t.Parallel()
 	free, err := net.Listen("tcp", "[::1]:0")
@@ -266,15 +281,32 @@ func TestDialNamesTheBadCertificateFile(t *testing.T) {
 		change func(*grep11.Config)
 		want   []string
 	}{
-		"no certificate":      {func(c *grep11.Config) { c.CertPath = "" }, []string{"cert_path"}},
-		"no key":              {func(c *grep11.Config) { c.KeyPath = "" }, []string{"key_path"}},
-		"no CA":               {func(c *grep11.Config) { c.CACertPath = "" }, []string{"cacert_path"}},
-		"absent certificate":  {func(c *grep11.Config) { c.CertPath = a.path("x.pem") }, []string{"client certificate", a.path("x.pem"), "no such file"}},
-		"absent key":          {func(c *grep11.Config) { c.KeyPath = a.path("x.pem") }, []string{"client certificate", a.path("x.pem"), "no such file"}},
-		"absent CA":           {func(c *grep11.Config) { c.CACertPath = a.path("x.pem") }, []string{"CA certificate", a.path("x.pem"), "no such file"}},
-		"empty CA":            {func(c *grep11.Config) { c.CACertPath = a.path("empty.pem") }, []string{"CA certificate", a.path("empty.pem"), "no certificate in PEM form"}},
-		"key of another":      {func(c *grep11.Config) { c.KeyPath = a.path("other-key.pem") }, []string{a.path("other-key.pem"), "does not match"}},
-		"expired certificate": {func(c *grep11.Config) { c.CertPath, c.KeyPath = a.path("expired.pem"), a.path("expired-key.pem") }, []string{a.path("expired.pem"), "expired at"}},
+		"no certificate": {func(c *grep11.Config) { c.CertPath = "" }, []string{"cert_path"}},
+		"no key":         {func(c *grep11.Config) { c.KeyPath = "" }, []string{"key_path"}},
+		"no CA":          {func(c *grep11.Config) { c.CACertPath = "" }, []string{"cacert_path"}},
+		"absent certificate": {
+			func(c *grep11.Config) { c.CertPath = a.path("x.pem") },
+			[]string{"client certificate", a.path("x.pem"), "no such file"},
+		},
+		"absent key": {
+			func(c *grep11.Config) { c.KeyPath = a.path("x.pem") },
+			[]string{"client certificate", a.path("x.pem"), "no such file"},
+		},
+		"absent CA": {
+			func(c *grep11.Config) { c.CACertPath = a.path("x.pem") },
+			[]string{"CA certificate", a.path("x.pem"), "no such file"},
+		},
+		"empty CA": {
+			func(c *grep11.Config) { c.CACertPath = a.path("empty.pem") },
+			[]string{"CA certificate", a.path("empty.pem"), "no certificate in PEM form"},
+		},
+		"key of another": {
+			func(c *grep11.Config) { c.KeyPath = a.path("other-key.pem") }, []string{a.path("other-key.pem"), "does not match"},
+		},
+		"expired certificate": {
+			func(c *grep11.Config) { c.CertPath, c.KeyPath = a.path("expired.pem"), a.path("expired-key.pem") },
+			[]string{a.path("expired.pem"), "expired at"},
+		},
 	}
 	for name, test := range tests {
 		cfg := a.config("127.0.0.1:9876")
@@ -300,7 +332,7 @@ func TestRenewedCertificatesAreUsed(t *testing.T) {
 	}
 	a.stop()
 
-	// Both sides move to another CA while the client runs.
+	// Both sides change to another CA while the client runs.
 	renewed := newAuthority(t)
 	renewed.dir = a.dir
 	writePEM(t, a.path("ca.pem"), "CERTIFICATE", renewed.cert.Raw)
@@ -313,8 +345,8 @@ func TestRenewedCertificatesAreUsed(t *testing.T) {
 	}
 }
 
-// A server that is lost while a file is spoilt is connected to again with what the files
-// were before. Reload names the file, and mending it is enough.
+// When the connection is lost while a file is broken, the client reconnects with the file's last
+// good contents. Reload names the file. Repairing it is enough.
 func TestCertificateSpoiltLater(t *testing.T) {
 	t.Parallel()
 	a := newStanding(t)
@@ -331,7 +363,7 @@ func TestCertificateSpoiltLater(t *testing.T) {
 		t.Errorf("Reload: %v; want the file named", err)
 	}
 
-	// A server that is not taken with them: the file is what is wrong.
+	// If the server's certificate does not verify with those, the error is that of the file.
 	stop()
 	stranger := newAuthority(t)
 	stranger.issue(t, "server", 3, a.soon, "127.0.0.1")
@@ -351,7 +383,7 @@ func TestCertificateSpoiltLater(t *testing.T) {
 	}
 }
 
-// In TLS 1.3 the client learns after its handshake that it was refused.
+// In TLS 1.3 a client learns only after its handshake that it was refused.
 func TestRefusalByTheServerIsReadWhenAWriteFails(t *testing.T) {
 	t.Parallel()
 	a, other := newAuthority(t), newAuthority(t)

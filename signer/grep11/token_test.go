@@ -25,7 +25,7 @@ import (
 
 const apiKey = "0aZ-_apikey-of-a-test-that-must-be-seen-nowhere"
 
-// iam is a stand-in for IBM Cloud's token service. It gives token-1, token-2 and so on.
+// iam stands in for IBM Cloud's token service. It issues token-1, token-2 and so on.
 type iam struct {
 	*httptest.Server
 	asked  atomic.Int64
@@ -40,7 +40,8 @@ func newIAM(t *testing.T, answer func(w http.ResponseWriter, n int64)) *iam {
 		body, err := io.ReadAll(r.Body)
 		form, parseErr := url.ParseQuery(string(body))
 		want := url.Values{"grant_type": {"urn:ibm:params:oauth:grant-type:apikey"}, "apikey": {apiKey}}
-		if err != nil || parseErr != nil || form.Encode() != want.Encode() || r.Method != http.MethodPost || r.URL.Path != "/identity/token" ||
+		if err != nil || parseErr != nil || form.Encode() != want.Encode() || r.Method != http.MethodPost ||
+			r.URL.Path != "/identity/token" ||
 			r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" {
 			t.Errorf("%s %s: %q, %v, %v", r.Method, r.URL, body, err, parseErr)
 		}
@@ -50,9 +51,10 @@ func newIAM(t *testing.T, answer func(w http.ResponseWriter, n int64)) *iam {
 	return s
 }
 
-// anHour answers as IAM does.
+// anHour answers as IAM does, with a token that lasts an hour.
 func anHour(w http.ResponseWriter, n int64) {
-	_, _ = fmt.Fprintf(w, `{"access_token":"token-%d","refresh_token":"not_supported","token_type":"Bearer","expires_in":3600,"expiration":1}`, n)
+	_, _ = fmt.Fprintf(w, `{"access_token":"token-%d","refresh_token":"not_supported",`+
+		`"token_type":"Bearer","expires_in":3600,"expiration":1}`, n)
 }
 
 func keyFile(t *testing.T, text string, mode os.FileMode) string {
@@ -101,7 +103,7 @@ func TestOneTokenForManyCalls(t *testing.T) {
 	}
 }
 
-// In its last minute a token still serves, while another one is fetched.
+// A token is still used in its last minute, while the next one is fetched.
 func TestATokenIsRenewedAMinuteEarly(t *testing.T) {
 	t.Parallel()
 	hold := make(chan struct{})
@@ -124,11 +126,11 @@ func TestATokenIsRenewedAMinuteEarly(t *testing.T) {
 		}
 		return nil
 	})
-	source.Pass(time.Hour) // it has ended: the next call waits
+	source.Pass(time.Hour) // the token has expired, so the next call waits
 	wantToken(t, source, "token-3")
 }
 
-// A renewal that fails leaves the old token as long as it lasts.
+// When a renewal fails, the old token is used until it expires.
 func TestAFailedRenewalIsNotFeltBeforeTheEnd(t *testing.T) {
 	t.Parallel()
 	s := newIAM(t, func(w http.ResponseWriter, n int64) {
@@ -163,21 +165,38 @@ func TestRefusedTokens(t *testing.T) {
 		code   codes.Code
 		want   string
 	}{
-		"wrong key":       {400, `{"errorCode":"BXNIM0415E","errorMessage":"` + apiKey + `"}`, codes.Unauthenticated, "IAM token: status 400, BXNIM0415E"},
-		"a 400 and token": {400, `{"access_token":"token-1","expires_in":3600}`, codes.Unauthenticated, "IAM token: status 400"},
-		"no errorCode":    {401, `go away ` + apiKey, codes.Unauthenticated, "IAM token: status 401"},
-		"odd errorCode":   {403, `{"errorCode":"` + apiKey + `"}`, codes.Unauthenticated, "IAM token: status 403"},
-		"flood":           {429, ``, codes.Unavailable, "IAM token: status 429"},
-		"trouble":         {500, ``, codes.Unavailable, "IAM token: status 500"},
-		"not followed":    {302, ``, codes.Unauthenticated, "IAM token: status 302"},
-		"no JSON":         {200, `<html>`, codes.Unavailable, "is not the JSON of a token"},
-		"no token":        {200, `{"expires_in":3600}`, codes.Unavailable, "holds no token that lasts"},
-		"no end":          {200, `{"access_token":"token-1"}`, codes.Unavailable, "holds no token that lasts"},
-		"ended":           {200, `{"access_token":"token-1","expires_in":-1}`, codes.Unavailable, "holds no token that lasts"},
-		"endless":         {200, `{"access_token":"token-1","expires_in":9223372036854775807}`, codes.Unavailable, "holds no token that lasts"},
-		"two lines":       {200, `{"access_token":"token-1\r\nx: y","expires_in":3600}`, codes.Unavailable, "holds no token that lasts"},
-		"too long":        {200, `{"access_token":"` + strings.Repeat("t", 16<<10+1) + `","expires_in":3600}`, codes.Unavailable, "holds no token that lasts"},
-		"flooded":         {200, `{"x":"` + strings.Repeat("t", 1<<20) + `","access_token":"token-1","expires_in":3600}`, codes.Unavailable, "is not the JSON"},
+		"wrong key": {
+			400, `{"errorCode":"BXNIM0415E","errorMessage":"` + apiKey + `"}`, codes.Unauthenticated,
+			"IAM token: status 400, BXNIM0415E",
+		},
+		"a 400 and token": {
+			400, `{"access_token":"token-1","expires_in":3600}`, codes.Unauthenticated, "IAM token: status 400",
+		},
+		"no errorCode":  {401, `go away ` + apiKey, codes.Unauthenticated, "IAM token: status 401"},
+		"odd errorCode": {403, `{"errorCode":"` + apiKey + `"}`, codes.Unauthenticated, "IAM token: status 403"},
+		"flood":         {429, ``, codes.Unavailable, "IAM token: status 429"},
+		"trouble":       {500, ``, codes.Unavailable, "IAM token: status 500"},
+		"not followed":  {302, ``, codes.Unauthenticated, "IAM token: status 302"},
+		"no JSON":       {200, `<html>`, codes.Unavailable, "is not the JSON of a token"},
+		"no token":      {200, `{"expires_in":3600}`, codes.Unavailable, "holds no token that lasts"},
+		"no end":        {200, `{"access_token":"token-1"}`, codes.Unavailable, "holds no token that lasts"},
+		"ended": {
+			200, `{"access_token":"token-1","expires_in":-1}`, codes.Unavailable, "holds no token that lasts",
+		},
+		"endless": {
+			200, `{"access_token":"token-1","expires_in":9223372036854775807}`, codes.Unavailable, "holds no token that lasts",
+		},
+		"two lines": {
+			200, `{"access_token":"token-1\r\nx: y","expires_in":3600}`, codes.Unavailable, "holds no token that lasts",
+		},
+		"too long": {
+			200, `{"access_token":"` + strings.Repeat("t", 16<<10+1) + `","expires_in":3600}`, codes.Unavailable,
+			"holds no token that lasts",
+		},
+		"flooded": {
+			200, `{"x":"` + strings.Repeat("t", 1<<20) + `","access_token":"token-1","expires_in":3600}`, codes.Unavailable,
+			"is not the JSON",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -187,9 +206,10 @@ func TestRefusedTokens(t *testing.T) {
 				_, _ = io.WriteString(w, test.body)
 			})
 			source := s.tokens(t)
-			for range 3 { // a failure is told again for a second, and not asked for
+			for range 3 { // for a second the failure is repeated without a new request
 				got, err := source.Authorization(t.Context())
-				if got != "" || status.Code(err) != test.code || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "apikey-of") ||
+				if got != "" || status.Code(err) != test.code || !strings.Contains(err.Error(), test.want) ||
+					strings.Contains(err.Error(), "apikey-of") ||
 					strings.Contains(err.Error(), "token-1") {
 					t.Errorf("%q, %v, want %v: %s", got, err, test.code, test.want)
 				}
@@ -206,7 +226,7 @@ func TestRefusedTokens(t *testing.T) {
 	}
 }
 
-// A token of less than two minutes is not asked for anew at each call.
+// A token that lasts less than two minutes does not cause a request for each call.
 func TestAShortTokenServesHalfItsLife(t *testing.T) {
 	t.Parallel()
 	s := newIAM(t, func(w http.ResponseWriter, n int64) {
@@ -215,7 +235,7 @@ func TestAShortTokenServesHalfItsLife(t *testing.T) {
 	source := s.tokens(t)
 	for range 5 {
 		wantToken(t, source, "token-1")
-		time.Sleep(5 * time.Millisecond) // a renewal would be there
+		time.Sleep(5 * time.Millisecond) // long enough for a renewal
 	}
 	source.Pass(15 * time.Second)
 	wantToken(t, source, "token-1")
@@ -231,7 +251,7 @@ func TestAShortTokenServesHalfItsLife(t *testing.T) {
 	})
 }
 
-// A key that is refused is tried ever more seldom, but each minute.
+// A refused key is tried less and less often, down to once a minute.
 func TestARefusedKeyIsTriedSeldom(t *testing.T) {
 	t.Parallel()
 	s := newIAM(t, func(w http.ResponseWriter, _ int64) { w.WriteHeader(http.StatusBadRequest) })
@@ -245,9 +265,8 @@ func TestARefusedKeyIsTriedSeldom(t *testing.T) {
 	}
 }
 
-// A caller that leaves takes nothing from the others.
-// TestATokenThatIsRefusedIsDropped: one that the server takes no more, revoked for one, does
-// not serve until its end; and a server that takes none has IAM asked once a second.
+// A token that the server refuses, for example a revoked one, is not used until it expires. A
+// server that refuses every token causes one request to IAM a second.
 func TestATokenThatIsRefusedIsDropped(t *testing.T) {
 	t.Parallel()
 	s := newIAM(t, anHour)
@@ -261,7 +280,7 @@ func TestATokenThatIsRefusedIsDropped(t *testing.T) {
 		}
 	}
 	answered(codes.Unauthenticated)
-	wantToken(t, source, "token-1") // it is new
+	wantToken(t, source, "token-1") // kept, because it is younger than a second
 	source.Pass(time.Second)
 	answered(codes.Unavailable)
 	answered(codes.OK)
@@ -270,6 +289,7 @@ func TestATokenThatIsRefusedIsDropped(t *testing.T) {
 	wantToken(t, source, "token-2")
 }
 
+// A call waits for a token no longer than its context allows. The request goes on for others.
 func TestATokenDoesNotOutwaitItsCaller(t *testing.T) {
 	t.Parallel()
 	hold := make(chan struct{})
@@ -281,7 +301,8 @@ func TestATokenDoesNotOutwaitItsCaller(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	_, err := source.Authorization(ctx)
-	if want := "IAM token: none has come from " + s.URL; status.Code(err) != codes.DeadlineExceeded || !strings.Contains(err.Error(), want) {
+	if want := "IAM token: none has come from " + s.URL; status.Code(err) != codes.DeadlineExceeded ||
+		!strings.Contains(err.Error(), want) {
 		t.Errorf("%v, want %v: %s", err, codes.DeadlineExceeded, want)
 	}
 	close(hold)
@@ -298,7 +319,8 @@ func TestAnUnknownIAMIsNotGivenTheKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := source.Authorization(t.Context()); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "unknown authority") {
+	if _, err := source.Authorization(t.Context()); status.Code(err) != codes.Unavailable ||
+		!strings.Contains(err.Error(), "unknown authority") {
 		t.Errorf("%v", err)
 	}
 	if n := s.asked.Load(); n != 0 {
@@ -327,7 +349,14 @@ func TestIAMEndpoints(t *testing.T) {
 	t.Parallel()
 	for endpoint, ok := range map[string]bool{
 		grep11.DefaultIAMEndpoint: true, "https://private.iam.cloud.ibm.com/": true, "https://h:8443": true,
-		"http://iam.cloud.ibm.com": false, "iam.cloud.ibm.com": false, "https://": false, "https://u:p@h": false, "https://h?x=y": false, "https://h#x": false, "%": false, "": false,
+		"http://iam.cloud.ibm.com": false,
+		"iam.cloud.ibm.com":        false,
+		"https://":                 false,
+		"https://u:p@h":            false,
+		"https://h?x=y":            false,
+		"https://h#x":              false,
+		"%":                        false,
+		"":                         false,
 	} {
 		if err := grep11.CheckIAMEndpoint(endpoint); (err == nil) != ok {
 			t.Errorf("%q: %v", endpoint, err)
@@ -335,7 +364,7 @@ func TestIAMEndpoints(t *testing.T) {
 	}
 }
 
-// What Dial says of an API key with something wrong beside it.
+// Dial refuses an API key together with unusable settings.
 func TestDialWithAnAPIKey(t *testing.T) {
 	t.Parallel()
 	key := keyFile(t, apiKey, 0o600)

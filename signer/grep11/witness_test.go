@@ -24,7 +24,7 @@ func serveIBM(t *testing.T) (*ibmCard, string) {
 	return card, address
 }
 
-// Every signature of this card has a high S, so a signature that verifies strictly was made low.
+// Every signature of this card has a high S. One that verifies strictly has been made low.
 func TestGenerateAndSignOnIBMsServer(t *testing.T) {
 	t.Parallel()
 	card, address := serveIBM(t)
