@@ -1,7 +1,8 @@
-// Package config is keys.json: what it may say, what there is to say of it, and how commands
-// change it. Parsing is strict: unknown names, names that occur twice and names that differ only
-// in case are refused, and every finding says where it stands. Beside keys.json it opens only the
-// secret files that keys.json names; it connects to nobody.
+// Package config reads, checks and edits keys.json.
+//
+// Parsing is strict. It refuses unknown names, names that occur twice, and names that differ only
+// in case. Each finding says where in the file it stands. Beside keys.json the package opens only
+// the secret files that keys.json names. It makes no connections.
 package config
 
 import (
@@ -20,43 +21,42 @@ import (
 	"pawl/tezos"
 )
 
-// MaxConfigSize bounds keys.json, in bytes: ten thousand keys take a fourth of it.
+// MaxConfigSize is the largest size of keys.json in bytes. Ten thousand keys take a quarter of it.
 const MaxConfigSize = 64 << 20
 
-// Config is a keys.json, parsed. Its paths are absolute or count from the
-// working folder.
+// Config is a parsed keys.json. Its paths are absolute or relative to the working folder.
 type Config struct {
-	// HSM is the GREP11 server of all keys, the first of url: url, cert_path, key_path,
-	// cacert_path, server_name, dialect, max_in_flight, apikey_file, iam_endpoint.
+	// HSM describes the first GREP11 server: the first item of url, and cert_path, key_path,
+	// cacert_path, server_name, dialect, max_in_flight, apikey_file and iam_endpoint.
 	HSM grep11.Config
-	// OtherServers are the addresses of the further servers of url, which are
-	// reached like the first and hold the same keys.
+	// OtherServers holds the addresses of the other servers in url. They have the
+	// same settings as the first, and serve the same keys.
 	OtherServers []string
-	// Keys are the entries of keys, in their order.
+	// Keys holds the entries of keys, in the order of the file.
 	Keys []KeySpec
-	// DB is the path of the ratchet of the keys without one of their own, or "".
+	// DB is the path of the ratchet for keys that do not name their own, or "".
 	DB string
-	// AuthorizedKeys are the client keys of Octez authentication; none means
-	// that no client has to prove who it is.
+	// AuthorizedKeys holds the client keys of Octez authentication. If it is empty,
+	// clients need not authenticate.
 	AuthorizedKeys []tezos.PublicKey
-	// MaxLevelGap is how far a request may lie above its mark; 0 is the
+	// MaxLevelGap is how many levels a request may lie above its mark; 0 means the
 	// ratchet's default.
 	MaxLevelGap int32
 
-	// Path is that of the file, and File what stat told of it as it was read; of Parse alone
-	// they are zero.
+	// Path is the path of the file, and File the result of stat when it was read. Parse
+	// leaves them zero.
 	Path string
 	File os.FileInfo
 
-	findings   []Finding // of Parse
-	wrappingID map[[16]byte]bool
+	findings   []Finding         // those of Load or Parse
+	wrappingID map[[16]byte]bool // the ids of the master keys that wrap the key blobs
 }
 
 // KeySpec is one entry of keys.
 type KeySpec struct {
 	PublicKey tezos.PublicKey
-	// Blob is the wrapped private key (secret_key), or nil when it lies in
-	// BlobFile (secret_key_file) or is unreadable.
+	// Blob is the wrapped private key (secret_key). It is nil if it is unreadable, or if it is
+	// in BlobFile (secret_key_file) and ReadFiles has not read it.
 	Blob     ep11.Blob
 	BlobFile string
 	// NextBlob is the same private key under the HSM's next master key
@@ -64,12 +64,12 @@ type KeySpec struct {
 	NextBlob ep11.Blob
 	// DB is the path of the key's ratchet.
 	DB string
-	// Policy is the key's own, else the global one.
+	// Policy is the key's own policy, or else the global one.
 	Policy policy.Policy
 }
 
-// Load reads and parses the keys.json at path. A file that group or others may
-// write is refused, and so is what is no regular file: a pipe can be read only once.
+// Load reads and parses the keys.json at path. It refuses a file that group or others may
+// write. It also refuses anything but a regular file, since a pipe can be read only once.
 func Load(path string) (*Config, []Finding, error) {
 	data, info, err := durable.ReadFile(path, MaxConfigSize)
 	if err != nil {
@@ -90,8 +90,8 @@ func Load(path string) (*Config, []Finding, error) {
 	return cfg, findings, nil
 }
 
-// Parse reads keys.json and returns every finding; relative paths count from
-// dir. It opens no file. The error is not nil when a finding is Invalid.
+// Parse parses the contents of a keys.json and returns all findings. Relative paths are
+// relative to dir. Parse opens no file. It returns an error if a finding is Invalid.
 func Parse(data []byte, dir string) (*Config, []Finding, error) {
 	root, err := parseJSON(data)
 	if err != nil {
@@ -142,14 +142,14 @@ func (p *parser) root(v value) {
 
 func (p *parser) signerKind(v value) {
 	if s := p.text(v); s != "" && s != "grep11" {
-		p.invalid(v.path, "%q does not exist: use \"grep11\"; for trying out there is `pawl demo`", s)
+		p.invalid(v.path, "%q does not exist: use \"grep11\"; to try pawl out, run `pawl demo`", s)
 	}
 }
 
-// maxServers bounds url: each server is asked every second.
+// maxServers bounds the list in url, since pawl calls each server every second.
 const maxServers = 16
 
-// url takes one address or a list of them.
+// url reads one address or a list of them.
 func (p *parser) url(v value) {
 	if !v.array {
 		p.cfg.HSM.Address = p.address(v)
@@ -173,7 +173,7 @@ func (p *parser) url(v value) {
 	}
 }
 
-// Servers says how to reach each server of url, in its order.
+// Servers returns the configuration of each server in url, in its order.
 func (c *Config) Servers() []grep11.Config {
 	all := []grep11.Config{c.HSM}
 	for _, address := range c.OtherServers {
@@ -235,12 +235,11 @@ func (p *parser) authorizedKeys(v value) {
 		}
 	})
 	if v.array && len(v.items) == 0 {
-		p.invalid(v.path, "is empty, so that no client could sign: leave it out, or add a key")
+		p.invalid(v.path, "is empty, so no client could sign: leave it out, or add a key")
 	}
 }
 
-// complete gives keys what they take from the file as a whole, and says what
-// is missing.
+// complete fills in the settings that keys inherit from the file, and reports what is missing.
 func (p *parser) complete() {
 	hsm := &p.cfg.HSM
 	p.require("url", hsm.Address)
@@ -255,7 +254,7 @@ func (p *parser) complete() {
 	slices.SortStableFunc(p.findings, func(a, b Finding) int { return int(b.Severity) - int(a.Severity) })
 }
 
-// credentials are a client certificate, or an API key with or without one.
+// credentials checks that there is a client certificate or an API key. There may be both.
 func (p *parser) credentials() {
 	hsm := &p.cfg.HSM
 	switch {
@@ -267,7 +266,7 @@ func (p *parser) credentials() {
 			p.unopenable("iam_endpoint", "needs apikey_file")
 		}
 	case (hsm.CertPath == "") != (hsm.KeyPath == ""):
-		p.unopenable("cert_path", "needs key_path, and the other way round")
+		p.unopenable("cert_path", "set both cert_path and key_path, or neither")
 	}
 }
 

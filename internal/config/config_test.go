@@ -14,7 +14,7 @@ import (
 	"pawl/tezos"
 )
 
-// A key of the samples, and the head of its blob: enough to be parsed.
+// The keys of the samples.
 const (
 	sampleHash   = "tz3gvQDEZfYakYEcqaL3ESQGbbNhwVHXAQmd"
 	samplePublic = "p2pk66EnR4uFKpTmZj9z5Fg9J2J8KmLb7LCwZe5QPySs8JurcTP1PXM"
@@ -22,14 +22,15 @@ const (
 	otherPublic  = "edpkvWoG8zRAgfPpQtWhf6VEMifvBsmGriKKRXfmHJv1kBWT6oucKn"
 )
 
-// sampleBlob is a blob with a sound head: wrapping key id, attributes, marker.
+// sampleBlob returns the hex of a blob with a sound header: wrapping key id, attributes, marker.
 func sampleBlob(wrappingKey string) string {
-	return strings.Repeat("0", 64) + strings.Repeat(wrappingKey, 16) + born + "0000000000000001" + "1234" + strings.Repeat("ab", 14+480+32)
+	return strings.Repeat("0", 64) + strings.Repeat(wrappingKey, 16) + born + "0000000000000001" +
+		"1234" + strings.Repeat("ab", 14+480+32)
 }
 
-const born = "0000000000400126" // born in the HSM, never extractable
+const born = "0000000000400126" // the attributes of a key made in the HSM, never extractable
 
-// sample is a complete keys.json; each pair of edits replaces text in it.
+// sample returns a complete keys.json. Each pair of edits replaces the first text by the second.
 func sample(edits ...string) string {
 	text := `{
     "signer": "grep11",
@@ -118,29 +119,43 @@ func TestParseRefuses(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		edits []string
-		want  string // within the error
+		want  string // part of the error
 	}{
 		{"not JSON", []string{`"signer"`, `signer`}, "line 2"},
 		{"cut short", []string{"\n}\n", "\n"}, "unexpected"},
-		{"trailing text", []string{"\n}\n", "\n} {}"}, "something follows"},
+		{"trailing text", []string{"\n}\n", "\n} {}"}, "unexpected text"},
 		{"not an object", []string{sample(), `[]`}, "not a JSON object"},
 		{"nested too deeply", []string{`"grep11"`, strings.Repeat("[", 40) + strings.Repeat("]", 40)}, "nested too deeply"},
 		{"unknown name", []string{`"policy"`, `"polcy"`}, "polcy: unknown name"},
-		{"unknown name in a key", []string{`"secret_key": "`, `"secret": "x", "secret_key": "`}, hash + ".secret: unknown name"},
+		{
+			"unknown name in a key", []string{`"secret_key": "`, `"secret": "x", "secret_key": "`},
+			hash + ".secret: unknown name",
+		},
 		{"unknown name in a policy", []string{`"baking"`, `"bakng"`}, "policy.bakng: unknown name"},
 		{"name twice", []string{`"policy": {`, `"policy": {"baking": false}, "policy": {`}, "policy: occurs twice"},
-		{"name twice in a policy", []string{`"baking": true`, `"baking": false, "baking": true`}, "policy.baking: occurs twice"},
+		{
+			"name twice in a policy", []string{`"baking": true`, `"baking": false, "baking": true`},
+			"policy.baking: occurs twice",
+		},
 		{"key twice", []string{`"keys": {`, `"keys": {"` + sampleHash + `": {},`}, hash + ": occurs twice"},
-		{"names that differ in case", []string{`"policy": {`, `"Policy": {}, "policy": {`}, "differs from \"Policy\" only in case"},
+		{
+			"names that differ in case", []string{`"policy": {`, `"Policy": {}, "policy": {`},
+			"differs from \"Policy\" only in case",
+		},
 		{"one name in other case", []string{`"policy"`, `"Policy"`}, "Policy: unknown name"},
 		{"other signer", []string{`"grep11",`, `"local",`}, "signer: \"local\" does not exist"},
-		{"other ratchet", []string{`"db"`, `"chain_ratchet": "dynamodb", "db"`}, "chain_ratchet: \"dynamodb\" does not exist"},
+		{
+			"other ratchet", []string{`"db"`, `"chain_ratchet": "dynamodb", "db"`}, "chain_ratchet: \"dynamodb\" does not exist",
+		},
 		{"server twice", []string{`"grep11.example:9876"`, `["a:1", "b:1", "a:1"]`}, `url[2]: "a:1" occurs twice`},
-		{"too many servers", []string{`"grep11.example:9876"`, `["a:1"` + manyServers() + `]`}, "url: has 17 servers: name at most 16"},
+		{
+			"too many servers", []string{`"grep11.example:9876"`, `["a:1"` + manyServers() + `]`},
+			"url: has 17 servers: name at most 16",
+		},
 		{"bad address in a list", []string{`"grep11.example:9876"`, `["a:1", "b"]`}, `url[1]: "b" is not host:port`},
 		{"url with a scheme", []string{`grep11.example:9876`, `https://grep11.example:9876`}, "has a scheme"},
 		{"url without a port", []string{`grep11.example:9876`, `grep11.example`}, "not host:port"},
-		{"url a number", []string{`"grep11.example:9876"`, `9876`}, "url: must be a string"},
+		{"url a number", []string{`"grep11.example:9876"`, `9876`}, "url: must be a non-empty string"},
 		{"unknown dialect", []string{`"db"`, `"dialect": "v3", "db"`}, "dialect"},
 		{"no keys", []string{`"keys"`, `"ratchet"`}, "keys: missing"},
 		{"keys a list", []string{`"keys": {`, `"keys": [], "ratchet": {`}, "keys: must be an object"},
@@ -149,10 +164,13 @@ func TestParseRefuses(t *testing.T) {
 		{"no public key", []string{`"public_key": "` + samplePublic + `",`, ``}, hash + ": has no public_key"},
 		{"bad public key", []string{samplePublic, samplePublic[:54] + "N"}, hash + ".public_key"},
 		{"no secret key", []string{`"secret_key"`, `"public_handle"`}, "needs secret_key or secret_key_file"},
-		{"secret key and file", []string{`"secret_key": "`, `"secret_key_file": "x", "secret_key": "`}, "one of them only"},
+		{
+			"secret key and file", []string{`"secret_key": "`, `"secret_key_file": "x", "secret_key": "`},
+			"needs secret_key or secret_key_file, not both",
+		},
 		{"baking a word", []string{`true`, `"yes"`}, "policy.baking: must be true or false"},
 		{"baking 2", []string{`true`, `2`}, "policy.baking: must be true or false"},
-		{"unknown ballot", []string{`"baking"`, `"voting": ["yes"], "baking"`}, "policy.voting[0]: \"yes\" is no ballot"},
+		{"unknown ballot", []string{`"baking"`, `"voting": ["yes"], "baking"`}, "policy.voting[0]: \"yes\" is not a ballot"},
 		{"voting no list", []string{`"baking"`, `"voting": "yay", "baking"`}, "policy.voting: must be a list"},
 		{"unknown operation", []string{`"operations": []`, `"operations": ["transfer"]`}, "policy.operations[0]"},
 		{"ballot in operations", []string{`"operations": []`, `"operations": ["ballot"]`}, "policy.voting"},
@@ -162,8 +180,14 @@ func TestParseRefuses(t *testing.T) {
 		{"level below 0", []string{`"baking"`, `"not_before_level": -1, "baking"`}, "policy.not_before_level"},
 		{"last level 0", []string{`"baking"`, `"not_after_level": 0, "baking"`}, "policy.not_after_level"},
 		{"level over int32", []string{`"baking"`, `"not_before_level": 2147483648, "baking"`}, "policy.not_before_level"},
-		{"levels crossed", []string{`"baking"`, `"not_before_level": 9, "not_after_level": 8, "baking"`}, "not_after_level is below"},
-		{"unknown liquidity vote", []string{`"baking"`, `"liquidity_baking_vote": "aye", "baking"`}, "policy.liquidity_baking_vote"},
+		{
+			"levels crossed", []string{`"baking"`, `"not_before_level": 9, "not_after_level": 8, "baking"`},
+			"not_after_level is below",
+		},
+		{
+			"unknown liquidity vote", []string{`"baking"`, `"liquidity_baking_vote": "aye", "baking"`},
+			"policy.liquidity_baking_vote",
+		},
 		{"gap a fraction", []string{`"db"`, `"max_level_gap": 1.5, "db"`}, "max_level_gap"},
 		{"gap negative", []string{`"db"`, `"max_level_gap": -1, "db"`}, "max_level_gap"},
 		{"client key no key", []string{`"db"`, `"authorized_keys": ["edpk"], "db"`}, "authorized_keys[0]"},
@@ -196,7 +220,8 @@ func TestParseRefuses(t *testing.T) {
 func TestParseFindings(t *testing.T) {
 	t.Parallel()
 	hash := "keys." + sampleHash
-	second := `"keys": {"` + otherHash + `": {"public_key": "` + otherPublic + `", "secret_key": "` + sampleBlob("02") + `"},`
+	second := `"keys": {"` + otherHash + `": {"public_key": "` + otherPublic + `", "secret_key": "` + sampleBlob("02") +
+		`"},`
 	for _, test := range []struct {
 		name     string
 		edits    []string
@@ -208,10 +233,20 @@ func TestParseFindings(t *testing.T) {
 		{"no db", []string{`"db": "ratchet.db",`, ``}, config.Unopenable, hash + ": has no db"},
 		{"blob too short", []string{sampleBlob("01"), "1234"}, config.Unopenable, hash + ".secret_key: key blob"},
 		{"blob without marker", []string{"00011234", "00014321"}, config.Unopenable, hash + ".secret_key: key blob"},
-		{"extractable blob", []string{born, "0000000000400125"}, config.Warning, hash + ".secret_key: the key is extractable"},
-		{"session-bound blob", []string{`"secret_key": "00`, `"secret_key": "01`}, config.Warning, hash + ".secret_key: the key is bound to a login session"},
-		{"two master keys", []string{`"keys": {`, second}, config.Warning, "keys: the key blobs are wrapped by 2 master keys"},
-		{"no policy", []string{`"policy": {"baking": true, "operations": []}`, `"max_in_flight": 4`}, config.Warning, hash + ": has no policy"},
+		{
+			"extractable blob", []string{born, "0000000000400125"}, config.Warning, hash + ".secret_key: the key is extractable",
+		},
+		{
+			"session-bound blob", []string{`"secret_key": "00`, `"secret_key": "01`}, config.Warning,
+			hash + ".secret_key: the key is bound to a login session",
+		},
+		{
+			"two master keys", []string{`"keys": {`, second}, config.Warning, "keys: the key blobs are wrapped by 2 master keys",
+		},
+		{
+			"no policy", []string{`"policy": {"baking": true, "operations": []}`, `"max_in_flight": 4`}, config.Warning,
+			hash + ": has no policy",
+		},
 		{"old name", []string{`"db"`, `"hsm_slot": 0, "db"`}, config.Warning, "hsm_slot: ignored"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -237,7 +272,8 @@ func TestParsePolicies(t *testing.T) {
 		t.Fatalf("Parse: %v, %v", err, findings)
 	}
 	got := cfg.Keys[0].Policy
-	if got.Baking || !slices.Equal(got.Voting, []tezos.Ballot{tezos.Nay}) || !slices.Equal(got.Operations, []tezos.OperationKind{tezos.OpReveal}) {
+	if got.Baking || !slices.Equal(got.Voting, []tezos.Ballot{tezos.Nay}) ||
+		!slices.Equal(got.Operations, []tezos.OperationKind{tezos.OpReveal}) {
 		t.Errorf("policy = %+v; want the key's own in place of the global one", got)
 	}
 }
@@ -252,13 +288,21 @@ func TestLoadModes(t *testing.T) {
 		mode    os.FileMode
 		refused bool
 		warned  bool
-	}{{0o600, false, false}, {0o640, false, true}, {0o604, false, true}, {0o620, true, false}, {0o602, true, false}, {0o666, true, false}} {
+	}{
+		{0o600, false, false},
+		{0o640, false, true},
+		{0o604, false, true},
+		{0o620, true, false},
+		{0o602, true, false},
+		{0o666, true, false},
+	} {
 		if err := os.Chmod(path, test.mode); err != nil {
 			t.Fatal(err)
 		}
 		_, findings, err := config.Load(path)
 		if (err != nil) != test.refused || (len(findings) != 0) != test.warned {
-			t.Errorf("mode %04o: findings %v, error %v; want refused %v, warned %v", test.mode, findings, err, test.refused, test.warned)
+			t.Errorf("mode %04o: findings %v, error %v; want refused %v, warned %v", test.mode, findings, err, test.refused,
+				test.warned)
 		}
 	}
 }
@@ -279,7 +323,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// manyServers are 16 items of a list.
+// manyServers returns the text of 16 list items, with a leading comma.
 func manyServers() (list string) {
 	for port := range 16 {
 		list += fmt.Sprintf(`, "b:%d"`, port+1)
@@ -295,7 +339,8 @@ func TestServersOfURL(t *testing.T) {
 		`["a:1", "b:1", "b:2"]`:  {"a:1", "b:1", "b:2"},
 		`["10.0.0.1:9", "b:90"]`: {"10.0.0.1:9", "b:90"},
 	} {
-		cfg, findings, err := config.Parse([]byte(sample(`"grep11.example:9876"`, text, `"signer"`, `"server_name": "hsm", "max_in_flight": 3, "signer"`)), ".")
+		cfg, findings, err := config.Parse([]byte(sample(`"grep11.example:9876"`, text, `"signer"`,
+			`"server_name": "hsm", "max_in_flight": 3, "signer"`)), ".")
 		if err != nil || len(findings) != 0 {
 			t.Fatalf("url %s: %v %v", text, err, findings)
 		}
@@ -303,7 +348,7 @@ func TestServersOfURL(t *testing.T) {
 		for _, server := range cfg.Servers() {
 			got = append(got, server.Address)
 			if server.CertPath != "client.pem" || server.ServerName != "hsm" || server.MaxInFlight != 3 {
-				t.Errorf("url %s: server %+v has not what the file says of all", text, server)
+				t.Errorf("url %s: server %+v lacks the settings of the file", text, server)
 			}
 		}
 		if !slices.Equal(got, want) {
@@ -312,7 +357,7 @@ func TestServersOfURL(t *testing.T) {
 	}
 }
 
-// A pipe is refused before it is read, and is not waited for.
+// Load refuses a pipe before it reads it, and does not wait for a writer.
 func TestLoadReadsRegularFilesOnly(t *testing.T) {
 	t.Parallel()
 	pipe := filepath.Join(t.TempDir(), "pipe")

@@ -1,5 +1,7 @@
 package config
 
+// This file adds keys and changes addresses in a keys.json, without touching the rest of it.
+
 import (
 	"encoding/json"
 	"errors"
@@ -11,9 +13,9 @@ import (
 	"pawl/tezos"
 )
 
-// AddKey adds an entry for a key to the keys.json at path and leaves every
-// other byte as it is. The file is replaced whole or not at all, durably. A key
-// that is there already is refused.
+// AddKey adds an entry for a key to the keys.json at path, and leaves every other byte
+// as it is. It replaces the file durably, whole or not at all. It fails if the key is
+// already there.
 func AddKey(path string, pk tezos.PublicKey, blob ep11.Blob) error {
 	return edit(path, func(data []byte, root value) ([]byte, error) {
 		keys, ok := root.get("keys")
@@ -22,7 +24,7 @@ func AddKey(path string, pk tezos.PublicKey, blob ep11.Blob) error {
 		}
 		hash := pk.Hash().String()
 		if _, double := keys.get(hash); double {
-			return nil, fmt.Errorf("has the key %s already", hash)
+			return nil, fmt.Errorf("already has the key %s", hash)
 		}
 		entry, err := keyEntry(hash, pk.String(), blob.Hex())
 		if err != nil {
@@ -35,7 +37,7 @@ func AddKey(path string, pk tezos.PublicKey, blob ep11.Blob) error {
 	})
 }
 
-// keyEntry is a member of keys as the text of a file indented by four blanks.
+// keyEntry returns the text of an entry of keys, for a file indented by four blanks.
 func keyEntry(hash, public, blob string) (string, error) {
 	entry, err := json.MarshalIndent(struct {
 		PublicKey string `json:"public_key"`
@@ -44,8 +46,8 @@ func keyEntry(hash, public, blob string) (string, error) {
 	return fmt.Sprintf("\n        %q: %s", hash, entry), err
 }
 
-// SetURL sets url in the keys.json at path and leaves every other byte as it
-// is. The file is replaced whole or not at all, durably, and only if it changes.
+// SetURL sets url in the keys.json at path, and leaves every other byte as it is. It
+// replaces the file durably, whole or not at all, and only if it changes.
 func SetURL(path, url string) error {
 	return edit(path, func(data []byte, root value) ([]byte, error) {
 		old, ok := root.get("url")
@@ -65,14 +67,14 @@ func splice(data []byte, from, to int64, text string) []byte {
 	return append(append(append([]byte(nil), data[:from]...), text...), data[to:]...)
 }
 
-// edit replaces the file at path by what change makes of it, if that is a
-// keys.json and not the same. Of several commands at once one waits for the other.
+// edit replaces the file at path with what change returns. It writes nothing if that is the
+// same or is not a valid keys.json. A second command waits until the first is done.
 func edit(path string, change func(data []byte, root value) ([]byte, error)) error {
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return err
 	}
-	unlock, err := durable.LockFolder(filepath.Dir(target)) // the file itself is replaced
+	unlock, err := durable.LockFolder(filepath.Dir(target)) // not the file, which is replaced
 	if err != nil {
 		return err
 	}

@@ -51,8 +51,12 @@ func TestAddKey(t *testing.T) {
 	t.Parallel()
 	pk, blob := otherKey(t)
 	for name, edits := range map[string][]string{
-		"behind a key":   nil,
-		"to no keys":     {sample(), strings.Replace(sample(), sample()[strings.Index(sample(), `"`+sampleHash):strings.Index(sample(), "    },\n    \"policy\"")], "", 1)},
+		"behind a key": nil,
+		"to no keys": {
+			sample(),
+			strings.Replace(sample(), sample()[strings.Index(sample(), `"`+sampleHash):strings.Index(sample(),
+				"    },\n    \"policy\"")], "", 1),
+		},
 		"to one line":    {sample(), `{"keys":{}}`},
 		"with odd blank": {`"keys": {`, "\"keys\"\t:\n {"},
 	} {
@@ -105,8 +109,8 @@ func TestSetURL(t *testing.T) {
 	}
 }
 
-// TestEditKeepsOwnerAndMode: the daemon may run as another user than the operator
-// who edits, and keys.json may be a link to a file that is managed elsewhere.
+// The daemon may run as another user than the operator who edits. And keys.json may be a link
+// to a file that is managed elsewhere.
 func TestEditKeepsOwnerAndMode(t *testing.T) {
 	t.Parallel()
 	target := writeSample(t)
@@ -133,12 +137,13 @@ func TestEditKeepsOwnerAndMode(t *testing.T) {
 	if at.Mode&0o7777 != 0o640 || root && (at.Uid != 12345 || at.Gid != 12346) {
 		t.Errorf("mode %04o, owner %d:%d; want them as they were", at.Mode&0o7777, at.Uid, at.Gid)
 	}
-	if to, err := os.Readlink(link); err != nil || to != target || !strings.Contains(readFile(t, target), "127.0.0.1:1234") {
+	if to, err := os.Readlink(link); err != nil || to != target ||
+		!strings.Contains(readFile(t, target), "127.0.0.1:1234") {
 		t.Errorf("the link leads to %q, %v; want the edited %s", to, err, target)
 	}
 }
 
-// TestEditDoesNotWaitForEver: another program may hold the folder's lock, and never let go.
+// Another program may hold the folder's lock and never release it.
 func TestEditDoesNotWaitForEver(t *testing.T) {
 	t.Parallel()
 	path := writeSample(t)
@@ -147,11 +152,12 @@ func TestEditDoesNotWaitForEver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer folder.Close() //nolint:errcheck // only held
+	defer folder.Close() //nolint:errcheck // only locked
 	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	if err := config.SetURL(path, "127.0.0.1:1234"); !errors.Is(err, syscall.EWOULDBLOCK) || !strings.Contains(err.Error(), filepath.Dir(path)) {
+	if err := config.SetURL(path, "127.0.0.1:1234"); !errors.Is(err, syscall.EWOULDBLOCK) ||
+		!strings.Contains(err.Error(), filepath.Dir(path)) {
 		t.Errorf("%v, want %v and the folder", err, syscall.EWOULDBLOCK)
 	}
 	if readFile(t, path) != before {
@@ -159,14 +165,15 @@ func TestEditDoesNotWaitForEver(t *testing.T) {
 	}
 }
 
-// Of two commands that change keys.json at once neither undoes the other.
+// When two commands change keys.json at once, neither undoes the other's change.
 func TestEditsAtOnce(t *testing.T) {
 	t.Parallel()
 	public, err := tezos.ParsePublicKey(otherPublic)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rotation := config.Rotation{Key: parsedHash(t, sampleHash), Blob: parsedBlob(t, sampleBlob("01")), Next: parsedBlob(t, sampleBlob("02"))}
+	rotation := config.Rotation{Key: parsedHash(t, sampleHash), Blob: parsedBlob(t, sampleBlob("01")),
+		Next: parsedBlob(t, sampleBlob("02"))}
 	for round := range 100 {
 		path := writeSample(t)
 		var both sync.WaitGroup

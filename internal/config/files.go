@@ -1,5 +1,7 @@
 package config
 
+// This file reads the key blobs that have files of their own, and checks the modes of secret files.
+
 import (
 	"errors"
 	"maps"
@@ -11,10 +13,10 @@ import (
 	"pawl/internal/ep11"
 )
 
-// ReadFiles checks the secret files that keys.json names and reads the key blobs that lie in
-// files of their own. It returns a copy of the configuration whose keys have these blobs, and all
-// findings, those of Load among them. A key whose file is bad has no blob, and a finding says
-// why. Nothing is changed and no lock is taken.
+// ReadFiles checks the secret files that keys.json names, and reads the key blobs that have
+// files of their own. It returns a copy of the configuration with these blobs, and all findings,
+// including those of Load. If a key's file is bad, the key has no blob and a finding says why.
+// ReadFiles changes nothing and takes no lock.
 func (c *Config) ReadFiles() (*Config, []Finding) {
 	copied := *c
 	copied.Keys = slices.Clone(c.Keys)
@@ -24,14 +26,14 @@ func (c *Config) ReadFiles() (*Config, []Finding) {
 	for i := range copied.Keys {
 		r.blobFile(&copied.Keys[i])
 	}
-	if len(r.wrappingID) != len(c.wrappingID) { // Parse has not seen those in files
+	if len(r.wrappingID) != len(c.wrappingID) { // else Parse has already warned
 		r.checkWrappingKeys()
 	}
 	copied.findings, copied.wrappingID = r.findings, r.wrappingID
 	return &copied, r.findings
 }
 
-// secret checks that nobody else may read a private key.
+// secret checks that only the owner may read a file with a secret.
 func (r *report) secret(name, path string) {
 	if path == "" {
 		return
@@ -57,7 +59,7 @@ func (r *report) blobFile(key *KeySpec) {
 	r.checkNext(key.path("secret_key_next"), *key)
 }
 
-// path is where a name of the key stands in keys.json.
+// path returns the place of one of the key's names in keys.json.
 func (k *KeySpec) path(name string) string {
 	return strings.Join([]string{"keys", k.PublicKey.Hash().String(), name}, ".")
 }
@@ -71,8 +73,8 @@ func readBlob(path string) (ep11.Blob, error) {
 	return ep11.ParseBlob(string(data))
 }
 
-// Blobs returns the blobs of the key that can be read, the one in use first, and why one of a
-// file of its own cannot. Parse has told of the others.
+// Blobs returns the readable blobs of the key, the one in use first. The error says why the
+// blob in secret_key_file cannot be read. For unreadable blobs in keys.json there are findings.
 func (k *KeySpec) Blobs() ([]ep11.Blob, error) {
 	blob, err := k.current()
 	var blobs []ep11.Blob
@@ -84,7 +86,7 @@ func (k *KeySpec) Blobs() ([]ep11.Blob, error) {
 	return blobs, err
 }
 
-// current is the blob of the key, from its file if it lies there.
+// current returns the blob in use, and reads it from its file if it has one.
 func (k *KeySpec) current() (ep11.Blob, error) {
 	if k.BlobFile != "" {
 		return readBlob(k.BlobFile)

@@ -1,5 +1,7 @@
 package config
 
+// This file collects findings, and reads the values of keys.json by their types.
+
 import (
 	"encoding/json"
 	"fmt"
@@ -13,18 +15,18 @@ import (
 	"pawl/signer/grep11"
 )
 
-// Severity is what a Finding does to the start of the daemon.
+// Severity says whether the daemon starts in spite of a Finding.
 type Severity uint8
 
-// The severities. Parse refuses a file with an Invalid finding; the daemon does not start with
-// any but warnings.
+// The severities. Parse refuses a file with an Invalid finding. The daemon starts only if all
+// findings are warnings.
 const (
-	Warning    Severity = iota + 1 // said at start
-	Unopenable                     // something that keys.json points at, or should point at, is missing or bad
-	Invalid                        // not a keys.json that pawl understands
+	Warning    Severity = iota + 1 // logged at start
+	Unopenable                     // something that keys.json names, or should name, is missing or bad
+	Invalid                        // pawl does not understand the file
 )
 
-// Code is what a Finding is about, for programs that must tell them apart.
+// Code says what a Finding is about, for code that must tell them apart.
 type Code uint8
 
 // The codes.
@@ -32,11 +34,11 @@ const (
 	Other        Code = iota
 	ModeOpen          // a file or folder is open to others
 	BadBlob           // secret_key or secret_key_file holds no readable key blob
-	BadNextBlob       // secret_key_next does not
+	BadNextBlob       // secret_key_next holds no readable key blob
 	NoOperations      // a policy names no operations, so all are refused
 )
 
-// Finding is one thing to say of keys.json: where it stands and what to do.
+// Finding is one remark on keys.json: where it stands, and what to do.
 type Finding struct {
 	Severity Severity
 	Code     Code
@@ -44,7 +46,7 @@ type Finding struct {
 	Text     string
 }
 
-// String is the finding on one line.
+// String returns the finding on one line.
 func (f Finding) String() string {
 	if f.Path == "" {
 		return f.Text
@@ -54,9 +56,9 @@ func (f Finding) String() string {
 
 // report collects findings while keys.json is read.
 type report struct {
-	dir        string // relative paths count from here
+	dir        string // the folder of relative paths
 	findings   []Finding
-	wrappingID map[[16]byte]bool // of the key blobs
+	wrappingID map[[16]byte]bool // the ids of the master keys that wrap the key blobs
 }
 
 func (r *report) warn(path, format string, args ...any) {
@@ -75,13 +77,13 @@ func (r *report) add(severity Severity, code Code, path, format string, args ...
 	r.findings = append(r.findings, Finding{severity, code, path, fmt.Sprintf(format, args...)})
 }
 
-// said reports whether there is a finding of path already.
+// said reports whether path already has a finding.
 func (r *report) said(path string) bool {
 	return slices.ContainsFunc(r.findings, func(f Finding) bool { return f.Path == path })
 }
 
-// Refusal returns an error with the first finding of at least the severity, or nil if there is
-// none.
+// Refusal returns an error with the first finding of at least the severity, and the number of
+// further ones. It returns nil if there is none.
 func Refusal(findings []Finding, atLeast Severity) error {
 	var first string
 	more := -1
@@ -102,9 +104,8 @@ func Refusal(findings []Finding, atLeast Severity) error {
 	return fmt.Errorf("keys.json: %s (and %d more)", first, more)
 }
 
-// object hands each member of an object to the function of its name. A name
-// without one, a name that occurs twice, and two names that differ only in
-// case are invalid.
+// object calls the function in fields for each member of an object. It reports names that have
+// no function, that occur twice, or that differ only in case.
 func (r *report) object(v value, fields map[string]func(value)) {
 	r.eachMember(v, func(name string, child value) {
 		if read, known := fields[name]; known {
@@ -115,8 +116,8 @@ func (r *report) object(v value, fields map[string]func(value)) {
 	})
 }
 
-// eachMember calls do for the members of an object, whose names must differ in
-// more than case.
+// eachMember calls do for each member of an object. It reports names that occur twice or differ
+// only in case.
 func (r *report) eachMember(v value, do func(name string, child value)) {
 	if !v.object {
 		r.invalid(v.path, "must be an object")
@@ -137,7 +138,7 @@ func (r *report) eachMember(v value, do func(name string, child value)) {
 	}
 }
 
-// eachString calls do for the items of a list of strings.
+// eachString calls do for each item of a list of strings. It reports items that are not strings.
 func (r *report) eachString(v value, do func(path, item string)) {
 	if !v.array {
 		r.invalid(v.path, "must be a list")
@@ -150,16 +151,16 @@ func (r *report) eachString(v value, do func(path, item string)) {
 	}
 }
 
-// text returns a string that is not empty, or "" with a finding.
+// text returns a non-empty string, or "" with a finding.
 func (r *report) text(v value) string {
 	s, ok := v.scalar.(string)
 	if !ok || s == "" {
-		r.invalid(v.path, "must be a string that is not empty")
+		r.invalid(v.path, "must be a non-empty string")
 	}
 	return s
 }
 
-// file returns a path, made absolute or relative to the working folder.
+// file returns a path that is absolute or relative to the working folder.
 func (r *report) file(v value) string {
 	s := r.text(v)
 	if s == "" || filepath.IsAbs(s) {
@@ -168,7 +169,7 @@ func (r *report) file(v value) string {
 	return filepath.Join(r.dir, s)
 }
 
-// flag returns true, false, 1 or 0.
+// flag returns a boolean, which may be written as 1 or 0.
 func (r *report) flag(v value) bool {
 	switch v.scalar {
 	case true, json.Number("1"):
@@ -194,9 +195,9 @@ func (r *report) whole(v value, least int64) int32 {
 	return int32(i)
 }
 
-func (r *report) ignored(v value) { r.warn(v.path, "ignored: it has no meaning here") }
+func (r *report) ignored(v value) { r.warn(v.path, "ignored: pawl does not use it") }
 
-// checkBlob says what the clear header of a key blob tells against it.
+// checkBlob reports what is wrong with a key blob, as far as its clear header shows.
 func (r *report) checkBlob(path string, blob ep11.Blob) {
 	header, err := blob.Header()
 	if err != nil {
@@ -215,20 +216,21 @@ func (r *report) checkBlob(path string, blob ep11.Blob) {
 	r.wrappingID[header.WrappingKeyID] = true
 }
 
-// checkNext warns of a next blob that is not the key's blob under another master key,
-// when both are known.
+// checkNext warns if the key's next blob cannot be its blob under another master key. It does
+// nothing unless both are readable.
 func (r *report) checkNext(path string, key KeySpec) {
 	if key.Blob == nil || key.NextBlob == nil {
 		return
 	}
 	if err := grep11.CheckRewrapped(key.Blob, key.NextBlob); err != nil {
-		r.warn(path, "%v: run `pawl keys rewrap --promote` if the new master key is finalised, else `pawl keys rewrap`", err)
+		const remedy = "run `pawl keys rewrap --promote` if the new master key is finalised, else `pawl keys rewrap`"
+		r.warn(path, "%v: "+remedy, err)
 	}
 }
 
-// checkWrappingKeys warns of blobs that no one server can use.
+// checkWrappingKeys warns if no single server can use all blobs.
 func (r *report) checkWrappingKeys() {
 	if len(r.wrappingID) > 1 {
-		r.warn("keys", "the key blobs are wrapped by %d master keys; one server has one", len(r.wrappingID))
+		r.warn("keys", "the key blobs are wrapped by %d master keys, but a server has only one", len(r.wrappingID))
 	}
 }

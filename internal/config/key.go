@@ -11,7 +11,7 @@ func (p *parser) keys(v value) {
 	p.eachMember(v, p.key)
 }
 
-// key reads one entry: its name is the hash of its public key.
+// key reads one entry of keys. Its name is the hash of its public key.
 func (p *parser) key(name string, v value) {
 	var key KeySpec
 	var public string
@@ -29,7 +29,7 @@ func (p *parser) key(name string, v value) {
 	})
 	_, inline := v.get("secret_key")
 	if inline == (key.BlobFile != "") {
-		p.invalid(v.path, "needs secret_key or secret_key_file, and one of them only")
+		p.invalid(v.path, "needs secret_key or secret_key_file, not both")
 	}
 	p.checkNext(v.path+".secret_key_next", key)
 	var ok bool
@@ -67,8 +67,8 @@ func (p *parser) publicKey(path, name, public string) (tezos.PublicKey, bool) {
 	return tezos.PublicKey{}, false
 }
 
-// blob reads the hex of a wrapped private key. One that is unreadable does not
-// make the file invalid: Open refuses it.
+// blob reads the hex of a wrapped private key. An unreadable one is Unopenable, and does not
+// make the file invalid.
 func (p *parser) blob(v value) ep11.Blob {
 	blob, err := ep11.ParseBlob(p.text(v))
 	if err != nil {
@@ -79,12 +79,12 @@ func (p *parser) blob(v value) ep11.Blob {
 	return blob
 }
 
-// nextBlob is blob for the one of the HSM's next master key, which the blobs in use
-// are not compared with. An unreadable one keeps nobody from signing with the blob in use.
+// nextBlob reads the blob under the HSM's next master key, and does not count its master key
+// among those in use. An unreadable one is only a warning, since the key signs with the blob in use.
 func (p *parser) nextBlob(v value) ep11.Blob {
 	blob, err := ep11.ParseBlob(p.text(v))
 	if err != nil {
-		p.add(Warning, BadNextBlob, v.path, "%v: `pawl keys rewrap` makes it anew", err)
+		p.add(Warning, BadNextBlob, v.path, "%v: run `pawl keys rewrap` to make a new one", err)
 		return nil
 	}
 	return blob

@@ -5,7 +5,7 @@ import (
 	"pawl/tezos"
 )
 
-// readPolicy reads a policy object. What it does not name stays refused.
+// readPolicy reads a policy object. Everything that it does not name stays refused.
 func (p *parser) readPolicy(v value) *policy.Policy {
 	var pol policy.Policy
 	p.object(v, map[string]func(value){
@@ -20,7 +20,7 @@ func (p *parser) readPolicy(v value) *policy.Policy {
 		"not_after_level":       func(v value) { pol.NotAfterLevel = p.positive(v) },
 	})
 	if _, named := v.get("operations"); !named && v.object {
-		p.add(Warning, NoOperations, v.path, "has no operations: every operation but the ballots of voting is refused")
+		p.add(Warning, NoOperations, v.path, "has no operations: all are refused, except the ballots in voting")
 	}
 	if pol.NotAfterLevel != 0 && pol.NotAfterLevel < pol.NotBeforeLevel {
 		p.invalid(v.path, "not_after_level is below not_before_level")
@@ -30,13 +30,13 @@ func (p *parser) readPolicy(v value) *policy.Policy {
 
 func (p *parser) ballots(v value) (ballots []tezos.Ballot) {
 	p.eachString(v, func(path, item string) {
-		if item == "aye" { // of old samples; no ballot was ever called that
+		if item == "aye" { // old samples have it; Tezos has no such ballot
 			p.warn(path, "\"aye\" is read as \"yay\"")
 			item = "yay"
 		}
 		ballot, err := tezos.ParseBallot(item)
 		if err != nil {
-			p.invalid(path, "%q is no ballot: use yay, nay, pass", item)
+			p.invalid(path, "%q is not a ballot: use yay, nay or pass", item)
 			return
 		}
 		ballots = append(ballots, ballot)
@@ -51,7 +51,7 @@ func (p *parser) operations(v value) (kinds []tezos.OperationKind) {
 		case err != nil:
 			p.invalid(path, "%v", err)
 		case kind == tezos.OpBallot:
-			p.invalid(path, "ballots are opened by policy.voting")
+			p.invalid(path, "ballots are allowed by policy.voting")
 		default:
 			kinds = append(kinds, kind)
 		}
@@ -59,7 +59,7 @@ func (p *parser) operations(v value) (kinds []tezos.OperationKind) {
 	return kinds
 }
 
-// destinations returns a list that is never nil: an empty one allows none.
+// destinations returns a list that is never nil. An empty list allows no destination.
 func (p *parser) destinations(v value) []string {
 	list := []string{}
 	p.eachString(v, func(path, item string) {
@@ -80,7 +80,7 @@ func (p *parser) chains(v value) (chains []tezos.ChainID) {
 		chains = append(chains, chain)
 	})
 	if v.array && len(v.items) == 0 {
-		p.invalid(v.path, "is empty: leave it out for every registered chain, or name one")
+		p.invalid(v.path, "is empty: leave it out to allow every registered chain, or name one")
 	}
 	return chains
 }
@@ -97,7 +97,7 @@ func (p *parser) liquidityBaking(v value) *tezos.LiquidityBakingVote {
 	case "pass":
 		vote = tezos.LiquidityBakingPass
 	default:
-		p.invalid(v.path, "%q is no vote: use any, on, off, pass", s)
+		p.invalid(v.path, "%q is not a vote: use any, on, off or pass", s)
 	}
 	return &vote
 }

@@ -1,5 +1,7 @@
 package config
 
+// This file edits the key blobs of keys.json when the HSM's master key is rotated.
+
 import (
 	"bytes"
 	"cmp"
@@ -13,17 +15,17 @@ import (
 	"pawl/tezos"
 )
 
-// Rotation is one key on its way from one master key of the HSM to the next.
+// Rotation is a key that moves from one master key of the HSM to the next.
 type Rotation struct {
 	Key  tezos.PublicKeyHash
-	Blob ep11.Blob // of the master key so far: secret_key, or what secret_key_file holds
-	Next ep11.Blob // the same private key under the next one
+	Blob ep11.Blob // under the current master key: secret_key, or the content of secret_key_file
+	Next ep11.Blob // the same private key under the next master key
 }
 
 // AddNextBlobs sets secret_key_next of each key in the keys.json at path, beside its
-// secret_key or secret_key_file, and leaves every other byte as it is. The file is
-// replaced whole or not at all, durably, and only if it changes. It is refused when a key
-// is not there any more or has another blob by now.
+// secret_key or secret_key_file, and leaves every other byte as it is. It replaces the file
+// durably, whole or not at all, and only if it changes. It fails if a key is gone or its blob
+// has changed meanwhile.
 func AddNextBlobs(path string, keys []Rotation) error {
 	return editKeys(path, keys, func(data []byte, key *KeySpec, entry value, r Rotation) ([]change, error) {
 		blob, err := key.current()
@@ -43,11 +45,12 @@ func AddNextBlobs(path string, keys []Rotation) error {
 	})
 }
 
-// PromoteBlobs makes the next blob of each key its only one, in the keys.json at path or
-// in the file that secret_key_file names, and drops the blob before. It is refused, and
-// nothing is written, when a key is not there any more or its secret_key_next is another
-// one by now. Each file is replaced whole, durably, keys.json last: when that is cut off
-// no key has lost its next blob, and the same again completes it.
+// PromoteBlobs makes the next blob of each key its only blob, in the keys.json at path or
+// in the file that secret_key_file names, and drops the old one. It fails and writes nothing
+// if a key is gone or its secret_key_next has changed meanwhile.
+//
+// It replaces each file durably and whole, keys.json last. If it is interrupted, no key has
+// lost its next blob, and running it again completes it.
 func PromoteBlobs(path string, keys []Rotation) error {
 	files := make(map[string]ep11.Blob)
 	drop := func(data []byte, key *KeySpec, entry value, r Rotation) ([]change, error) {
@@ -59,7 +62,7 @@ func PromoteBlobs(path string, keys []Rotation) error {
 			files[key.BlobFile] = r.Next
 			return changes, nil
 		}
-		old, _ := entry.get("secret_key") // there, or it would be no keys.json
+		old, _ := entry.get("secret_key") // present, since Parse has accepted the file
 		return append(changes, change{old.start, old.end, `"` + r.Next.Hex() + `"`}), nil
 	}
 	return edit(path, func(data []byte, root value) ([]byte, error) {
@@ -76,15 +79,15 @@ func PromoteBlobs(path string, keys []Rotation) error {
 	})
 }
 
-var errChangedMeanwhile = errors.New("has another blob by now: run the command again")
+var errChangedMeanwhile = errors.New("its blob has changed meanwhile: run the command again")
 
-// change is what becomes of the bytes from:to of a file.
+// change replaces the bytes from:to of a file with text.
 type change struct {
 	from, to int64
 	text     string
 }
 
-// keyEdit says what is to change in the entry of a key.
+// keyEdit returns the changes to the entry of a key.
 type keyEdit func(data []byte, key *KeySpec, entry value, r Rotation) ([]change, error)
 
 func editKeys(path string, keys []Rotation, how keyEdit) error {
@@ -93,7 +96,7 @@ func editKeys(path string, keys []Rotation, how keyEdit) error {
 	})
 }
 
-// changeKeys edits the entries of the keys, all or none.
+// changeKeys edits the entries of all the keys, or fails.
 func changeKeys(path string, data []byte, root value, keys []Rotation, how keyEdit) ([]byte, error) {
 	cfg, _, err := Parse(data, filepath.Dir(path))
 	if err != nil {
@@ -108,9 +111,9 @@ func changeKeys(path string, data []byte, root value, keys []Rotation, how keyEd
 	for _, r := range keys {
 		key, ok := configured[r.Key]
 		if !ok {
-			return nil, fmt.Errorf("has no key %v any more", r.Key)
+			return nil, fmt.Errorf("no longer has the key %v", r.Key)
 		}
-		entry, _ := entries.get(r.Key.String()) // there: Parse has read it
+		entry, _ := entries.get(r.Key.String()) // present, since Parse has read it
 		more, err := how(data, key, entry, r)
 		if err != nil {
 			return nil, fmt.Errorf("key %v: %w", r.Key, err)
@@ -120,7 +123,7 @@ func changeKeys(path string, data []byte, root value, keys []Rotation, how keyEd
 	return apply(data, changes), nil
 }
 
-// apply makes changes that do not overlap.
+// apply makes the changes, which must not overlap.
 func apply(data []byte, changes []change) []byte {
 	slices.SortFunc(changes, func(a, b change) int { return cmp.Compare(a.from, b.from) })
 	var changed []byte
@@ -132,12 +135,12 @@ func apply(data []byte, changes []change) []byte {
 	return append(changed, data[at:]...)
 }
 
-// index is where the first member of one of the names stands.
+// index returns the index of the first member that has one of the names, or -1.
 func (v value) index(names ...string) int {
 	return slices.IndexFunc(v.members, func(m member) bool { return slices.Contains(names, m.name) })
 }
 
-// before is where the value, or the brace, before a member ends.
+// before returns the end of the value before a member, or that of the brace.
 func (v value) before(at int) int64 {
 	if at == 0 {
 		return v.start + 1
@@ -145,17 +148,17 @@ func (v value) before(at int) int64 {
 	return v.members[at-1].value.end
 }
 
-// indent is the blank between the name of a member and the comma or brace before it.
+// indent returns the whitespace between a member's name and the comma or brace before it.
 func (v value) indent(data []byte, at int) string {
 	blank, _, _ := bytes.Cut(data[v.before(at):v.members[at].value.start], []byte{'"'})
 	return string(blank[bytes.IndexByte(blank, ',')+1:])
 }
 
-// without takes a member out, with the comma before or behind it.
+// without returns the change that removes a member and the comma before or after it.
 func (v value) without(data []byte, at int) change {
 	end := v.members[at].value.end
 	if at == 0 {
-		end += int64(bytes.IndexByte(data[end:], ',') + 1) // there: public_key has to follow
+		end += int64(bytes.IndexByte(data[end:], ',') + 1) // found, since public_key must follow
 	}
 	return change{from: v.before(at), to: end}
 }

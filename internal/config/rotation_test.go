@@ -32,8 +32,8 @@ func parsedHash(t *testing.T, text string) tezos.PublicKeyHash {
 	return hash
 }
 
-// Entries in all ways to write them: what becomes of them by AddNextBlobs and then by
-// PromoteBlobs. B is the blob, N the next one.
+// The table shows entries in every way to write them, then after AddNextBlobs, and then after
+// PromoteBlobs. B stands for the blob, N for the next one.
 func TestRotateEntries(t *testing.T) {
 	t.Parallel()
 	blob, next := sampleBlob("01"), sampleBlob("02")
@@ -44,13 +44,32 @@ func TestRotateEntries(t *testing.T) {
 			"{\n      P,\n      \"secret_key\": \"B\",\n      \"secret_key_next\": \"N\"\n    }",
 			"{\n      P,\n      \"secret_key\": \"N\"\n    }",
 		},
-		"on one line":         {`{P, "secret_key": "B"}`, `{P, "secret_key": "B", "secret_key_next": "N"}`, `{P, "secret_key": "N"}`},
-		"first of the entry":  {"{\n\t\"secret_key\":\"B\",\n\tP}", "{\n\t\"secret_key\":\"B\",\n\t\"secret_key_next\": \"N\",\n\tP}", "{\n\t\"secret_key\":\"N\",\n\tP}"},
-		"no blank at all":     {`{"secret_key":"B",P}`, `{"secret_key":"B","secret_key_next": "N",P}`, `{"secret_key":"N",P}`},
-		"blank before commas": {"{P\n  , \"secret_key\" : \"B\" }", "{P\n  , \"secret_key\" : \"B\", \"secret_key_next\": \"N\" }", "{P\n  , \"secret_key\" : \"N\" }"},
-		"an old next blob":    {`{P, "secret_key_next": "O", "secret_key": "B"}`, `{P, "secret_key_next": "N", "secret_key": "B"}`, `{P, "secret_key": "N"}`},
-		"an old one, first":   {`{ "secret_key_next": "O" , P, "secret_key": "B"}`, `{ "secret_key_next": "N" , P, "secret_key": "B"}`, `{ P, "secret_key": "N"}`},
-		"a file":              {`{P, "secret_key_file": "k.hex", "db": "x"}`, `{P, "secret_key_file": "k.hex", "secret_key_next": "N", "db": "x"}`, `{P, "secret_key_file": "k.hex", "db": "x"}`},
+		"on one line": {
+			`{P, "secret_key": "B"}`, `{P, "secret_key": "B", "secret_key_next": "N"}`, `{P, "secret_key": "N"}`,
+		},
+		"first of the entry": {
+			"{\n\t\"secret_key\":\"B\",\n\tP}", "{\n\t\"secret_key\":\"B\",\n\t\"secret_key_next\": \"N\",\n\tP}",
+			"{\n\t\"secret_key\":\"N\",\n\tP}",
+		},
+		"no blank at all": {
+			`{"secret_key":"B",P}`, `{"secret_key":"B","secret_key_next": "N",P}`, `{"secret_key":"N",P}`,
+		},
+		"blank before commas": {
+			"{P\n  , \"secret_key\" : \"B\" }", "{P\n  , \"secret_key\" : \"B\", \"secret_key_next\": \"N\" }",
+			"{P\n  , \"secret_key\" : \"N\" }",
+		},
+		"an old next blob": {
+			`{P, "secret_key_next": "O", "secret_key": "B"}`, `{P, "secret_key_next": "N", "secret_key": "B"}`,
+			`{P, "secret_key": "N"}`,
+		},
+		"an old one, first": {
+			`{ "secret_key_next": "O" , P, "secret_key": "B"}`, `{ "secret_key_next": "N" , P, "secret_key": "B"}`,
+			`{ P, "secret_key": "N"}`,
+		},
+		"a file": {
+			`{P, "secret_key_file": "k.hex", "db": "x"}`, `{P, "secret_key_file": "k.hex", "secret_key_next": "N", "db": "x"}`,
+			`{P, "secret_key_file": "k.hex", "db": "x"}`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -66,7 +85,7 @@ func TestRotateEntries(t *testing.T) {
 			writeText(t, path, whole(test.entry))
 			writeText(t, file, blob)
 			keys := []config.Rotation{{Key: parsedHash(t, sampleHash), Blob: parsedBlob(t, blob), Next: parsedBlob(t, next)}}
-			for range 2 { // the second time changes nothing
+			for range 2 { // the second call changes nothing
 				if err := config.AddNextBlobs(path, keys); err != nil {
 					t.Fatal(err)
 				}
@@ -83,7 +102,11 @@ func TestRotateEntries(t *testing.T) {
 			if diff := cmp.Diff(whole(test.promoted), readFile(t, path)); diff != "" {
 				t.Errorf("PromoteBlobs (-want +got):\n%s", diff)
 			}
-			if got, want := readFile(t, file), map[bool]string{true: next, false: blob}[strings.Contains(test.entry, "k.hex")]; got != want {
+			want := blob
+			if strings.Contains(test.entry, "k.hex") {
+				want = next
+			}
+			if got := readFile(t, file); got != want {
 				t.Errorf("the file of the key holds %.110s…, want %.110s…", got, want)
 			}
 		})
@@ -97,14 +120,19 @@ func writeText(t *testing.T, path, text string) {
 	}
 }
 
-// When one key is not as it was, nothing is written for any.
+// When one key has changed, nothing is written for the others either.
 func TestRotateAllOrNothing(t *testing.T) {
 	t.Parallel()
-	first := config.Rotation{Key: parsedHash(t, sampleHash), Blob: parsedBlob(t, sampleBlob("01")), Next: parsedBlob(t, sampleBlob("02"))}
-	second := config.Rotation{Key: parsedHash(t, otherHash), Blob: parsedBlob(t, sampleBlob("01")), Next: parsedBlob(t, sampleBlob("02"))}
+	first := config.Rotation{Key: parsedHash(t, sampleHash), Blob: parsedBlob(t, sampleBlob("01")),
+		Next: parsedBlob(t, sampleBlob("02"))}
+	second := config.Rotation{Key: parsedHash(t, otherHash), Blob: parsedBlob(t, sampleBlob("01")),
+		Next: parsedBlob(t, sampleBlob("02"))}
 	for name, test := range map[string]struct{ entry, want string }{
-		"no second key":  {"", "has no key " + otherHash + " any more"},
-		"another blob":   {`"secret_key": "` + sampleBlob("05") + `", "secret_key_next": "` + sampleBlob("06") + `"`, "has another blob by now"},
+		"no second key": {"", "no longer has the key " + otherHash},
+		"another blob": {
+			`"secret_key": "` + sampleBlob("05") + `", "secret_key_next": "` + sampleBlob("06") + `"`,
+			"its blob has changed meanwhile",
+		},
 		"no such file":   {`"secret_key_file": "nowhere", "secret_key_next": "` + sampleBlob("06") + `"`, ""},
 		"no longer JSON": {"{", "keys.json"},
 	} {
@@ -131,12 +159,14 @@ func TestRotateAllOrNothing(t *testing.T) {
 	}
 }
 
-// A file that cannot be replaced leaves keys.json with the next blobs in it.
+// When a blob's file cannot be replaced, keys.json keeps the next blobs.
 func TestPromoteKeepsTheNextBlobs(t *testing.T) {
 	t.Parallel()
-	path := writeSample(t, `"secret_key": "`+sampleBlob("01")+`"`, `"secret_key_file": "gone/k.hex", "secret_key_next": "`+sampleBlob("02")+`"`)
+	path := writeSample(t, `"secret_key": "`+sampleBlob("01")+`"`,
+		`"secret_key_file": "gone/k.hex", "secret_key_next": "`+sampleBlob("02")+`"`)
 	before := readFile(t, path)
-	err := config.PromoteBlobs(path, []config.Rotation{{Key: parsedHash(t, sampleHash), Next: parsedBlob(t, sampleBlob("02"))}})
+	err := config.PromoteBlobs(path, []config.Rotation{{Key: parsedHash(t, sampleHash),
+		Next: parsedBlob(t, sampleBlob("02"))}})
 	if err == nil || !strings.Contains(err.Error(), "gone/k.hex") || readFile(t, path) != before {
 		t.Errorf("PromoteBlobs: %v; want an error and keys.json as it was", err)
 	}
@@ -158,8 +188,13 @@ func TestFindingsOfNextBlobs(t *testing.T) {
 		"too short":         {withNext(`"1234"`), config.Warning, path + ": key blob"},
 		"no hex":            {withNext(`"hello"`), config.Warning, path + ": key blob of 5 characters is not hex"},
 		"of one master key": {withNext(quoted(sampleBlob("01"))), config.Warning, path + ": wrapped by the same master key"},
-		"shorter":           {withNext(quoted(sampleBlob("02")[:416])), config.Warning, path + ": 208 bytes, but the blob before has "},
-		"extractable":       {withNext(quoted(strings.Replace(sampleBlob("02"), born, "0000000000400125", 1))), config.Warning, path + ": attributes 0x400125"},
+		"shorter": {
+			withNext(quoted(sampleBlob("02")[:416])), config.Warning, path + ": 208 bytes, but the blob before has ",
+		},
+		"extractable": {
+			withNext(quoted(strings.Replace(sampleBlob("02"), born, "0000000000400125", 1))), config.Warning,
+			path + ": attributes 0x400125",
+		},
 	} {
 		_, findings, err := config.Parse([]byte(sample(test.edits...)), ".")
 		if err != nil {

@@ -12,9 +12,9 @@ import (
 // maxDepth bounds the nesting of keys.json, which is four deep.
 const maxDepth = 16
 
-// value is a JSON value with its place: the path of names that leads to it and
-// its bytes data[start:end]. encoding/json would take the last of two members
-// of one name, and match names without case; here the members stay as written.
+// value is a JSON value with its place: the path of names that leads to it, and its bytes
+// data[start:end]. Its members stay as written. encoding/json would take the last of two
+// members with the same name, and ignore case.
 type value struct {
 	path       string
 	start, end int64
@@ -30,7 +30,7 @@ type member struct {
 	value value
 }
 
-// get returns the member of that name.
+// get returns the first member with the name.
 func (v value) get(name string) (value, bool) {
 	for _, m := range v.members {
 		if m.name == name {
@@ -52,7 +52,7 @@ func parseJSON(data []byte) (value, error) {
 		return value{}, errors.New("not a JSON object")
 	}
 	if _, err := p.dec.Token(); !errors.Is(err, io.EOF) {
-		return value{}, fmt.Errorf("line %d: something follows the object", p.line())
+		return value{}, fmt.Errorf("line %d: unexpected text after the object", p.line())
 	}
 	return root, nil
 }
@@ -89,7 +89,7 @@ func (p *jsonParser) value(path string, depth int) (value, error) {
 	return v, err
 }
 
-// next is where the next value begins: behind blanks, a comma and a colon.
+// next returns where the next value begins, after whitespace, a comma and a colon.
 func (p *jsonParser) next() int64 {
 	at := p.dec.InputOffset()
 	rest := bytes.TrimLeft(p.data[at:], " \t\r\n,:")
@@ -102,7 +102,7 @@ func (p *jsonParser) membersOf(v *value, depth int) error {
 		if err != nil {
 			return noEOF(err)
 		}
-		name, _ := token.(string) // the decoder lets nothing else stand here
+		name, _ := token.(string) // the decoder accepts nothing else here
 		child, err := p.value(strings.TrimPrefix(v.path+"."+name, "."), depth+1)
 		if err != nil {
 			return err
@@ -125,7 +125,7 @@ func (p *jsonParser) itemsOf(v *value, depth int) error {
 	return noEOF(err)
 }
 
-// noEOF gives the end of the file in mid-value a name of its own.
+// noEOF turns io.EOF within a value into io.ErrUnexpectedEOF.
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
