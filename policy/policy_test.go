@@ -71,7 +71,8 @@ func TestCheck(t *testing.T) {
 	deny("zero policy, failing noop", closed, batch(operation(tezos.OpFailingNoop)), "operations")
 	deny("zero policy, michelson", closed, tezos.Michelson{}, "michelson")
 	deny("zero policy, no request", closed, nil, anyLine)
-	deny("operation without contents", policy.Policy{Operations: []tezos.OperationKind{tezos.OpReveal}}, batch(), "operations")
+	deny("operation without contents", policy.Policy{Operations: []tezos.OperationKind{tezos.OpReveal}}, batch(),
+		"operations")
 
 	// Each field opens one thing.
 	baking := policy.Policy{Baking: true}
@@ -89,7 +90,8 @@ func TestCheck(t *testing.T) {
 	allow("yay of yay and pass", voting, batch(ballot(tezos.Yay)))
 	allow("pass of yay and pass", voting, batch(ballot(tezos.Pass)))
 	deny("nay of yay and pass", voting, batch(ballot(tezos.Nay)), "voting")
-	deny("ballot opened in operations only", policy.Policy{Operations: []tezos.OperationKind{tezos.OpBallot}}, batch(ballot(tezos.Yay)), "voting")
+	deny("ballot opened in operations only", policy.Policy{Operations: []tezos.OperationKind{tezos.OpBallot}},
+		batch(ballot(tezos.Yay)), "voting")
 	deny("proposals are no ballots", voting, batch(operation(tezos.OpProposals)), "operations")
 
 	// Every content of a batch counts.
@@ -98,16 +100,20 @@ func TestCheck(t *testing.T) {
 	deny("batch, second content forbidden", reveals, batch(operation(tezos.OpReveal), transactionTo(friend)), "operations")
 	deny("batch, last of three forbidden", reveals,
 		batch(operation(tezos.OpReveal), operation(tezos.OpDelegation), operation(tezos.OpOrigination)), "operations")
-	deny("stake is not transaction", policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction}}, batch(operation(tezos.OpStake)), "operations")
+	deny("stake is not transaction", policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction}},
+		batch(operation(tezos.OpStake)), "operations")
 
 	// Destinations narrow transactions and nothing else.
-	paying := policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction, tezos.OpReveal}, Destinations: []string{friend}}
+	paying := policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction, tezos.OpReveal},
+		Destinations: []string{friend}}
 	allow("transaction to the friend", paying, batch(operation(tezos.OpReveal), transactionTo(friend)))
 	deny("transaction to a stranger", paying, batch(transactionTo(stranger)), "destinations")
 	deny("second transaction to a stranger", paying, batch(transactionTo(friend), transactionTo(stranger)), "destinations")
-	deny("empty destinations", policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction}, Destinations: []string{}},
+	deny("empty destinations", policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction},
+		Destinations: []string{}},
 		batch(transactionTo(friend)), "destinations")
-	allow("no destinations", policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction}}, batch(transactionTo(stranger)))
+	allow("no destinations", policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction}},
+		batch(transactionTo(stranger)))
 
 	// Chains and levels.
 	onMainnet := policy.Policy{Baking: true, Chains: []tezos.ChainID{mainnet}}

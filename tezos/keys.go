@@ -7,8 +7,8 @@ import (
 	"golang.org/x/crypto/blake2b"
 )
 
-// KeyKind is the kind of a key. Its value is the tag that Octez writes before a
-// public key or its hash (src/lib_crypto/signature_v3.ml).
+// KeyKind is the kind of a key. Its value is the tag that Octez writes before a public
+// key and before its hash (src/lib_crypto/signature_v3.ml).
 type KeyKind uint8
 
 // The kinds of keys, with the prefix of their hashes.
@@ -20,7 +20,7 @@ const (
 	MLDSA44                  // tz5
 )
 
-// String gives the prefix of the kind's hashes, "tz1" to "tz5".
+// String returns the prefix of the kind's hashes, "tz1" to "tz5".
 func (k KeyKind) String() string {
 	if int(k) >= len(pkhPrefixes) {
 		return "unknown"
@@ -68,22 +68,22 @@ func newPublicKeyHash(kind KeyKind, hash []byte) PublicKeyHash {
 	return h
 }
 
-// hashPublicKey gives the BLAKE2b-160 hash of a raw public key.
+// hashPublicKey returns the BLAKE2b-160 hash of a raw public key.
 func hashPublicKey(kind KeyKind, raw []byte) PublicKeyHash {
 	digest, err := blake2b.New(pkhSize, nil)
 	if err != nil {
-		return PublicKeyHash{} // never: 20 is a legal size
+		return PublicKeyHash{} // cannot happen: 20 is a valid size
 	}
 	digest.Write(raw)
 	return newPublicKeyHash(kind, digest.Sum(nil))
 }
 
-// Kind gives the kind of the key behind the hash.
+// Kind returns the kind of the key behind the hash.
 func (h PublicKeyHash) Kind() KeyKind { return KeyKind(h[0]) }
 
 func (h PublicKeyHash) valid() bool { return int(h[0]) < len(pkhPrefixes) }
 
-// String gives the base58 form, tz1… to tz5….
+// String returns the base58 form, tz1… to tz5….
 func (h PublicKeyHash) String() string {
 	if !h.valid() {
 		return "invalid public key hash"
@@ -91,7 +91,7 @@ func (h PublicKeyHash) String() string {
 	return pkhPrefixes[h[0]].encode(h[1:])
 }
 
-// MarshalText gives the base58 form. A hash with a tag of no kind is an error.
+// MarshalText returns the base58 form. It fails if the hash has the tag of no kind.
 func (h PublicKeyHash) MarshalText() ([]byte, error) {
 	if !h.valid() {
 		return nil, fmt.Errorf("public key hash with unknown tag 0x%02x", h[0])
@@ -99,8 +99,8 @@ func (h PublicKeyHash) MarshalText() ([]byte, error) {
 	return []byte(h.String()), nil
 }
 
-// ChainID tells one network from another: the first four bytes of the hash of
-// its genesis block hash.
+// ChainID identifies a network: the first four bytes of the hash of its genesis block
+// hash.
 type ChainID [4]byte
 
 // ParseChainID reads a chain id, Net…. It accepts exactly what [ChainID.String]
@@ -113,8 +113,8 @@ func ParseChainID(s string) (ChainID, error) {
 	return ChainID(raw), nil
 }
 
-// String gives the base58 form, Net….
+// String returns the base58 form, Net….
 func (c ChainID) String() string { return chainIDPrefix.encode(c[:]) }
 
-// MarshalText gives the base58 form. Its error is always nil.
+// MarshalText returns the base58 form. Its error is always nil.
 func (c ChainID) MarshalText() ([]byte, error) { return []byte(c.String()), nil }

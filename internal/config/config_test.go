@@ -123,7 +123,7 @@ func TestParseRefuses(t *testing.T) {
 	}{
 		{"not JSON", []string{`"signer"`, `signer`}, "line 2"},
 		{"cut short", []string{"\n}\n", "\n"}, "unexpected"},
-		{"trailing text", []string{"\n}\n", "\n} {}"}, "unexpected text"},
+		{"trailing text", []string{"\n}\n", "\n} {}"}, "something follows"},
 		{"not an object", []string{sample(), `[]`}, "not a JSON object"},
 		{"nested too deeply", []string{`"grep11"`, strings.Repeat("[", 40) + strings.Repeat("]", 40)}, "nested too deeply"},
 		{"unknown name", []string{`"policy"`, `"polcy"`}, "polcy: unknown name"},

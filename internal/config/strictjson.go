@@ -52,7 +52,7 @@ func parseJSON(data []byte) (value, error) {
 		return value{}, errors.New("not a JSON object")
 	}
 	if _, err := p.dec.Token(); !errors.Is(err, io.EOF) {
-		return value{}, fmt.Errorf("line %d: unexpected text after the object", p.line())
+		return value{}, fmt.Errorf("line %d: something follows the object", p.line())
 	}
 	return root, nil
 }

@@ -51,8 +51,9 @@ func (c *importCard) GenerateKey(_ context.Context, r *ibm.GenerateKeyRequest) (
 		len(t) != 6 {
 		return nil, ibmError(ibmep11.CKR_TEMPLATE_INCOMPLETE, "AES key")
 	}
-	for _, want := range []ibmep11.Attribute{ibmep11.CKA_WRAP, ibmep11.CKA_UNWRAP, ibmep11.CKA_ENCRYPT,
-		ibmep11.CKA_DECRYPT} {
+	for _, want := range []ibmep11.Attribute{
+		ibmep11.CKA_WRAP, ibmep11.CKA_UNWRAP, ibmep11.CKA_ENCRYPT, ibmep11.CKA_DECRYPT,
+	} {
 		if !t[want].GetAttributeTF() {
 			return nil, ibmError(ibmep11.CKR_TEMPLATE_INCOMPLETE, "AES key")
 		}
