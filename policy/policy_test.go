@@ -103,14 +103,15 @@ func TestCheck(t *testing.T) {
 		batch(operation(tezos.OpStake)), "operations")
 
 	// Destinations limits transactions and nothing else.
-	paying := policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction, tezos.OpReveal},
-		Destinations: []string{friend}}
+	paying := policy.Policy{
+		Operations:   []tezos.OperationKind{tezos.OpTransaction, tezos.OpReveal},
+		Destinations: []string{friend},
+	}
 	allow("transaction to the friend", paying, batch(operation(tezos.OpReveal), transactionTo(friend)))
 	deny("transaction to a stranger", paying, batch(transactionTo(stranger)), "destinations")
 	deny("second transaction to a stranger", paying, batch(transactionTo(friend), transactionTo(stranger)), "destinations")
-	deny("empty destinations", policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction},
-		Destinations: []string{}},
-		batch(transactionTo(friend)), "destinations")
+	nobody := policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction}, Destinations: []string{}}
+	deny("empty destinations", nobody, batch(transactionTo(friend)), "destinations")
 	allow("no destinations", policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction}},
 		batch(transactionTo(stranger)))
 

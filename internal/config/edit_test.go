@@ -50,13 +50,10 @@ func otherKey(t *testing.T) (tezos.PublicKey, ep11.Blob) {
 func TestAddKey(t *testing.T) {
 	t.Parallel()
 	pk, blob := otherKey(t)
+	start, end := strings.Index(sample(), `"`+sampleHash), strings.Index(sample(), "    },\n    \"policy\"")
 	for name, edits := range map[string][]string{
-		"behind a key": nil,
-		"to no keys": {
-			sample(),
-			strings.Replace(sample(), sample()[strings.Index(sample(), `"`+sampleHash):strings.Index(sample(),
-				"    },\n    \"policy\"")], "", 1),
-		},
+		"behind a key":   nil,
+		"to no keys":     {sample(), sample()[:start] + sample()[end:]},
 		"to one line":    {sample(), `{"keys":{}}`},
 		"with odd blank": {`"keys": {`, "\"keys\"\t:\n {"},
 	} {
@@ -172,8 +169,7 @@ func TestEditsAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rotation := config.Rotation{Key: parsedHash(t, sampleHash), Blob: parsedBlob(t, sampleBlob("01")),
-		Next: parsedBlob(t, sampleBlob("02"))}
+	rotation := rotated(t, sampleHash)
 	for round := range 100 {
 		path := writeSample(t)
 		var both sync.WaitGroup

@@ -32,6 +32,16 @@ func parsedHash(t *testing.T, text string) tezos.PublicKeyHash {
 	return hash
 }
 
+// rotated returns the rotation of a key from sampleBlob("01") to sampleBlob("02").
+func rotated(t *testing.T, hash string) config.Rotation {
+	t.Helper()
+	return config.Rotation{
+		Key:  parsedHash(t, hash),
+		Blob: parsedBlob(t, sampleBlob("01")),
+		Next: parsedBlob(t, sampleBlob("02")),
+	}
+}
+
 // The table shows entries in every way to write them, then after AddNextBlobs, and then after
 // PromoteBlobs. B stands for the blob, N for the next one.
 func TestRotateEntries(t *testing.T) {
@@ -123,10 +133,7 @@ func writeText(t *testing.T, path, text string) {
 // When one key has changed, nothing is written for the others either.
 func TestRotateAllOrNothing(t *testing.T) {
 	t.Parallel()
-	first := config.Rotation{Key: parsedHash(t, sampleHash), Blob: parsedBlob(t, sampleBlob("01")),
-		Next: parsedBlob(t, sampleBlob("02"))}
-	second := config.Rotation{Key: parsedHash(t, otherHash), Blob: parsedBlob(t, sampleBlob("01")),
-		Next: parsedBlob(t, sampleBlob("02"))}
+	first, second := rotated(t, sampleHash), rotated(t, otherHash)
 	for name, test := range map[string]struct{ entry, want string }{
 		"no second key": {"", "no longer has the key " + otherHash},
 		"another blob": {
@@ -165,8 +172,7 @@ func TestPromoteKeepsTheNextBlobs(t *testing.T) {
 	path := writeSample(t, `"secret_key": "`+sampleBlob("01")+`"`,
 		`"secret_key_file": "gone/k.hex", "secret_key_next": "`+sampleBlob("02")+`"`)
 	before := readFile(t, path)
-	err := config.PromoteBlobs(path, []config.Rotation{{Key: parsedHash(t, sampleHash),
-		Next: parsedBlob(t, sampleBlob("02"))}})
+	err := config.PromoteBlobs(path, []config.Rotation{rotated(t, sampleHash)})
 	if err == nil || !strings.Contains(err.Error(), "gone/k.hex") || readFile(t, path) != before {
 		t.Errorf("PromoteBlobs: %v; want an error and keys.json as it was", err)
 	}

@@ -154,8 +154,9 @@ func (c *importCard) UnwrapKey(_ context.Context, r *ibm.UnwrapKeyRequest) (*ibm
 		return nil, err
 	}
 	checksum := append(append(bytes.Clone(info), trailer()...), 0, 0, 0, 0xff)
-	response := &ibm.UnwrapKeyResponse{UnwrappedBytes: blob, CheckSum: checksum,
-		Unwrapped: &ibm.KeyBlob{KeyBlobs: [][]byte{blob}}}
+	response := &ibm.UnwrapKeyResponse{
+		UnwrappedBytes: blob, CheckSum: checksum, Unwrapped: &ibm.KeyBlob{KeyBlobs: [][]byte{blob}},
+	}
 	if c.change != nil {
 		c.change(response)
 	}
