@@ -116,7 +116,7 @@ func TestExamineRefusesWhatOpenRefuses(t *testing.T) {
 			ratchet.ErrSuspect, "has a -wal with content",
 		},
 		"two names": {func(path string) error { return os.Link(path, path+".2") }, ratchet.ErrSuspect, "2 names"},
-		"foreign":   {func(path string) error { return os.WriteFile(path, []byte("foreign"), 0o600) }, nil, "is no ratchet file"},
+		"foreign":   {func(path string) error { return os.WriteFile(path, []byte("foreign"), 0o600) }, nil, "is not a ratchet file"},
 		"a link": {
 			func(path string) error {
 				return errors.Join(os.Rename(path, path+".db"), os.Symlink(path+".db", path))

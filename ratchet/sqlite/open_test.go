@@ -225,11 +225,11 @@ func TestForeignFiles(t *testing.T) {
 		want  string
 	}{
 		"empty":       {text(""), "was interrupted: remove it"},
-		"text":        {text(strings.Repeat("not a database ", 100)), "no ratchet file"},
+		"text":        {text(strings.Repeat("not a database ", 100)), "not a ratchet file"},
 		"other":       {statements("CREATE TABLE t (a); PRAGMA journal_mode = WAL"), "another program"},
 		"Python":      {statements("CREATE TABLE signature (sigtype TEXT PRIMARY KEY, lastblock NUMERIC, lastround NUMERIC)"), "of the Python signer: set db to a new path"},
 		"newer":       {ours("PRAGMA user_version = 3"), "use the newer pawl"},
-		"older":       {ours("PRAGMA user_version = 0"), "schema version 0, which there never was"},
+		"older":       {ours("PRAGMA user_version = 0"), "schema version 0, which never existed"},
 		"not yet WAL": {ours("PRAGMA journal_mode = DELETE"), "creation"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -36,7 +36,8 @@ func checkFilesystem(folder string) error {
 	if err := unix.Statfs(folder, &st); err != nil {
 		return fmt.Errorf("examining the folder %s: %v", folder, err)
 	}
-	return checkFilesystemType(folder, uint32(st.Type)) //nolint:gosec // f_type is a 32-bit magic number, signed on some machines
+	magic := uint32(st.Type) //nolint:gosec // f_type is a 32-bit magic number, signed on some machines
+	return checkFilesystemType(folder, magic)
 }
 
 func checkFilesystemType(folder string, magic uint32) error {
