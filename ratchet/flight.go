@@ -4,6 +4,7 @@ package ratchet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -224,6 +225,9 @@ func (r *Ratchet) place(f *flight, fresh tezos.Signature, signTime time.Duration
 		return Release{}, r.stopped()
 	}
 	release, err := r.store.Place(f.ctx, Proposal{f.mark, f.message.Digest(), fresh, r.maxGap})
+	if errors.Is(err, ErrUnknown) {
+		r.fail(err)
+	}
 	if err != nil || release.Stored {
 		r.dropped.Add(1)
 		return release, err

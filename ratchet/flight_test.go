@@ -294,3 +294,34 @@ type failingStore struct {
 
 func (s *failingStore) Failed() <-chan struct{} { return s.failed }
 func (s *failingStore) Trouble() error          { return ratchet.ErrUnknown }
+
+// doubtful is a store whose next Place is of unknown outcome, and that has not closed Failed yet.
+type doubtful struct{ ratchet.Store }
+
+func (d doubtful) Place(context.Context, ratchet.Proposal) (ratchet.Release, error) {
+	return ratchet.Release{}, ratchet.ErrUnknown
+}
+
+// TestUnknownOutcomeEndsAll: after a commit of unknown outcome nothing leaves, for no key, whatever
+// the store says of itself by then.
+func TestUnknownOutcomeEndsAll(t *testing.T) {
+	t.Parallel()
+	db := openRegistered(t, options{})
+	r, err := ratchet.New(doubtful{db.Store}, ratchet.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := bytesNumber(0)
+	if _, err := r.Sign(t.Context(), block(100, 0), d, new(card).Sign(d)); !errors.Is(err, ratchet.ErrStopped) {
+		t.Errorf("got %v, want %v", err, ratchet.ErrStopped)
+	}
+	select {
+	case <-r.Failed():
+	default:
+		t.Error("Failed is open after a commit of unknown outcome")
+	}
+	var other card
+	if _, err := r.Sign(t.Context(), block(200, 0), d, other.Sign(d)); !errors.Is(err, ratchet.ErrStopped) || other.Calls.Load() != 0 {
+		t.Errorf("the next request: %v after %d calls of the card, want %v and none", err, other.Calls.Load(), ratchet.ErrStopped)
+	}
+}

@@ -10,7 +10,7 @@ import (
 	"pawl/tezos"
 )
 
-// Mark names one slot: the level and round of a key, chain and kind.
+// Mark is a slot as the ratchet keeps it: under its SlotKey, level and round only go up.
 type Mark struct {
 	Key          tezos.PublicKeyHash
 	ChainID      tezos.ChainID
@@ -49,12 +49,12 @@ func (m Mark) check() error {
 // StoredMark is a high watermark as a store keeps it.
 type StoredMark struct {
 	Mark
-	Digest    tezos.Digest     // of the payload; zero for a mark that was imported without one
-	Signature *tezos.Signature // nil for a mark that was imported without one
+	Digest    tezos.Digest     // of the payload; zero if it is unknown
+	Signature *tezos.Signature // nil if it is unknown: the schema allows marks brought from another signer
 }
 
-// MaxChains is how many chains requests may register for a key that was new, so that stray chain ids
-// cannot fill the store. An operator may register as many more.
+// MaxChains is how many chains requests may open for a key that pawl made, so that stray chain ids
+// cannot fill the store. An operator may register as many besides.
 const MaxChains = 8
 
 // Registration says on which chain, and from which level, a key may sign.

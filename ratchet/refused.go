@@ -12,20 +12,20 @@ var (
 	// ErrRefused is what every [*RefusedError] Is.
 	ErrRefused = errors.New("refused by the ratchet")
 
-	// ErrQueueFull means that too many other payloads wait for the same slot.
+	// ErrQueueFull means that too many payloads wait, for the same slot key or, of operations, for the key.
 	ErrQueueFull = errors.New("queue full: other payloads of this key, chain and kind are waiting")
 
 	// ErrStopped means that nothing is released any more: the ratchet was closed,
 	// or it failed and the process is about to exit.
 	ErrStopped = errors.New("ratchet stopped")
 
-	// ErrMissing means that there is no file to open. It is never created by Open.
+	// ErrMissing means that there is no store to open. Opening never makes one.
 	ErrMissing = errors.New("ratchet file missing")
 
-	// ErrLocked means that the file is in use; the text has the pid if it is known.
+	// ErrLocked means that another process uses the store.
 	ErrLocked = errors.New("ratchet in use")
 
-	// ErrSuspect means that the file is not as it was left, and may have lost marks.
+	// ErrSuspect means that the store is not as it was left, and may have lost marks.
 	ErrSuspect = errors.New("ratchet file not as it was left")
 
 	// ErrCommit is a definite no: nothing was stored, and the next one may succeed.

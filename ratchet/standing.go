@@ -16,8 +16,8 @@ type Standing struct {
 	Registered bool        // the key, on the chain
 	HasFloor   bool        // false for a key that was new on the chain
 	Floor      int32       // the lowest level that may be signed
-	NeverUsed  bool        // the key was new when it was registered: a request may register a chain
-	Chains     int         // how many the key is registered for
+	NeverUsed  bool        // the key was registered with AnyChain: requests may open further chains
+	Chains     int         // how many chains the key is registered for
 	Mark       *StoredMark // nil when nothing was signed yet
 }
 
@@ -33,7 +33,8 @@ func (s *Standing) Add(r Registration, chain tezos.ChainID) {
 	}
 }
 
-// Admits reports whether a key that was made for pawl may have one chain more.
+// Admits reports whether a request may open the chain: the key was made by pawl and has fewer than
+// MaxChains.
 func (s Standing) Admits() bool { return !s.Registered && s.NeverUsed && s.Chains < MaxChains }
 
 // Judge returns the stored signature if the very same bytes were signed, a [*RefusedError] if m must

@@ -11,22 +11,23 @@ import (
 // A Store keeps the marks and the registrations. It is serializable per slot key: of two proposals
 // the second sees the result of the first. It is safe for concurrent use.
 type Store interface {
-	// Look returns what is known of m's slot key without asking the disk or the network. It may lag
-	// behind on marks, never on registrations. It serves to refuse early and to find the stored
-	// signature; Place decides.
+	// Look returns what is known of m's slot key. It is the early look before the HSM is asked and
+	// must be quick: no disk, no network. Its marks may be older than the store's, its
+	// registrations may not. It never allows anything: Place decides.
 	Look(ctx context.Context, m Mark) (Standing, error)
 
 	// Place raises the mark of p's slot key to p and keeps the signature, if Standing.Judge allows
 	// it at that moment. When it returns nil the released signature is durable: the proposed one,
 	// or, with Stored, the one that was there for the same bytes. After an error nothing may leave:
-	// a *RefusedError is a refusal, ErrCommit means that nothing was stored, and ErrUnknown that
-	// nobody knows. Once begun the outcome does not depend on ctx.
+	// a *RefusedError is a refusal, and ErrCommit means that nothing was stored. After ErrUnknown,
+	// when nobody knows, the ratchet releases nothing more. Once begun the outcome does not depend
+	// on ctx.
 	Place(ctx context.Context, p Proposal) (Release, error)
 
 	// Register allows a key to sign on a chain from a level on, or raises that level. It never
-	// lowers it; a ninth chain is a *RefusedError. With AnyChain the key must be unknown to the
-	// store. NoFloor is ignored: only a request registers a chain without a floor. When it returns
-	// nil the registration is durable.
+	// lowers it. More than MaxChains chains registered in this way are a *RefusedError. With
+	// AnyChain the key must be unknown to the store. NoFloor is ignored: only a request opens a
+	// chain without a floor. When it returns nil the registration is durable.
 	Register(ctx context.Context, r Registration) error
 
 	// List returns all that the store holds.

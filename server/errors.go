@@ -60,7 +60,7 @@ var refusals = []refusal{
 	{ratchet.ErrRefused, 409, "watermark", "", slog.LevelWarn},
 	{ratchet.ErrQueueFull, 503, "busy", "too many requests wait for this key and kind", slog.LevelWarn},
 	{ratchet.ErrStopped, 503, "stopped", "signer is stopping, or its ratchet has failed", slog.LevelWarn},
-	{ratchet.ErrCommit, 500, "failed", "ratchet failed: nothing was signed", slog.LevelError},
+	{ratchet.ErrCommit, 500, "failed", "the ratchet did not store the mark: nothing was signed", slog.LevelError},
 	{signer.ErrHSM, 500, "failed", "HSM failed: nothing was signed", slog.LevelError},
 	{errListing, 500, "malformed", "", slog.LevelWarn},
 	{errProof, 500, "malformed", "", slog.LevelWarn},

@@ -96,7 +96,7 @@ func (m *Metrics) ObserveSign(_ tezos.PublicKeyHash, elapsed time.Duration, err 
 	m.hsm.WithLabelValues(result).Observe(elapsed.Seconds())
 }
 
-// ObserveCommit records one commit of marks. It fits ratchet.Options.OnCommit.
+// ObserveCommit records one commit of marks. It fits sqlite.Options.OnCommit.
 func (m *Metrics) ObserveCommit(elapsed time.Duration, marks int) {
 	m.commit.Observe(elapsed.Seconds())
 	m.marks.Observe(float64(marks))

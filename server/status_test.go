@@ -35,7 +35,7 @@ func TestEachErrorHasItsStatus(t *testing.T) {
 		{&ratchet.RefusedError{Reason: ratchet.BelowWatermark, Mark: ratchet.Mark{Kind: tezos.Block}}, 409, ""},
 		{fmt.Errorf("%w: %s", ratchet.ErrQueueFull, secret), 503, "too many requests wait for this key and kind"},
 		{fmt.Errorf("%w: %s", ratchet.ErrStopped, secret), 503, "signer is stopping, or its ratchet has failed"},
-		{fmt.Errorf("%w: %s", ratchet.ErrCommit, secret), 500, "ratchet failed: nothing was signed"},
+		{fmt.Errorf("%w: %s", ratchet.ErrCommit, secret), 500, "the ratchet did not store the mark: nothing was signed"},
 		{fmt.Errorf("%w: %s", signer.ErrHSM, secret), 500, "HSM failed: nothing was signed"},
 		{fmt.Errorf("%s: %w", secret, context.DeadlineExceeded), 500, "no signature in time"},
 		{fmt.Errorf("%s: %w", secret, context.Canceled), 503, "client left"},

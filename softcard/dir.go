@@ -78,9 +78,12 @@ func (d Dir) missing() (names []string, err error) {
 	return names, nil
 }
 
+// ErrNoCard means that a folder does not exist or has none of the files of a card.
+var ErrNoCard = errors.New("there is no software card")
+
 func (d Dir) incomplete(missing []string) error {
 	if len(missing) == len(dirFiles) {
-		return fmt.Errorf("there is no software card in %s: %s and the other files of a card are missing", d, masterKeyFile)
+		return fmt.Errorf("%w in %s: %s and the other files of a card are missing", ErrNoCard, d, masterKeyFile)
 	}
 	return fmt.Errorf("the software card in %s lacks %s: restore it from a backup, or start anew in another folder",
 		d, strings.Join(missing, ", "))

@@ -2,6 +2,7 @@ package softcard
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -41,9 +42,12 @@ func (r Registers) String() string {
 	return fmt.Sprintf("current %x valid, new %x full committed", r.Current, r.Next)
 }
 
-// Registers reads the master key registers.
+// Registers reads the master key registers. A folder without a card is [ErrNoCard].
 func (d Dir) Registers() (Registers, error) {
 	key, err := d.masterKey()
+	if errors.Is(err, fs.ErrNotExist) {
+		err = cmp.Or(d.whole(), err)
+	}
 	if err != nil {
 		return Registers{}, err
 	}

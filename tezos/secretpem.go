@@ -108,7 +108,8 @@ func (k ecKey) secret() (*SecretKey, error) {
 	if k.public != nil && !key.public.hasPoint(k.public) {
 		key.Zero()
 		if len(k.public) > 0 && (k.public[0] == 6 || k.public[0] == 7) { // X9.62 section 4.3.6
-			return nil, errors.New("PEM: the hybrid form of the public key beside it is not read: write it with -conv_form compressed")
+			return nil, errors.New("PEM: the hybrid form of the public key beside it is not read: " +
+				"write it with -conv_form compressed")
 		}
 		return nil, errOtherPublic
 	}
@@ -126,7 +127,8 @@ func kindOfCurve(curve string) (KeyKind, error) {
 	case "":
 		return 0, errors.New("PEM: the key does not name its curve")
 	}
-	return 0, errors.New("PEM: a key of another kind or curve, or one with its curve spelled out: want Ed25519, secp256k1 or P-256 by name")
+	return 0, errors.New("PEM: a key of another kind or curve, or one with its curve spelled out: " +
+		"want Ed25519, secp256k1 or P-256 by name")
 }
 
 // readSEC1 reads an ECPrivateKey (RFC 5915 section 3).
@@ -180,7 +182,8 @@ func readPKCS8(der cryptobyte.String) (key ecKey, ok bool) {
 	if known {
 		key.public = bitString(public)
 	}
-	return key, private.ReadASN1((*cryptobyte.String)(&key.scalar), asn1.OCTET_STRING) && private.Empty() && algorithm.Empty()
+	ok = private.ReadASN1((*cryptobyte.String)(&key.scalar), asn1.OCTET_STRING)
+	return key, ok && private.Empty() && algorithm.Empty()
 }
 
 // bitString is the content of a BIT STRING with an implicit tag: its first byte counts

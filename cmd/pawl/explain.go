@@ -104,7 +104,8 @@ func likelyKey(payload []byte) (key tezos.PublicKeyHash, named bool) {
 	}
 	switch tezos.Kind(payload[0]) { //nolint:exhaustive // a block says nothing of its key
 	case tezos.Preattestation, tezos.Attestation:
-		if len(payload) > consensusTag && (payload[consensusTag] == tagPreattestationTz4 || payload[consensusTag] == tagAttestationTz4) {
+		if len(payload) > consensusTag &&
+			(payload[consensusTag] == tagPreattestationTz4 || payload[consensusTag] == tagAttestationTz4) {
 			key[0] = byte(tezos.BLS12381)
 		}
 	case magicOperation:

@@ -9,6 +9,7 @@ import (
 	"pawl/internal/config"
 	"pawl/policy"
 	"pawl/ratchet"
+	"pawl/ratchet/sqlite"
 	"pawl/tezos"
 )
 
@@ -39,8 +40,17 @@ func (c *explainCmd) decide(ctx context.Context, lines *table, cfg *config.Confi
 	}
 	gap := cmp.Or(cfg.MaxLevelGap, ratchet.DefaultMaxLevelGap)
 	if err := c.decideSlot(ctx, lines, entry.DB, gap, asked, digest); err != nil {
-		lines.row("mark", "unknown: %v", err)
+		lines.row("mark", "unknown: %s", whyUnread(err))
 	}
+}
+
+// whyUnread returns why the ratchet could not be read, with the remedy. Nobody needs to stop the
+// daemon for that.
+func whyUnread(err error) string {
+	if locked, ok := errors.AsType[*sqlite.LockedError](err); ok {
+		return locked.Holder() + ": " + hintFor(err)
+	}
+	return err.Error()
 }
 
 func findKey(cfg *config.Config, key tezos.PublicKeyHash) *config.KeySpec {

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 
+	"pawl/internal/check"
 	"pawl/internal/config"
 	"pawl/ratchet"
 )
@@ -105,7 +106,7 @@ func hintFor(err error) string {
 	case errors.As(err, &misuse) && misuse.help != "":
 		return "see " + misuse.help
 	case errors.Is(err, ratchet.ErrMissing):
-		return "a new ratchet knows no mark: register each key that was used from a level above all that it ever signed"
+		return check.NewRatchet
 	}
 	return ""
 }

@@ -30,8 +30,11 @@ func (*keysDeriveCmd) Help() string {
 		"pawl keys derive tz1 \"m/44'/1729'/0'/0'\" --seed seed.blob", exitCodes)
 }
 
-// Validate finds a path that is none before anybody is connected to.
+// Validate refuses a malformed path before any server is called. Missing arguments are the parser's to report.
 func (c *keysDeriveCmd) Validate() error {
+	if c.Kind == "" || c.Path == "" {
+		return nil
+	}
 	kind, err := tezos.ParseKeyKind(c.Kind)
 	if err != nil {
 		return err
@@ -72,6 +75,10 @@ func (c *keysDeriveCmd) run(ctx context.Context, s *streams) error {
 		func(ctx context.Context, client *grep11.Client) (grep11.Generated, error) {
 			return client.Derive(ctx, kind, seed, path)
 		})
+	if grep11.RefusesBlob(err) {
+		return withHint(err, "the blob of this seed is of another HSM, or of its master key before the last change: "+
+			"bring the seed in again with pawl keys seed --from")
+	}
 	if err != nil {
 		return needs(err, "CKM_IBM_BTC_DERIVE")
 	}
@@ -169,7 +176,7 @@ func (c *keysSeedCmd) run(ctx context.Context, s *streams) error {
 	if err := durable.WriteNew(c.Out, []byte(blob.Hex()), 0o600); err != nil {
 		return fmt.Errorf("keeping the seed: %w", err)
 	}
-	s.notef("made %s: back it up, then pawl keys derive --seed %[1]s", c.Out)
+	s.notef("made %s: back it up, then pawl keys derive tz1 \"m/44h/1729h/0h/0h\" --seed %[1]s", c.Out)
 	return nil
 }
 

@@ -150,7 +150,7 @@ func TestKeysDeriveNamesTheCode(t *testing.T) {
 	}
 	stdout, stderr, code := keysCommand(t, "derive", "tz2", "m/44'/1729'", "--seed", seed, "--config", config, "--dir", dir)
 	if code != 1 || stdout != "" || strings.Count(stderr, "\n") != 1 ||
-		!strings.Contains(stderr, "deriving tz2 m/44'/1729': the master key: DeriveKey: CKR_MECHANISM_INVALID (0x70): no such mechanism: the HSM has to offer CKM_IBM_BTC_DERIVE") {
+		!strings.Contains(stderr, "deriving tz2 m/44'/1729': the seed's master key: DeriveKey: CKR_MECHANISM_INVALID (0x70): no such mechanism: the HSM has to offer CKM_IBM_BTC_DERIVE") {
 		t.Errorf("exit code %d, stdout %q, stderr %q", code, stdout, stderr)
 	}
 	if names := namesIn(t, dir); len(names) != 0 {

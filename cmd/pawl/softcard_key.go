@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"pawl/softcard"
@@ -21,16 +22,23 @@ func (*softcardKeyCmd) Help() string {
 
 // Run takes one step and prints the registers as they are then.
 func (c *softcardKeyCmd) Run(s *streams) error {
-	dir := softcard.Dir(c.Dir)
-	steps := map[string]func() error{"load": dir.LoadNext, "commit": dir.CommitNext, "finalise": dir.Finalise}
-	if step, ok := steps[c.Step]; ok {
-		if err := step(); err != nil {
-			return fmt.Errorf("--dir %s: %w", c.Dir, err)
-		}
+	registers, err := c.step()
+	if errors.Is(err, softcard.ErrNoCard) {
+		return withHint(err, "name its folder with --dir; pawl softcard makes one")
 	}
-	registers, err := dir.Registers()
 	if err != nil {
 		return fmt.Errorf("--dir %s: %w", c.Dir, err)
 	}
 	return s.printf("%v\n", registers)
+}
+
+func (c *softcardKeyCmd) step() (softcard.Registers, error) {
+	dir := softcard.Dir(c.Dir)
+	steps := map[string]func() error{"load": dir.LoadNext, "commit": dir.CommitNext, "finalise": dir.Finalise}
+	if step, ok := steps[c.Step]; ok {
+		if err := step(); err != nil {
+			return softcard.Registers{}, err
+		}
+	}
+	return dir.Registers()
 }

@@ -36,11 +36,12 @@ func (r *Report) ratchets(ctx context.Context, cfg *config.Config, admin string)
 func (r *Report) ratchet(ctx context.Context, path string, keys []config.KeySpec, gap int32) (held bool) {
 	subject := "ratchet " + path
 	found, err := sqlite.Examine(ctx, path)
+	locked, isLocked := errors.AsType[*sqlite.LockedError](err)
 	switch {
 	case err != nil && r.ended(ctx, subject):
-	case errors.Is(err, ratchet.ErrLocked):
+	case isLocked:
 		held = true
-		r.ok(subject, "%v", strings.TrimSuffix(err.Error(), ": stop it first"))
+		r.ok(subject, "%s", locked.Holder())
 	case err != nil:
 		r.fail(subject, ratchetRemedy(err), "%v", err)
 	case !found.Clean:
@@ -59,9 +60,12 @@ func (r *Report) ratchet(ctx context.Context, path string, keys []config.KeySpec
 	return held
 }
 
+// NewRatchet is the remedy for a ratchet that is missing.
+const NewRatchet = "a new ratchet knows no mark: register each key that was used from a level above all that it ever signed"
+
 func ratchetRemedy(err error) string {
 	if errors.Is(err, ratchet.ErrMissing) {
-		return "a new ratchet knows no mark: register each key that was used from a level above all that it ever signed"
+		return NewRatchet
 	}
 	return "do what the finding says; never restore a ratchet from a backup"
 }

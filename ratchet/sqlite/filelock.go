@@ -32,15 +32,28 @@ func lockFile(path string, database file) (int, error) {
 	if !errors.Is(err, unix.EWOULDBLOCK) {
 		return -1, fmt.Errorf("locking %s: %v", path, err)
 	}
-	return -1, lockedError(path, holder("FLOCK", database))
+	return -1, &LockedError{path, holder("FLOCK", database)}
 }
 
-func lockedError(path string, pid int) error {
-	if pid == 0 {
-		return fmt.Errorf("%w: %s is open in another process: stop it first", ratchet.ErrLocked, path)
-	}
-	return fmt.Errorf("%w: %s is open in process %d: stop it first", ratchet.ErrLocked, path, pid)
+// LockedError means that a process has the file open. It Is [ratchet.ErrLocked].
+type LockedError struct {
+	Path string
+	PID  int // 0 if it cannot be told
 }
+
+// Error names the file and the process, and says to stop it.
+func (e *LockedError) Error() string { return e.Holder() + ": stop it first" }
+
+// Holder names the file and the process, for those who do not want to open the file.
+func (e *LockedError) Holder() string {
+	if e.PID == 0 {
+		return fmt.Sprintf("%v: %s is open in another process", ratchet.ErrLocked, e.Path)
+	}
+	return fmt.Sprintf("%v: %s is open in process %d", ratchet.ErrLocked, e.Path, e.PID)
+}
+
+// Is reports whether target is [ratchet.ErrLocked].
+func (e *LockedError) Is(target error) bool { return target == ratchet.ErrLocked }
 
 // holder returns the process that has a lock of a kind, FLOCK or POSIX, on a file, or 0 if that cannot
 // be told, as across pid namespaces (proc(5), /proc/locks).

@@ -80,7 +80,7 @@ func (p *placement) run(ctx context.Context, tx *sql.Conn) error {
 	p.release, p.refused, p.job.stored = ratchet.Release{Signature: p.Signature}, nil, nil
 	placed, err := p.upsert(ctx, tx)
 	if err == nil && !placed {
-		placed, err = p.explain(ctx, tx)
+		placed, err = p.admitOrRefuse(ctx, tx)
 	}
 	if placed {
 		p.job.stored = &p.Mark
@@ -88,9 +88,9 @@ func (p *placement) run(ctx context.Context, tx *sql.Conn) error {
 	return err
 }
 
-// explain finds out why the upsert changed nothing: the mark is refused, the same bytes were signed
-// before, or a key that was new must be registered for the chain first.
-func (p *placement) explain(ctx context.Context, tx *sql.Conn) (placed bool, err error) {
+// admitOrRefuse is called when the upsert changed nothing: the mark is refused, or the same bytes
+// were signed before, or the chain is opened for a key that pawl made, and the upsert repeated.
+func (p *placement) admitOrRefuse(ctx context.Context, tx *sql.Conn) (placed bool, err error) {
 	s, err := readStanding(ctx, tx, p.Mark)
 	if err != nil {
 		return false, err

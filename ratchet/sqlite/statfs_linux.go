@@ -36,8 +36,7 @@ func checkFilesystem(folder string) error {
 	if err := unix.Statfs(folder, &st); err != nil {
 		return fmt.Errorf("examining the folder %s: %v", folder, err)
 	}
-	magic := uint32(st.Type) //nolint:gosec // f_type is a 32-bit magic number, signed on some machines
-	return checkFilesystemType(folder, magic)
+	return checkFilesystemType(folder, uint32(st.Type)) //nolint:gosec // a 32-bit magic number
 }
 
 func checkFilesystemType(folder string, magic uint32) error {

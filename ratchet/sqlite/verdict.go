@@ -44,7 +44,8 @@ type VerdictError struct {
 }
 
 // wayOut ends every refusal of a file that may have lost marks.
-const wayOut = "marks may be lost: pawl ratchet init a new file and register each key from a level above the chain head"
+const wayOut = "marks may be lost: move the file and its suffixes away, pawl ratchet init, and register each key " +
+	"from a level above the chain head"
 
 func (e *VerdictError) Error() string {
 	return fmt.Sprintf("%v: %s: %s", ratchet.ErrSuspect, e.Text, wayOut)

@@ -27,7 +27,8 @@ type Certificate struct {
 func (c Config) Certificates() []Certificate {
 	var list []Certificate
 	if c.CertPath != "" {
-		list = append(list, readCertificate("cert_path", c.CertPath, func(all []*x509.Certificate) *x509.Certificate { return all[0] }))
+		first := func(all []*x509.Certificate) *x509.Certificate { return all[0] }
+		list = append(list, readCertificate("cert_path", c.CertPath, first))
 	}
 	if c.CACertPath != "" {
 		list = append(list, readCertificate("cacert_path", c.CACertPath, func(all []*x509.Certificate) *x509.Certificate {

@@ -99,7 +99,7 @@ func (c *Client) Derive(ctx context.Context, kind tezos.KeyKind, seed ep11.Blob,
 	}
 	key, err := c.child(ctx, method.curve, pb.BTCDeriveParm_CkSLIP0010MASTERK, extended{blob: seed}, 0)
 	if err != nil {
-		return Generated{}, fmt.Errorf("the master key: %w", err)
+		return Generated{}, fmt.Errorf("the seed's master key: %w", err)
 	}
 	var parent extended
 	for i, index := range path {
@@ -116,7 +116,9 @@ func (c *Client) Derive(ctx context.Context, kind tezos.KeyKind, seed ep11.Blob,
 }
 
 // withPublic derives the public key beside a private one, from the parent of both.
-func (c *Client) withPublic(ctx context.Context, kind tezos.KeyKind, blob ep11.Blob, parent extended, index uint32) (Generated, error) {
+func (c *Client) withPublic(
+	ctx context.Context, kind tezos.KeyKind, blob ep11.Blob, parent extended, index uint32,
+) (Generated, error) {
 	method, err := methodOf(kind)
 	if err != nil {
 		return Generated{}, err
@@ -141,7 +143,9 @@ func (c *Client) withPublic(ctx context.Context, kind tezos.KeyKind, blob ep11.B
 }
 
 // child derives a private key.
-func (c *Client) child(ctx context.Context, curve string, step pb.BTCDeriveParm_BTCDeriveType, parent extended, index uint32) (extended, error) {
+func (c *Client) child(
+	ctx context.Context, curve string, step pb.BTCDeriveParm_BTCDeriveType, parent extended, index uint32,
+) (extended, error) {
 	response, err := c.derive(ctx, curve, step, parent, index)
 	if err != nil {
 		return extended{}, err

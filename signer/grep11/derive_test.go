@@ -126,7 +126,7 @@ func TestDeriveRefusesAnUnsoundAnswer(t *testing.T) {
 		change func(*pb.DeriveKeyResponse) error
 		want   string
 	}{
-		"master refused":     {0, func(*pb.DeriveKeyResponse) error { return refuse(t, codes.Unknown, 0x70, "no") }, "the master key: DeriveKey: CKR_MECHANISM_INVALID"},
+		"master refused":     {0, func(*pb.DeriveKeyResponse) error { return refuse(t, codes.Unknown, 0x70, "no") }, "the seed's master key: DeriveKey: CKR_MECHANISM_INVALID"},
 		"child refused":      {1, func(*pb.DeriveKeyResponse) error { return refuse(t, codes.Unknown, 0x68, "no") }, "level 1: DeriveKey: CKR_KEY_FUNCTION_NOT_PERMITTED"},
 		"public refused":     {2, func(*pb.DeriveKeyResponse) error { return refuse(t, codes.Unknown, 0x80010001, "no") }, "the public key: DeriveKey: CKR_IBM_WKID_MISMATCH"},
 		"no chain code":      {0, func(r *pb.DeriveKeyResponse) error { r.CheckSum = nil; return nil }, "no chain code"},

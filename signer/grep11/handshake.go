@@ -73,7 +73,9 @@ func unverified(err error) Peer {
 // most GREP11 servers.
 func (c *Client) Clock(ctx context.Context) (time.Time, error) {
 	var header metadata.MD
-	ask := func(ctx context.Context, in *pb.GetMechanismListRequest, opts ...grpc.CallOption) (*pb.GetMechanismListResponse, error) {
+	ask := func(
+		ctx context.Context, in *pb.GetMechanismListRequest, opts ...grpc.CallOption,
+	) (*pb.GetMechanismListResponse, error) {
 		return c.crypto.GetMechanismList(ctx, in, append(opts, grpc.Header(&header))...)
 	}
 	if _, err := callNow(ctx, "GetMechanismList", ask, &pb.GetMechanismListRequest{}); err != nil {

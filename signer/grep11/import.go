@@ -80,7 +80,9 @@ func privateKeyInfo(curve string, key *tezos.SecretKey) ([]byte, error) {
 }
 
 // wrapIn has the HSM take clear bytes as a key with these attributes.
-func (c *Client) wrapIn(ctx context.Context, clearText []byte, template map[uint64]*pb.AttributeValue) (*pb.UnwrapKeyResponse, error) {
+func (c *Client) wrapIn(
+	ctx context.Context, clearText []byte, template map[uint64]*pb.AttributeValue,
+) (*pb.UnwrapKeyResponse, error) {
 	kek, err := c.generateKey(ctx, ep11.MechAESKeyGen, map[uint64]*pb.AttributeValue{
 		ep11.AttrValueLen:    number(aesKeySize),
 		ep11.AttrWrap:        truth(true),
@@ -110,7 +112,9 @@ func (c *Client) wrapIn(ctx context.Context, clearText []byte, template map[uint
 }
 
 // generateKey makes a symmetric key in the HSM and returns its blob.
-func (c *Client) generateKey(ctx context.Context, mechanism uint64, template map[uint64]*pb.AttributeValue) (ep11.Blob, error) {
+func (c *Client) generateKey(
+	ctx context.Context, mechanism uint64, template map[uint64]*pb.AttributeValue,
+) (ep11.Blob, error) {
 	request := &pb.GenerateKeyRequest{Mech: &pb.Mechanism{Mechanism: mechanism}, Template: template}
 	response, err := call(ctx, c, "GenerateKey", c.crypto.GenerateKey, request)
 	if err != nil {

@@ -113,7 +113,8 @@ func holds(blobs []ep11.Blob, blob ep11.Blob) bool {
 func (k *Key) prefer(taken ep11.Blob) {
 	for {
 		was := k.blobs.Load()
-		now := append([]ep11.Blob{taken}, slices.DeleteFunc(slices.Clone(*was), func(b ep11.Blob) bool { return bytes.Equal(b, taken) })...)
+		others := slices.DeleteFunc(slices.Clone(*was), func(b ep11.Blob) bool { return bytes.Equal(b, taken) })
+		now := append([]ep11.Blob{taken}, others...)
 		if k.blobs.CompareAndSwap(was, &now) {
 			return
 		}
@@ -181,7 +182,8 @@ func (k *Key) request(blob ep11.Blob, m tezos.Message) *pb.SignSingleRequest {
 // signature reads the card's answer.
 func (k *Key) signature(raw []byte) (tezos.Signature, error) {
 	if len(raw) != signatureSize {
-		return tezos.Signature{}, fmt.Errorf("SignSingle: signature of %d bytes, want %d: %w", len(raw), signatureSize, tezos.ErrBadSignature)
+		return tezos.Signature{}, fmt.Errorf("SignSingle: signature of %d bytes, want %d: %w",
+			len(raw), signatureSize, tezos.ErrBadSignature)
 	}
 	signature, err := tezos.NewSignature(k.public.Kind(), raw)
 	if err != nil {
@@ -196,5 +198,6 @@ func (k *Key) signature(raw []byte) (tezos.Signature, error) {
 // changed during the call.
 func RefusesBlob(err error) bool {
 	e, ok := errors.AsType[*Error](err)
-	return ok && (e.Code == ep11.CodeIBMWKIDMismatch || e.Code == ep11.CodeIBMBlobError || e.Code == ep11.CodeIBMBlobkeyConflict)
+	return ok && (e.Code == ep11.CodeIBMWKIDMismatch || e.Code == ep11.CodeIBMBlobError ||
+		e.Code == ep11.CodeIBMBlobkeyConflict)
 }

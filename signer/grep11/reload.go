@@ -45,7 +45,9 @@ func (n *connection) Invoke(ctx context.Context, method string, args, reply any,
 }
 
 // NewStream is for grpc.ClientConnInterface; the service has no streams.
-func (n *connection) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+func (n *connection) NewStream(
+	ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption,
+) (grpc.ClientStream, error) {
 	return n.now.Load().NewStream(ctx, desc, method, opts...)
 }
 
@@ -74,7 +76,8 @@ func (c *Client) Reload(ctx context.Context) (bool, error) {
 // In TLS 1.3 a client learns that its certificate was refused only after the handshake.
 func stands(ctx context.Context, conn *grpc.ClientConn) error {
 	_, err := callNow(ctx, "GetMechanismList", pb.NewCryptoClient(conn).GetMechanismList, &pb.GetMechanismListRequest{})
-	if e, ok := errors.AsType[*Error](err); ok && e.Code != ep11.CodeIBMNotAuthenticated || status.Code(err) == grpccodes.Unimplemented {
+	e, ok := errors.AsType[*Error](err)
+	if ok && e.Code != ep11.CodeIBMNotAuthenticated || status.Code(err) == grpccodes.Unimplemented {
 		return nil
 	}
 	return err

@@ -49,7 +49,9 @@ type mutualTLS struct {
 // ClientHandshake authenticates both sides with the files as they are, or as they last could
 // be read: a file that is half-written at the moment does not keep a lost server away. If the
 // server refuses the older ones, the error is that of the files.
-func (m mutualTLS) ClientHandshake(ctx context.Context, authority string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (m mutualTLS) ClientHandshake(
+	ctx context.Context, authority string, conn net.Conn,
+) (net.Conn, credentials.AuthInfo, error) {
 	config, unreadable := m.files.load()
 	if unreadable != nil {
 		config = m.good.Load()

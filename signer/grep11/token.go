@@ -130,7 +130,8 @@ func (t *tokens) RequireTransportSecurity() bool { return true }
 // another. A token younger than a second stays, or a server that refuses every token would
 // have IAM asked for each call.
 func (t *tokens) intercept(
-	ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
+	ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker,
+	opts ...grpc.CallOption,
 ) error {
 	err := invoke(ctx, method, request, reply, conn, opts...)
 	if status.Code(err) == grpccodes.Unauthenticated {
@@ -163,7 +164,8 @@ func (t *tokens) get(ctx context.Context) (string, error) {
 	select {
 	case <-asking:
 	case <-ctx.Done():
-		return "", status.Errorf(status.FromContextError(ctx.Err()).Code(), "%snone has come from %s yet", tokenTrouble, t.url)
+		return "", status.Errorf(status.FromContextError(ctx.Err()).Code(), "%snone has come from %s yet",
+			tokenTrouble, t.url)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

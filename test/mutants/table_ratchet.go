@@ -96,6 +96,20 @@ func flights() []sabotage {
 			new:  "\t\tif len(q.waiting) >= maxWaiting+1 {",
 			pkg:  "./ratchet", test: "TestQueueHoldsEightOtherPayloads",
 		},
+		{
+			name: "placed-after-a-failure",
+			file: "ratchet/flight.go",
+			old:  "\tif r.Err() != nil {\n\t\tr.dropped.Add(1)\n",
+			new:  "\tif r.Err() != nil && false {\n\t\tr.dropped.Add(1)\n",
+			pkg:  "./ratchet", test: "TestNothingIsPlacedAfterAFailure",
+		},
+		{
+			name: "late-unknown-outcome-goes-on", // of a store that closes Failed later
+			file: "ratchet/flight.go",
+			old:  "\tif errors.Is(err, ErrUnknown) {\n\t\tr.fail(err)\n",
+			new:  "\tif errors.Is(err, ErrUnknown) {\n",
+			pkg:  "./ratchet", test: "TestUnknownOutcomeEndsAll",
+		},
 	}
 }
 
