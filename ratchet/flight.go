@@ -225,7 +225,7 @@ func (r *Ratchet) place(f *flight, fresh tezos.Signature, signTime time.Duration
 		return Release{}, r.stopped()
 	}
 	release, err := r.store.Place(f.ctx, Proposal{f.mark, f.message.Digest(), fresh, r.maxGap})
-	if errors.Is(err, ErrUnknown) {
+	if errors.Is(err, ErrUnknown) && r.Err() == nil { // the store's own words are better
 		r.fail(err)
 	}
 	if err != nil || release.Stored {

@@ -55,7 +55,7 @@ func TestFailedFlightFailsAllWhoJoined(t *testing.T) {
 	}
 }
 
-// join joins or queues a flight before it returns, and waits on a goroutine.
+// join joins or queues a flight before it returns, and waits for it on a goroutine.
 func join(t *testing.T, db *DB, m ratchet.Mark, d tezos.Message, sign ratchet.SignFunc) <-chan answer {
 	t.Helper()
 	wait, err := db.Join(t.Context(), m, d, sign)
@@ -114,8 +114,8 @@ func TestQueueHoldsEightOtherPayloads(t *testing.T) {
 	}
 }
 
-// TestCallerWhoLeavesChangesNothing: who joined a flight is free at once; who flies
-// it brings it to its end, the signature is stored, and those who joined get it.
+// TestCallerWhoLeavesChangesNothing: a caller that joined a flight returns as soon as its context ends. The one
+// that runs the flight finishes it, the signature is stored, and the others get it.
 func TestCallerWhoLeavesChangesNothing(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
@@ -159,7 +159,7 @@ func TestCallerWhoHasLeftAsksNothing(t *testing.T) {
 	}
 }
 
-// TestFlightHasItsOwnDeadline: five seconds, whatever the caller's context says.
+// TestFlightHasItsOwnDeadline: it ends after five seconds, whatever the caller's context says.
 func TestFlightHasItsOwnDeadline(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
@@ -218,8 +218,8 @@ func TestCloseFinishesFlights(t *testing.T) {
 	}
 }
 
-// TestLandedFlightIsNotJoined: a caller who asks again at once meets the stored
-// signature, not the flight that made it.
+// TestLandedFlightIsNotJoined: a request right after a flight gets the signature from the store, and does not
+// join the flight.
 func TestLandedFlightIsNotJoined(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
@@ -228,6 +228,37 @@ func TestLandedFlightIsNotJoined(t *testing.T) {
 		if again := mustSign(t, db, block(level, 0), bytesNumber(0)); !again.Stored || again.Signature != fresh.Signature {
 			t.Fatalf("level %d again: got %+v, want the stored %s", level, again, fresh.Signature)
 		}
+	}
+}
+
+// doubtful is a store whose next Place is of unknown outcome, and that has not closed Failed yet.
+type doubtful struct{ ratchet.Store }
+
+func (d doubtful) Place(context.Context, ratchet.Proposal) (ratchet.Release, error) {
+	return ratchet.Release{}, ratchet.ErrUnknown
+}
+
+// TestUnknownOutcomeEndsAll: after a commit of unknown outcome nothing leaves, for no key, whatever
+// the store says of itself by then.
+func TestUnknownOutcomeEndsAll(t *testing.T) {
+	t.Parallel()
+	db := openRegistered(t, options{})
+	r, err := ratchet.New(doubtful{db.Store}, ratchet.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := bytesNumber(0)
+	if _, err := r.Sign(t.Context(), block(100, 0), d, new(card).Sign(d)); !errors.Is(err, ratchet.ErrStopped) {
+		t.Errorf("got %v, want %v", err, ratchet.ErrStopped)
+	}
+	select {
+	case <-r.Failed():
+	default:
+		t.Error("Failed is open after a commit of unknown outcome")
+	}
+	var other card
+	if _, err := r.Sign(t.Context(), block(200, 0), d, other.Sign(d)); !errors.Is(err, ratchet.ErrStopped) || other.Calls.Load() != 0 {
+		t.Errorf("the next request: %v after %d calls of the card, want %v and none", err, other.Calls.Load(), ratchet.ErrStopped)
 	}
 }
 
@@ -294,34 +325,3 @@ type failingStore struct {
 
 func (s *failingStore) Failed() <-chan struct{} { return s.failed }
 func (s *failingStore) Trouble() error          { return ratchet.ErrUnknown }
-
-// doubtful is a store whose next Place is of unknown outcome, and that has not closed Failed yet.
-type doubtful struct{ ratchet.Store }
-
-func (d doubtful) Place(context.Context, ratchet.Proposal) (ratchet.Release, error) {
-	return ratchet.Release{}, ratchet.ErrUnknown
-}
-
-// TestUnknownOutcomeEndsAll: after a commit of unknown outcome nothing leaves, for no key, whatever
-// the store says of itself by then.
-func TestUnknownOutcomeEndsAll(t *testing.T) {
-	t.Parallel()
-	db := openRegistered(t, options{})
-	r, err := ratchet.New(doubtful{db.Store}, ratchet.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := bytesNumber(0)
-	if _, err := r.Sign(t.Context(), block(100, 0), d, new(card).Sign(d)); !errors.Is(err, ratchet.ErrStopped) {
-		t.Errorf("got %v, want %v", err, ratchet.ErrStopped)
-	}
-	select {
-	case <-r.Failed():
-	default:
-		t.Error("Failed is open after a commit of unknown outcome")
-	}
-	var other card
-	if _, err := r.Sign(t.Context(), block(200, 0), d, other.Sign(d)); !errors.Is(err, ratchet.ErrStopped) || other.Calls.Load() != 0 {
-		t.Errorf("the next request: %v after %d calls of the card, want %v and none", err, other.Calls.Load(), ratchet.ErrStopped)
-	}
-}

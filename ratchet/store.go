@@ -26,8 +26,8 @@ type Store interface {
 
 	// Register allows a key to sign on a chain from a level on, or raises that level. It never
 	// lowers it. More than MaxChains chains registered in this way are a *RefusedError. With
-	// AnyChain the key must be unknown to the store. NoFloor is ignored: only a request opens a
-	// chain without a floor. When it returns nil the registration is durable.
+	// AnyChain the key must be unknown to the store. NoFloor is ignored: only a request registers
+	// a chain without a floor. When it returns nil the registration is durable.
 	Register(ctx context.Context, r Registration) error
 
 	// List returns all that the store holds.

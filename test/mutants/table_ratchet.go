@@ -106,8 +106,8 @@ func flights() []sabotage {
 		{
 			name: "late-unknown-outcome-goes-on", // of a store that closes Failed later
 			file: "ratchet/flight.go",
-			old:  "\tif errors.Is(err, ErrUnknown) {\n\t\tr.fail(err)\n",
-			new:  "\tif errors.Is(err, ErrUnknown) {\n",
+			old:  "\t\tr.fail(err)\n\t}\n\tif err != nil ||",
+			new:  "\t}\n\tif err != nil ||",
 			pkg:  "./ratchet", test: "TestUnknownOutcomeEndsAll",
 		},
 	}
@@ -144,11 +144,11 @@ func commits() []sabotage {
 			pkg:  "./ratchet/sqlite", test: "TestPanicIsAFailure",
 		},
 		{
-			name: "failed-rest-forgotten",
+			name: "failed-checkpoint-forgotten",
 			file: "ratchet/sqlite/idle.go",
 			old:  "\t\terr = db.settle(err)",
 			new:  "\t\t_ = db.settle",
-			pkg:  "./ratchet/sqlite", test: "TestRestEndsWithAFailure",
+			pkg:  "./ratchet/sqlite", test: "TestIdleCheckpointThatFails",
 		},
 		{
 			name: "split-batch-ends-trouble",
