@@ -13,5 +13,5 @@
 // host. Refusals use the words of octez-signer's high watermark (src/lib_signer_backends and
 // src/bin_signer/handler.ml of Octez).
 //
-// It does not guard against two hosts that each have a store of their own for one key.
+// It does not guard against two hosts that each have their own store for one key.
 package ratchet

@@ -14,14 +14,14 @@ import (
 	"pawl/tezos"
 )
 
-// flightTime is how long a flight may ask the HSM: two tries of two seconds.
+// flightTime bounds the calls of the HSM in a flight: two tries of two seconds each.
 const flightTime = 5 * time.Second
 
-// maxWaiting is how many other payloads may wait for one slot key. A baker asks for one or two at
-// a time.
+// maxWaiting bounds the payloads that wait for one slot key behind another. A baker asks for one or
+// two at a time.
 const maxWaiting = 8
 
-// Options are the choices of [New]. The zero value is a good one.
+// Options configure [New]. The zero value holds the defaults.
 type Options struct {
 	// MaxLevelGap is how many levels a request may be above the mark or, if that is higher, the
 	// floor of its slot. 0 means [DefaultMaxLevelGap].
@@ -46,7 +46,7 @@ type Ratchet struct {
 	flights sync.WaitGroup
 }
 
-// New returns a ratchet over a store, which it takes over: Close ends both.
+// New returns a ratchet over a store. It owns the store from then on: Close closes both.
 func New(store Store, opts Options) (*Ratchet, error) {
 	if opts.MaxLevelGap < 0 {
 		return nil, fmt.Errorf("max level gap %d: want a positive number of levels", opts.MaxLevelGap)
@@ -73,7 +73,7 @@ type flight struct {
 	mark    Mark
 	message tezos.Message
 	sign    SignFunc
-	ctx     context.Context // the values of its first caller, not its end
+	ctx     context.Context // with the values of its first caller's, but not its end
 
 	done    chan struct{} // closed when release and err are set
 	release Release
@@ -81,15 +81,15 @@ type flight struct {
 }
 
 // Sign releases the one signature of a slot: the stored one when the same bytes were signed
-// before, else a fresh one, which sign makes and verifies and which is durable when Sign returns.
+// before, else a fresh one, which sign makes and verifies. It is durable when Sign returns.
 //
-// Per slot key one payload flies at a time and at most eight others wait, then it is
-// [ErrQueueFull]. Callers with the same mark and payload share a flight. A caller that leaves
-// changes nothing: who waits for a flight gets its context's error, who flies it stays until the
-// outcome is known.
+// Per slot key one payload is signed at a time. At most eight others wait; one more gets
+// [ErrQueueFull]. Callers with the same mark and payload share one call of sign. A caller whose
+// context ends changes nothing for the others. It gets the error of its context if it only waits; the
+// one that runs the flight stays until the outcome is known.
 //
-// A mark that may not be signed is a [*RefusedError] and, as far as is known before, costs no call
-// of sign. An error of sign is returned as it is, and nothing is written. [ErrCommit] means that
+// A mark that may not be signed is a [*RefusedError]. sign is not called for it if that is known
+// before. An error of sign is returned as it is, and nothing is written. [ErrCommit] means that
 // nothing was stored, [ErrStopped] that nothing is released any more.
 func (r *Ratchet) Sign(ctx context.Context, m Mark, message tezos.Message, sign SignFunc) (Release, error) {
 	if err := m.check(); err != nil {
@@ -114,8 +114,8 @@ func (r *Ratchet) Sign(ctx context.Context, m Mark, message tezos.Message, sign 
 	}
 }
 
-// join finds the flight of the same bytes, or makes one. That one waits behind another, or is the
-// first of its slot key: the caller must then fly it.
+// join returns the flight of the same bytes, or adds one. With first the slot key was free, and the
+// caller must fly it.
 func (r *Ratchet) join(
 	ctx context.Context, m Mark, message tezos.Message, sign SignFunc,
 ) (f *flight, first bool, err error) {
@@ -153,8 +153,8 @@ func (q *queue) find(m Mark, d tezos.Digest) *flight {
 	return nil
 }
 
-// fly brings a flight to its end. It leaves the queue before its callers know: whoever asks then
-// meets the store, not the flight. The next flight has a goroutine of its own.
+// fly runs a flight to its end. The flight leaves the queue before its callers get the result, so that
+// a later request is answered by the store. The next flight runs on a goroutine of its own.
 func (r *Ratchet) fly(f *flight) {
 	defer r.flights.Done()
 	f.release, f.err = r.lookSignPlace(f)
@@ -165,7 +165,7 @@ func (r *Ratchet) fly(f *flight) {
 	close(f.done)
 }
 
-// next frees the slot key, or gives it to the flight that waited longest.
+// next returns the flight that has waited longest for the slot key, which it gets, or frees the key.
 func (r *Ratchet) next(key SlotKey) *flight {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -236,11 +236,11 @@ func (r *Ratchet) place(f *flight, fresh tezos.Signature, signTime time.Duration
 	return release, nil
 }
 
-// Dropped is how many signatures were made and verified and then lost, because the store had one
-// of the same bytes, or refused, or failed.
+// Dropped returns how many signatures were made and verified and then dropped, because the store had
+// one of the same bytes, refused, or failed.
 func (r *Ratchet) Dropped() uint64 { return r.dropped.Load() }
 
-// List returns all marks and registrations. It is [ErrStopped] after a failure.
+// List returns all marks and registrations. After a failure it returns [ErrStopped].
 func (r *Ratchet) List(ctx context.Context) (Snapshot, error) {
 	if r.Err() != nil {
 		return Snapshot{}, r.stopped()
@@ -248,7 +248,7 @@ func (r *Ratchet) List(ctx context.Context) (Snapshot, error) {
 	return r.store.List(ctx)
 }
 
-// Register is that of the store. It is [ErrStopped] after a failure.
+// Register calls the Register of the store. After a failure it returns [ErrStopped].
 func (r *Ratchet) Register(ctx context.Context, reg Registration) error {
 	if r.Err() != nil {
 		return r.stopped()
@@ -256,14 +256,14 @@ func (r *Ratchet) Register(ctx context.Context, reg Registration) error {
 	return r.store.Register(ctx, reg)
 }
 
-// Trouble says why no mark can be made durable now, or returns nil.
+// Trouble returns the reason why no mark can be made durable now, or nil.
 func (r *Ratchet) Trouble() error { return r.store.Trouble() }
 
 // Failed is closed when nothing more may be released: the process must exit.
 func (r *Ratchet) Failed() <-chan struct{} { return r.failed }
 
-// Err says why nothing more may be released, and returns nil as long as anything may. Once it does,
-// Failed is closed.
+// Err returns the reason why nothing more may be released, or nil. When it returns one, Failed is
+// closed.
 func (r *Ratchet) Err() error {
 	select {
 	case <-r.store.Failed():
@@ -286,7 +286,7 @@ func (r *Ratchet) fail(cause error) {
 	})
 }
 
-// relayFailure makes the failure of the store that of the ratchet, also while nobody asks.
+// relayFailure closes Failed when the store fails while no request is running.
 func (r *Ratchet) relayFailure() {
 	select {
 	case <-r.store.Failed():
@@ -298,8 +298,8 @@ func (r *Ratchet) relayFailure() {
 func (r *Ratchet) stopped() error { return fmt.Errorf("%w: %v", ErrStopped, r.Err()) }
 
 // Close ends the ratchet: new requests get [ErrStopped], those in flight are finished (at most
-// five seconds and a commit each), then the store is closed. After a failure the store is left as it
-// is, for the next process to recover, and the error says why.
+// five seconds and a commit each), then the store is closed. After a failure Close returns its reason
+// and leaves the store as it is, for the next process to recover.
 func (r *Ratchet) Close() error {
 	r.mu.Lock()
 	again := r.closed

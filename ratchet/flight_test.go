@@ -55,7 +55,7 @@ func TestFailedFlightFailsAllWhoJoined(t *testing.T) {
 	}
 }
 
-// join joins or queues a flight before it returns, and waits on a goroutine.
+// join joins or queues a flight before it returns, and waits for it on a goroutine.
 func join(t *testing.T, db *DB, m ratchet.Mark, d tezos.Message, sign ratchet.SignFunc) <-chan answer {
 	t.Helper()
 	wait, err := db.Join(t.Context(), m, d, sign)
@@ -114,8 +114,8 @@ func TestQueueHoldsEightOtherPayloads(t *testing.T) {
 	}
 }
 
-// TestCallerWhoLeavesChangesNothing: who joined a flight is free at once; who flies
-// it brings it to its end, the signature is stored, and those who joined get it.
+// TestCallerWhoLeavesChangesNothing: a caller that joined a flight returns as soon as its context ends. The one
+// that runs the flight finishes it, the signature is stored, and the others get it.
 func TestCallerWhoLeavesChangesNothing(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
@@ -159,7 +159,7 @@ func TestCallerWhoHasLeftAsksNothing(t *testing.T) {
 	}
 }
 
-// TestFlightHasItsOwnDeadline: five seconds, whatever the caller's context says.
+// TestFlightHasItsOwnDeadline: it ends after five seconds, whatever the caller's context says.
 func TestFlightHasItsOwnDeadline(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
@@ -218,8 +218,8 @@ func TestCloseFinishesFlights(t *testing.T) {
 	}
 }
 
-// TestLandedFlightIsNotJoined: a caller who asks again at once meets the stored
-// signature, not the flight that made it.
+// TestLandedFlightIsNotJoined: a request right after a flight gets the signature from the store, and does not
+// join the flight.
 func TestLandedFlightIsNotJoined(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})

@@ -12,14 +12,14 @@ import (
 	"pawl/tezos"
 )
 
-// KeyLock is the abstract Unix socket @pawl-key-<hash> that says: this host has a
-// daemon for this key. The kernel drops it with the process, whatever happens.
+// KeyLock is an abstract Unix socket, @pawl-key-<hash>. Whoever holds it is the one daemon of this
+// host for the key. The kernel releases it when the process ends, however it ends.
 type KeyLock struct {
 	listener net.Listener
 }
 
-// LockKey takes the socket of a key. It is [ErrKeyHeld] while any process of this
-// host (more exactly: of this network namespace) has it, this process included.
+// LockKey takes the lock of a key. It returns [ErrKeyHeld] if a process of this host, this one
+// included, has it; more exactly, a process of this network namespace.
 func LockKey(key tezos.PublicKeyHash) (*KeyLock, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(context.Background(), "unix", "@pawl-key-"+key.String())
@@ -32,5 +32,5 @@ func LockKey(key tezos.PublicKeyHash) (*KeyLock, error) {
 	return &KeyLock{listener}, nil
 }
 
-// Close lets another daemon take the key.
+// Close releases the key for another daemon.
 func (l *KeyLock) Close() error { return l.listener.Close() }

@@ -18,7 +18,7 @@ type Mark struct {
 	Level, Round int32
 }
 
-// SlotKey is what one mark is kept for. Levels and rounds under a slot key only rise.
+// SlotKey names a high watermark: there is one for each key, chain and kind, and it only rises.
 type SlotKey struct {
 	Key     tezos.PublicKeyHash
 	ChainID tezos.ChainID
@@ -33,7 +33,7 @@ func (m Mark) Above(other Mark) bool {
 	return m.Level > other.Level || m.Level == other.Level && m.Round > other.Round
 }
 
-// check refuses what no parsed payload can hold, before it nears the store.
+// check refuses a mark that no parsed payload can have.
 func (m Mark) check() error {
 	switch m.Kind {
 	case tezos.Block, tezos.Preattestation, tezos.Attestation:
@@ -46,26 +46,26 @@ func (m Mark) check() error {
 	return nil
 }
 
-// StoredMark is a mark as a store keeps it.
+// StoredMark is a high watermark as a store keeps it.
 type StoredMark struct {
 	Mark
 	Digest    tezos.Digest     // of the payload; zero if it is unknown
 	Signature *tezos.Signature // nil if it is unknown: the schema allows marks brought from another signer
 }
 
-// MaxChains is how many chains requests may open for a key that pawl made: stray chain ids must
-// not fill the store. An operator may register as many besides.
+// MaxChains is how many chains requests may open for a key that pawl made, so that stray chain ids
+// cannot fill the store. An operator may register as many besides.
 const MaxChains = 8
 
 // Registration says on which chain, and from which level, a key may sign.
 type Registration struct {
 	Key     tezos.PublicKeyHash
 	ChainID tezos.ChainID // zero when AnyChain
-	// AnyChain is of a key that was registered the moment it was made: it may sign on any chain,
-	// and its first request on a chain registers that one.
+	// AnyChain is set for a key that was registered when it was made. It may sign on any chain, and
+	// its first request on a chain registers the chain.
 	AnyChain bool
-	// FromLevel is the floor: the lowest level that may be signed. There is none with NoFloor, when
-	// the key was new on the chain.
+	// FromLevel is the floor: the lowest level that may be signed. With NoFloor there is none,
+	// because the key was new on the chain.
 	FromLevel int32
 	NoFloor   bool
 }
@@ -95,7 +95,7 @@ func (s Snapshot) Standing(m Mark) Standing {
 // Release is a signature that may leave: it is durable.
 type Release struct {
 	Signature tezos.Signature
-	Stored    bool          // the one in the store, not freshly made
+	Stored    bool          // it was in the store already
 	SignTime  time.Duration // of the sign call of this flight; 0 when Stored
 }
 

@@ -11,17 +11,17 @@ import (
 // parameters of protocol 025 Ushuaia on mainnet).
 const DefaultMaxLevelGap = 57_600
 
-// Standing is all that a verdict on a mark depends on.
+// Standing is all that Judge must know to judge a mark.
 type Standing struct {
 	Registered bool        // the key, on the chain
-	HasFloor   bool        // not so for a key that was new on the chain
+	HasFloor   bool        // false for a key that was new on the chain
 	Floor      int32       // the lowest level that may be signed
 	NeverUsed  bool        // the key was registered with AnyChain: requests may open further chains
 	Chains     int         // how many chains the key is registered for
 	Mark       *StoredMark // nil when nothing was signed yet
 }
 
-// Add adds a registration of the mark's key; chain is that of the mark.
+// Add adds a registration of the mark's key. chain is the chain of the mark.
 func (s *Standing) Add(r Registration, chain tezos.ChainID) {
 	if r.AnyChain {
 		s.NeverUsed = true
@@ -37,10 +37,10 @@ func (s *Standing) Add(r Registration, chain tezos.ChainID) {
 // MaxChains.
 func (s Standing) Admits() bool { return !s.Registered && s.NeverUsed && s.Chains < MaxChains }
 
-// Judge finds the stored signature of the very same bytes, or the reason to refuse m, a
-// [*RefusedError], or neither: then m may be signed. The words of the watermark come first, as a
-// baker knows them from Octez. A request more than maxGap levels above the highest of mark and
-// floor is refused: one stray request for the highest level must not lock a key for ever.
+// Judge returns the stored signature if the very same bytes were signed, a [*RefusedError] if m must
+// be refused, or neither if m may be signed. The watermark is checked first, in Octez's words. A
+// request more than maxGap levels above the higher of mark and floor is refused, because one stray
+// request for the highest level would lock the key for ever.
 func (s Standing) Judge(m Mark, d tezos.Digest, maxGap int32) (*tezos.Signature, error) {
 	if s.Mark != nil {
 		if stored, err := s.Mark.judge(m, d); stored != nil || err != nil {
@@ -64,8 +64,8 @@ func (s Standing) Judge(m Mark, d tezos.Digest, maxGap int32) (*tezos.Signature,
 	return nil, nil
 }
 
-// base is the level from which the gap counts: the higher of mark and floor. A key that was new
-// has neither before its first mark, and then no gap applies.
+// base returns the level from which the gap counts: the higher of mark and floor. A key that was new
+// has neither before its first mark, and no gap applies.
 func (s Standing) base() (level int32, known bool) {
 	switch {
 	case s.Mark == nil:

@@ -7,7 +7,7 @@ import (
 	"pawl/tezos"
 )
 
-// TestJudge is the one rule as a table: a standing, a mark, and what must come of it.
+// TestJudge is the one rule as a table: a standing, a mark, and the verdict.
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	const gap = 100
@@ -77,8 +77,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestSnapshotStanding: what a snapshot tells of a mark is what Judge needs, and of no other key,
-// chain or kind.
+// TestSnapshotStanding: the standing of a mark is taken from its own key, chain and kind.
 func TestSnapshotStanding(t *testing.T) {
 	t.Parallel()
 	vote := block(7, 0)

@@ -8,8 +8,8 @@ import (
 	"pawl/tezos"
 )
 
-// A Store keeps the marks and the registrations. It is serializable per slot key: of two
-// proposals the second one meets what the first one left. It is safe for concurrent use.
+// A Store keeps the marks and the registrations. It is serializable per slot key: of two proposals
+// the second sees the result of the first. It is safe for concurrent use.
 type Store interface {
 	// Look returns what is known of m's slot key. It is the early look before the HSM is asked and
 	// must be quick: no disk, no network. Its marks may be older than the store's, its
@@ -18,8 +18,8 @@ type Store interface {
 
 	// Place raises the mark of p's slot key to p and keeps the signature, if Standing.Judge allows
 	// it at that moment. When it returns nil the released signature is durable: the proposed one,
-	// or, with Stored, the one that is there for the same bytes. Otherwise nothing may leave. A
-	// *RefusedError is a verdict. ErrCommit is a definite no: nothing was stored. After ErrUnknown,
+	// or, with Stored, the one that was there for the same bytes. After an error nothing may leave:
+	// a *RefusedError is a refusal, and ErrCommit means that nothing was stored. After ErrUnknown,
 	// when nobody knows, the ratchet releases nothing more. Once begun the outcome does not depend
 	// on ctx.
 	Place(ctx context.Context, p Proposal) (Release, error)
@@ -33,17 +33,17 @@ type Store interface {
 	// List returns all that the store holds.
 	List(ctx context.Context) (Snapshot, error)
 
-	// Trouble says why no mark can be made durable now, a full disk for one, or returns nil. A
-	// store finds out by itself when its trouble is over.
+	// Trouble returns the reason why no mark can be made durable now, such as a full disk, or nil.
+	// The store finds out by itself when its trouble is over.
 	Trouble() error
 
 	// Failed is closed when nothing more may be released, because the outcome of a commit is
-	// unknown; Trouble then says why. It stands beside Place because SQLite's checkpoint can fail
-	// so between two requests, and the process must exit at once and not at the next request.
+	// unknown. Trouble then returns the reason. The error of Place is not enough: a checkpoint of
+	// SQLite can fail like this between two requests, and the process must exit at once.
 	Failed() <-chan struct{}
 
-	// Close ends the store. No other method may be in use or be called any more, except Trouble
-	// and Failed.
+	// Close ends the store. No other method may be running, or be called later, except Trouble and
+	// Failed.
 	Close() error
 }
 
@@ -52,5 +52,5 @@ type Proposal struct {
 	Mark
 	Digest    tezos.Digest
 	Signature tezos.Signature
-	MaxGap    int32 // of Standing.Judge
+	MaxGap    int32 // for Standing.Judge
 }

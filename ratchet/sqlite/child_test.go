@@ -13,20 +13,20 @@ import (
 	"testing"
 )
 
-// childVariable names what a test binary started as a child process shall do.
+// childVariable tells a test binary that was started as a child process what to do.
 const childVariable = "RATCHET_TEST_CHILD"
 
-// children are the programs that tests run in processes of their own; path is
-// that of the ratchet. What they print is their result.
+// children are the programs that tests run in their own processes. path is the ratchet file. What they
+// print is their result.
 var children = map[string]func(path string) error{
 	"flicker": flicker,
 	"hold":    holdOpen,
 	"killed":  signAndDie,
-	"grow":    signManyAndRest,
+	"grow":    signManyAndCheckpoint,
 	"limited": signLimited,
 	"load":    signUnderLoad,
 	"loop":    signAndReopen,
-	"rest":    signAndRest,
+	"idle":    signAndCheckpoint,
 	"shell":   readAsShell,
 	"sign":    signOnce,
 	"three":   signThree,
@@ -60,7 +60,7 @@ func runChild(t *testing.T, name, path string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// holdOpen holds the ratchet, not signing anything, until its input ends.
+// holdOpen keeps the ratchet open, without signing, until its input ends.
 func holdOpen(path string) error {
 	db, err := openDB(context.Background(), path, options{})
 	if err != nil {
@@ -97,7 +97,7 @@ func signOnce(path string) error {
 	return db.Close()
 }
 
-// signThree says when it is open and then signs three levels, the last after a rest.
+// signThree says when it is open and then signs three levels, the last after an idle checkpoint.
 func signThree(path string) error {
 	db, err := openDB(context.Background(), path, options{})
 	if err != nil {
@@ -107,7 +107,7 @@ func signThree(path string) error {
 	for n := range 3 {
 		if n == 2 {
 			db.IdleCheckpoint()
-			fmt.Println("rested")
+			fmt.Println("checkpointed")
 		}
 		if err := signNext(db); err != nil {
 			return err
@@ -116,8 +116,8 @@ func signThree(path string) error {
 	return db.Close()
 }
 
-// signAndRest rests before each of two signatures.
-func signAndRest(path string) error {
+// signAndCheckpoint makes an idle checkpoint before each of two signatures.
+func signAndCheckpoint(path string) error {
 	db, err := openDB(context.Background(), path, options{})
 	if err != nil {
 		return err
@@ -131,9 +131,9 @@ func signAndRest(path string) error {
 	return db.Close()
 }
 
-// signManyAndRest signs with many new keys, so that the database grows when the -wal is
-// copied into it, once at a rest and once at the end.
-func signManyAndRest(path string) error {
+// signManyAndCheckpoint signs with many new keys, so that the database grows when the -wal is copied into
+// it, once at an idle checkpoint and once at the end.
+func signManyAndCheckpoint(path string) error {
 	db, err := openDB(context.Background(), path, options{})
 	if err != nil {
 		return err
@@ -159,7 +159,7 @@ func signManyAndRest(path string) error {
 	return db.Close()
 }
 
-// signAndDie leaves the ratchet as a kill does: some of it in the -wal only.
+// signAndDie kills its own process, with some of the marks in the -wal only.
 func signAndDie(path string) error {
 	db, err := openDB(context.Background(), path, options{})
 	if err != nil {
@@ -180,7 +180,7 @@ func signAndReopen(path string) error {
 	}
 }
 
-// signNext signs the level above the mark and prints what was released, at once.
+// signNext signs the level above the mark and prints what was released.
 func signNext(db *DB) error {
 	ctx := context.Background()
 	marks, err := db.Marks(ctx)
@@ -201,8 +201,8 @@ func signNext(db *DB) error {
 	return nil
 }
 
-// startHolder starts another process that holds the ratchet, and returns its pid
-// and what ends it cleanly.
+// startHolder starts another process that keeps the ratchet open, and returns its pid and a function that
+// ends it cleanly.
 func startHolder(t *testing.T, path string) (pid int, stop func()) {
 	t.Helper()
 	cmd := childCommand(t.Context(), "hold", path)

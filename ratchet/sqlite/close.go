@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Close marks the file as closed cleanly and removes its -wal. After a failure it leaves the files
-// exactly as they are, and locked, for the next process to recover, and says why. A second call does
+// Close marks the file as closed cleanly and removes its -wal. After a failure it returns the reason and
+// leaves the files exactly as they are, and locked, for the next process to recover. A second call does
 // nothing.
 func (db *Store) Close() error {
 	if db.ended.Swap(true) {
@@ -27,20 +27,20 @@ func (db *Store) Close() error {
 	db.writer.close()
 	if db.err() == nil {
 		if err := db.inPlace(); err != nil {
-			_ = db.fail(err) // said below
+			_ = db.fail(err) // returned below
 		}
 	}
 	if err := db.err(); err != nil {
 		// Closing SQLite would checkpoint, though the outcome of the last commit is unknown, and
-		// remove by name; the descriptors go with the process.
+		// would remove files by name. The descriptors are closed with the process.
 		return fmt.Errorf("%w: %v", ratchet.ErrStopped, err)
 	}
 	return db.closeCleanly()
 }
 
-// closeCleanly may be killed anywhere: until the row says clean, the -wal that it
-// names is there; from then on the -wal is the one that it names, or gone. The
-// lock goes last, or the next opening would find its -wal removed.
+// closeCleanly leaves a file that can be opened, wherever it is killed. While the row says "not clean",
+// the -wal that it names is there. Once it says "clean", that -wal is there or gone. The lock is
+// released last: another process could open the file before, and would have its -wal removed.
 func (db *Store) closeCleanly() error {
 	err := db.record(context.Background(), true)
 	if closed := db.closeSQLite(); err == nil {
@@ -58,8 +58,8 @@ func (db *Store) closeCleanly() error {
 	return nil
 }
 
-// closeSQLite closes the statements first: SQLite keeps a connection with an open one,
-// and its locks.
+// closeSQLite closes the statements first: SQLite keeps a connection, and its locks, while a statement is
+// open.
 func (db *Store) closeSQLite() error {
 	var errs []error
 	for _, stmt := range []*sql.Stmt{db.beginStmt, db.commitStmt} {
@@ -76,8 +76,8 @@ func (db *Store) closeSQLite() error {
 	return errors.Join(errs...)
 }
 
-// unlock says so explicitly: a child process that another part of this one is just
-// starting has the descriptor, too, until it has called exec.
+// unlock releases the lock before it closes the descriptor: a child process that is just being started
+// has a copy of the descriptor until it calls exec.
 func (db *Store) unlock() error {
 	if db.last.fd >= 0 {
 		_ = unix.Close(db.last.fd)

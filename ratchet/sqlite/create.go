@@ -18,13 +18,12 @@ import (
 //go:embed schema.sql
 var schema string
 
-// firstGeneration and all that follow take four bytes in SQLite's record format,
-// for the same reason as the length of identity.String.
+// firstGeneration is so high that it and all that follow take four bytes in SQLite's record format: the
+// row must not change its length (see identity.String).
 const firstGeneration = 1 << 24
 
-// Create makes a new, empty ratchet file. It never overwrites: a file on that
-// path, or one that a former ratchet left beside it, is an error. When it returns
-// nil the file and its name are on disk.
+// Create makes a new, empty ratchet file. It never overwrites: a file on that path, or one that a
+// former ratchet left beside it, is an error. When it returns nil the file and its name are on disk.
 func Create(ctx context.Context, path string) error {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -37,12 +36,12 @@ func Create(ctx context.Context, path string) error {
 		if there, err := exists(path + suffix); err != nil {
 			return err
 		} else if there {
-			return fmt.Errorf("creating %s: %s lies there from a former ratchet: choose another path", path, path+suffix)
+			return fmt.Errorf("creating %s: %s is left from a former ratchet: choose another path", path, path+suffix)
 		}
 	}
 	err = createEmpty(path)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("creating %s: it exists: pawl never overwrites a ratchet", path)
+		return fmt.Errorf("creating %s: already exists: pawl never overwrites a ratchet", path)
 	}
 	if err != nil {
 		return fmt.Errorf("creating %s: %v", path, err)
@@ -54,14 +53,14 @@ func Create(ctx context.Context, path string) error {
 	return nil
 }
 
-// fill writes the schema, the provenance and, once and for all, the WAL mode into
-// the file just made, and syncs it.
+// fill writes the schema, the provenance and the WAL mode, which stays for ever, into the new file, and
+// syncs it.
 func fill(ctx context.Context, path string) error {
 	made, err := lookup(path)
 	if err != nil {
 		return err
 	}
-	// The note of a former ratchet may name this very inode, which was free again.
+	// The note of a former ratchet may name this very inode: inodes are reused.
 	if err := os.Remove(path + lastSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -109,7 +108,7 @@ func writeSchema(ctx context.Context, pool *sql.DB, database identity) error {
 	return nil
 }
 
-// removeUnfinished takes away what Create itself made and could not finish.
+// removeUnfinished removes what Create made and could not finish.
 func removeUnfinished(path string) {
 	for _, suffix := range []string{walSuffix, shmSuffix, journalSuffix, ""} {
 		_ = os.Remove(path + suffix)

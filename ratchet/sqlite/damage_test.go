@@ -8,8 +8,8 @@ import (
 	"pawl/ratchet"
 )
 
-// TestDamageThatNoReadMeetsIsRefused: what only a whole check of the file finds,
-// here a count of free pages that is not true, refuses it too.
+// TestDamageThatNoReadMeetsIsRefused: damage that only a check of the whole file finds, here a wrong count
+// of free pages, refuses the file too.
 func TestDamageThatNoReadMeetsIsRefused(t *testing.T) {
 	t.Parallel()
 	path := newFile(t)

@@ -14,24 +14,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Examination is what a ratchet file tells without being opened for signing.
+// Examination is what can be told of a ratchet file without opening it for signing.
 type Examination struct {
 	// FileSystem is where the file lies: a name such as ext4, or a number in hex.
 	FileSystem string
-	// Volatile reports whether that file system forgets: with the host that is switched off,
-	// or with the container that is removed.
+	// Volatile is set if the content of that file system is lost when the host is switched off or
+	// the container is removed.
 	Volatile bool
-	// Clean reports whether the file was closed, and not killed. Of one that was killed the
-	// next opening reads the -wal; the fields below are then unknown, and zero.
+	// Clean is set if the file was closed by Close. If its process was killed instead, the next
+	// opening takes the rest from the -wal, and the fields below are zero.
 	Clean         bool
 	Marks         int
 	Registrations []ratchet.Registration
 }
 
-// Examine reports whether Open would take the file, as far as that can be told while
-// nothing is written, and no lock held for longer than it takes to try it. Its errors
-// are those of Open. With ratchet.ErrLocked, for a daemon uses the file, the file system is told
-// all the same.
+// Examine reports whether Open would take the file, as far as can be told without writing to it or
+// holding a lock for longer than it takes to try it. Its errors are those of Open. With
+// [ratchet.ErrLocked], because a daemon uses the file, the file system is returned all the same.
 func Examine(ctx context.Context, path string) (Examination, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -59,9 +58,9 @@ func Examine(ctx context.Context, path string) (Examination, error) {
 	return found, err
 }
 
-// unused is ratchet.ErrLocked when a process has the ratchet open.
+// unused returns ratchet.ErrLocked if a process has the ratchet open.
 func unused(path string, database file) error {
-	if pid := holder("POSIX", database); pid != 0 { // SQLite's: a database shell has no flock
+	if pid := holder("POSIX", database); pid != 0 { // SQLite's lock: a database shell has no flock
 		return &LockedError{path, pid}
 	}
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
@@ -82,7 +81,7 @@ func unused(path string, database file) error {
 	return nil
 }
 
-// read looks at the file as open does.
+// read examines the file as open does.
 func (e *Examination) read(ctx context.Context, path string, database file) error {
 	clean, err := examineLeft(ctx, path, database)
 	if e.Clean = clean; err != nil || !clean {
@@ -93,8 +92,8 @@ func (e *Examination) read(ctx context.Context, path string, database file) erro
 	return err
 }
 
-// examineLeft reports whether the file was closed, and refuses one that Open would refuse, as far
-// as that can be told without opening it. One that was killed while it was opened tells nothing.
+// examineLeft reports whether the file was closed by Close, and refuses a file that Open would refuse,
+// as far as can be told without opening it.
 func examineLeft(ctx context.Context, path string, database file) (clean bool, err error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -108,15 +107,15 @@ func examineLeft(ctx context.Context, path string, database file) (clean bool, e
 	if err != nil {
 		return false, err
 	}
-	kept, err := exists(path + keptSuffix) // of an opening that was killed
+	kept, err := exists(path + keptSuffix) // an opening was killed
 	if err != nil {
 		return false, err
 	}
 	return left.clean && !kept, left.check(path, database, wal)
 }
 
-// Settings are what each opening of a ratchet asks of SQLite, and refuses to work
-// without: name and value of each PRAGMA, as in journal_mode=wal.
+// Settings returns the settings of SQLite that each opening makes and reads back, as name and value of
+// each PRAGMA: journal_mode=wal.
 func Settings() []string {
 	list := make([]string, len(settings))
 	for i, s := range settings {
@@ -125,8 +124,8 @@ func Settings() []string {
 	return list
 }
 
-// localFilesystems name those that a ratchet may be on (linux/magic.h; those of ZFS and
-// bcachefs from their own headers). What others are called does not matter.
+// localFilesystems are names for [Examination] (numbers from linux/magic.h, those of ZFS and bcachefs
+// from their own headers). Others are allowed too, and shown as a number.
 var localFilesystems = map[uint32]string{
 	unix.EXT4_SUPER_MAGIC:      "ext4", // and ext2, ext3
 	unix.XFS_SUPER_MAGIC:       "XFS",
@@ -139,7 +138,7 @@ var localFilesystems = map[uint32]string{
 	0xca451a4e:                 "bcachefs",
 }
 
-// filesystemOf names the file system of a folder, and says whether it forgets.
+// filesystemOf returns the name of the file system of a folder, and whether its content may be lost.
 func filesystemOf(folder string) (name string, volatile bool, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(folder, &st); err != nil {

@@ -16,7 +16,7 @@ import (
 	"pawl/ratchet/sqlite"
 )
 
-// folderOf is every file in the folder of a ratchet, with what is in it.
+// folderOf returns the content of every file in the folder of a ratchet.
 func folderOf(t *testing.T, path string) map[string]string {
 	t.Helper()
 	files := make(map[string]string)
@@ -34,7 +34,7 @@ func folderOf(t *testing.T, path string) map[string]string {
 	return files
 }
 
-// examined has Examine look at a ratchet, and wants no byte and no file changed.
+// examined calls Examine, and checks that no file was changed, made or removed.
 func examined(t *testing.T, path string) (sqlite.Examination, error) {
 	t.Helper()
 	before := folderOf(t, path)
@@ -116,7 +116,7 @@ func TestExamineRefusesWhatOpenRefuses(t *testing.T) {
 			ratchet.ErrSuspect, "has a -wal with content",
 		},
 		"two names": {func(path string) error { return os.Link(path, path+".2") }, ratchet.ErrSuspect, "2 names"},
-		"foreign":   {func(path string) error { return os.WriteFile(path, []byte("foreign"), 0o600) }, nil, "is no ratchet file"},
+		"foreign":   {func(path string) error { return os.WriteFile(path, []byte("foreign"), 0o600) }, nil, "is not a ratchet file"},
 		"a link": {
 			func(path string) error {
 				return errors.Join(os.Rename(path, path+".db"), os.Symlink(path+".db", path))
@@ -151,8 +151,8 @@ func copyOver(path string) error {
 	return errors.Join(os.WriteFile(path+".copy", content, 0o600), os.Rename(path+".copy", path))
 }
 
-// A ratchet that was killed is one that the next opening takes; of its content nothing
-// is told, for part of it is in the -wal.
+// TestExamineTellsOfAKilledRatchet: Open would take the file of a process that was killed. Examine tells
+// nothing of its content, because a part of it is in the -wal.
 func TestExamineTellsOfAKilledRatchet(t *testing.T) {
 	t.Parallel()
 	path := closedRatchet(t)
@@ -176,8 +176,7 @@ func TestExamineTellsOfAKilledRatchet(t *testing.T) {
 	}
 }
 
-// While the file is in use, with a ratchet's lock or that of a database shell, that is
-// what is told, and the user of it is not disturbed.
+// TestExamineLeavesADaemonAlone: of a file in use Examine tells only that, and does not disturb its user.
 func TestExamineLeavesADaemonAlone(t *testing.T) {
 	t.Parallel()
 	path := closedRatchet(t)
@@ -214,7 +213,7 @@ func TestExamineSeesADatabaseShell(t *testing.T) {
 	}
 }
 
-// A ratchet that is opened and closed all the time is in use, or whole, and nothing else.
+// TestExamineOfABusyRatchet: a ratchet that is opened and closed all the time is in use or fine, never damaged.
 func TestExamineOfABusyRatchet(t *testing.T) {
 	t.Parallel()
 	path := closedRatchet(t)
@@ -257,8 +256,8 @@ func TestExamineOfABusyRatchet(t *testing.T) {
 	}
 }
 
-// What lies there while somebody has the lock is his business: a -wal that would be
-// suspect is none when it comes and goes with the lock.
+// TestExamineForgetsWhatItSawInUse: what Examine saw while another process had the lock does not count,
+// such as a -wal that would be suspect in a closed ratchet.
 func TestExamineForgetsWhatItSawInUse(t *testing.T) {
 	t.Parallel()
 	path := closedRatchet(t)
@@ -279,7 +278,7 @@ func TestExamineForgetsWhatItSawInUse(t *testing.T) {
 	}
 }
 
-// flicker has the lock and a stray -wal, again and again.
+// flicker takes the lock and makes a stray -wal, and undoes both, again and again.
 func flicker(path string) error {
 	file, err := os.Open(path)
 	if err != nil {
@@ -297,7 +296,7 @@ func flicker(path string) error {
 	return err
 }
 
-// An examination holds no lock when it returns.
+// TestExamineKeepsNoLock: Examine holds no lock when it returns.
 func TestExamineKeepsNoLock(t *testing.T) {
 	t.Parallel()
 	path := closedRatchet(t)
@@ -314,7 +313,7 @@ func TestExamineKeepsNoLock(t *testing.T) {
 	}
 }
 
-// A context that ends says nothing of the file: no operator is to throw it away.
+// TestAnEndedContextIsNoDefectOfTheFile: an operator must not throw the file away because ctx has ended.
 func TestAnEndedContextIsNoDefectOfTheFile(t *testing.T) {
 	t.Parallel()
 	path, foreign := closedRatchet(t), filepath.Join(t.TempDir(), "other.db")

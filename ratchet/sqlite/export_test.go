@@ -11,15 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the tests of this package reach from outside.
+// What the tests reach of the package.
 var (
 	DataSource          = dataSource
 	CheckVersion        = checkVersion
 	CheckFilesystemType = checkFilesystemType
 )
 
-// SetCommit replaces COMMIT; commit and rollback are what it may do. The nil function
-// takes the replacement back. It waits until nobody writes, be it a rest.
+// SetCommit replaces COMMIT by a function that may call commit or rollback; nil undoes that. It waits until
+// no transaction and no idle checkpoint is running.
 func (db *Store) SetCommit(replacement func(commit, rollback func() error) error) {
 	for !db.writer.enterIdle() {
 		time.Sleep(time.Millisecond)
@@ -34,10 +34,10 @@ func (db *Store) SetCommit(replacement func(commit, rollback func() error) error
 	}
 }
 
-// SealOf is the seal of a mark's row.
+// SealOf returns the seal of a mark's row.
 func SealOf(m ratchet.StoredMark) []byte { return sealOfMark(m) }
 
-// Exec has the writer run statements in a transaction of their own.
+// Exec runs statements in one transaction, through the writer.
 func (db *Store) Exec(query string, args ...any) error {
 	return db.do(context.Background(), func(ctx context.Context, tx *sql.Conn) error {
 		_, err := tx.ExecContext(ctx, query, args...)
@@ -53,8 +53,7 @@ func (db *Store) QueryString(query string, args ...any) (value string, err error
 	return value, err
 }
 
-// PlaceTogether commits marks as one batch, on the goroutine of the test; the writer must have
-// nothing to do.
+// PlaceTogether commits proposals as one batch, on the goroutine of the test. The writer must be idle.
 func (db *Store) PlaceTogether(members ...ratchet.Proposal) ([]ratchet.Release, []error) {
 	jobs := make([]*job, len(members))
 	placing := make([]*placement, len(members))
@@ -72,8 +71,8 @@ func (db *Store) PlaceTogether(members ...ratchet.Proposal) ([]ratchet.Release, 
 	return releases, errs
 }
 
-// Abandon ends a store as a kill would: the row is not marked clean and the -wal stays. It may follow
-// a failure.
+// Abandon ends a store as a kill would: the row is not marked clean and the -wal stays. It may be called
+// after a failure.
 func (db *Store) Abandon() error {
 	db.ended.Store(true)
 	db.trouble.close()
@@ -84,13 +83,13 @@ func (db *Store) Abandon() error {
 // IdleCheckpoint empties the -wal now.
 func (db *Store) IdleCheckpoint() { db.idleCheckpoint() }
 
-// IdleMarks is how many marks make a store checkpoint when it is idle.
+// IdleMarks is how many marks must come before an idle checkpoint.
 const IdleMarks = idleMarks
 
-// Path is the file's absolute path.
+// Path returns the absolute path of the file.
 func (db *Store) Path() string { return db.path }
 
-// SQLiteSettings names the settings that Open reads back.
+// SQLiteSettings returns the names of the settings that Open reads back.
 func SQLiteSettings() []string {
 	var pragmas []string
 	for _, s := range settings {
@@ -102,14 +101,13 @@ func SQLiteSettings() []string {
 // CheckSettings reads them back.
 func (db *Store) CheckSettings(ctx context.Context) error { return db.checkSettings(ctx) }
 
-// ExecOutside runs a statement outside any transaction; the writer must have
-// nothing to do.
+// ExecOutside runs a statement outside any transaction. The writer must be idle.
 func (db *Store) ExecOutside(ctx context.Context, query string) error {
 	_, err := db.conn.ExecContext(ctx, query)
 	return err
 }
 
-// OpenAndFail opens a file up to the reading of its marks, and then fails.
+// OpenAndFail opens a file completely, and then fails as if the last step had.
 func OpenAndFail(ctx context.Context, path string) error {
 	db := newStore(path, Options{})
 	if err := db.open(ctx); err != nil {
@@ -118,22 +116,22 @@ func OpenAndFail(ctx context.Context, path string) error {
 	return errors.Join(errors.New("failing as asked"), db.closeSQLite(), db.unlock())
 }
 
-// LockDescriptor is that of the flock.
+// LockDescriptor returns the descriptor of the flock.
 func (db *Store) LockDescriptor() int { return db.lock }
 
-// SpoilLast has the next note of the last mark fail.
+// SpoilLast makes the next note of the last mark fail.
 func (db *Store) SpoilLast() {
 	_ = unix.Close(db.last.fd)
 	db.last.fd = -1
 }
 
-// Fail ends all releases.
+// Fail makes the store fail.
 func (db *Store) Fail(cause error) { _ = db.fail(cause) }
 
-// SchemaVersion is that of the files that this pawl makes.
+// SchemaVersion is the version of the files that this pawl makes.
 const SchemaVersion = schemaVersion
 
-// Migrations are the versions to which the migrations lead, in order.
+// Migrations returns the versions to which the migrations lead, in order.
 func Migrations() []int {
 	versions := make([]int, len(migrations))
 	for i, m := range migrations {
@@ -142,7 +140,7 @@ func Migrations() []int {
 	return versions
 }
 
-// ProbeInterval is between the probes of a store in trouble.
+// ProbeInterval is the time between the probes of a store in trouble.
 const ProbeInterval = probeInterval
 
 // Probe commits a write that changes no mark, as a store in trouble does by itself.

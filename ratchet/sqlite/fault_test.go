@@ -89,8 +89,8 @@ func wantDead(t *testing.T, db *DB, path string) {
 	}
 }
 
-// TestUnknownOutcomeEndsAllReleases covers both truths behind an error of COMMIT
-// that is no definite no: it was stored, and it was not.
+// TestUnknownOutcomeEndsAllReleases covers what an error of COMMIT other than a definite no can mean: the
+// mark was stored, or it was not.
 func TestUnknownOutcomeEndsAllReleases(t *testing.T) {
 	t.Parallel()
 	errIO := sqlite3.Error{Code: sqlite3.ErrIoErr, ExtendedCode: sqlite3.ErrIoErrFsync}
@@ -130,7 +130,7 @@ func TestUnknownOutcomeEndsAllReleases(t *testing.T) {
 	}
 }
 
-// TestDefiniteNoNeedsARollback: FULL while the transaction is still open is none.
+// TestDefiniteNoNeedsARollback: FULL is not a definite no while the transaction is still open.
 func TestDefiniteNoNeedsARollback(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
@@ -142,8 +142,8 @@ func TestDefiniteNoNeedsARollback(t *testing.T) {
 	wantDead(t, db, db.Path())
 }
 
-// TestFailureOvertakesAnAnswer: a signature that is durable, but has not left when
-// the ratchet fails, stays; the next process releases it.
+// TestFailureOvertakesAnAnswer: a signature that is durable but not yet released when the ratchet fails is
+// not released. The next process releases it.
 func TestFailureOvertakesAnAnswer(t *testing.T) {
 	t.Parallel()
 	path := newFile(t)
@@ -185,8 +185,8 @@ func TestDefiniteNoStaysUp(t *testing.T) {
 	}
 }
 
-// TestStatementErrorSparesTheOthers has one member of a batch need a page that
-// the file may not have.
+// TestStatementErrorSparesTheOthers: one member of a batch needs pages that the file may not have. The
+// others are stored.
 func TestStatementErrorSparesTheOthers(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
@@ -235,7 +235,7 @@ func TestStatementErrorSparesTheOthers(t *testing.T) {
 	}
 }
 
-// TestStatementErrorIsNoDefiniteNo: only FULL, BUSY and READONLY are.
+// TestStatementErrorIsNoDefiniteNo: only FULL, BUSY and READONLY are definite.
 func TestStatementErrorIsNoDefiniteNo(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
@@ -282,7 +282,7 @@ func TestBatchIsOneTransaction(t *testing.T) {
 	}
 }
 
-// TestFileMovedWhileOpen: after COMMIT the names must still mean the files.
+// TestFileMovedWhileOpen: after COMMIT the names must still lead to the files that were opened.
 func TestFileMovedWhileOpen(t *testing.T) {
 	t.Parallel()
 	for _, suffix := range []string{"", "-wal"} {
@@ -325,7 +325,7 @@ func TestFileMovedWhileOpen(t *testing.T) {
 	}
 }
 
-// TestCloseOfMovedFile: a clean stop, too, must not remove another file's -wal.
+// TestCloseOfMovedFile: a clean stop must not remove the -wal of another file.
 func TestCloseOfMovedFile(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
@@ -344,7 +344,7 @@ func TestCloseOfMovedFile(t *testing.T) {
 	}
 }
 
-// TestWALStaysSmall: the -wal is copied into the database and begun anew.
+// TestWALStaysSmall: the -wal is copied into the database and started again.
 func TestWALStaysSmall(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
@@ -360,7 +360,7 @@ func TestWALStaysSmall(t *testing.T) {
 	}
 }
 
-// TestSlowCommitIsTrouble: a disk that hangs is told while it hangs.
+// TestSlowCommitIsTrouble: Trouble reports a disk that hangs while it hangs.
 func TestSlowCommitIsTrouble(t *testing.T) {
 	t.Parallel()
 	db := open(t, newFile(t), options{})
@@ -380,8 +380,7 @@ func TestSlowCommitIsTrouble(t *testing.T) {
 	}
 }
 
-// TestPanicIsAFailure: where a panic comes from nobody knows what was written, and
-// who asked may catch it.
+// TestPanicIsAFailure: after a panic nobody knows what was written, and the caller may recover from it.
 func TestPanicIsAFailure(t *testing.T) {
 	t.Parallel()
 	d := bytesNumber(0)
@@ -408,8 +407,8 @@ func TestPanicIsAFailure(t *testing.T) {
 	}
 }
 
-// TestUnknownOutcomeEndsASplitBatch: when the members of a batch are committed
-// singly and one of them has an unknown outcome, the next is not even tried.
+// TestUnknownOutcomeEndsASplitBatch: when the members of a batch are committed one by one and the outcome of
+// one is unknown, the next is not tried.
 func TestUnknownOutcomeEndsASplitBatch(t *testing.T) {
 	t.Parallel()
 	db := open(t, newFile(t), options{})

@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile takes an flock(2) on the database file, before SQLite touches it. The
-// descriptor is a bare number, which no finalizer closes: closing it, or any
-// other descriptor of the file, would drop SQLite's own locks in this process.
+// lockFile takes an flock(2) on the database file before SQLite opens it. The descriptor is a bare
+// number, which no finalizer closes: to close it, or any other descriptor of the file, would drop
+// SQLite's own locks in this process.
 func lockFile(path string, database file) (int, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -27,8 +27,8 @@ func lockFile(path string, database file) (int, error) {
 	if err == nil {
 		return fd, nil
 	}
-	// The descriptor stays: if this process has the file open, closing it would
-	// drop SQLite's locks.
+	// The descriptor stays open: if this process has the file open already, to close it would drop
+	// SQLite's locks.
 	if !errors.Is(err, unix.EWOULDBLOCK) {
 		return -1, fmt.Errorf("locking %s: %v", path, err)
 	}
@@ -55,8 +55,8 @@ func (e *LockedError) Holder() string {
 // Is reports whether target is [ratchet.ErrLocked].
 func (e *LockedError) Is(target error) bool { return target == ratchet.ErrLocked }
 
-// holder finds the process that has a lock of a kind, FLOCK or POSIX, on a file;
-// 0 when it cannot be told (proc(5), /proc/locks), as across pid namespaces.
+// holder returns the process that has a lock of a kind, FLOCK or POSIX, on a file, or 0 if that cannot
+// be told, as across pid namespaces (proc(5), /proc/locks).
 func holder(kind string, f file) int {
 	locks, err := os.Open("/proc/locks")
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 	"pawl/ratchet/sqlite"
 )
 
-// TestFullDisk fills a small file system: each commit that has no room is a
-// definite no, nothing is lost, and signing goes on when there is room again.
+// TestFullDisk fills a small file system. Each commit that finds no room is a definite no, nothing is lost,
+// and signing goes on when there is room again.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
@@ -100,8 +100,8 @@ func fill(t *testing.T, path string) {
 	}
 }
 
-// TestFileSizeLimit makes writes to the -wal fail with EFBIG, an I/O error and no
-// definite no: the process stops, and what it had released is there afterwards.
+// TestFileSizeLimit makes writes to the -wal fail with EFBIG, which is an I/O error and not a definite no:
+// the process stops, and what it had released is there afterwards.
 func TestFileSizeLimit(t *testing.T) {
 	t.Parallel()
 	r, path := newReleased(t)
@@ -117,7 +117,7 @@ func TestFileSizeLimit(t *testing.T) {
 	r.check(t, path)
 }
 
-// signLimited signs until its files may not grow any more.
+// signLimited signs until its files may not grow further.
 func signLimited(path string) error {
 	signal.Ignore(unix.SIGXFSZ)
 	const limit = 100 << 10

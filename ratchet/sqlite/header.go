@@ -26,8 +26,8 @@ const (
 	applicationIDOffset = 68
 )
 
-// checkHeader refuses a file that is no ratchet of ours, before SQLite opens it:
-// a foreign file is never written to. fd is the descriptor of the lock.
+// checkHeader refuses a file that is not a ratchet before SQLite opens it: a foreign file is never
+// written to. fd is the descriptor of the lock.
 func checkHeader(ctx context.Context, fd int, path string) error {
 	var header [headerSize]byte
 	n, err := unix.Pread(fd, header[:], 0)
@@ -38,7 +38,7 @@ func checkHeader(ctx context.Context, fd int, path string) error {
 	case n == 0:
 		return interrupted(path)
 	case n < headerSize || string(header[:len(headerMagic)]) != headerMagic:
-		return fmt.Errorf("%s is no ratchet file: set db to another path and run pawl ratchet init", path)
+		return fmt.Errorf("%s is not a ratchet file: set db to another path and run pawl ratchet init", path)
 	}
 	if binary.BigEndian.Uint32(header[applicationIDOffset:]) != applicationID {
 		return foreignFile(ctx, path)
@@ -46,14 +46,14 @@ func checkHeader(ctx context.Context, fd int, path string) error {
 	version := binary.BigEndian.Uint32(header[userVersionOffset:])
 	switch {
 	case version < 1: // it is written together with the application id
-		return verdict(Lost, fmt.Sprintf("%s has schema version %d, which there never was", path, version))
+		return verdict(Lost, fmt.Sprintf("%s has schema version %d, which never existed", path, version))
 	case header[writeVersionOffset] != 2:
 		return interrupted(path)
 	}
 	return newerFile(path, version)
 }
 
-// newerFile refuses a file of a schema that this pawl does not know.
+// newerFile refuses a schema that this pawl does not know.
 func newerFile(path string, version uint32) error {
 	if version <= schemaVersion {
 		return nil
@@ -61,14 +61,14 @@ func newerFile(path string, version uint32) error {
 	return fmt.Errorf("%s has schema version %d, this pawl knows %d: use the newer pawl", path, version, schemaVersion)
 }
 
-// interrupted is told of a file that is ours and never was a ratchet.
+// interrupted refuses a file that Create has not finished.
 func interrupted(path string) error {
 	return fmt.Errorf("the creation of %s was interrupted: remove it with the files beside it (-wal, -journal) and "+
 		"run pawl ratchet init", path)
 }
 
-// foreignFile says what to do with a database that is not ours. The Python
-// GREP11 signer keeps its marks in a table named signature.
+// foreignFile refuses the database of another program, and says what to do. The Python GREP11 signer
+// keeps its marks in a table named signature.
 func foreignFile(ctx context.Context, path string) error {
 	pool, err := sql.Open("sqlite3", sourceOf(path, "mode=ro&immutable=1"))
 	if err != nil {

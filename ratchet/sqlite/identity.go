@@ -12,16 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// identity tells a file from every other that may stand on its path. Inode
-// numbers are used again, so the birth time goes along where there is one.
+// identity tells a file from any other that may be on the same path. Inode numbers are reused, so the
+// birth time belongs to it where the file system keeps one.
 type identity struct {
 	inode uint64
 	birth int64 // nanoseconds since 1970; 0 where the file system keeps none
 }
 
-// String returns the form that the provenance row holds. All have one length, so
-// that the row never moves within its page: a power cut while the page is written
-// then leaves the old row or the new one, and no torn one.
+// String returns the form in the provenance row. It always has the same length, so that the row never
+// moves within its page: a power cut while the page is written leaves the old row or the new one, and
+// no torn one.
 func (i identity) String() string { return fmt.Sprintf("%020d/%020d", i.inode, i.birth) }
 
 func parseIdentity(s string) (identity, error) {
@@ -37,7 +37,7 @@ func (i identity) is(other identity) bool {
 	return i.inode == other.inode && sameBirth
 }
 
-// file is what stands on a path.
+// file is what [lookup] finds on a path.
 type file struct {
 	identity
 	device uint64
@@ -48,9 +48,8 @@ type file struct {
 
 func (f file) regular() bool { return f.mode&unix.S_IFMT == unix.S_IFREG }
 
-// lookup examines what stands on path, not following a symbolic link and not
-// opening it: closing any descriptor of the database file would drop the locks
-// that SQLite holds on it (fcntl(2), "Record locking").
+// lookup examines path without following a symbolic link and without opening the file: to close any
+// descriptor of the database file would drop SQLite's locks on it (fcntl(2), "Record locking").
 func lookup(path string) (file, error) {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS|unix.STATX_BTIME, &st)
@@ -70,7 +69,7 @@ func lookup(path string) (file, error) {
 	return f, nil
 }
 
-// lookupDatabase examines the file that Open was asked for.
+// lookupDatabase examines the database file, and refuses one that Open cannot take.
 func lookupDatabase(path string) (file, error) {
 	f, err := lookup(path)
 	switch {
@@ -85,7 +84,7 @@ func lookupDatabase(path string) (file, error) {
 	case f.links != 1:
 		return file{}, verdict(Moved, fmt.Sprintf("%s has %d names (hard links)", path, f.links))
 	}
-	// SQLite would open it to read only, and then say "bad file descriptor".
+	// SQLite would open it read-only and then report "bad file descriptor".
 	if err := unix.Access(path, unix.W_OK); err != nil {
 		return file{}, fmt.Errorf("ratchet file %s cannot be written: %v", path, err)
 	}
@@ -104,7 +103,7 @@ func lookupOptional(path string) (*file, error) {
 	return &f, nil
 }
 
-// exists reports whether anything, a dangling link too, stands on path.
+// exists reports whether there is anything on path, a dangling link included.
 func exists(path string) (bool, error) {
 	f, err := lookupOptional(path)
 	return f != nil, err

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// When nothing was committed for idleAfter, and idleMarks or more marks since the last idle
-// checkpoint, the -wal is copied into the database and begun anew. A level of six seconds leaves
-// such a pause. SQLite does the same in the middle of a commit for a -wal of walPages pages.
+// When nothing was committed for idleAfter, and at least idleMarks marks since the last idle
+// checkpoint, the -wal is copied into the database and started again. A level of six seconds leaves
+// such a pause. SQLite does the same in the middle of a commit once the -wal has walPages pages.
 const (
 	idleAfter = 500 * time.Millisecond
 	idleMarks = 16
@@ -19,11 +19,11 @@ const (
 // idle decides when to checkpoint. Only the leader of the writer touches it.
 type idle struct {
 	marks int         // since the last idle checkpoint
-	timer *time.Timer // nil until there were enough
+	timer *time.Timer // nil until there were idleMarks
 }
 
-// count notes the marks of a commit, and has checkpoint called when no more come for idleAfter. A
-// timer that fires after Close finds the writer closed.
+// count adds the marks of a commit, and has checkpoint called when no more come for idleAfter. A timer
+// that fires after Close finds the writer closed.
 func (i *idle) count(marks int, checkpoint func()) {
 	i.marks += marks
 	switch {
@@ -35,8 +35,8 @@ func (i *idle) count(marks int, checkpoint func()) {
 	}
 }
 
-// idleCheckpoint empties the -wal, unless somebody writes. It does not shorten the file: to write
-// over blocks that are there costs a disk less than to add some.
+// idleCheckpoint empties the -wal, unless a commit is running. It does not shorten the file: it costs a
+// disk less to overwrite blocks than to add some.
 func (db *Store) idleCheckpoint() {
 	if !db.writer.enterIdle() {
 		return
@@ -57,8 +57,8 @@ func (db *Store) idleCheckpoint() {
 	}
 }
 
-// touch writes what changes no mark. The first write into an empty -wal syncs twice, for its header
-// and for itself (sqlite3WalFrames): it shall not be a mark.
+// touch writes to the file without changing a mark. The first write into an empty -wal syncs twice, once
+// for the header of the -wal (sqlite3WalFrames), so that write should not be a mark.
 func touch(ctx context.Context, tx *sql.Conn) error {
 	_, err := tx.ExecContext(ctx, "UPDATE provenance SET generation = generation + 1")
 	return err

@@ -13,8 +13,8 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// content is the file as another process reads it: this one must not close any
-// descriptor of it.
+// content has another process read the file: to close any descriptor of it in this one would drop SQLite's
+// locks.
 func content(t *testing.T, path string) []byte {
 	t.Helper()
 	data, err := exec.Command("cat", path).Output()
@@ -43,17 +43,17 @@ func placeLevels(t *testing.T, db *DB, from, n int) {
 	}
 }
 
-// TestRest: when many marks were committed and no more come, the -wal is copied into
-// the database by itself, and written over from then on.
-func TestRest(t *testing.T) {
+// TestIdleCheckpoint: when many marks were committed and no more come, the store copies the -wal into the
+// database, and overwrites it from then on.
+func TestIdleCheckpoint(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
 	placeLevels(t, db, 1, sqlite.IdleMarks)
-	awaitRest(t, db, sqlite.IdleMarks)
+	awaitIdleCheckpoint(t, db, sqlite.IdleMarks)
 	before := size(t, db.Path()+"-wal")
 	placeLevels(t, db, sqlite.IdleMarks+1, sqlite.IdleMarks/2)
 	if after := size(t, db.Path()+"-wal"); after != before {
-		t.Errorf("after a rest the -wal grew from %d to %d bytes, want it written over", before, after)
+		t.Errorf("after an idle checkpoint the -wal grew from %d to %d bytes, want it overwritten", before, after)
 	}
 	abandon(t, db)
 	level := sqlite.IdleMarks + sqlite.IdleMarks/2
@@ -62,47 +62,47 @@ func TestRest(t *testing.T) {
 	}
 }
 
-// awaitRest waits until the signature of a level stands in the database file.
-func awaitRest(t *testing.T, db *DB, level int) {
+// awaitIdleCheckpoint waits until the signature of a level is in the database file.
+func awaitIdleCheckpoint(t *testing.T, db *DB, level int) {
 	t.Helper()
 	signature := []byte(signatureOf(t, bytesNumber(level), 0).String())
 	for start := time.Now(); !bytes.Contains(content(t, db.Path()), signature); time.Sleep(20 * time.Millisecond) {
 		if time.Since(start) > 20*time.Second {
-			t.Fatal("the ratchet does not rest")
+			t.Fatal("the store makes no idle checkpoint")
 		}
 	}
 }
 
-// TestRestIsMadeUpFor: when it is time and somebody writes, be it no mark, the rest
-// comes after that.
-func TestRestIsMadeUpFor(t *testing.T) {
+// TestIdleCheckpointIsPostponed: if a transaction is running when it is due, it comes after that, even if
+// the transaction stores no mark.
+func TestIdleCheckpointIsPostponed(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
 	placeLevels(t, db, 1, sqlite.IdleMarks)
 	db.SetCommit(func(commit, _ func() error) error {
-		time.Sleep(time.Second) // over the time of the rest
+		time.Sleep(time.Second) // longer than until the idle checkpoint is due
 		return commit()
 	})
 	if err := db.Exec("UPDATE provenance SET generation = generation + 1"); err != nil {
 		t.Fatal(err)
 	}
 	db.SetCommit(nil)
-	awaitRest(t, db, sqlite.IdleMarks)
+	awaitIdleCheckpoint(t, db, sqlite.IdleMarks)
 }
 
-// TestNoRestAmidMarks: a few marks are not worth one.
-func TestNoRestAmidMarks(t *testing.T) {
+// TestNoIdleCheckpointForFewMarks: it is not worth the cost.
+func TestNoIdleCheckpointForFewMarks(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
 	placeLevels(t, db, 1, sqlite.IdleMarks-1)
 	time.Sleep(time.Second)
 	if last := []byte(signatureOf(t, bytesNumber(sqlite.IdleMarks-1), 0).String()); bytes.Contains(content(t, db.Path()), last) {
-		t.Errorf("the ratchet rests after %d marks", sqlite.IdleMarks-1)
+		t.Errorf("an idle checkpoint after %d marks", sqlite.IdleMarks-1)
 	}
 }
 
-// TestRestEndsWithAFailure: an I/O error of a rest is as unknown as one of a mark.
-func TestRestEndsWithAFailure(t *testing.T) {
+// TestIdleCheckpointThatFails: after an I/O error of an idle checkpoint the outcome is unknown too.
+func TestIdleCheckpointThatFails(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(*testing.T, *DB){
 		"checkpoint": func(t *testing.T, db *DB) {
@@ -130,8 +130,8 @@ func TestRestEndsWithAFailure(t *testing.T) {
 	}
 }
 
-// TestRestOnAFullDisk is trouble, and signing goes on after it.
-func TestRestOnAFullDisk(t *testing.T) {
+// TestIdleCheckpointOnAFullDisk is trouble, and signing goes on when there is room again.
+func TestIdleCheckpointOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
 	db.SetCommit(func(_, rollback func() error) error {
@@ -148,13 +148,13 @@ func TestRestOnAFullDisk(t *testing.T) {
 	}
 }
 
-// TestRestAfterClose touches nothing.
-func TestRestAfterClose(t *testing.T) {
+// TestNoIdleCheckpointAfterClose: a late timer changes nothing.
+func TestNoIdleCheckpointAfterClose(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
 	closeDB(t, db)
 	db.IdleCheckpoint()
 	if present(t, db.Path()+"-wal") {
-		t.Error("a rest after Close made a -wal")
+		t.Error("an idle checkpoint after Close made a -wal")
 	}
 }

@@ -18,14 +18,14 @@ import (
 	"pawl/tezos"
 )
 
-// released collects what killed children have released, and fails when a level
-// got two signatures or fell.
+// released collects what killed children have released. It fails the test if a level got two signatures or
+// the level fell.
 type released struct {
 	highest    int32
 	signatures map[int32]string
 }
 
-// read takes what a child printed; a last line without an end was cut by a kill.
+// read takes what a child printed. A last line without a newline was cut by a kill.
 func (r *released) read(t *testing.T, out string) {
 	t.Helper()
 	for line := range strings.Lines(out) {
@@ -88,7 +88,7 @@ func newReleased(t *testing.T) (*released, string) {
 	return &released{signatures: make(map[int32]string)}, path
 }
 
-// TestKillAtRandom kills a process that opens, signs and closes without end.
+// TestKillAtRandom kills a process that opens, signs and closes in a loop.
 func TestKillAtRandom(t *testing.T) {
 	t.Parallel()
 	kills := 40
@@ -123,8 +123,8 @@ func TestKillAtRandom(t *testing.T) {
 	t.Logf("kills=%d levels=%d", kills, r.highest)
 }
 
-// TestKillUnderLoad kills a process that signs with eight keys at once; what had
-// left before must be found again.
+// TestKillUnderLoad kills a process that signs with eight keys at once. What it had released must be found
+// again.
 func TestKillUnderLoad(t *testing.T) {
 	t.Parallel()
 	path := newFile(t)
@@ -189,7 +189,7 @@ func checkLoad(t *testing.T, path, out string) {
 	}
 }
 
-// signUnderLoad has each key sign level after level and prints what left.
+// signUnderLoad signs level after level with each key and prints what was released.
 func signUnderLoad(path string) error {
 	db, err := openDB(context.Background(), path, options{})
 	if err != nil {

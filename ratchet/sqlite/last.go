@@ -16,23 +16,23 @@ import (
 // lastSize is the length of the file with the last mark, within one sector.
 const lastSize = 256
 
-// last is a file beside the database with the last mark that was committed. It is written between a
+// last is a file beside the database that notes the last mark that was committed. It is written between
 // COMMIT and the release, and never synced. It has two uses.
 //
-// At the next opening the store must have that mark. After a kill, or when somebody has copied older
-// content into the file, what is missing is told. After a power cut the note may be an older one, or
-// gone: then it says less, and never anything wrong, for what it names was durable before.
+// The next opening must find that mark in the store. If the -wal was damaged after a kill, or if older
+// content was copied into the file, the mark is missing and the file is refused. After a power cut the
+// note may be older, or gone. It then says less and nothing wrong, because what it names was durable
+// before it was written.
 //
-// And when ext4 makes itself read-only or is shut down, fdatasync may return nil in that very moment
-// and have written nothing (measured on Linux 6.18: 17 marks lost in 160 times). A write that begins
-// after it tells (none in 200).
+// The other use: at the moment when ext4 makes itself read-only or is shut down, fdatasync may return
+// nil and have written nothing (measured on Linux 6.18: 17 marks lost in 160 times). A write that
+// begins after it fails, and the mark is not released (none lost in 200 times).
 type last struct {
 	fd   int // -1 before the file is open
 	text []byte
 }
 
-// openLast opens the file, which need not be there, and reads what it says of this database, nil
-// for nothing.
+// openLast opens the file, or makes it, and returns the mark that it notes for this database, or nil.
 func (db *Store) openLast() (said *ratchet.Mark, err error) {
 	const flags = unix.O_RDWR | unix.O_CREAT | unix.O_CLOEXEC | unix.O_NOFOLLOW
 	if db.last.fd, err = unix.Open(db.path+lastSuffix, flags, 0o600); err != nil {
@@ -67,8 +67,8 @@ func lastIn(fd int, path string, database identity) (text []byte, said *ratchet.
 	return text, said, nil
 }
 
-// writeLast notes the last mark of a batch. A full disk takes no first write, which costs nothing
-// but the note.
+// writeLast notes the last mark of a batch. On a full disk the first write finds no room: then there is
+// no note, and no more is lost.
 func (db *Store) writeLast(batch []*job) error {
 	for _, j := range batch {
 		if j.stored != nil {
@@ -88,7 +88,7 @@ func lastText(database identity, m ratchet.Mark) []byte {
 	return fmt.Appendf(nil, "%-*s\n", lastSize-1, line)
 }
 
-// parseLast reads what lastText has written, of the same database.
+// parseLast parses a text of lastText, and takes it only if it is of the same database.
 func parseLast(content []byte, database identity) (m ratchet.Mark, ok bool) {
 	var of string
 	var key, chain []byte

@@ -11,8 +11,8 @@ import (
 
 const frame = 24 + 4096 // of a -wal
 
-// TestLastMarkIsMissed: what SQLite takes for a -wal that a power cut has torn, or for a
-// good file, lacks the last mark that was noted. It is refused, and again.
+// TestLastMarkIsMissed: a file that SQLite finds in order, or whose -wal looks torn by a power cut, lacks
+// the last mark that was noted. It is refused, and refused again.
 func TestLastMarkIsMissed(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -57,8 +57,7 @@ func TestLastMarkIsMissed(t *testing.T) {
 	}
 }
 
-// TestLastMarkIsNoHindrance: the note of another file, an older one, half of one and
-// none say nothing.
+// TestLastMarkIsNoHindrance: a note that is missing, torn, older, or of another file refuses nothing.
 func TestLastMarkIsNoHindrance(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(t *testing.T, note string, content []byte){
@@ -93,7 +92,7 @@ func TestLastMarkIsNoHindrance(t *testing.T) {
 	}
 }
 
-// TestCreateForgetsTheLastMark: a new file may have the inode of the former one.
+// TestCreateForgetsTheLastMark: a new file may get the inode of the former one.
 func TestCreateForgetsTheLastMark(t *testing.T) {
 	t.Parallel()
 	path := left(t, closed)
@@ -105,8 +104,7 @@ func TestCreateForgetsTheLastMark(t *testing.T) {
 	}
 }
 
-// TestLastMarkThatCannotBeNoted: a file system that takes no writes any more has perhaps
-// not taken the commit either.
+// TestLastMarkThatCannotBeNoted: a file system that takes no more writes may have lost the commit too.
 func TestLastMarkThatCannotBeNoted(t *testing.T) {
 	t.Parallel()
 	db := open(t, newFile(t), options{})

@@ -14,8 +14,8 @@ import (
 	"pawl/ratchet/sqlite"
 )
 
-// TestExclusiveFromTheFirstRead: no other connection can read the file once the
-// data source has read from it, though nothing was written yet.
+// TestExclusiveFromTheFirstRead: once a connection of the data source has read from the file no other can,
+// though nothing was written yet.
 func TestExclusiveFromTheFirstRead(t *testing.T) {
 	t.Parallel()
 	path := newFile(t)
@@ -50,7 +50,7 @@ func TestSecondOpenInThisProcess(t *testing.T) {
 			t.Fatalf("got %v, want %v and this process's pid", err, ratchet.ErrLocked)
 		}
 	}
-	// SQLite's own locks must have outlived that: another process finds them.
+	// SQLite's own locks must still be held: another process finds them.
 	if out := runChild(t, "shell", path); !strings.Contains(out, "database is locked") {
 		t.Errorf("another process, without our lock, got %q, want the database locked", out)
 	}
@@ -59,7 +59,7 @@ func TestSecondOpenInThisProcess(t *testing.T) {
 	open(t, path, options{})
 }
 
-// TestSecondProcess is refused before either has signed or written anything more.
+// TestSecondProcess: it is refused before either has signed or written.
 func TestSecondProcess(t *testing.T) {
 	t.Parallel()
 	path := newFile(t)
@@ -101,8 +101,8 @@ func TestHeldByAnotherProgram(t *testing.T) {
 	open(t, path, options{})
 }
 
-// TestCloseUnlocksForAll: a child that another goroutine is just starting still
-// has a copy of the lock's descriptor, but not the lock.
+// TestCloseUnlocksForAll: Close releases the lock even if a child process that is just being started has a
+// copy of its descriptor.
 func TestCloseUnlocksForAll(t *testing.T) {
 	t.Parallel()
 	path := newFile(t)

@@ -10,8 +10,8 @@ import (
 	"pawl/tezos"
 )
 
-// memory is a copy of the tables, for a look before the HSM is asked. Everything in it rises, as in
-// the tables, so that the order in which commits are told to it does not matter.
+// memory is a copy of the tables, for the look before the HSM is asked. Marks and floors in it only
+// rise, so that it does not matter in which order commits reach it.
 type memory struct {
 	mu   sync.Mutex
 	keys map[tezos.PublicKeyHash]*keyMemory
@@ -30,7 +30,7 @@ type chainMemory struct {
 	marks      map[tezos.Kind]ratchet.StoredMark
 }
 
-// Look tells what the store holds of a slot key, from memory.
+// Look returns what the store holds of a slot key, from memory. See [ratchet.Store].
 func (db *Store) Look(_ context.Context, m ratchet.Mark) (ratchet.Standing, error) {
 	return db.memory.standing(m), nil
 }
@@ -54,7 +54,7 @@ func (m *memory) standing(mark ratchet.Mark) ratchet.Standing {
 	return s
 }
 
-// load fills the memory from the tables, once, before anybody has the store.
+// load fills the memory from the tables, before the store is in use.
 func (m *memory) load(all ratchet.Snapshot) {
 	for _, r := range all.Registrations {
 		m.putRegistration(r)

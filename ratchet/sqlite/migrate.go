@@ -28,8 +28,8 @@ var migrations = []migration{
 	},
 }
 
-// migrate takes the file to schemaVersion, each step in one transaction. A kill anywhere leaves a
-// file that the same pawl takes on.
+// migrate takes the file to schemaVersion, each step in one transaction. A kill at any point leaves a
+// file with which the same pawl goes on.
 func migrate(ctx context.Context, conn *sql.Conn) error {
 	for _, m := range migrations {
 		var done bool
@@ -102,7 +102,7 @@ func sealRegistration(ctx context.Context, conn *sql.Conn, r ratchet.Registratio
 	return err
 }
 
-// readUnsealed reads the rows as they are before they have seals.
+// readUnsealed reads rows that have no seals yet.
 func readUnsealed(ctx context.Context, conn *sql.Conn) (all ratchet.Snapshot, err error) {
 	const marks = "SELECT key, chain, kind, seal, level, round, digest, signature FROM marks"
 	err = eachRow(ctx, conn, marks, func(row scan) error {

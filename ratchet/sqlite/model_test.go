@@ -12,8 +12,8 @@ import (
 	"pawl/tezos"
 )
 
-// model is what a ratchet is, in plain Go: the highest slot of each mark, the
-// bytes that it was given to and the signature that left.
+// model is the ratchet in plain Go: for each slot key the highest level and round, the bytes signed there and
+// the signature that was released.
 type model map[ratchet.Mark]modelRow
 
 type modelRow struct {
@@ -22,7 +22,7 @@ type modelRow struct {
 	signature    tezos.Signature
 }
 
-// sign says what must leave and whether it is a fresh signature; none is a refusal.
+// sign returns what must be released, and whether that is the fresh signature, or that it must be refused.
 func (m model) sign(mark ratchet.Mark, d tezos.Message, fresh tezos.Signature) (release tezos.Signature, isFresh, refused bool) {
 	key := mark
 	key.Level, key.Round = 0, 0
@@ -131,8 +131,7 @@ func (r *modelRun) signFails(rt *rapid.T) {
 	}
 }
 
-// commitFails has COMMIT report a failure; after one of unknown outcome only the
-// next process goes on.
+// commitFails makes COMMIT report a failure. After one of unknown outcome the file is opened again.
 func (r *modelRun) commitFails(rt *rapid.T, stored bool, want error) {
 	m, d, fresh := r.draw(rt)
 	fault := sqlite3.Error{Code: sqlite3.ErrIoErr}

@@ -16,7 +16,7 @@ import (
 	"pawl/ratchet"
 )
 
-// Options are the choices of [Open]. The zero value is a good one.
+// Options configure [Open]. The zero value holds the defaults.
 type Options struct {
 	// OnCommit is called after each COMMIT that returned nil and stored at least one mark, with the
 	// time of the transaction and the number of marks in it. It runs where the transaction did,
@@ -52,11 +52,11 @@ type Store struct {
 
 var _ ratchet.Store = (*Store)(nil)
 
-// Open opens a ratchet file that [Create] made, for this process alone, and counts one generation
-// more. It refuses, without writing to it, an absent file ([ratchet.ErrMissing]), one in use
+// Open opens a ratchet file that [Create] made, for this process alone, and adds one to its generation.
+// It refuses, without writing to it, an absent file ([ratchet.ErrMissing]), one in use
 // ([ratchet.ErrLocked]), one that may have lost marks (a [*VerdictError]), a foreign or newer one, a
-// link, a file on a network file system. Once ctx has ended its error is that of ctx and says
-// nothing of the file. When it returns nil no other process can even read the file.
+// link, and a file on a network file system. Once ctx has ended, the error is that of ctx and says
+// nothing about the file. While the store is open no other process can read the file.
 func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -72,11 +72,11 @@ func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 	return db, nil
 }
 
-// Verdict is what opening found out about the file: InPlace or Unwitnessed.
+// Verdict returns what Open found out about the file: InPlace or Unwitnessed.
 func (db *Store) Verdict() Verdict { return db.verdict }
 
-// orEnded is the error of a context that has ended instead of one that came of that: a
-// file that was not read to its end is not thereby damaged, or another program's.
+// orEnded returns the error of ctx if it has ended, else err: a file that was not read to its end is not
+// damaged, or foreign, because of that.
 func orEnded(ctx context.Context, path string, err error) error {
 	if ended := ctx.Err(); err != nil && ended != nil {
 		return fmt.Errorf("%s was not read to its end: %w", path, ended)
@@ -90,8 +90,8 @@ func newStore(path string, opts Options) *Store {
 	return db
 }
 
-// open is a straight line: nothing is written before the file is known to be ours and as it was
-// left, and no mark is read before a write has succeeded.
+// open writes nothing before the file is known to be ours and as it was left, and reads no mark before a
+// write has succeeded.
 func (db *Store) open(ctx context.Context) error {
 	if err := checkFilesystem(filepath.Dir(db.path)); err != nil {
 		return err
@@ -145,8 +145,8 @@ func (db *Store) lockDatabase() (err error) {
 	return err
 }
 
-// takeOver makes a file that is as it was left this process's own: it is checked and checkpointed,
-// says that it is open, has the form of this pawl, and takes a write.
+// takeOver prepares a file that is as it was left. It is checked and checkpointed, marked as open,
+// migrated to the present schema, and written to once.
 func (db *Store) takeOver(ctx context.Context) error {
 	if err := quickCheck(ctx, db.conn, db.path); err != nil {
 		return err
@@ -179,7 +179,7 @@ func checkLeft(ctx context.Context, path string, database file) (wal *file, err 
 	return wal, left.check(path, database, wal)
 }
 
-// readLeft reads how the file was left.
+// readLeft returns how the file was left, and its -wal, nil if there is none.
 func readLeft(ctx context.Context, path string) (left provenance, wal *file, err error) {
 	if there, err := exists(path + journalSuffix); err != nil {
 		return left, nil, err
@@ -204,7 +204,7 @@ func quickCheck(ctx context.Context, conn *sql.Conn, path string) error {
 	return nil
 }
 
-// checkSchema refuses a newer file whose header does not say so yet, but its -wal.
+// checkSchema refuses a newer file that says so in its -wal and not in its header yet.
 func checkSchema(ctx context.Context, conn *sql.Conn, path string) error {
 	var version uint32
 	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
@@ -213,7 +213,7 @@ func checkSchema(ctx context.Context, conn *sql.Conn, path string) error {
 	return newerFile(path, version)
 }
 
-// checkpoint is that of the store's connection; its error names the file.
+// checkpoint runs checkpoint on the store's connection. Its error names the file.
 func (db *Store) checkpoint(ctx context.Context, mode string) error {
 	if err := checkpoint(ctx, db.conn, mode); err != nil {
 		return fmt.Errorf("%s: %w", db.path, err)
@@ -221,8 +221,8 @@ func (db *Store) checkpoint(ctx context.Context, mode string) error {
 	return nil
 }
 
-// checkpoint copies the -wal into the database file, both synced, so that it is begun anew;
-// TRUNCATE makes it empty, PASSIVE leaves its length.
+// checkpoint copies the -wal into the database file and syncs both, so that SQLite starts the -wal again.
+// TRUNCATE makes the -wal empty, PASSIVE leaves its length.
 func checkpoint(ctx context.Context, conn *sql.Conn, mode string) error {
 	var busy, frames, copied int
 	row := conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")")
@@ -235,8 +235,8 @@ func checkpoint(ctx context.Context, conn *sql.Conn, mode string) error {
 	return nil
 }
 
-// record writes the provenance row, commits and checkpoints it: the database file alone must tell
-// the next opening which -wal belongs to it.
+// record writes the provenance row and checkpoints it: the next opening must find in the database file
+// alone which -wal belongs to it.
 func (db *Store) record(ctx context.Context, clean bool) error {
 	const update = "UPDATE provenance SET clean = ?, database = ?, wal = ?"
 	tx, err := db.conn.BeginTx(ctx, nil)
@@ -253,9 +253,8 @@ func (db *Store) record(ctx context.Context, clean bool) error {
 	return db.checkpoint(ctx, "TRUNCATE")
 }
 
-// inPlace returns nil if the names of the database and its -wal still mean the files that were
-// opened, and nothing else does: a commit into a file that was unlinked or replaced would be gone at
-// the next start.
+// inPlace returns nil if the database and its -wal are still the files that were opened, each with that
+// one name. A commit into a file that was unlinked or replaced would be gone at the next start.
 func (db *Store) inPlace() error {
 	if err := samePlace(db.path, db.database); err != nil {
 		return err

@@ -79,8 +79,7 @@ func TestMissingFileIsNotCreated(t *testing.T) {
 	}
 }
 
-// TestDataSourceNeverCreates looks at the data source alone: Open has refused an
-// absent file before it comes to that.
+// TestDataSourceNeverCreates tests the data source alone: Open refuses an absent file before it uses it.
 func TestDataSourceNeverCreates(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ratchet.db")
@@ -103,7 +102,7 @@ func openPool(t *testing.T, source string) *sql.DB {
 	return pool
 }
 
-// TestSettings reads back from an open ratchet what SQLite says of itself.
+// TestSettings asks SQLite for the settings of an open ratchet.
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
@@ -120,7 +119,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// TestSettingsAreReadBack gives Open each setting's guard something to refuse.
+// TestSettingsAreReadBack: each setting is checked, and a wrong one is refused.
 func TestSettingsAreReadBack(t *testing.T) {
 	t.Parallel()
 	for _, pragma := range []string{"synchronous", "journal_mode", "locking_mode", "busy_timeout", "wal_autocheckpoint"} {
@@ -188,7 +187,7 @@ func TestLinksAreRefused(t *testing.T) {
 	}
 }
 
-// TestForeignFiles are refused with the way out and not changed by a byte.
+// TestForeignFiles: they are refused with the way out, and no byte is changed.
 func TestForeignFiles(t *testing.T) {
 	t.Parallel()
 	text := func(content string) func(*testing.T, string) {
@@ -225,11 +224,11 @@ func TestForeignFiles(t *testing.T) {
 		want  string
 	}{
 		"empty":       {text(""), "was interrupted: remove it"},
-		"text":        {text(strings.Repeat("not a database ", 100)), "no ratchet file"},
+		"text":        {text(strings.Repeat("not a database ", 100)), "not a ratchet file"},
 		"other":       {statements("CREATE TABLE t (a); PRAGMA journal_mode = WAL"), "another program"},
 		"Python":      {statements("CREATE TABLE signature (sigtype TEXT PRIMARY KEY, lastblock NUMERIC, lastround NUMERIC)"), "of the Python signer: set db to a new path"},
 		"newer":       {ours("PRAGMA user_version = 3"), "use the newer pawl"},
-		"older":       {ours("PRAGMA user_version = 0"), "schema version 0, which there never was"},
+		"older":       {ours("PRAGMA user_version = 0"), "schema version 0, which never existed"},
 		"not yet WAL": {ours("PRAGMA journal_mode = DELETE"), "creation"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -305,7 +304,7 @@ func TestDamagedFileIsRefused(t *testing.T) {
 	}
 }
 
-// TestQuickCheck: a row that no statement of ours can have written.
+// TestQuickCheck: a row that breaks a CHECK of the schema is refused.
 func TestQuickCheck(t *testing.T) {
 	t.Parallel()
 	path := newFile(t)
@@ -337,8 +336,7 @@ func TestNetworkFilesystemsAreRefused(t *testing.T) {
 	}
 }
 
-// TestFUSE mounts a FUSE file system that nobody serves; its type is known all
-// the same.
+// TestFUSE mounts a FUSE file system that nobody serves. Its type is known all the same.
 func TestFUSE(t *testing.T) {
 	t.Parallel()
 	device, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)

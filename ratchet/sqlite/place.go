@@ -10,10 +10,10 @@ import (
 	"pawl/ratchet"
 )
 
-// raise and first are the upsert of a mark. Registration, floor, gap and watermark stand in the
-// statement that writes, and rows affected is the verdict. It is two statements because one that
-// joins the table it inserts into costs thirty times as much (SQLite then copies the row through a
-// temporary table).
+// raise and first are the upsert of a mark. The statement that writes also checks registration, floor,
+// gap and watermark, and the number of rows affected tells whether the mark rose. There are two
+// statements because one that joins the table it inserts into costs thirty times as much (SQLite then
+// copies the row through a temporary table).
 const (
 	raise = `
 UPDATE marks SET level = ?4, round = ?5, digest = ?6, signature = ?7, seal = ?9
@@ -40,10 +40,10 @@ const admit = `
 INSERT INTO registrations (key, chain, from_level, seal)
 SELECT key, ?2, NULL, ?3 FROM never_used WHERE key = ?1`
 
-// errContradiction cannot happen: the statement refused what Judge allows.
+// errContradiction means that the statement refused what Judge allows, which cannot happen.
 var errContradiction = errors.New("the ratchet's statement and its explanation contradict each other")
 
-// placement is the job of one proposal, with its columns as they are stored and its outcome.
+// placement is the job of one proposal, with the columns to store and the outcome.
 type placement struct {
 	ratchet.Proposal
 	text string // of the signature
@@ -61,7 +61,7 @@ func newPlacement(p ratchet.Proposal) *placement {
 	return placing
 }
 
-// Place commits a fresh signature, or finds out why it may not leave. See [ratchet.Store].
+// Place commits a fresh signature, or returns why it may not leave. See [ratchet.Store].
 func (db *Store) Place(_ context.Context, p ratchet.Proposal) (ratchet.Release, error) {
 	placing := newPlacement(p)
 	if err := db.commitFresh(placing.job); err != nil {
@@ -75,7 +75,7 @@ func (db *Store) Place(_ context.Context, p ratchet.Proposal) (ratchet.Release, 
 	return placing.release, nil
 }
 
-// run looks at nothing but rows affected when the mark is good. It may be run twice.
+// run is the statements of the job. It reads nothing if the mark rises. It may be run twice.
 func (p *placement) run(ctx context.Context, tx *sql.Conn) error {
 	p.release, p.refused, p.job.stored = ratchet.Release{Signature: p.Signature}, nil, nil
 	placed, err := p.upsert(ctx, tx)

@@ -13,7 +13,7 @@ import (
 	"pawl/internal/durable"
 )
 
-// The names beside the database file.
+// The suffixes of the files beside the database file.
 const (
 	walSuffix     = "-wal"
 	journalSuffix = "-journal"
@@ -30,9 +30,8 @@ type provenance struct {
 	wal      identity // the -wal of the last opening
 }
 
-// readProvenance reads the row as it stands in the database file alone. The -wal
-// is not looked at and nothing is written or locked (immutable=1), so that a
-// refused file stays what it is, and is refused again.
+// readProvenance reads the row from the database file alone. It does not read the -wal, and writes and
+// locks nothing (immutable=1): a refused file stays as it is, and is refused again.
 func readProvenance(ctx context.Context, path string) (provenance, error) {
 	var p provenance
 	clean, database, wal, err := provenanceRow(ctx, path)
@@ -49,10 +48,10 @@ func readProvenance(ctx context.Context, path string) (provenance, error) {
 	return p, nil
 }
 
-// provenanceRow reads a file that may be shorter than its head says: a checkpoint copies
-// the head first, and one that was killed then leaves the rest in the -wal. SQLite
-// takes that for damage unless the schema is writable, which a connection can ask for
-// only before it opens the file: so the file is attached to another database.
+// provenanceRow reads a file that may be shorter than its header says: a checkpoint copies the header
+// first, and if it is killed then, the rest is in the -wal. SQLite takes that for damage unless the
+// schema is writable. A connection can set that only before it opens the file, so the file is attached
+// to another database.
 func provenanceRow(ctx context.Context, path string) (clean bool, database, wal string, err error) {
 	pool, err := sql.Open("sqlite3", ":memory:")
 	if err != nil {
@@ -71,10 +70,10 @@ func provenanceRow(ctx context.Context, path string) (clean bool, database, wal 
 	return clean, database, wal, err
 }
 
-// check compares the row with the files that are there now; wal is nil when none
-// is. A clean stop leaves no -wal, but one that was killed on the way leaves the
-// recorded one, and a killed opening one that is empty or was named beforehand. An
-// opening alone leaves an empty -wal without a clean stop, and its note beside it.
+// check compares the row with the files that are there now. wal is nil if there is no -wal. A file that
+// Close has closed has none, with two exceptions: a Close that was killed leaves the recorded -wal, and
+// an opening that was killed leaves an empty one, or the one that its note names. A file that was not
+// closed has the recorded -wal. It is empty only when an opening was killed, and then its note names it.
 func (p provenance) check(path string, database file, wal *file) error {
 	switch {
 	case !p.database.is(database.identity):
@@ -130,10 +129,10 @@ func walNames(path string) (wal, kept *file, err error) {
 	return wal, kept, nil
 }
 
-// prepareWAL sees to it that SQLite will fill a -wal whose identity is on disk
-// before the first byte is in it: that of the row, or that of the -opening note.
-// Without it a kill during the opening transaction would look like a stray -wal, and
-// one after the checkpoint that empties the -wal like a loss.
+// prepareWAL makes an empty -wal if there is none, and writes the -opening note that names the -wal, so
+// that its identity is on disk before SQLite writes to it. Without the note a kill during the opening
+// transaction would leave what looks like a stray -wal, and a kill after the checkpoint that empties
+// the -wal what looks like a loss.
 func prepareWAL(path string, wal *file) (file, error) {
 	if wal == nil {
 		if err := createEmpty(path + walSuffix); err != nil {
@@ -145,7 +144,7 @@ func prepareWAL(path string, wal *file) (file, error) {
 		return file{}, err
 	}
 	note := path + openingSuffix
-	if !readOpening(path).is(made.identity) { // else it must not be gone while it is written again
+	if !readOpening(path).is(made.identity) { // a right note must not be gone while it is written again
 		if err := os.WriteFile(note, []byte(made.String()), 0o600); err != nil {
 			return file{}, err
 		}
@@ -156,13 +155,13 @@ func prepareWAL(path string, wal *file) (file, error) {
 	return made, durable.Sync(filepath.Dir(path))
 }
 
-// holdWAL gives the -wal a second name. A connection that fails before keepWAL copies the
-// -wal into the database as it closes, and removes it: all marks would be there, and yet
-// the next opening would be refused. Where there are no hard links it is as it is.
+// holdWAL gives the -wal a second name. A connection that fails before keepWAL copies the -wal into the
+// database when it closes, and removes it: no mark would be lost, and yet the next opening would be
+// refused. On a file system without hard links that can happen.
 func holdWAL(path string) { _ = os.Link(path+walSuffix, path+keptSuffix) }
 
-// freeWAL takes the second name away again; where it is the only one left, it becomes the
-// first. What it must say is for the provenance to check.
+// freeWAL removes the second name of the -wal. If that is the only one left, it becomes the first. Whether
+// it is the right -wal is for provenance.check to say.
 func freeWAL(path string) error {
 	wal, kept, err := walNames(path)
 	switch {
@@ -174,8 +173,8 @@ func freeWAL(path string) error {
 	return os.Remove(path + keptSuffix)
 }
 
-// readOpening reads the note of an opening that was interrupted. One that is
-// missing or incomplete names no file: it was written while the -wal was empty.
+// readOpening returns the file that the note of an interrupted opening names. A note that is missing or
+// incomplete names none: it was written while the -wal was empty.
 func readOpening(path string) identity {
 	text, err := os.ReadFile(path + openingSuffix) //nolint:gosec // beside the operator's own ratchet file
 	if err != nil {
@@ -188,7 +187,7 @@ func readOpening(path string) identity {
 	return named
 }
 
-// createEmpty makes an empty file that was not there.
+// createEmpty makes an empty file. It is an error if there is one.
 func createEmpty(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator's own ratchet path
 	if err != nil {

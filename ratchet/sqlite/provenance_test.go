@@ -12,8 +12,7 @@ import (
 	"pawl/ratchet/sqlite"
 )
 
-// left is a ratchet with marks that was closed, or killed with some of them still
-// in its -wal only.
+// left makes a ratchet with a mark, closes it, and calls stop.
 func left(t *testing.T, stop func(*testing.T, string)) string {
 	t.Helper()
 	path := newFile(t)
@@ -25,7 +24,8 @@ func left(t *testing.T, stop func(*testing.T, string)) string {
 	return path
 }
 
-// closed ends cleanly; killed is a process that has signed and was killed.
+// closed leaves the ratchet closed. killed opens it in a process that signs and is killed, so that a mark is
+// in the -wal only.
 func closed(*testing.T, string) {}
 
 func killed(t *testing.T, path string) {
@@ -51,8 +51,8 @@ func write(t *testing.T, path string, content []byte) {
 	}
 }
 
-// TestFileNotAsItWasLeft does to a stopped ratchet what operators and restores
-// do. Each is refused, nothing is written, and it is refused again.
+// TestFileNotAsItWasLeft does to a stopped ratchet what operators and restores do. Open refuses it, writes
+// nothing, and refuses it again.
 func TestFileNotAsItWasLeft(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -176,7 +176,7 @@ func TestFileNotAsItWasLeft(t *testing.T) {
 	}
 }
 
-// TestHarmlessLeftovers are none of the operator's doing and lose nothing.
+// TestHarmlessLeftovers: what a kill or a database shell leaves, without a loss of marks, is accepted.
 func TestHarmlessLeftovers(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -223,8 +223,8 @@ func TestHarmlessLeftovers(t *testing.T) {
 	}
 }
 
-// TestFailedOpenCanBeTriedAgain: an opening that fails after SQLite has come in
-// must leave the -wal, or the next would miss it.
+// TestFailedOpenCanBeTriedAgain: an opening that fails after SQLite has connected must leave the -wal, or the
+// next opening would miss it.
 func TestFailedOpenCanBeTriedAgain(t *testing.T) {
 	t.Parallel()
 	for name, stop := range map[string]func(*testing.T, string){"closed": closed, "killed": killed} {
@@ -242,9 +242,8 @@ func TestFailedOpenCanBeTriedAgain(t *testing.T) {
 	}
 }
 
-// TestFailedConnectionKeepsTheWAL: SQLite finds a schema that it cannot read while it
-// connects, and would remove the -wal as it closes. When the file is whole again all
-// marks are there.
+// TestFailedConnectionKeepsTheWAL: SQLite meets a schema that it cannot read while it connects, and would
+// remove the -wal as it closes. When the file is repaired all marks are there.
 func TestFailedConnectionKeepsTheWAL(t *testing.T) {
 	t.Parallel()
 	path := left(t, killed)

@@ -17,9 +17,8 @@ import (
 	"pawl/ratchet/sqlite"
 )
 
-// trace runs a child and shows each of its system calls to visit as it enters
-// the kernel; visit says whether to kill the child there, before it is executed.
-// It returns what the child printed and whether it was killed.
+// trace runs a child and calls visit for each of its system calls before the call is executed. If visit
+// returns true the child is killed there. trace returns what the child printed and whether it was killed.
 func trace(t *testing.T, cmd *exec.Cmd, visit func(*syscall.PtraceRegs) (kill bool)) (out string, killed bool) {
 	t.Helper()
 	runtime.LockOSThread() // ptrace and __WNOTHREAD go by thread
@@ -45,8 +44,8 @@ func trace(t *testing.T, cmd *exec.Cmd, visit func(*syscall.PtraceRegs) (kill bo
 	return <-read, killed
 }
 
-// follow waits for the child's threads by its process group: this thread may have
-// other children, which another test waits for.
+// follow waits for the child's threads by its process group, because this thread may have other children,
+// for which another test waits.
 func follow(t *testing.T, pid int, visit func(*syscall.PtraceRegs) bool) (killed bool) {
 	t.Helper()
 	var status unix.WaitStatus
@@ -85,11 +84,12 @@ func follow(t *testing.T, pid int, visit func(*syscall.PtraceRegs) bool) (killed
 	}
 }
 
-// entering: on the way in the kernel has put -ENOSYS where the result will be.
+// entering reports whether a system call is about to begin: the kernel has then put -ENOSYS where the result
+// will be.
 func entering(regs *syscall.PtraceRegs) bool { return int64(regs.Rax) == -int64(unix.ENOSYS) }
 
-// changesFiles reports whether a system call may change a file or a folder: between
-// two of them a kill finds the same files.
+// changesFiles reports whether a system call may change a file or a folder. Wherever a kill comes between two
+// of them, it finds the same files.
 func changesFiles(regs *syscall.PtraceRegs) bool {
 	switch regs.Orig_rax {
 	case unix.SYS_OPENAT:
@@ -104,11 +104,10 @@ func changesFiles(regs *syscall.PtraceRegs) bool {
 	return false
 }
 
-// TestKillAtEveryWrite kills a process that opens, signs and closes, before each
-// system call that changes a file; one that signs once, and one that rests in
-// between; once beginning with a file that was closed, once with one whose last
-// process was killed, once with one of the first schema version, and once so that the process after it is killed at the same
-// place. The next opening must succeed and have every mark.
+// TestKillAtEveryWrite kills a process that opens, signs and closes, before each system call that changes a
+// file. It begins with a file that was closed, with one whose process was killed, and with one of schema
+// version 1. It does each twice over as well: then the process makes idle checkpoints too, and the next
+// process is killed at the same point. The next opening must succeed and have every mark.
 func TestKillAtEveryWrite(t *testing.T) {
 	t.Parallel()
 	for name, prepare := range map[string]func(*testing.T, *released, string){
@@ -119,7 +118,7 @@ func TestKillAtEveryWrite(t *testing.T) {
 		for _, twice := range []bool{false, true} {
 			child := "sign"
 			if twice {
-				name, child = name+", twice", "rest"
+				name, child = name+", twice", "idle"
 			}
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -144,8 +143,8 @@ func TestKillAtEveryWrite(t *testing.T) {
 	}
 }
 
-// TestKilledUpgradeIsNotForAnOlderPawl: one that has seals says so in the head of the file,
-// which is all that an older pawl, which makes rows without, looks at.
+// TestKilledUpgradeIsNotForAnOlderPawl: a file with seals says so in its header. An older pawl, which writes
+// rows without seals, looks at nothing else.
 func TestKilledUpgradeIsNotForAnOlderPawl(t *testing.T) {
 	t.Parallel()
 	r, path := newReleased(t)
@@ -166,7 +165,7 @@ func TestKilledUpgradeIsNotForAnOlderPawl(t *testing.T) {
 	}
 }
 
-// sealedWithWAL looks at a copy.
+// sealedWithWAL reports whether the tables have seals, as a copy with its -wal shows.
 func sealedWithWAL(t *testing.T, path string) (sealed bool) {
 	t.Helper()
 	copied := filepath.Join(t.TempDir(), "copy.db")
@@ -196,8 +195,7 @@ func killAt(t *testing.T, r *released, child, path string, point int) bool {
 	return killed
 }
 
-// TestKillOfTheNextOpening: an opening is killed, and then the next one at one of its
-// first writes.
+// TestKillOfTheNextOpening kills an opening, and then the next one at one of its first writes.
 func TestKillOfTheNextOpening(t *testing.T) {
 	t.Parallel()
 	for first := 1; first <= 16; first++ {
@@ -213,9 +211,9 @@ func TestKillOfTheNextOpening(t *testing.T) {
 	}
 }
 
-// TestKillAmidGrowth kills a process before some of the writes with which a rest or the
-// end makes the database longer: SQLite copies its head first, which then says more
-// than is there. The next opening must succeed; all is in the -wal.
+// TestKillAmidGrowth kills a process before some of the writes with which a checkpoint makes the database
+// longer. SQLite copies the header first, which then says more than is there. The next opening must succeed:
+// all is in the -wal.
 func TestKillAmidGrowth(t *testing.T) {
 	t.Parallel()
 	_, path := newReleased(t)
@@ -253,8 +251,7 @@ func TestKillAmidGrowth(t *testing.T) {
 	}
 }
 
-// TestOneSyncPerSignature: with one request in flight COMMIT syncs once, from the
-// first signature on.
+// TestOneSyncPerSignature: with one request in flight each COMMIT syncs once, the first one too.
 func TestOneSyncPerSignature(t *testing.T) {
 	t.Parallel()
 	_, path := newReleased(t)
@@ -271,6 +268,7 @@ func TestOneSyncPerSignature(t *testing.T) {
 		return false
 	})
 	if len(before) != 5 || before[1] != 1 || before[2] != 1 || before[4] != 1 {
-		t.Errorf("syncs before open, two signatures, the end of a rest and a signature: %v, want one for each signature; the child said %q", before, out)
+		t.Errorf("syncs before open, two signatures, the end of an idle checkpoint and a signature: %v, "+
+			"want one for each signature; the child said %q", before, out)
 	}
 }

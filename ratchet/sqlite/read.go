@@ -15,9 +15,9 @@ import (
 	"pawl/ratchet"
 )
 
-// Read returns what a ratchet file holds. It changes nothing: the file and its -wal are copied to a
-// folder of their own, and the copy is read. Its errors are those of [Open]; with
-// [ratchet.ErrLocked] a daemon uses the file.
+// Read returns what a ratchet file holds. It changes neither the file nor its -wal: both are copied to a
+// folder that only this user can enter, and the copy is read. Its errors are those of [Open];
+// [ratchet.ErrLocked] means that a daemon uses the file.
 func Read(ctx context.Context, path string) (all ratchet.Snapshot, err error) {
 	path, err = filepath.Abs(path)
 	if err != nil {
@@ -40,8 +40,8 @@ func Read(ctx context.Context, path string) (all ratchet.Snapshot, err error) {
 	return all, err
 }
 
-// whileUnused calls read while no process has the ratchet open. What was read while one opened it is
-// nothing: that is [ratchet.ErrLocked]. If one opened and closed it meanwhile it is read again, once.
+// whileUnused calls read while no process has the ratchet open. If one has opened it meanwhile, that is
+// [ratchet.ErrLocked], whatever was read. If one has opened and closed it, it is read again, once.
 func whileUnused(ctx context.Context, path string, database file, read func() error) error {
 	if err := unused(path, database); err != nil {
 		return err
@@ -55,15 +55,15 @@ func whileUnused(ctx context.Context, path string, database file, read func() er
 		same := changedAt(path) == before
 		if same && err == nil || try == 2 {
 			if err == nil && !same {
-				err = fmt.Errorf("%s is opened again and again: try once more", path)
+				err = fmt.Errorf("%s was opened and closed while it was read: try again", path)
 			}
 			return orEnded(ctx, path, err)
 		}
 	}
 }
 
-// changedAt is when the content of the file changed last, in nanoseconds since 1970. Each opening
-// writes to it.
+// changedAt returns when the content of the file was changed last, in nanoseconds since 1970. Each
+// opening writes to the file.
 func changedAt(path string) int64 {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -132,8 +132,7 @@ func readTables(ctx context.Context, copied, path string) (all ratchet.Snapshot,
 	return all, nil
 }
 
-// copyRatchet copies the database and its -wal, if there is one, also under the name that it has
-// while SQLite connects.
+// copyRatchet copies the database and its -wal, if there is one, under whichever name.
 func copyRatchet(path, to string) error {
 	if err := copyFile(path, to); err != nil {
 		return err
@@ -147,7 +146,7 @@ func copyRatchet(path, to string) error {
 	return nil
 }
 
-// copyFile copies a file into a folder that nobody else can open.
+// copyFile copies a file to a name that is free.
 func copyFile(path, to string) (err error) {
 	from, err := os.Open(path) //nolint:gosec // the operator's own ratchet file
 	if err != nil {

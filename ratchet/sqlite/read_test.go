@@ -13,7 +13,7 @@ import (
 	"pawl/ratchet/sqlite"
 )
 
-// state is all that a reader must not change: names, contents and times of the files beside path.
+// state returns all that a reader must not change: names, contents and times of the files beside path.
 func state(t *testing.T, path string) map[string]string {
 	t.Helper()
 	files := make(map[string]string)
@@ -32,7 +32,7 @@ func state(t *testing.T, path string) map[string]string {
 	return files
 }
 
-// Not parallel: the folder of temporary files is the process's.
+// TestReadChangesNothing is not parallel: the folder of temporary files is the process's.
 func TestReadChangesNothing(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
@@ -70,7 +70,7 @@ func TestReadChangesNothing(t *testing.T) {
 	}
 }
 
-// What Open refuses, Read refuses too, and damage is told.
+// TestReadRefuses: Read refuses what Open refuses.
 func TestReadRefuses(t *testing.T) {
 	t.Parallel()
 	if _, err := sqlite.Read(t.Context(), filepath.Join(t.TempDir(), "none.db")); !errors.Is(err, ratchet.ErrMissing) {
@@ -210,8 +210,7 @@ func link(t *testing.T, path, second string) {
 	}
 }
 
-// TestVerdicts: what an opening finds out is a kind, for programs, and a text with the way out, for
-// people.
+// TestVerdicts: what Open finds out about a file is a verdict, for programs, and a text, for people.
 func TestVerdicts(t *testing.T) {
 	t.Parallel()
 	remove := func(suffix string) func(*testing.T, string) {

@@ -11,8 +11,8 @@ import (
 	"pawl/tezos"
 )
 
-// Register allows a key to sign on a chain from a level on, or raises that level, or, with
-// AnyChain, allows a key that was made a moment ago to sign anywhere. See [ratchet.Store].
+// Register allows a key to sign on a chain from a level on, or raises that level. With AnyChain it
+// allows a key that was just made to sign anywhere. See [ratchet.Store].
 func (db *Store) Register(ctx context.Context, r ratchet.Registration) error {
 	r.NoFloor = false // register writes one
 	var refused error
@@ -33,7 +33,7 @@ func (db *Store) Register(ctx context.Context, r ratchet.Registration) error {
 	return refused
 }
 
-// register allows a key on one chain. A refusal rolls nothing back.
+// register allows a key on one chain. A refusal is a result: it rolls nothing back.
 func register(ctx context.Context, tx *sql.Conn, r ratchet.Registration) (refused, err error) {
 	if r.FromLevel < 0 {
 		return fmt.Errorf("from level %d: want a level, 0 or higher", r.FromLevel), nil
@@ -63,7 +63,7 @@ ON CONFLICT (key, chain) DO UPDATE SET from_level = excluded.from_level, seal = 
 	return nil, err
 }
 
-// registerNew allows a key on any chain, unless the store knows it already.
+// registerNew allows a key on any chain. A key that the store knows is refused.
 func registerNew(ctx context.Context, tx *sql.Conn, key tezos.PublicKeyHash) (refused, err error) {
 	const insert = `
 INSERT INTO never_used (key, seal) SELECT ?1, ?2

@@ -15,8 +15,8 @@ import (
 	"pawl/tezos"
 )
 
-// TestRegisterIsNotLeft: what was begun is brought to its end and told, whatever becomes
-// of the caller's time, or the ratchet would know a key of which nobody else does.
+// TestRegisterIsNotLeft: a registration that has begun is finished and reported even if ctx ends, or the
+// ratchet would have a key that nobody else knows of.
 func TestRegisterIsNotLeft(t *testing.T) {
 	t.Parallel()
 	db := open(t, newFile(t), options{})
@@ -36,7 +36,7 @@ func TestRegisterIsNotLeft(t *testing.T) {
 	}
 }
 
-// TestMarksMayBeLeft: who only reads does not wait for a disk that hangs.
+// TestMarksMayBeLeft: a reader whose ctx ends does not wait for a disk that hangs.
 func TestMarksMayBeLeft(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
@@ -50,7 +50,7 @@ func TestMarksMayBeLeft(t *testing.T) {
 	close(release)
 }
 
-// TestUnregisteredIsRefused by the look and by the transaction, each by itself.
+// TestUnregisteredIsRefused: the look refuses, and so does the transaction alone.
 func TestUnregisteredIsRefused(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
@@ -75,7 +75,7 @@ func TestUnregisteredIsRefused(t *testing.T) {
 	}
 }
 
-// TestMarkAloneIsNoRegistration: nor is the registration of another key.
+// TestMarkAloneIsNoRegistration: neither is the registration of another key, or on another chain.
 func TestMarkAloneIsNoRegistration(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
@@ -139,7 +139,7 @@ func TestLookIsThatOfTheTables(t *testing.T) {
 	}
 }
 
-// TestFloorAndGap runs its table through Sign, and through the transaction alone.
+// TestFloorAndGap runs its table through Sign and through the transaction alone.
 func TestFloorAndGap(t *testing.T) {
 	t.Parallel()
 	const (
@@ -294,8 +294,8 @@ func TestOperatorRegistersEightChains(t *testing.T) {
 	register(t, db, keyNumber(2), tezos.ChainID{8}, 10)
 }
 
-// TestStrayChainsLeaveRoom: requests of eight stray chains to a new key do not
-// keep the operator from registering the right one.
+// TestStrayChainsLeaveRoom: after requests for eight stray chains the operator can still register the right
+// one.
 func TestStrayChainsLeaveRoom(t *testing.T) {
 	t.Parallel()
 	db := open(t, newFile(t), options{})
@@ -344,7 +344,7 @@ func TestKnownKeyIsNotNew(t *testing.T) {
 	}
 }
 
-// TestNewKeyWithFloor: an operator may still give a chain of a new key a floor.
+// TestNewKeyWithFloor: an operator may give a new key a floor later.
 func TestNewKeyWithFloor(t *testing.T) {
 	t.Parallel()
 	db := open(t, newFile(t), options{})

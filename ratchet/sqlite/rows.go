@@ -32,7 +32,7 @@ func readSnapshot(ctx context.Context, tx *sql.Conn) (all ratchet.Snapshot, err 
 	return all, err
 }
 
-// readStanding reads in one transaction what a verdict on m depends on.
+// readStanding reads what Judge must know of m.
 func readStanding(ctx context.Context, tx *sql.Conn, m ratchet.Mark) (s ratchet.Standing, err error) {
 	registrations, err := readRegistrations(ctx, tx, registrationsOfKeyQuery, m.Key[:])
 	if err != nil {
@@ -41,8 +41,9 @@ func readStanding(ctx context.Context, tx *sql.Conn, m ratchet.Mark) (s ratchet.
 	for _, r := range registrations {
 		s.Add(r, m.ChainID)
 	}
-	const query = "SELECT key, chain, kind, seal, level, round, digest, signature FROM marks WHERE key = ? AND chain " +
-		"= ? AND kind = ?"
+	const query = `
+SELECT key, chain, kind, seal, level, round, digest, signature FROM marks
+ WHERE key = ? AND chain = ? AND kind = ?`
 	mark, err := scanMark(tx.QueryRowContext(ctx, query, m.Key[:], m.ChainID[:], m.Kind).Scan)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -101,15 +102,18 @@ func scanUnchecked(row scan) (m ratchet.StoredMark, seal []byte, err error) {
 
 const (
 	registrationsQuery = `
-SELECT key, NULL, NULL, seal FROM never_used UNION ALL SELECT key, chain, from_level, seal FROM registrations ORDER BY 1, 2`
+SELECT key, NULL, NULL, seal FROM never_used
+UNION ALL SELECT key, chain, from_level, seal FROM registrations
+ ORDER BY 1, 2`
 	registrationsOfKeyQuery = `
-SELECT key, NULL, NULL, seal FROM never_used WHERE key = ?1 UNION ALL SELECT key, chain, from_level, seal FROM registrations WHERE key = ?1`
+SELECT key, NULL, NULL, seal FROM never_used WHERE key = ?1
+UNION ALL SELECT key, chain, from_level, seal FROM registrations WHERE key = ?1`
 )
 
 // readRegistrations reads the registrations of a query, by key and chain.
-func readRegistrations(ctx context.Context, tx *sql.Conn, query string, args ...any) (list []ratchet.Registration,
-	err error,
-) {
+func readRegistrations(
+	ctx context.Context, tx *sql.Conn, query string, args ...any,
+) (list []ratchet.Registration, err error) {
 	err = eachRow(ctx, tx, query, func(row scan) error {
 		r, seal, err := scanRegistration(row)
 		list = append(list, r)
@@ -137,7 +141,7 @@ func scanRegistration(row scan) (r ratchet.Registration, seal []byte, err error)
 	return r, seal, nil
 }
 
-// eachRow hands each row of a query to read.
+// eachRow calls read for each row of a query.
 func eachRow(ctx context.Context, conn *sql.Conn, query string, read func(scan) error, args ...any) error {
 	rows, err := conn.QueryContext(ctx, query, args...)
 	if err != nil {

@@ -81,7 +81,7 @@ func TestScenario(t *testing.T) {
 	}
 }
 
-// scenarioAnswer signs and puts the outcome in the words of the scenario.
+// scenarioAnswer signs and returns the outcome in the words of the scenario.
 func scenarioAnswer(t *testing.T, db *DB, m ratchet.Mark, d tezos.Message) string {
 	t.Helper()
 	asked := false

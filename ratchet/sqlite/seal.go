@@ -13,14 +13,14 @@ import (
 	"pawl/ratchet"
 )
 
-// A seal is the digest of a row, which lies in it. SQLite checks how a database is built and not
-// what is in it: bits that changed on the disk can make another whole row, with a lower level for
-// one. A row is sealed where it is made and checked where it is read.
+// A seal is a digest of a row, stored in the row. SQLite checks the structure of a database and not what
+// is in it: bits that change on the disk can make another valid row, with a lower level for instance.
+// The seal is made when a row is written and checked when it is read.
 
-// sealSize is that of BLAKE2b-256 (RFC 7693), cut to half: what changes by chance passes once in 2^128.
+// sealSize is half of a BLAKE2b-256 (RFC 7693): a chance change goes unnoticed once in 2^128 times.
 const sealSize = 16
 
-// sealOfMark is the seal of a row of marks.
+// sealOfMark returns the seal of a row of marks.
 func sealOfMark(m ratchet.StoredMark) []byte {
 	text := append([]byte{'m'}, m.Key[:]...)
 	text = append(text, m.ChainID[:]...)
@@ -34,7 +34,7 @@ func sealOfMark(m ratchet.StoredMark) []byte {
 	return sealOf(text)
 }
 
-// sealOfRegistration is the seal of a row of registrations, or of never_used: there the chain is
+// sealOfRegistration returns the seal of a row of registrations, or of never_used, where the chain is
 // zero.
 func sealOfRegistration(r ratchet.Registration) []byte {
 	text := append([]byte{'r'}, r.Key[:]...)
@@ -72,8 +72,8 @@ func checkSealOfRegistration(r ratchet.Registration, found []byte) error {
 	return damaged("the registration of %s on %s from level %d is not as it was written", r.Key, r.ChainID, r.FromLevel)
 }
 
-// unreadable is what an error of reading a row tells: SQLite's own errors tell of the disk, those
-// of database/sql that the row has values of no ratchet.
+// unreadable returns the error for a row that could not be scanned. SQLite's own errors are about the
+// disk and stay as they are. Those of database/sql mean that the row has values that no ratchet writes.
 func unreadable(err error) error {
 	if _, ofSQLite := errors.AsType[sqlite3.Error](err); ofSQLite || errors.Is(err, sql.ErrNoRows) {
 		return err

@@ -16,8 +16,8 @@ import (
 	"pawl/tezos"
 )
 
-// sealedFile is a closed ratchet with a row of each kind: a mark, a registration with a
-// level and one without, and a key that was never used.
+// sealedFile makes a closed ratchet with a row of each kind: a mark, a registration with a floor and one
+// without, and a key that was never used.
 func sealedFile(t *testing.T) string {
 	t.Helper()
 	path := newFile(t)
@@ -34,7 +34,7 @@ func sealedFile(t *testing.T) string {
 	return path
 }
 
-// alter runs statements on a closed ratchet, as a program without respect would.
+// alter runs statements on a closed ratchet, without regard to the checks of the schema.
 func alter(t *testing.T, path, statements string) {
 	t.Helper()
 	pool := openPool(t, "file:"+path+"?_ignore_check_constraints=1")
@@ -46,8 +46,8 @@ func alter(t *testing.T, path, statements string) {
 	}
 }
 
-// TestChangedRowIsRefused changes each column of each table. Each change leaves a row that
-// a ratchet might have: only its seal tells.
+// TestChangedRowIsRefused changes each column of each table. Each change leaves a row that a ratchet could
+// have: only the seal shows it.
 func TestChangedRowIsRefused(t *testing.T) {
 	t.Parallel()
 	digest, key := bytesNumber(9).Digest(), keyNumber(7)
@@ -95,8 +95,7 @@ func TestChangedRowIsRefused(t *testing.T) {
 	}
 }
 
-// TestRowThatChangesWhileOpen: the transaction meets a row that has sunk, or risen, and
-// releases nothing more.
+// TestRowThatChangesWhileOpen: when the transaction meets a row that was changed, the ratchet fails.
 func TestRowThatChangesWhileOpen(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
@@ -114,8 +113,8 @@ func TestRowThatChangesWhileOpen(t *testing.T) {
 	}
 }
 
-// TestRegistrationThatChangesWhileOpen: the same for a level that has risen, which would
-// refuse what may be signed.
+// TestRegistrationThatChangesWhileOpen: so it does for a floor that was raised, which would refuse what may be
+// signed.
 func TestRegistrationThatChangesWhileOpen(t *testing.T) {
 	t.Parallel()
 	for _, statement := range []string{"UPDATE registrations SET from_level = 50", "UPDATE registrations SET seal = zeroblob(16), from_level = 50"} {
@@ -131,7 +130,7 @@ func TestRegistrationThatChangesWhileOpen(t *testing.T) {
 	}
 }
 
-// TestExamineOfAKeyThatIsNone: SQLite's own checks are part of a look.
+// TestExamineOfAKeyThatIsNone: Examine runs SQLite's own checks.
 func TestExamineOfAKeyThatIsNone(t *testing.T) {
 	t.Parallel()
 	for _, table := range []string{"marks", "registrations", "never_used"} {
@@ -143,7 +142,7 @@ func TestExamineOfAKeyThatIsNone(t *testing.T) {
 	}
 }
 
-// TestNewerInTheWAL: a file whose head says less than its -wal.
+// TestNewerInTheWAL: a file whose -wal has a newer schema version than its header.
 func TestNewerInTheWAL(t *testing.T) {
 	t.Parallel()
 	path := newFile(t)
@@ -165,7 +164,7 @@ func TestNewerInTheWAL(t *testing.T) {
 	}
 }
 
-// unseal makes a closed ratchet one of schema version 1, with the same rows.
+// unseal takes a closed ratchet back to schema version 1, with the same rows.
 func unseal(t *testing.T, path string) {
 	t.Helper()
 	schema, err := os.ReadFile("testdata/schema-1.sql")
@@ -181,8 +180,7 @@ func unseal(t *testing.T, path string) {
 	alter(t, path, before.String()+string(schema)+after.String()+"PRAGMA user_version = 1")
 }
 
-// TestUpgrade: a ratchet that was made before there were seals keeps each row, and has
-// its seals from the first opening on.
+// TestUpgrade: a ratchet without seals keeps each row, and has seals from the first opening on.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
 	path := sealedFile(t)
@@ -228,7 +226,7 @@ func contents(t *testing.T, db *DB) ([]ratchet.StoredMark, []ratchet.Registratio
 	return marks, registrations
 }
 
-// TestSealIsThatOfOneRow: what differs in one column differs in the seal.
+// TestSealIsThatOfOneRow: rows that differ in one column have different seals.
 func TestSealIsThatOfOneRow(t *testing.T) {
 	t.Parallel()
 	seen := make(map[string]string)
@@ -257,8 +255,7 @@ func TestSealIsThatOfOneRow(t *testing.T) {
 // sameSignature compares signatures as ==.
 var sameSignature = cmp.Comparer(func(a, b tezos.Signature) bool { return a == b })
 
-// TestFlippedBits: whatever bits of a closed ratchet change on the disk, it is refused or
-// all rows are what they were.
+// TestFlippedBits: whichever bit of a closed ratchet is flipped, it is refused, or all rows are as before.
 func TestFlippedBits(t *testing.T) {
 	t.Parallel()
 	path := sealedFile(t)

@@ -13,7 +13,7 @@ import (
 	"pawl/tezos"
 )
 
-// step is a request of a watermark table; bytes tells payloads of one slot apart.
+// step is a request of a watermark table. bytes tells payloads of one slot apart.
 type step struct {
 	level, round int32
 	bytes        int
@@ -49,8 +49,7 @@ var watermarkTable = map[string][]step{
 	"levels far apart compare without wrapping": {ok(1<<31-1, 0), no(1, 0, "block level 1 below high watermark 2147483647"), again(1<<31-1, 0)},
 }
 
-// TestWatermark reopens the file after every step: cleanly, after a kill, or not
-// at all.
+// TestWatermark closes and reopens the file after every step, or kills and reopens it, or keeps it open.
 func TestWatermark(t *testing.T) {
 	t.Parallel()
 	ends := map[string]func(testing.TB, *DB){"stay open": nil, "close": closeDB, "kill": abandon}
@@ -76,8 +75,7 @@ func TestWatermark(t *testing.T) {
 	}
 }
 
-// TestTransactionDecides runs the same table without the look that Sign takes
-// before it asks the HSM.
+// TestTransactionDecides runs the same table without the look before the HSM is asked.
 func TestTransactionDecides(t *testing.T) {
 	t.Parallel()
 	for name, steps := range watermarkTable {
@@ -207,8 +205,7 @@ func TestEqualDigestDropsFreshSignature(t *testing.T) {
 	}
 }
 
-// TestLostSignatureIsCounted lets another signature reach the row while the HSM
-// works on the same bytes.
+// TestLostSignatureIsCounted: another signature reaches the row while the HSM works on the same bytes.
 func TestLostSignatureIsCounted(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})

@@ -12,13 +12,12 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// walPages is how many pages the -wal may reach before SQLite copies them into
-// the database file and begins the -wal anew, if no rest came before: 4 MiB and one
-// batch at most. Until then the file grows, which makes commits slower than to write
-// over it.
+// walPages is the number of pages of the -wal at which SQLite copies them into the database file and
+// starts the -wal again, if no idle checkpoint came before: 4 MiB and one batch at most. While the file
+// grows commits are slower than when they overwrite it.
 const walPages = "1000"
 
-// settings are what the driver was asked for and must then say itself.
+// settings are read back after opening. The driver was asked for each of them.
 var settings = []struct{ pragma, want string }{
 	{"journal_mode", "wal"},
 	{"synchronous", "2"}, // FULL: COMMIT returns after fsync
@@ -27,9 +26,9 @@ var settings = []struct{ pragma, want string }{
 	{"wal_autocheckpoint", walPages},
 }
 
-// dataSource names the open of a ratchet. mode=rw never creates. There must be
-// no _journal_mode: the driver would run it before the locking mode, and the
-// exclusive lock would then be reported but not held until the first write.
+// dataSource returns the name under which a ratchet is opened. mode=rw never creates a file. There must
+// be no _journal_mode: the driver would run it before the locking mode, and the exclusive lock would be
+// reported, but not held until the first write.
 func dataSource(path string) string {
 	return sourceOf(path, "mode=rw"+
 		"&_synchronous=FULL"+
@@ -55,8 +54,8 @@ func checkVersion(number int) error {
 	return nil
 }
 
-// connect opens the one connection that a ratchet ever has and reads its
-// settings back. SQLite takes its exclusive lock here.
+// connect opens the one connection that a store ever has and reads the settings back. SQLite takes its
+// exclusive lock here.
 func (db *Store) connect(ctx context.Context) error {
 	_, number, _ := sqlite3.Version()
 	if err := checkVersion(number); err != nil {
@@ -82,8 +81,7 @@ func (db *Store) connect(ctx context.Context) error {
 	return db.checkSettings(ctx)
 }
 
-// attach makes the connection, and sees to it that the -wal outlives it even when it
-// fails.
+// attach makes the connection. The -wal stays even if that fails.
 func (db *Store) attach(ctx context.Context) (err error) {
 	holdWAL(db.path)
 	defer func() { err = errors.Join(err, freeWAL(db.path)) }()
@@ -93,8 +91,8 @@ func (db *Store) attach(ctx context.Context) (err error) {
 	return db.keepWAL()
 }
 
-// prepare has SQLite read the statements of a transaction once. Those with arguments it
-// keeps by itself (_stmt_cache_size).
+// prepare prepares BEGIN and COMMIT once. The driver caches statements with arguments by itself
+// (_stmt_cache_size).
 func (db *Store) prepare(ctx context.Context) (err error) {
 	if db.beginStmt, err = db.conn.PrepareContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
@@ -103,8 +101,8 @@ func (db *Store) prepare(ctx context.Context) (err error) {
 	return err
 }
 
-// connectError names the other program, a database shell for one, that has the
-// file open without our flock.
+// connectError names the other program, such as a database shell, that has the file open without our
+// flock.
 func (db *Store) connectError(err error) error {
 	if code(err) == sqlite3.ErrBusy {
 		return &LockedError{db.path, holder("POSIX", db.database)}
@@ -112,8 +110,8 @@ func (db *Store) connectError(err error) error {
 	return fmt.Errorf("opening %s: %v", db.path, err)
 }
 
-// keepWAL stops SQLite from removing the -wal when a connection is closed: an
-// opening that fails half-way must leave the file as a kill would. Close removes it.
+// keepWAL stops SQLite from removing the -wal when the connection is closed: an opening that fails
+// half-way must leave the files as a kill would. Close removes the -wal.
 func (db *Store) keepWAL() error {
 	return db.conn.Raw(func(driver any) error {
 		conn, ok := driver.(*sqlite3.SQLiteConn)
@@ -148,7 +146,7 @@ func (db *Store) rolledBack() bool {
 	return err == nil && auto
 }
 
-// code is SQLite's primary result code, 0 for any other error.
+// code returns SQLite's primary result code, 0 for any other error.
 func code(err error) sqlite3.ErrNo {
 	sqliteErr, _ := errors.AsType[sqlite3.Error](err)
 	return sqliteErr.Code
@@ -156,7 +154,7 @@ func code(err error) sqlite3.ErrNo {
 
 // definite reports whether an error of SQLite means that nothing was stored and
 // that the next transaction may succeed (https://www.sqlite.org/rescode.html).
-// A file that was moved away is READONLY too, but no passing trouble.
+// A file that was moved away is READONLY too, but that does not pass.
 func definite(err error) bool {
 	sqliteErr, ok := errors.AsType[sqlite3.Error](err)
 	if !ok || sqliteErr.ExtendedCode == sqlite3.ErrReadonlyDbMoved {

@@ -12,8 +12,8 @@ import (
 	"pawl/ratchet"
 )
 
-// commitBatch commits jobs in one transaction and answers each of them once. When a statement
-// failed, the batch is rolled back and its members are committed singly.
+// commitBatch commits jobs in one transaction and answers each of them once. If a statement fails, the
+// batch is rolled back and its jobs are committed one by one.
 func (db *Store) commitBatch(batch []*job) {
 	single, err := db.transact(batch)
 	if single {
@@ -27,10 +27,10 @@ func (db *Store) commitBatch(batch []*job) {
 	}
 }
 
-// transact runs a batch in one transaction. It returns nil only after COMMIT has returned nil, both
-// files were found in their place and the last mark was noted. With single the batch was rolled
-// back for one of its statements. The transaction has a context of its own: the driver would
-// interrupt it when a caller leaves.
+// transact runs a batch in one transaction. It returns nil only after COMMIT has returned nil, both files
+// were found in place and the last mark was noted. With single the batch was rolled back because a
+// statement failed. The transaction has its own context: with a caller's, the driver would interrupt
+// it when the caller leaves.
 func (db *Store) transact(batch []*job) (single bool, err error) {
 	if db.err() != nil {
 		return false, db.stopped()
@@ -66,8 +66,8 @@ func (db *Store) transact(batch []*job) (single bool, err error) {
 	return false, nil
 }
 
-// begin, execCommit and rollback are a transaction. That of database/sql would start a goroutine
-// for each.
+// begin, execCommit and rollback are a transaction. database/sql would start a goroutine for each of its
+// own.
 func (db *Store) begin(ctx context.Context) error {
 	_, err := db.beginStmt.ExecContext(ctx)
 	return err
@@ -81,7 +81,7 @@ func (db *Store) execCommit(ctx context.Context) error {
 	return err
 }
 
-// rollback ends a transaction that may be open still. Whether it did, settle finds out.
+// rollback ends a transaction that may still be open. settle checks whether it did.
 func (db *Store) rollback(ctx context.Context) { _ = db.exec(ctx, "ROLLBACK") }
 
 func (db *Store) exec(ctx context.Context, statement string) error {
@@ -110,17 +110,17 @@ func wroteIn(batch []*job) bool {
 	return slices.ContainsFunc(batch, func(j *job) bool { return j.stored != nil || j.probe })
 }
 
-// recovered makes a panic an unknown outcome. Those who sign may be handlers of a server that would
-// catch it and go on.
+// recovered turns a panic into an unknown outcome. The caller may be the handler of a server, which would
+// recover from the panic and go on.
 func (db *Store) recovered(err *error) {
 	if value := recover(); value != nil {
 		*err = db.fail(fmt.Errorf("panic: %v\n%s", value, debug.Stack()))
 	}
 }
 
-// settle tells the two bad outcomes of a transaction apart: a definite no, after which pawl goes on,
-// and any other, after which nothing is released any more. After an I/O error this process may read
-// back the old mark and the next process the new one.
+// settle tells the two bad outcomes of a transaction apart: a definite no, after which pawl goes on, and
+// any other error, after which nothing is released any more. After an I/O error this process may read
+// back the old mark, and the next process the new one.
 func (db *Store) settle(err error) error {
 	if definite(err) && db.rolledBack() {
 		return fmt.Errorf("%w, nothing was stored: %v", ratchet.ErrCommit, err)
@@ -142,7 +142,7 @@ func (db *Store) stopped() error { return fmt.Errorf("%w: %w", ratchet.ErrStoppe
 // Failed is closed when nothing more may be released: the process must exit.
 func (db *Store) Failed() <-chan struct{} { return db.failed }
 
-// err says why [Store.Failed] was closed, and returns nil before that.
+// err returns the reason why [Store.Failed] was closed, or nil.
 func (db *Store) err() error {
 	select {
 	case <-db.failed:

@@ -10,19 +10,19 @@ import (
 
 const (
 	// slowCommit is how long a transaction may run before it counts as trouble: a signature that
-	// waits for longer is too late for its round.
+	// waits longer is too late for its round.
 	slowCommit = time.Second
-	// probeInterval is between a failed transaction and the next try to write, so that trouble ends
-	// when its cause does, even while nobody asks for a signature.
+	// probeInterval is the time between a failed transaction and the next attempt to write, so that
+	// the trouble ends when its cause does, even if nobody asks for a signature.
 	probeInterval = time.Second
 )
 
-// trouble is how the writer fares.
+// trouble records whether transactions succeed.
 type trouble struct {
 	mu      sync.Mutex
-	running time.Time   // since when a transaction runs; zero when none does
-	last    error       // of the last transaction that wrote
-	probe   *time.Timer // of the next try to write; nil before the first trouble
+	running time.Time   // when the running transaction began; zero if none runs
+	last    error       // of the last transaction that failed or wrote
+	probe   *time.Timer // of the next attempt to write; nil while the store is opened
 	closed  bool
 }
 
@@ -32,7 +32,7 @@ func (t *trouble) begin() {
 	t.running = time.Now()
 }
 
-// end takes the outcome of a transaction. The success of one that only read says nothing of the
+// end records the outcome of a transaction. The success of one that only read says nothing about the
 // disk.
 func (t *trouble) end(err error, wrote bool) {
 	t.mu.Lock()
@@ -59,9 +59,9 @@ func (t *trouble) close() {
 	}
 }
 
-// Trouble says why no mark can be made durable now: why the store has failed, the error of the last
-// transaction, a full disk for one, or that one has been running for over a second. It returns nil
-// when all is well.
+// Trouble returns the reason why no mark can be made durable now: the failure of the store, the error of
+// the last transaction, such as a full disk, or that one has been running for over a second. It returns
+// nil if all is well.
 func (db *Store) Trouble() error {
 	if err := db.err(); err != nil {
 		return err
@@ -74,7 +74,7 @@ func (db *Store) Trouble() error {
 	return db.trouble.last
 }
 
-// watchTrouble has the store probe for the end of a trouble by itself.
+// watchTrouble starts the probing, which waits for the first trouble.
 func (db *Store) watchTrouble() {
 	db.trouble.mu.Lock()
 	defer db.trouble.mu.Unlock()
@@ -82,10 +82,10 @@ func (db *Store) watchTrouble() {
 	db.trouble.probe.Stop()
 }
 
-// probe commits a write that changes no mark. Its failure has it called again.
+// probe commits a write that changes no mark. If that fails it is called again.
 func (db *Store) probe() {
 	if db.err() == nil {
-		_ = db.commitFresh(newProbe()) // the transaction tells trouble
+		_ = db.commitFresh(newProbe()) // the outcome is recorded in trouble
 	}
 }
 

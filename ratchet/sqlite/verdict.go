@@ -54,5 +54,5 @@ func (e *VerdictError) Error() string {
 // Is makes each of them a [ratchet.ErrSuspect].
 func (e *VerdictError) Is(target error) bool { return target == ratchet.ErrSuspect }
 
-// verdict is the one place where the words of a refused file are put together.
+// verdict returns a VerdictError.
 func verdict(v Verdict, text string) error { return &VerdictError{v, text} }

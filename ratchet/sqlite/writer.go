@@ -10,8 +10,8 @@ import (
 	"pawl/ratchet"
 )
 
-// maxBatch bounds one transaction, and with it the time that its first member waits for its last:
-// 256 upserts take a few milliseconds.
+// maxBatch bounds one transaction, and so the time that its first job waits for its last: 256 upserts
+// take a few milliseconds.
 const maxBatch = 256
 
 // job is statements to run in some transaction, and their answer, which is sent after COMMIT and
@@ -20,18 +20,18 @@ type job struct {
 	run    func(ctx context.Context, tx *sql.Conn) error // inside a transaction; may be run twice
 	stored *ratchet.Mark                                 // set by run; nil when none was
 	probe  bool                                          // run always writes, though no mark
-	lead   chan struct{}                                 // closed when the job shall lead the next batch
+	lead   chan struct{}                                 // closed when the job's owner must lead the next batch
 	done   chan error                                    // has room for the answer
 }
 
 func newJob() *job { return &job{lead: make(chan struct{}), done: make(chan error, 1)} }
 
-// writer implements group commit: the leader runs all waiting jobs in one transaction. Whoever finds
-// nobody leading leads, so with one request in flight nothing changes goroutine.
+// writer implements group commit: the leader runs all waiting jobs in one transaction. A job that finds
+// no leader leads itself, so a single request stays on its goroutine.
 type writer struct {
 	mu      sync.Mutex
 	closed  bool
-	busy    bool   // somebody leads
+	busy    bool   // there is a leader
 	waiting []*job // the first leads next
 	idle    sync.WaitGroup
 }
@@ -48,7 +48,7 @@ func (db *Store) do(ctx context.Context, run func(ctx context.Context, tx *sql.C
 	return db.commitFresh(j)
 }
 
-// ask is do, but returns when ctx ends; ignore what run set if it failed.
+// ask is do, but returns when ctx ends. Ignore what run has set if it returns an error.
 func (db *Store) ask(ctx context.Context, run func(ctx context.Context, tx *sql.Conn) error) error {
 	answer := make(chan error, 1)
 	go func() { answer <- db.do(ctx, run) }()
@@ -78,7 +78,7 @@ func (db *Store) commitFresh(j *job) error {
 	return <-j.done
 }
 
-// enter puts a job in the queue, and reports whether its owner leads.
+// enter puts a job in the queue, and reports whether its owner must lead.
 func (w *writer) enter(j *job) (lead bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -128,7 +128,7 @@ func (w *writer) leave() {
 	w.idle.Done()
 }
 
-// close lets no more jobs in and waits until all that are in are answered.
+// close refuses further jobs and waits until all others are answered.
 func (w *writer) close() {
 	w.mu.Lock()
 	w.closed = true

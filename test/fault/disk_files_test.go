@@ -29,7 +29,7 @@ var ofAKilled = []damage{
 	{"database replaced by an older copy", replace("", older), "another file than the one last used"},
 	{"database replaced by a copy of itself", replace("", itself), "another file than the one last used"},
 	{"database replaced by another ratchet", replace("", foreign), "another file than the one last used"},
-	{"database replaced by text", replace("", text), "no ratchet file"},
+	{"database replaced by text", replace("", text), "not a ratchet file"},
 	{"database replaced by an empty file", replace("", nothing), "was interrupted"},
 	{"database replaced by a symbolic link to it", symlink(""), "symbolic link"},
 	{"database hard-linked", hardlink(""), "2 names"},

@@ -189,11 +189,11 @@ func faults() []sabotage {
 func delays() []sabotage {
 	return []sabotage{
 		{
-			name: "never-at-rest",
+			name: "never-checkpointed",
 			file: "ratchet/sqlite/idle.go",
 			old:  "\tcase i.marks < idleMarks:",
 			new:  "\tcase true:",
-			pkg:  "./ratchet/sqlite", test: "TestRest",
+			pkg:  "./ratchet/sqlite", test: "TestIdleCheckpoint",
 		},
 		{
 			name: "first-mark-syncs-twice",

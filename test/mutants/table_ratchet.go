@@ -97,7 +97,14 @@ func flights() []sabotage {
 			pkg:  "./ratchet", test: "TestQueueHoldsEightOtherPayloads",
 		},
 		{
-			name: "unknown-outcome-goes-on", // of a store that says so late
+			name: "placed-after-a-failure",
+			file: "ratchet/flight.go",
+			old:  "\tif r.Err() != nil {\n\t\tr.dropped.Add(1)\n",
+			new:  "\tif r.Err() != nil && false {\n\t\tr.dropped.Add(1)\n",
+			pkg:  "./ratchet", test: "TestNothingIsPlacedAfterAFailure",
+		},
+		{
+			name: "late-unknown-outcome-goes-on", // of a store that closes Failed later
 			file: "ratchet/flight.go",
 			old:  "\t\tr.fail(err)\n\t}\n\tif err != nil ||",
 			new:  "\t}\n\tif err != nil ||",
@@ -137,11 +144,11 @@ func commits() []sabotage {
 			pkg:  "./ratchet/sqlite", test: "TestPanicIsAFailure",
 		},
 		{
-			name: "failed-rest-forgotten",
+			name: "failed-checkpoint-forgotten",
 			file: "ratchet/sqlite/idle.go",
 			old:  "\t\terr = db.settle(err)",
 			new:  "\t\t_ = db.settle",
-			pkg:  "./ratchet/sqlite", test: "TestRestEndsWithAFailure",
+			pkg:  "./ratchet/sqlite", test: "TestIdleCheckpointThatFails",
 		},
 		{
 			name: "split-batch-ends-trouble",
