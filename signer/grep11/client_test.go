@@ -426,7 +426,8 @@ func TestLacks(t *testing.T) {
 		"nothing told": {nil, nil, ""},
 		"both":         {[]uint64{ep11.MechRSAPKCS, ep11.MechIBMEd25519SHA512, ep11.MechECDSA}, nil, ""},
 		"no ECDSA": {
-			[]uint64{ep11.MechIBMEd25519SHA512, ep11.MechECDSASHA256}, []tezos.KeyKind{tezos.Secp256k1, tezos.P256},
+			[]uint64{ep11.MechIBMEd25519SHA512, ep11.MechECDSASHA256},
+			[]tezos.KeyKind{tezos.Secp256k1, tezos.P256},
 			"CKM_ECDSA (0x1041)",
 		},
 		"no Ed25519": {

@@ -71,8 +71,8 @@ func TestReloadMovesAStandingConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := newAuthority(t)
-	if err := os.WriteFile(a.path("ca.pem"), append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE",
-		Bytes: other.cert.Raw}), old...), 0o600); err != nil {
+	both := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: other.cert.Raw}), old...)
+	if err := os.WriteFile(a.path("ca.pem"), both, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	reload(t, a.client)

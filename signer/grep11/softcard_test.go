@@ -73,47 +73,56 @@ var slip10 = []struct {
 	{slipSeed, tezos.Secp256k1, []uint32{h0}, "035a784662a4a20a65bf6aab9ae98a6c068a81c52e4b032c0fb5400c706cfccc56"},
 	{slipSeed, tezos.Secp256k1, []uint32{h0, 1}, "03501e454bf00751f24b1b489aa925215d66af2234e3891c3b21a52bedb3cd711c"},
 	{
-		slipSeed, tezos.Secp256k1, []uint32{h0, 1, h0 + 2},
+		slipSeed, tezos.Secp256k1,
+		[]uint32{h0, 1, h0 + 2},
 		"0357bfe1e341d01c69fe5654309956cbea516822fba8a601743a012a7896ee8dc2",
 	},
 	{
-		slipSeed, tezos.Secp256k1, []uint32{h0, 1, h0 + 2, 2},
+		slipSeed, tezos.Secp256k1,
+		[]uint32{h0, 1, h0 + 2, 2},
 		"02e8445082a72f29b75ca48748a914df60622a609cacfce8ed0e35804560741d29",
 	},
 	{
-		slipSeed, tezos.Secp256k1, []uint32{h0, 1, h0 + 2, 2, 1000000000},
+		slipSeed, tezos.Secp256k1,
+		[]uint32{h0, 1, h0 + 2, 2, 1000000000},
 		"022a471424da5e657499d1ff51cb43c47481a03b1e77f951fe64cec9f5a48f7011",
 	},
 	{slipSeed, tezos.P256, []uint32{h0}, "0384610f5ecffe8fda089363a41f56a5c7ffc1d81b59a612d0d649b2d22355590c"},
 	{slipSeed, tezos.P256, []uint32{h0, 1}, "03526c63f8d0b4bbbf9c80df553fe66742df4676b241dabefdef67733e070f6844"},
 	{slipSeed, tezos.P256, []uint32{h0, 1, h0 + 2}, "0359cf160040778a4b14c5f4d7b76e327ccc8c4a6086dd9451b7482b5a4972dda0"},
 	{
-		slipSeed, tezos.P256, []uint32{h0, 1, h0 + 2, 2},
+		slipSeed, tezos.P256,
+		[]uint32{h0, 1, h0 + 2, 2},
 		"029f871f4cb9e1c97f9f4de9ccd0d4a2f2a171110c61178f84430062230833ff20",
 	},
 	{
-		slipSeed, tezos.P256, []uint32{h0, 1, h0 + 2, 2, 1000000000},
+		slipSeed, tezos.P256,
+		[]uint32{h0, 1, h0 + 2, 2, 1000000000},
 		"02216cd26d31147f72427a453c443ed2cde8a1e53c9cc44e5ddf739725413fe3f4",
 	},
 	// derivation retry
 	{slipSeed, tezos.P256, []uint32{h0 + 28578}, "02519b5554a4872e8c9c1c847115363051ec43e93400e030ba3c36b52a3e70a5b7"},
 	// derivation retry
 	{
-		slipSeed, tezos.P256, []uint32{h0 + 28578, 33941},
+		slipSeed, tezos.P256,
+		[]uint32{h0 + 28578, 33941},
 		"0235bfee614c0d5b2cae260000bb1d0d84b270099ad790022c1ae0b2e782efe120",
 	},
 	{slipSeed, tezos.Ed25519, []uint32{h0}, "8c8a13df77a28f3445213a0f432fde644acaa215fc72dcdf300d5efaa85d350c"},
 	{slipSeed, tezos.Ed25519, []uint32{h0, h0 + 1}, "1932a5270f335bed617d5b935c80aedb1a35bd9fc1e31acafd5372c30f5c1187"},
 	{
-		slipSeed, tezos.Ed25519, []uint32{h0, h0 + 1, h0 + 2},
+		slipSeed, tezos.Ed25519,
+		[]uint32{h0, h0 + 1, h0 + 2},
 		"ae98736566d30ed0e9d2f4486a64bc95740d89c7db33f52121f8ea8f76ff0fc1",
 	},
 	{
-		slipSeed, tezos.Ed25519, []uint32{h0, h0 + 1, h0 + 2, h0 + 2},
+		slipSeed, tezos.Ed25519,
+		[]uint32{h0, h0 + 1, h0 + 2, h0 + 2},
 		"8abae2d66361c879b900d204ad2cc4984fa2aa344dd7ddc46007329ac76c429c",
 	},
 	{
-		slipSeed, tezos.Ed25519, []uint32{h0, h0 + 1, h0 + 2, h0 + 2, h0 + 1000000000},
+		slipSeed, tezos.Ed25519,
+		[]uint32{h0, h0 + 1, h0 + 2, h0 + 2, h0 + 1000000000},
 		"3c24da049451555d51a7014a37337aa4e12d41e485abccfa46b47dfb2af54b7a",
 	},
 }
