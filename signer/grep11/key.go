@@ -125,7 +125,7 @@ func (k *Key) prefer(taken ep11.Blob) {
 func (k *Key) PublicKey() tezos.PublicKey { return k.public }
 
 // Trouble returns why the server cannot sign with the key: its mechanism list lacks the key's
-// mechanism, or it has refused another key because it lacks the master key that wraps both. It
+// mechanism, or it has refused a key, this or another, because it lacks their master key. It
 // returns nil when no such reason is known. It makes no call.
 func (k *Key) Trouble() error {
 	if err := k.client.lacks(k.public.Kind()); err != nil {
