@@ -41,6 +41,7 @@ type Signer struct {
 
 	failed   chan struct{} // closed when a ratchet has failed
 	failOnce sync.Once
+	failure  error // set before failed is closed
 	closed   chan struct{}
 	close    sync.Once
 	swapping sync.Mutex
@@ -168,7 +169,7 @@ func (ring *keyring) replica(like *replica) *replica {
 func (s *Signer) relayFailure(r *ratchet.Ratchet) {
 	select {
 	case <-r.Failed():
-		s.failOnce.Do(func() { close(s.failed) })
+		s.failOnce.Do(func() { s.failure = r.Err(); close(s.failed) })
 	case <-s.closed:
 	}
 }
@@ -179,6 +180,11 @@ func (s *Signer) Failed() <-chan struct{} { return s.failed }
 
 // Err returns why the signer has failed, or nil.
 func (s *Signer) Err() error {
+	select {
+	case <-s.failed: // of a ratchet that was swapped away since, perhaps
+		return s.failure
+	default:
+	}
 	for _, r := range s.ring.Load().ratchets {
 		if err := r.Err(); err != nil {
 			return err

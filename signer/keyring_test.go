@@ -3,10 +3,12 @@ package signer_test
 import (
 	"context"
 	"errors"
+	"os"
 	"sync/atomic"
 	"testing"
 
 	"pawl/policy"
+	"pawl/ratchet"
 	"pawl/signer"
 	"pawl/signer/hsm"
 	"pawl/signer/signertest"
@@ -95,5 +97,35 @@ func TestSwapReplacesKeysAndPolicies(t *testing.T) {
 		if err := s.Swap(entries); err == nil || len(s.Keys()) != 1 {
 			t.Errorf("%s: %v, %d keys; want an error and the keyring as it was", name, err, len(s.Keys()))
 		}
+	}
+}
+
+// TestSwapKeepsAFailure: a ratchet that has failed ends all, also when it was swapped away since.
+func TestSwapKeepsAFailure(t *testing.T) {
+	t.Parallel()
+	c := newCard(t)
+	client := c.Dial(t)
+	goes, stays := newKey(t, client, tezos.P256), newKey(t, client, tezos.P256)
+	fails, path := newRatchet(t, goes)
+	well, _ := newRatchet(t, stays)
+	entry := func(key hsm.Key, r *ratchet.Ratchet) signer.Entry {
+		return signer.Entry{Policy: allowAll, Ratchet: r, Replicas: []signer.Replica{{Key: key, Server: client}}}
+	}
+	s := newSigner(t, entry(goes, fails.Ratchet), entry(stays, well.Ratchet))
+	if err := os.Rename(path, path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Sign(t.Context(), goes.PublicKey().Hash(), block(1, 0, 0)); err == nil {
+		t.Fatal("signed with a ratchet whose file is gone")
+	}
+	<-s.Failed()
+	if err := s.Swap([]signer.Entry{entry(stays, well.Ratchet)}); err != nil {
+		t.Fatal(err)
+	}
+	if s.Err() == nil {
+		t.Error("Failed is closed, and Err is nil")
+	}
+	if _, err := s.Sign(t.Context(), stays.PublicKey().Hash(), block(1, 0, 0)); !errors.Is(err, ratchet.ErrStopped) {
+		t.Errorf("after the failure: %v, want %v", err, ratchet.ErrStopped)
 	}
 }

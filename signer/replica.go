@@ -5,12 +5,14 @@ package signer
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"pawl/signer/hsm"
+	"pawl/tezos"
 )
 
 // server is one hsm.Server with the keys that are used there.
@@ -114,8 +116,19 @@ func (k *key) reconnect(ctx context.Context) {
 	}
 }
 
-// tried records the outcome of a try of a signature.
-func (r *replica) tried(elapsed time.Duration, err error) {
+// tried returns what records the outcome of a request's try to have m signed. Probes are recorded
+// by others, and log nothing.
+func (r *replica) tried(m tezos.Message) func(time.Duration, error) {
+	return func(elapsed time.Duration, err error) {
+		if errors.Is(err, tezos.ErrBadSignature) {
+			r.log().Error("bad signature from HSM", "pkh", r.key.hash.String(), "server", r.server.address(),
+				"digest", m.Digest().String(), "err", err)
+		}
+		r.record(elapsed, err)
+	}
+}
+
+func (r *replica) record(elapsed time.Duration, err error) {
 	if err == nil {
 		r.server.signed.Add(1)
 	} else {

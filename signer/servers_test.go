@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
@@ -229,5 +230,57 @@ func TestServerThatIsNotConnectedIsNamed(t *testing.T) {
 	}
 	if got := p.Servers()[1]; got.Failed != 0 {
 		t.Errorf("%d tries went to a server that is not connected", got.Failed)
+	}
+}
+
+// TestHungCertificateHidesNoLostServer: a certificate file on a file system that hangs keeps nobody
+// from learning that the server is gone.
+func TestHungCertificateHidesNoLostServer(t *testing.T) {
+	t.Parallel()
+	a := newCard(t)
+	p := newPool(t, a, 1, tezos.P256, a.Dial(t))
+	p.watched(t)
+	p.await(t, true)
+	cert := filepath.Join(string(a.Dir), "client.pem")
+	content, err := os.ReadFile(cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(cert); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(cert, 0o600); err != nil { // whose reader waits for a writer
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // the reader goes on
+		if pipe, err := os.OpenFile(cert, os.O_RDWR|unix.O_NONBLOCK, 0); err == nil {
+			_, _ = pipe.Write(content)
+			time.Sleep(100 * time.Millisecond)
+			_ = pipe.Close()
+		}
+	})
+	time.Sleep(2500 * time.Millisecond) // the watch looks at it every second
+	a.Stop()
+	p.await(t, false)
+}
+
+// TestProbesLogNoBadSignatures: each second's probe of a key with bad signatures is not an error for
+// somebody to act on; readiness tells of it.
+func TestProbesLogNoBadSignatures(t *testing.T) {
+	t.Parallel()
+	a := newCard(t)
+	p := newPool(t, a, 2, tezos.P256, a.Dial(t))
+	fault := &softcard.Fault{Call: "SignSingle", OtherMessage: true}
+	a.Card.SetFaults(fault)
+	p.watched(t)
+	for deadline := time.Now().Add(30 * time.Second); fault.Hits() < 4; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d probes, want 4", fault.Hits())
+		}
+	}
+	for _, line := range p.log.lines(t) {
+		if strings.HasPrefix(line, "bad signature") {
+			t.Errorf("nobody has asked for a signature, and the log says: %s", line)
+		}
 	}
 }

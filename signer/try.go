@@ -28,10 +28,10 @@ const (
 // HSM.
 func (k *key) signVerified(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
 	first := k.choose(nil)
-	sig, err := first.try(ctx, m, first.tried)
+	sig, err := first.try(ctx, m, first.tried(m))
 	if err != nil {
 		if second := k.again(ctx, first, err); second != nil {
-			sig, err = second.try(ctx, m, second.tried)
+			sig, err = second.try(ctx, m, second.tried(m))
 		}
 	}
 	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
@@ -101,10 +101,6 @@ func (r *replica) try(ctx context.Context, m tezos.Message, record func(time.Dur
 		}
 		if !errors.Is(ctx.Err(), context.Canceled) {
 			record(time.Since(start), err)
-		}
-		if errors.Is(err, tezos.ErrBadSignature) {
-			r.log().Error("bad signature from HSM", "pkh", r.key.hash.String(), "server", r.server.address(),
-				"digest", m.Digest().String(), "err", err)
 		}
 	}()
 	for newer := r; newer != nil; newer = r.renewed(ctx, err) {

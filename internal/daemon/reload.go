@@ -144,9 +144,12 @@ func (d *Daemon) takeUp(cfg *config.Config) (fresh int) {
 }
 
 // withBlobs returns replicas with the blobs of key, and reports whether one of these is new. One
-// that cannot be read or used leaves the replicas as they were, as far as it goes.
+// that cannot be read leaves all as they were: a blob that was known may be the one that is needed.
 func withBlobs(replicas []signer.Replica, key *config.KeySpec) (changed []signer.Replica, fresh bool, err error) {
 	blobs, err := key.Blobs()
+	if err != nil {
+		return replicas, false, err
+	}
 	changed = slices.Clone(replicas)
 	for i, r := range changed {
 		hsmKey, ok := r.Key.(*grep11.Key)

@@ -217,3 +217,32 @@ func TestBlobOfAnotherKey(t *testing.T) {
 		t.Error("no line of the log tells of it")
 	}
 }
+
+// TestUnreadableBlobFileDropsNoBlob: keys.json was promoted, but secret_key_file cannot be read for a
+// moment. The new blob was known as the next one, and stays known.
+func TestUnreadableBlobFileDropsNoBlob(t *testing.T) {
+	t.Parallel()
+	f := newFolder(t)
+	f.overwrite("k.hex", f.made.Blob.Hex())
+	next := f.rotate()
+	entry := map[string]any{
+		"public_key": f.made.PublicKey.String(), "secret_key_file": "k.hex", "secret_key_next": next.Hex(),
+	}
+	f.write(map[string]any{"keys": map[string]any{f.key.String(): entry}})
+	s, log := f.openLogged()
+	file := filepath.Join(string(f.card.Dir), "k.hex")
+	f.overwrite("k.hex", next.Hex())
+	if err := os.Rename(file, file+".away"); err != nil {
+		t.Fatal(err)
+	}
+	delete(entry, "secret_key_next")
+	f.write(map[string]any{"keys": map[string]any{f.key.String(): entry}})
+	s.Reload(t.Context())
+	if log.count("key blob of keys.json not loaded") == 0 {
+		t.Error("the log says nothing of a blob file that cannot be read")
+	}
+	f.finalise()
+	if _, err := s.Sign(t.Context(), f.key, block(1, 0, 0)); err != nil {
+		t.Errorf("the blob that the card wants was known: %v", err)
+	}
+}

@@ -43,9 +43,9 @@ func (t *trouble) end(err error, wrote bool) {
 	}
 	switch {
 	case t.probe == nil || t.closed:
-	case t.last != nil:
+	case err != nil:
 		t.probe.Reset(probeInterval)
-	default:
+	case t.last == nil: // a success that only read leaves the probe where it stands
 		t.probe.Stop()
 	}
 }

@@ -135,3 +135,31 @@ func TestNoProbeAfterTheEnd(t *testing.T) {
 		})
 	}
 }
+
+// TestReadsDoNotPutTheProbeOff: who looks at the ratchet every now and then does not keep it in
+// trouble.
+func TestReadsDoNotPutTheProbeOff(t *testing.T) {
+	t.Parallel()
+	db := openRegistered(t, options{})
+	var once atomic.Bool
+	db.SetCommit(func(commit, rollback func() error) error {
+		if once.CompareAndSwap(false, true) {
+			_ = rollback()
+			return sqlite3.Error{Code: sqlite3.ErrFull}
+		}
+		return commit()
+	})
+	d := bytesNumber(1)
+	if _, err := db.Place(block(1, 0), d, signatureOf(t, d, 0)); !errors.Is(err, ratchet.ErrCommit) {
+		t.Fatalf("on a full disk: %v, want %v", err, ratchet.ErrCommit)
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for ; db.Trouble() != nil; time.Sleep(100 * time.Millisecond) {
+		if _, err := db.Marks(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the disk has room again, and the ratchet is read: still %v", db.Trouble())
+		}
+	}
+}

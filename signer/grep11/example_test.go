@@ -68,5 +68,10 @@ func serveCard() (address string, stop func(), err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- card.Serve(ctx, ln, "", true) }()
-	return ln.Addr().String(), func() { cancel(); _ = <-served }, nil
+	return ln.Addr().String(), func() {
+		cancel()
+		if err := <-served; err != nil {
+			fmt.Println(err)
+		}
+	}, nil
 }

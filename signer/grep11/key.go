@@ -51,8 +51,8 @@ type Key struct {
 
 var _ hsm.Key = (*Key)(nil)
 
-// Key pairs a public key with its blobs: one, or two while the master key is rotated. It fails
-// for kinds other than tz1, tz2, tz3 and for a blob with an unsound header. Whether blob and
+// Key pairs a public key with its blobs: one, or two while the master key is rotated; the same one
+// twice counts once. It fails for kinds other than tz1, tz2, tz3 and for a blob with an unsound header. Whether blob and
 // public key belong together only a signature tells.
 func (c *Client) Key(pk tezos.PublicKey, blobs ...ep11.Blob) (*Key, error) {
 	method, err := methodOf(pk.Kind())
@@ -62,12 +62,14 @@ func (c *Client) Key(pk tezos.PublicKey, blobs ...ep11.Blob) (*Key, error) {
 	if len(blobs) == 0 {
 		return nil, errors.New("a key without a blob cannot sign")
 	}
-	known := make([]ep11.Blob, len(blobs))
-	for i, blob := range blobs {
+	var known []ep11.Blob
+	for _, blob := range blobs {
 		if _, err := blob.Header(); err != nil {
 			return nil, err
 		}
-		known[i] = slices.Clone(blob)
+		if !holds(known, blob) {
+			known = append(known, slices.Clone(blob))
+		}
 	}
 	k := &Key{client: c, public: pk, method: method, blobs: new(atomic.Pointer[[]ep11.Blob])}
 	k.blobs.Store(&known)

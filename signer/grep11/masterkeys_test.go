@@ -162,3 +162,18 @@ func TestTroubleAsksNobody(t *testing.T) {
 		t.Errorf("asked with %q", s.asked)
 	}
 }
+
+// TestTheSameBlobTwiceIsOne: keys.json may name one blob twice, with a warning.
+func TestTheSameBlobTwiceIsOne(t *testing.T) {
+	t.Parallel()
+	s := newRefusing(t)
+	blob := namedBlob('a')
+	key := keyOf(t, s.client, blob, blob)
+	s.refused[blob[len(blob)-1]] = true
+	if err := s.sign(key); err == nil || len(s.asked) != 1 {
+		t.Errorf("%v after %d calls, want a refusal after one", err, len(s.asked))
+	}
+	if key.Trouble() == nil {
+		t.Error("the refusal tells nothing of the master key")
+	}
+}

@@ -23,7 +23,14 @@ func (c *Client) Refresh(ctx context.Context) error {
 		c.wake()
 	}
 	var others sync.WaitGroup
-	defer others.Wait()
+	defer func() { // until ctx ends: a file system that hangs does not know it
+		done := make(chan struct{})
+		go func() { others.Wait(); close(done) }()
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
+	}()
 	others.Go(func() { c.renewCertificates(ctx) })
 	others.Go(func() { c.masterKeys.probe(ctx) })
 	list, err := c.Mechanisms(ctx)

@@ -102,9 +102,9 @@ func publicKeys(t *testing.T) map[tezos.KeyKind]tezos.PublicKey {
 }
 
 // keyOf makes a tz3 key of client; scripted servers do not care which.
-func keyOf(t *testing.T, client *grep11.Client, blob ep11.Blob) *grep11.Key {
+func keyOf(t *testing.T, client *grep11.Client, blobs ...ep11.Blob) *grep11.Key {
 	t.Helper()
-	key, err := client.Key(publicKeys(t)[tezos.P256], blob)
+	key, err := client.Key(publicKeys(t)[tezos.P256], blobs...)
 	if err != nil {
 		t.Fatal(err)
 	}
