@@ -1,8 +1,12 @@
-// Package policy says whether a key may sign a request. It is pure: it looks
-// at the parsed request and at what the operator wrote for the key, and knows
-// nothing of levels signed before (package ratchet) or of bytes (package tezos).
+// Package policy decides whether a key may sign a request.
 //
-// The zero Policy refuses everything; each field opens one thing.
+// Everything is refused unless the policy allows it. The zero [Policy] refuses every
+// request. Each field allows or limits one thing. [Policy.Check] returns nil or a
+// [*DeniedError], which names the field that refused.
+//
+// The package is pure. It sees the parsed request and the policy of the key, and nothing
+// else: parsing is up to package tezos, and what the key has signed before is up to package
+// ratchet.
 package policy
 
 import (
@@ -13,55 +17,53 @@ import (
 	"pawl/tezos"
 )
 
-// Policy is what one key may sign.
+// Policy says what a key may sign.
 type Policy struct {
-	// Baking opens blocks, preattestations and attestations, with or without
-	// DAL content.
+	// Baking allows blocks, preattestations and attestations, with or without DAL content.
 	Baking bool
-	// Voting is the ballots that the key may cast.
+	// Voting holds the ballots that the key may cast.
 	Voting []tezos.Ballot
-	// Operations is the kinds of operation contents that the key may sign.
-	// Ballots are not opened here but in Voting.
+	// Operations holds the kinds of operation contents that the key may sign. It does not
+	// allow ballots; Voting does.
 	Operations []tezos.OperationKind
-	// Destinations, when not nil, is the only addresses that a content of kind
-	// transaction may pay or call.
+	// Destinations limits transactions to these addresses. Nil means no limit, and an
+	// empty list allows none.
 	Destinations []string
-	// Michelson opens packed Michelson data (magic byte 0x05).
+	// Michelson allows packed Michelson data (magic byte 0x05).
 	Michelson bool
-	// LiquidityBaking, when not nil, is the only liquidity-baking vote that a
-	// block may carry.
+	// LiquidityBaking limits blocks to this liquidity-baking vote. Nil means no limit.
 	LiquidityBaking *tezos.LiquidityBakingVote
-	// Chains, when not empty, is the only chains of consensus requests. When
-	// empty, the ratchet's registrations alone decide.
+	// Chains limits consensus requests to these chains. If it is empty, only the ratchet's
+	// registrations limit them.
 	Chains []tezos.ChainID
-	// NotBeforeLevel and NotAfterLevel bound the levels of consensus requests,
-	// both inclusive; zero is no bound.
+	// NotBeforeLevel and NotAfterLevel are the lowest and the highest level that consensus
+	// requests may have. Zero means no limit.
 	NotBeforeLevel, NotAfterLevel int32
 }
 
-// ErrDenied is what every refusal of this package Is.
+// ErrDenied is the error that every DeniedError Is.
 var ErrDenied = errors.New("refused by policy")
 
-// DeniedError is a refusal: the line of the policy that decided, and why.
+// DeniedError says which line of the policy refused a request, and why.
 type DeniedError struct {
 	Line   string // the name in keys.json, e.g. "baking"
 	Reason string
 }
 
-// Error names the policy line, so that the remedy is in the text.
+// Error returns the reason and the line of the policy, so that the reader knows what to change.
 func (e *DeniedError) Error() string {
 	return fmt.Sprintf("%v: %s (policy.%s)", ErrDenied, e.Reason, e.Line)
 }
 
-// Is makes errors.Is(err, ErrDenied) true.
+// Is reports whether target is ErrDenied.
 func (e *DeniedError) Is(target error) bool { return target == ErrDenied }
 
 func denied(line, format string, args ...any) error {
 	return &DeniedError{Line: line, Reason: fmt.Sprintf(format, args...)}
 }
 
-// Check returns nil when the policy opens the whole request, else a
-// *DeniedError. A batch is open only if each of its contents is.
+// Check returns nil if the policy allows the request, and otherwise a *DeniedError. It allows
+// a batch only if it allows each of its contents.
 func (p *Policy) Check(req tezos.Request) error {
 	switch req := req.(type) {
 	case tezos.Consensus:

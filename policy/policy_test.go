@@ -2,7 +2,6 @@ package policy_test
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -47,7 +46,7 @@ func TestCheck(t *testing.T) {
 		name   string
 		policy policy.Policy
 		req    tezos.Request
-		line   string // of the refusal; "-" when allowed
+		line   string // the line that refuses; "-" if the request is allowed
 	}
 	row := func(name string, p policy.Policy, req tezos.Request, line string) {
 		rows = append(rows, struct {
@@ -60,7 +59,7 @@ func TestCheck(t *testing.T) {
 	allow := func(name string, p policy.Policy, req tezos.Request) { row(name, p, req, "-") }
 	deny := row
 
-	// Closed by default.
+	// Everything is refused by default.
 	closed := policy.Policy{}
 	deny("zero policy, block", closed, consensus(tezos.Block, 1), "baking")
 	deny("zero policy, preattestation", closed, consensus(tezos.Preattestation, 1), "baking")
@@ -71,9 +70,10 @@ func TestCheck(t *testing.T) {
 	deny("zero policy, failing noop", closed, batch(operation(tezos.OpFailingNoop)), "operations")
 	deny("zero policy, michelson", closed, tezos.Michelson{}, "michelson")
 	deny("zero policy, no request", closed, nil, anyLine)
-	deny("operation without contents", policy.Policy{Operations: []tezos.OperationKind{tezos.OpReveal}}, batch(), "operations")
+	deny("operation without contents", policy.Policy{Operations: []tezos.OperationKind{tezos.OpReveal}}, batch(),
+		"operations")
 
-	// Each field opens one thing.
+	// Each field allows one thing.
 	baking := policy.Policy{Baking: true}
 	allow("baking, block", baking, consensus(tezos.Block, 1))
 	allow("baking, preattestation", baking, consensus(tezos.Preattestation, 1))
@@ -89,25 +89,31 @@ func TestCheck(t *testing.T) {
 	allow("yay of yay and pass", voting, batch(ballot(tezos.Yay)))
 	allow("pass of yay and pass", voting, batch(ballot(tezos.Pass)))
 	deny("nay of yay and pass", voting, batch(ballot(tezos.Nay)), "voting")
-	deny("ballot opened in operations only", policy.Policy{Operations: []tezos.OperationKind{tezos.OpBallot}}, batch(ballot(tezos.Yay)), "voting")
+	deny("ballot opened in operations only", policy.Policy{Operations: []tezos.OperationKind{tezos.OpBallot}},
+		batch(ballot(tezos.Yay)), "voting")
 	deny("proposals are no ballots", voting, batch(operation(tezos.OpProposals)), "operations")
 
-	// Every content of a batch counts.
+	// Each content of a batch must be allowed.
 	reveals := policy.Policy{Operations: []tezos.OperationKind{tezos.OpReveal, tezos.OpDelegation}}
 	allow("batch of allowed kinds", reveals, batch(operation(tezos.OpReveal), operation(tezos.OpDelegation)))
 	deny("batch, second content forbidden", reveals, batch(operation(tezos.OpReveal), transactionTo(friend)), "operations")
 	deny("batch, last of three forbidden", reveals,
 		batch(operation(tezos.OpReveal), operation(tezos.OpDelegation), operation(tezos.OpOrigination)), "operations")
-	deny("stake is not transaction", policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction}}, batch(operation(tezos.OpStake)), "operations")
+	deny("stake is not transaction", policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction}},
+		batch(operation(tezos.OpStake)), "operations")
 
-	// Destinations narrow transactions and nothing else.
-	paying := policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction, tezos.OpReveal}, Destinations: []string{friend}}
+	// Destinations limits transactions and nothing else.
+	paying := policy.Policy{
+		Operations:   []tezos.OperationKind{tezos.OpTransaction, tezos.OpReveal},
+		Destinations: []string{friend},
+	}
 	allow("transaction to the friend", paying, batch(operation(tezos.OpReveal), transactionTo(friend)))
 	deny("transaction to a stranger", paying, batch(transactionTo(stranger)), "destinations")
 	deny("second transaction to a stranger", paying, batch(transactionTo(friend), transactionTo(stranger)), "destinations")
-	deny("empty destinations", policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction}, Destinations: []string{}},
-		batch(transactionTo(friend)), "destinations")
-	allow("no destinations", policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction}}, batch(transactionTo(stranger)))
+	nobody := policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction}, Destinations: []string{}}
+	deny("empty destinations", nobody, batch(transactionTo(friend)), "destinations")
+	allow("no destinations", policy.Policy{Operations: []tezos.OperationKind{tezos.OpTransaction}},
+		batch(transactionTo(stranger)))
 
 	// Chains and levels.
 	onMainnet := policy.Policy{Baking: true, Chains: []tezos.ChainID{mainnet}}
@@ -119,7 +125,7 @@ func TestCheck(t *testing.T) {
 	allow("level 200 of 100 to 200", window, consensus(tezos.Attestation, 200))
 	deny("level 201 of 100 to 200", window, consensus(tezos.Attestation, 201), "not_after_level")
 
-	// The liquidity-baking vote is a block's.
+	// Only blocks have a liquidity-baking vote.
 	pinned := policy.Policy{Baking: true, LiquidityBaking: &off}
 	allow("pinned vote", pinned, block(tezos.LiquidityBakingOff))
 	deny("other vote", pinned, block(tezos.LiquidityBakingOn), "liquidity_baking_vote")
@@ -147,14 +153,4 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
-}
-
-func ExamplePolicy_Check() {
-	baker := policy.Policy{Baking: true}
-	drain := tezos.Operation{Contents: []tezos.Content{{Kind: tezos.OpDrainDelegate}}}
-	fmt.Println(baker.Check(tezos.Consensus{Kind: tezos.Block}))
-	fmt.Println(baker.Check(drain))
-	// Output:
-	// <nil>
-	// refused by policy: drain_delegate is not allowed (policy.operations)
 }

@@ -2,8 +2,8 @@ package tezos
 
 import "strings"
 
-// CheckAddress returns nil when s is the address of an account that can be paid
-// or called: a public key hash (tz1 to tz5) or a smart contract (KT1).
+// CheckAddress returns nil when s is an address that a transaction can pay or call: a
+// public key hash (tz1 to tz5) or a smart contract (KT1).
 func CheckAddress(s string) error {
 	if strings.HasPrefix(s, contractPrefix.text) {
 		_, err := contractPrefix.decode(s)

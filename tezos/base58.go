@@ -1,5 +1,7 @@
 package tezos
 
+// This file holds the prefixes of the text forms, and their base58check encoding.
+
 import (
 	"errors"
 	"fmt"
@@ -8,14 +10,12 @@ import (
 	"blockwatch.cc/tzgo/base58"
 )
 
-// prefix is one kind of base58check text: what it starts with, as text and as
-// bytes, and the one length that each side has (src/lib_crypto/base58.ml,
-// Prefix).
+// prefix is one kind of base58check text (src/lib_crypto/base58.ml, Prefix).
 type prefix struct {
-	text  string
-	magic string
-	size  int // bytes
-	chars int // characters
+	text  string // what the text begins with
+	magic string // the bytes before the payload, which make the text begin so
+	size  int    // of the payload, in bytes
+	chars int    // of the text, in characters
 }
 
 // The prefixes that this package reads or writes.
@@ -60,8 +60,8 @@ func (p prefix) encode(raw []byte) string {
 	return base58.CheckEncode(raw, []byte(p.magic))
 }
 
-// decode accepts exactly the texts that encode writes. It never puts s into an
-// error: a mistaken s may be a secret key.
+// decode accepts exactly the texts that encode writes. Its errors never quote s, which
+// may be a secret key by mistake.
 func (p prefix) decode(s string) ([]byte, error) {
 	if len(s) != p.chars {
 		return nil, fmt.Errorf("%s… has %d characters, want %d", p.text, len(s), p.chars)
@@ -70,7 +70,7 @@ func (p prefix) decode(s string) ([]byte, error) {
 	if err != nil || string(magic) != p.magic || len(raw) != p.size {
 		return nil, errBase58
 	}
-	// The decoder takes some characters beyond ASCII for base58 digits.
+	// The decoder mistakes some characters beyond ASCII for base58 digits.
 	if p.encode(raw) != s {
 		return nil, errBase58
 	}

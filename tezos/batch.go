@@ -1,5 +1,7 @@
 package tezos
 
+// This file reads batches of manager operations.
+
 import "math"
 
 const (
@@ -8,15 +10,14 @@ const (
 	// maxGas times 1000 still fits an integer of Octez, which has 62 bits
 	// (gas_limit_repr.ml).
 	maxGas = (1<<62 - 1) / 1000
-	// maxCounter and maxStorage leave out numbers that Octez decodes, of up to
-	// 70 bits, and that no account can reach.
+	// maxCounter and maxStorage exclude numbers of up to 70 bits, which Octez decodes
+	// but no account can reach.
 	maxCounter = math.MaxUint64
 	maxStorage = math.MaxUint64
 )
 
-// managerBodies are the contents that may stand in a batch, each with what
-// follows its storage limit (operation_repr.ml, Manager_operations). The reader
-// names the kind in its reasons.
+// managerBodies holds the manager operations by tag. Each has a function that reads what
+// follows the storage limit (operation_repr.ml, Manager_operations).
 var managerBodies = map[byte]struct {
 	kind OperationKind
 	body func(*reader, *Content)
@@ -42,9 +43,8 @@ var managerBodies = map[byte]struct {
 	0xe6: {OpDALPublishCommitment, (*reader).dalPublishCommitment},
 }
 
-// batch reads manager operations to the end of the payload. The rules between
-// them are those of the node, which takes no batch that breaks one
-// (validate.ml, check_sanity_and_find_public_key and check_batch).
+// batch reads manager operations to the end of the payload. It applies the node's rules
+// for batches (validate.ml, check_sanity_and_find_public_key and check_batch).
 func (r *reader) batch(key PublicKeyHash) []Content {
 	var contents []Content
 	var counter uint64
@@ -56,8 +56,8 @@ func (r *reader) batch(key PublicKeyHash) []Content {
 	return contents
 }
 
-// manager reads one manager operation and gives its counter, which is one more
-// than the last.
+// manager reads one manager operation and returns its counter, which must be last plus
+// one unless the operation is the first.
 func (r *reader) manager(key PublicKeyHash, before []Content, last uint64) (Content, uint64) {
 	r.in = "operation"
 	at := r.pos
@@ -98,10 +98,10 @@ func (r *reader) sameSource(first PublicKeyHash) PublicKeyHash {
 	return source
 }
 
-// refuseTag names what a tag is that begins no manager operation.
+// refuseTag fails for a tag that begins no manager operation, and names what it begins.
 func (r *reader) refuseTag(at int, tag byte) {
 	if parse, ok := singleBodies[tag]; ok {
-		r.fail(at, "%s stands in a batch (tag 0x%02x)", parse.kind, tag)
+		r.fail(at, "%s cannot be in a batch (tag 0x%02x)", parse.kind, tag)
 	}
 	if reason, ok := refusedTags[tag]; ok {
 		r.fail(at, "%s (tag 0x%02x)", reason, tag)

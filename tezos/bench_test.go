@@ -7,7 +7,9 @@ import (
 )
 
 func BenchmarkParseConsensus(b *testing.B) {
-	for _, name := range []string{"calc-block-tz1-locked", "calc-attestation-tz1", "calc-attestation-with-dal-tz1", "calc-attestation-bls-tz4"} {
+	for _, name := range []string{
+		"calc-block-tz1-locked", "calc-attestation-tz1", "calc-attestation-with-dal-tz1", "calc-attestation-bls-tz4",
+	} {
 		v := readVector(b, "testdata/"+name+".txt")
 		key := v.key(b)
 		b.Run(name, func(b *testing.B) {
@@ -35,7 +37,7 @@ func BenchmarkVerify(b *testing.B) {
 	}
 }
 
-// Parsing what a baker sends costs one small value.
+// Parsing a baker's payload allocates one small value.
 func TestConsensusAllocations(t *testing.T) {
 	for _, name := range []string{"calc-block-tz1-locked", "calc-attestation-with-dal-tz1", "calc-attestation-bls-tz4"} {
 		v := readVector(t, "testdata/"+name+".txt")

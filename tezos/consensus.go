@@ -1,8 +1,10 @@
 package tezos
 
+// This file reads block headers, preattestations and attestations.
+
 import "encoding/binary"
 
-// Where the fixed fields of a block header stand, counted from the magic byte
+// Offsets of the fixed fields of a block header, counted from the magic byte
 // (src/lib_base/block_header.ml, shell_header_encoding; block_header_repr.ml).
 const (
 	chainIDAt     = 1
@@ -10,15 +12,15 @@ const (
 	fitnessSizeAt = 83
 	fitnessAt     = 87
 
-	// Fitness is five elements, each a length of 4 bytes and as many bytes:
-	// version, level, locked round or nothing, predecessor round, round
+	// The fitness has five elements: version, level, locked round or nothing,
+	// predecessor round, round. Each is a length of 4 bytes and as many bytes
 	// (fitness_repr.ml).
 	fitnessSize       = 33
 	lockedFitnessSize = fitnessSize + 4
 	fitnessVersion    = 2
 
-	// Context hash, payload hash, payload round and proof-of-work nonce lie
-	// between the fitness and the seed-nonce flag.
+	// Between the fitness and the seed-nonce flag are the context hash, the payload
+	// hash, the payload round and the proof-of-work nonce.
 	fitnessToFlag = 32 + 32 + 4 + 8
 	seedNonceHash = 32
 
@@ -34,9 +36,8 @@ func errConsensusKey(kind KeyKind) *ParseError {
 	return malformed(0, "a %s key takes no part in consensus", kind)
 }
 
-// parseBlock reads an unsigned block header. The payload round, the
-// proof-of-work nonce, the validation passes and the rest of the votes byte are
-// carried, not judged.
+// parseBlock reads an unsigned block header. It does not check the payload round, the
+// proof-of-work nonce, the validation passes and the rest of the votes byte.
 func parseBlock(p []byte, key KeyKind) (Consensus, *ParseError) {
 	if key == MLDSA44 {
 		return Consensus{}, errConsensusKey(key)
@@ -62,9 +63,9 @@ func parseBlock(p []byte, key KeyKind) (Consensus, *ParseError) {
 	}, nil
 }
 
-// blockFitness finds the fitness of a block whose length is exactly that of one
-// of the four known layouts: 198 bytes, 4 more with a locked round, 32 more with
-// a seed-nonce hash.
+// blockFitness returns the fitness of a block. The block's length must be that of one of
+// the four known layouts: 198 bytes, 4 more with a locked round, 32 more with a
+// seed-nonce hash.
 func blockFitness(p []byte) ([]byte, *ParseError) {
 	if len(p) < fitnessAt {
 		return nil, malformed(len(p), "block of %d bytes is cut short", len(p))
@@ -95,10 +96,10 @@ func blockFitness(p []byte) ([]byte, *ParseError) {
 	return p[fitnessAt : fitnessAt+size], nil
 }
 
-// parseFitness returns the round. The fitness has one of the two known sizes.
+// parseFitness returns the round. The fitness must have one of the two known sizes.
 func parseFitness(f []byte, level int32) (int32, *ParseError) {
 	sizes := [...]int{1, 4, len(f) - fitnessSize, 4, 4}
-	var at [len(sizes)]int // where each element stands
+	var at [len(sizes)]int // the offset of each element
 	next := 0
 	for i, want := range sizes {
 		if size := binary.BigEndian.Uint32(f[next:]); int64(size) != int64(want) {
@@ -130,9 +131,9 @@ func parseFitness(f []byte, level int32) (int32, *ParseError) {
 	return round, nil
 }
 
-// Where the fields of preattestations and attestations stand. A tz4 key signs
-// neither slot nor DAL content, so that signatures can be aggregated
-// (operation_repr.ml, bls_mode_unsigned_encoding).
+// Offsets and sizes of preattestations and attestations. A tz4 key signs neither slot nor
+// DAL content, so that signatures can be aggregated (operation_repr.ml,
+// bls_mode_unsigned_encoding).
 const (
 	tagAt        = 37
 	levelAt      = 40
@@ -146,10 +147,10 @@ const (
 type layout struct {
 	tag     byte
 	kind    Kind
-	bls     bool // of tz4 keys, otherwise of tz1, tz2 and tz3 keys
+	bls     bool // signed by tz4 keys, otherwise by tz1, tz2 and tz3 keys
 	dal     bool // a DAL number follows
-	levelAt int  // the round follows the level
-	size    int  // without the DAL number
+	levelAt int  // the offset of the level, which the round follows
+	size    int  // in bytes, without the DAL number
 }
 
 // The layouts of Seoul, Tallinn, Ushuaia and Alpha.
@@ -188,7 +189,8 @@ func parseAttestation(p []byte, key KeyKind) (Consensus, *ParseError) {
 	}, nil
 }
 
-// findLayout takes the tag's layout if magic byte, key and length agree with it.
+// findLayout returns the layout of the tag. It fails unless the magic byte, the key and
+// the length agree with it.
 func findLayout(p []byte, key KeyKind) (layout, *ParseError) {
 	kind := Kind(p[0])
 	if key == MLDSA44 {
@@ -223,8 +225,8 @@ func (l layout) checkSize(p []byte) *ParseError {
 	return nil
 }
 
-// checkDAL wants one number in canonical form to the end of the payload. What
-// its bits mean is the node's business and no part of any double-signing rule.
+// checkDAL checks that one number in canonical form fills the rest of the payload. It does
+// not check the bits, which matter to no double-signing rule.
 func checkDAL(p []byte) *ParseError {
 	r := reader{buf: p, pos: attestation, end: len(p), in: "attestation"}
 	if r.integer("DAL number") < 0 {

@@ -5,18 +5,17 @@ import (
 	"fmt"
 )
 
-// ErrMalformed is what every error of [ParseRequest] Is. ErrUnknownLayout is
-// what those Is as well that a new protocol would cause: a consensus tag or
-// length that this package does not know.
+// Every error of [ParseRequest] Is ErrMalformed. An error that a new protocol could cause
+// also Is ErrUnknownLayout: a consensus tag or length that this package does not know.
 var (
 	ErrMalformed     = errors.New("malformed payload")
 	ErrUnknownLayout = errors.New("unknown consensus layout")
 )
 
-// ParseError says why and where a payload was refused. It quotes no more of the
-// payload than a tag, a length or a number. It always Is [ErrMalformed].
+// ParseError says why and where a payload was refused. It quotes nothing of the payload
+// but tags, lengths and numbers. It always Is [ErrMalformed].
 type ParseError struct {
-	Offset int    // of the byte that decided, counted from the magic byte
+	Offset int    // of the byte at fault, counted from the magic byte
 	Reason string // one line, without the offset
 	Err    error  // ErrMalformed or ErrUnknownLayout
 }
@@ -27,7 +26,7 @@ func (e *ParseError) Error() string {
 	return fmt.Sprintf("%v: %s (offset %d)", ErrMalformed, e.Reason, e.Offset)
 }
 
-// Is reports whether target is [ErrMalformed] or the more exact error within.
+// Is reports whether target is [ErrMalformed] or the Err field.
 func (e *ParseError) Is(target error) bool {
 	return target == ErrMalformed || target == e.Err
 }
@@ -36,8 +35,8 @@ func malformed(offset int, format string, args ...any) *ParseError {
 	return &ParseError{Offset: offset, Reason: fmt.Sprintf(format, args...), Err: ErrMalformed}
 }
 
-// unknownLayout refuses a consensus payload of size bytes whose tag or length
-// belongs to no known protocol. A block has no tag: its magic byte stands for it.
+// unknownLayout returns the error for a consensus payload of size bytes whose tag or length
+// belongs to no known protocol. For a block, which has no tag, tag is its magic byte.
 func unknownLayout(offset int, tag byte, size int) *ParseError {
 	return &ParseError{
 		Offset: offset,

@@ -16,7 +16,7 @@ func genericText(tb testing.TB, sig tezos.Signature) string {
 	return base58.CheckEncode(sig.Bytes(), []byte{0x04, 0x82, 0x2b})
 }
 
-// documented reads level and round from the offsets that the encodings give.
+// documented reads level and round from the offsets that the encodings specify.
 func documented(payload []byte, key tezos.KeyKind) (level, round uint32) {
 	u32 := binary.BigEndian.Uint32
 	switch {
@@ -149,7 +149,8 @@ func FuzzSignature(f *testing.F) {
 			if again, err := tezos.ParseSignature(sig.String()); err != nil || again != sig {
 				t.Errorf("%s %x: parsed again %s, %v", kind, raw, again, err)
 			}
-			if err := key.Verify(m, sig.LowS()); err == nil && kind != tezos.Ed25519 && key.Verify(m, sig) == nil != (sig == sig.LowS() || kind == tezos.P256) {
+			if err := key.Verify(m, sig.LowS()); err == nil && kind != tezos.Ed25519 &&
+				key.Verify(m, sig) == nil != (sig == sig.LowS() || kind == tezos.P256) {
 				t.Errorf("%s %x: low s verifies", kind, raw)
 			}
 		}

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/crypto/blake2b"
 )
 
-// KeyKind is the kind of a key. Its value is the tag that Octez writes before a
-// public key or its hash (src/lib_crypto/signature_v3.ml).
+// KeyKind is the kind of a key. Its value is the tag that Octez writes before a public
+// key and before its hash (src/lib_crypto/signature_v3.ml).
 type KeyKind uint8
 
 // The kinds of keys, with the prefix of their hashes.
@@ -72,7 +72,7 @@ func newPublicKeyHash(kind KeyKind, hash []byte) PublicKeyHash {
 func hashPublicKey(kind KeyKind, raw []byte) PublicKeyHash {
 	digest, err := blake2b.New(pkhSize, nil)
 	if err != nil {
-		return PublicKeyHash{} // never: 20 is a legal size
+		return PublicKeyHash{} // cannot happen: 20 is a valid size
 	}
 	digest.Write(raw)
 	return newPublicKeyHash(kind, digest.Sum(nil))
@@ -91,7 +91,7 @@ func (h PublicKeyHash) String() string {
 	return pkhPrefixes[h[0]].encode(h[1:])
 }
 
-// MarshalText returns the base58 form. A hash with a tag of no kind is an error.
+// MarshalText returns the base58 form. It fails if the hash has the tag of no kind.
 func (h PublicKeyHash) MarshalText() ([]byte, error) {
 	if !h.valid() {
 		return nil, fmt.Errorf("public key hash with unknown tag 0x%02x", h[0])
@@ -99,8 +99,8 @@ func (h PublicKeyHash) MarshalText() ([]byte, error) {
 	return []byte(h.String()), nil
 }
 
-// ChainID tells one network from another: the first four bytes of the hash of
-// its genesis block hash.
+// ChainID identifies a network: the first four bytes of the hash of its genesis block
+// hash.
 type ChainID [4]byte
 
 // ParseChainID reads a chain id, Net…. It accepts exactly what [ChainID.String]

@@ -12,7 +12,7 @@ import (
 	"pawl/tezos"
 )
 
-// Published pairs of public key and hash.
+// Published public keys with their hashes.
 var publishedKeys = map[string]string{
 	"p2pk66EnR4uFKpTmZj9z5Fg9J2J8KmLb7LCwZe5QPySs8JurcTP1PXM": "tz3gvQDEZfYakYEcqaL3ESQGbbNhwVHXAQmd",
 	"sppk7bGD91TUq16Fee3Qic3VBZbzQ5hMhqDery4ghd1Gww2aT2cLcYJ": "tz2Bjvy8z8ackCt2mQns2LrZ6Yc5BKe4dCpk",
@@ -57,7 +57,7 @@ func TestPublishedKeys(t *testing.T) {
 	}
 }
 
-// tzgo makes and encodes keys on its own.
+// tzgo makes and encodes keys independently of this package.
 func TestKeysAgreeWithTzgo(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []tzgo.KeyType{tzgo.KeyTypeEd25519, tzgo.KeyTypeSecp256k1, tzgo.KeyTypeP256} {
@@ -148,6 +148,7 @@ func TestChainIDs(t *testing.T) {
 // Each text is wrong in one way.
 func TestTextForms(t *testing.T) {
 	t.Parallel()
+	const signature = "edsigty5dLrEmQ5CT3as6fUJggZtRQfKYpKx6b2zwy7yHbLLUNLUEowsef1nA31s4AN78k8MKm1AzngcyT1RNoirkte2K9nFZ64"
 	parsers := map[string]func(string) error{
 		tz1Key:            func(s string) error { _, err := tezos.ParsePublicKeyHash(s); return err },
 		"NetXdQprcVkpaWU": func(s string) error { _, err := tezos.ParseChainID(s); return err },
@@ -155,10 +156,7 @@ func TestTextForms(t *testing.T) {
 			_, err := tezos.ParsePublicKey(s)
 			return err
 		},
-		"edsigty5dLrEmQ5CT3as6fUJggZtRQfKYpKx6b2zwy7yHbLLUNLUEowsef1nA31s4AN78k8MKm1AzngcyT1RNoirkte2K9nFZ64": func(s string) error {
-			_, err := tezos.ParseSignature(s)
-			return err
-		},
+		signature: func(s string) error { _, err := tezos.ParseSignature(s); return err },
 	}
 	for good, parse := range parsers {
 		if err := parse(good); err != nil {
@@ -196,14 +194,14 @@ func other(c byte) string {
 	return "2"
 }
 
-// A decoder that takes a character beyond ASCII, modulo 256, for a digit reads
-// an address from a text of the right length and checksum that no encoder writes.
+// A decoder that takes characters beyond ASCII modulo 256 for digits would read an address
+// from a text that no encoder writes, though its length and checksum are right.
 func TestAliasOfADigit(t *testing.T) {
 	t.Parallel()
 	for b := range 256 {
 		h := tezos.PublicKeyHash{0, byte(b)}
 		text := h.String()
-		if text[10] != '1' { // a zero digit, whose place an alias of two bytes can take
+		if text[10] != '1' { // needs a zero digit, which an alias of two bytes can replace
 			continue
 		}
 		alias := text[:10] + string(rune(text[11])+256) + text[12:]
@@ -218,7 +216,7 @@ func TestAliasOfADigit(t *testing.T) {
 	t.Error("no address with a zero digit tried")
 }
 
-// The text says what is wrong, whatever was typed.
+// The error says what is wrong, whatever the user has typed.
 func TestTextErrors(t *testing.T) {
 	t.Parallel()
 	_, hash := tezos.ParsePublicKeyHash("KT1" + tz1Key[3:])
@@ -237,7 +235,7 @@ func TestTextErrors(t *testing.T) {
 	}
 }
 
-// A right checksum over a wrong number of bytes or a wrong prefix is not enough.
+// A text with a right checksum but a wrong number of bytes or a wrong prefix is refused.
 func TestTextOfWrongContent(t *testing.T) {
 	t.Parallel()
 	for _, size := range []int{0, 19, 21, 40} {
@@ -246,7 +244,7 @@ func TestTextOfWrongContent(t *testing.T) {
 			t.Errorf("%d bytes give %s", size, h)
 		}
 	}
-	// 36 characters that begin with tz1, but with other prefix bytes.
+	// 36 characters that begin with tz1, but have other prefix bytes.
 	for b := range byte(64) {
 		text := base58.CheckEncode(append([]byte{b}, make([]byte, 19)...), []byte{6, 161, 160})
 		if h, err := tezos.ParsePublicKeyHash(text); err == nil && h.String() != text {
@@ -262,7 +260,8 @@ func TestRawPublicKeys(t *testing.T) {
 	secp := raw("sppk7bGD91TUq16Fee3Qic3VBZbzQ5hMhqDery4ghd1Gww2aT2cLcYJ")
 	bls := raw(readVector(t, "testdata/calc-attestation-bls-tz4.txt").get("public_key"))
 	first := func(b []byte, value byte) []byte { return append([]byte{value}, b[1:]...) }
-	overPrime, _ := hex.DecodeString("9a0111ea397fe69a4b1ba7b6434bacd764774b84f38512bf6730d2a0f6b0f6241eabfffeb153ffffb9feffffffffaaab")
+	overPrime, _ := hex.DecodeString("9a0111ea397fe69a4b1ba7b6434bacd764774b84f38512bf" +
+		"6730d2a0f6b0f6241eabfffeb153ffffb9feffffffffaaab")
 	for name, c := range map[string]struct {
 		kind tezos.KeyKind
 		raw  []byte
@@ -290,7 +289,7 @@ func TestRawPublicKeys(t *testing.T) {
 			t.Errorf("%s: gives %s, error %v", name, key, err)
 		}
 	}
-	overPrime[47]-- // below the prime
+	overPrime[47]-- // now below the prime
 	if _, err := tezos.NewPublicKey(tezos.BLS12381, overPrime); err != nil {
 		t.Errorf("tz4 x one below the prime: %v", err)
 	}
@@ -307,7 +306,9 @@ func TestCheckAddress(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	for _, text := range []string{"", "KT1", contract + "1", contract[:35] + "u", "sr1" + contract[3:], "NetXdQprcVkpaWU"} {
+	for _, text := range []string{
+		"", "KT1", contract + "1", contract[:35] + "u", "sr1" + contract[3:], "NetXdQprcVkpaWU",
+	} {
 		if err := tezos.CheckAddress(text); err == nil {
 			t.Errorf("%q is accepted", text)
 		}

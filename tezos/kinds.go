@@ -1,13 +1,15 @@
 package tezos
 
+// This file lists the kinds of operations, and the tags that are never signed.
+
 import (
 	"fmt"
 	"slices"
 )
 
-// OperationKind is Octez's own name of the contents of an operation. Three
-// transactions of an account to itself have the name of their entrypoint:
-// "stake", "unstake" and "finalize_unstake".
+// OperationKind is Octez's name for a kind of operation contents. Three transactions of an
+// account to itself are kinds of their own, named after their entrypoint: "stake",
+// "unstake" and "finalize_unstake".
 type OperationKind string
 
 // The kinds of operations that a key may be asked to sign.
@@ -40,7 +42,7 @@ const (
 	OpFailingNoop            OperationKind = "failing_noop"
 )
 
-// OperationKinds lists every kind of operation that a key may be asked to sign.
+// OperationKinds returns every kind of operation that a key may be asked to sign.
 func OperationKinds() []OperationKind {
 	return []OperationKind{
 		OpReveal, OpTransaction, OpStake, OpUnstake, OpFinalizeUnstake, OpOrigination, OpDelegation,
@@ -56,11 +58,11 @@ func ParseOperationKind(s string) (OperationKind, error) {
 	if kind := OperationKind(s); slices.Contains(OperationKinds(), kind) {
 		return kind, nil
 	}
-	return "", fmt.Errorf("unknown operation kind %.40q: want Octez's name of one, such as delegation", s)
+	return "", fmt.Errorf("unknown operation kind %.40q: want a name that Octez uses, such as delegation", s)
 }
 
-// refusedTags says why a content that Octez knows is not signed under magic
-// byte 0x03 (operation_repr.ml, contents_cases).
+// refusedTags holds the contents that Octez knows but that are not signed under magic byte
+// 0x03, with the reason (operation_repr.ml, contents_cases).
 var refusedTags = map[byte]string{
 	0x01: "seed_nonce_revelation is never signed",
 	0x02: "double_consensus_operation_evidence is never signed",

@@ -1,5 +1,7 @@
 package tezos
 
+// This file reads the bodies of manager operations, except those of smart rollups.
+
 import "slices"
 
 const (
@@ -9,7 +11,7 @@ const (
 	mldsaKeySize  = 1312 // FIPS 204, table 2
 )
 
-// reveal reads the key of the source.
+// reveal reads a public key, which must be that of the source.
 func (r *reader) reveal(c *Content) {
 	at := r.pos
 	hash := r.publicKey()
@@ -19,7 +21,7 @@ func (r *reader) reveal(c *Content) {
 	r.proof(hash.Kind())
 }
 
-// publicKey reads a tag and a key, which must be one, and gives its hash.
+// publicKey reads a tag and a valid public key, and returns its hash.
 func (r *reader) publicKey() PublicKeyHash {
 	at := r.pos
 	kind := KeyKind(r.byte("public key"))
@@ -36,17 +38,18 @@ func (r *reader) publicKey() PublicKeyHash {
 	}
 	key, err := NewPublicKey(kind, raw)
 	if err != nil {
-		r.fail(at, "public key is none: %v", err)
+		r.fail(at, "public key is invalid: %v", err)
 	}
 	return key.Hash()
 }
 
-// proof reads the proof of possession, which is there exactly for a tz4 key.
+// proof reads the proof of possession. It must be present for a tz4 key, and absent for
+// others.
 func (r *reader) proof(kind KeyKind) {
 	at := r.pos
 	present := r.flag("proof")
 	if present != (kind == BLS12381) {
-		r.fail(at, "proof is for a tz4 key, and only for one")
+		r.fail(at, "proof must be present for a tz4 key, and absent for others")
 	}
 	if !present {
 		return
@@ -57,8 +60,8 @@ func (r *reader) proof(kind KeyKind) {
 	}
 }
 
-// transaction reads a transfer or call. The three of an account to itself that
-// move its stake get kinds of their own.
+// transaction reads a transfer or call. The three by which an account moves its own stake
+// get kinds of their own.
 func (r *reader) transaction(c *Content) {
 	c.Amount = r.natural("amount", maxMutez)
 	destination := r.contract("destination")
@@ -70,14 +73,14 @@ func (r *reader) transaction(c *Content) {
 	entrypoint := r.entrypoint()
 	value := r.dynamic("parameters")
 	if entrypoint == defaultEntrypoint && string(value) == unit {
-		r.fail(at, "parameters are spelled out that stand for none")
+		r.fail(at, "parameters are the default ones, which must be left out")
 	}
 	if staking := OperationKind(entrypoint); holds(destination, c.Source) && slices.Contains(stakingKinds, staking) {
 		c.Kind = staking
 	}
 }
 
-// stakingKinds are kinds and names of entrypoints alike.
+// stakingKinds are the kinds that are also names of entrypoints.
 var stakingKinds = []OperationKind{OpStake, OpUnstake, OpFinalizeUnstake}
 
 const (
@@ -85,23 +88,22 @@ const (
 	unit              = "\x03\x0b" // the Micheline of Michelson's Unit
 )
 
-// builtinEntrypoints are those with a tag of their own, in the order of their
-// tags (entrypoint_repr.ml).
+// builtinEntrypoints are the entrypoints that have tags, in the order of their tags
+// (entrypoint_repr.ml).
 var builtinEntrypoints = [...]string{
 	defaultEntrypoint, "root", "do", "set_delegate", "remove_delegate", "deposit",
 	"stake", "unstake", "finalize_unstake", "set_delegate_parameters",
 }
 
-// entrypoint reads the name of an entrypoint in its one-byte form or, if it has
-// none, spelled out.
+// entrypoint reads an entrypoint: its tag, or its name if it has no tag.
 func (r *reader) entrypoint() string {
-	const spelledOut = 0xff
+	const byName = 0xff
 	at := r.pos
 	tag := r.byte("entrypoint")
 	if int(tag) < len(builtinEntrypoints) {
 		return builtinEntrypoints[tag]
 	}
-	if tag != spelledOut {
+	if tag != byName {
 		r.fail(at, "entrypoint has unknown tag 0x%02x", tag)
 	}
 	at = r.pos
@@ -111,12 +113,12 @@ func (r *reader) entrypoint() string {
 	case n == 0 || n > maxEntrypoint:
 		r.fail(at, "entrypoint has %d bytes, not 1 to %d", n, maxEntrypoint)
 	case slices.Contains(builtinEntrypoints[:], name):
-		r.fail(at, "entrypoint is spelled out that has a tag of its own")
+		r.fail(at, "entrypoint is given by name, but has a tag")
 	}
 	return name
 }
 
-// origination reads a new contract. Its code and storage are not looked into.
+// origination reads a new contract. It does not look into the code and the storage.
 func (r *reader) origination(c *Content) {
 	c.Amount = r.natural("balance", maxMutez)
 	if r.flag("delegate") {
@@ -140,7 +142,7 @@ func (r *reader) depositsLimit(*Content) {
 	}
 }
 
-// paidStorage wants an amount of at least one byte, as the node does.
+// paidStorage reads an amount of bytes, which must be positive, and a smart contract.
 func (r *reader) paidStorage(c *Content) {
 	at := r.pos
 	if r.integer("amount") <= 0 {
@@ -167,7 +169,7 @@ func (r *reader) companionKey(*Content) {
 	r.proof(kind)
 }
 
-// transferTicket reads a ticket, whose amount is no tez.
+// transferTicket reads a ticket. Its amount is not in tez, so Content.Amount stays 0.
 func (r *reader) transferTicket(c *Content) {
 	r.dynamic("ticket contents")
 	r.dynamic("ticket type")

@@ -18,21 +18,21 @@ func DigestOf(payload []byte) Digest { return blake2b.Sum256(payload) }
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 
 // Message is a payload with its digest, which is computed once. A tz1, tz2 or tz3 key signs
-// the digest, a tz4 key the payload itself (signature_v3.ml, sign).
+// the digest. A tz4 key signs the payload itself (signature_v3.ml, sign).
 type Message struct {
 	payload []byte
 	digest  Digest
 }
 
-// NewMessage hashes a payload. The message keeps payload, which must not change afterwards.
+// NewMessage hashes a payload. The message keeps the slice, which must not change afterwards.
 func NewMessage(payload []byte) Message { return Message{payload, DigestOf(payload)} }
 
-// probeSize is the length of a probe. No payload that Tezos knows is both as short as this and
-// begins with a zero byte.
+// probeSize is the length of a probe in bytes. No payload that Tezos knows is as short as
+// this and begins with a zero byte.
 const probeSize = 32
 
-// NewProbe returns a random message to try a key with. Its first byte is 0, which is no magic
-// byte, so a signature of it is worth nothing to anybody.
+// NewProbe returns a random message to try a key with. Its first byte is 0, which is not a
+// magic byte, so nobody can use a signature of it.
 func NewProbe() (Message, error) {
 	payload := make([]byte, probeSize)
 	if _, err := rand.Read(payload[1:]); err != nil {

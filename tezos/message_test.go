@@ -6,7 +6,7 @@ import (
 	"pawl/tezos"
 )
 
-// A probe must be of no use as a signature of anything else.
+// The signature of a probe must be useless for anything else.
 func TestProbeIsNoPayload(t *testing.T) {
 	t.Parallel()
 	seen := make(map[tezos.Digest]bool)

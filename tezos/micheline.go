@@ -9,7 +9,7 @@ const (
 	lastPrimitive = 0xa0
 )
 
-// checkMichelson wants packed Michelson data: one Micheline node to the end.
+// checkMichelson checks packed Michelson data: one Micheline node that fills the payload.
 func checkMichelson(p []byte) *ParseError {
 	r := reader{buf: p, pos: 1, end: len(p), in: "Michelson"}
 	r.micheline(0)

@@ -5,28 +5,28 @@ import "bytes"
 // Content is one operation of a payload under magic byte 0x03.
 type Content struct {
 	Kind        OperationKind
-	Source      PublicKeyHash // zero for failing_noop; the consensus key for drain_delegate
-	Destination string        // base58 of the destination; "" for kinds without one
-	Amount      uint64        // mutez moved by a transaction or origination, otherwise 0
-	Fee         uint64        // mutez; 0 for kinds without one
-	Ballot      Ballot        // of kind "ballot" only
+	Source      PublicKeyHash // the consensus key for drain_delegate; zero for failing_noop
+	Destination string        // in base58; "" for kinds without one
+	Amount      uint64        // in mutez, of a transaction or origination; otherwise 0
+	Fee         uint64        // in mutez; 0 for kinds without one
+	Ballot      Ballot        // only for kind "ballot"
 }
 
 const (
 	branchSize = 32
 
-	// maxOperation is the longest payload: an operation has at most 32 KiB on
-	// the wire (operation_repr.ml, max_operation_data_length), with a signature
+	// maxOperation is the longest payload in bytes. On the wire an operation has at
+	// most 32 KiB (operation_repr.ml, max_operation_data_length), with a signature
 	// of 64 bytes and without a magic byte.
 	maxOperation = 32*1024 - signatureSize + 1
-	// A longer signature takes more: its first bytes travel as a content of two
-	// further bytes (operation_repr.ml, signature_prefix).
+	// The first bytes of a longer signature are a content of their own, with two
+	// further bytes (operation_repr.ml, signature_prefix). These are the sizes of it.
 	signaturePrefixTZ4 = 2 + 96 - signatureSize
 	signaturePrefixTZ5 = 2 + 2420 - signatureSize
 )
 
-// parseOperation reads a payload under magic byte 0x03: a branch, then one
-// content of those that stand alone, or a batch.
+// parseOperation reads a payload under magic byte 0x03: a branch, and then a single
+// content or a batch.
 func parseOperation(p []byte, key PublicKeyHash) (Operation, *ParseError) {
 	if limit := operationLimit(key.Kind()); len(p) > limit {
 		return Operation{}, malformed(limit, "operation of %d bytes is over %d", len(p), limit)
@@ -59,7 +59,7 @@ func operationLimit(key KeyKind) int {
 	return maxOperation
 }
 
-// singleBodies are the contents that stand alone (operation_repr.ml).
+// singleBodies holds the contents that cannot be in a batch, by tag (operation_repr.ml).
 var singleBodies = map[byte]struct {
 	kind OperationKind
 	body func(*reader, PublicKeyHash, *Content)
@@ -70,8 +70,8 @@ var singleBodies = map[byte]struct {
 	0x11: {OpFailingNoop, (*reader).failingNoop},
 }
 
-// own reads the source and refuses one that is not the key. A tz4 key may be a
-// member's share of a group's account, whose address is another tz4 address
+// own reads the source, which must be the key. For a tz4 key any tz4 address will do: the
+// key may be a member's share of a group's account, which has another address
 // (src/lib_signer_services, bls_prove_possession with override_pk).
 func (r *reader) own(what string, key PublicKeyHash) PublicKeyHash {
 	at := r.pos
@@ -86,8 +86,8 @@ func (r *reader) own(what string, key PublicKeyHash) PublicKeyHash {
 	return source
 }
 
-// proposals reads a list of protocol hashes: at least one, as the node wants,
-// and at most 20 (operation_repr.ml, proposals_case).
+// proposals reads a list of 1 to 20 protocol hashes, as the node demands
+// (operation_repr.ml, proposals_case).
 func (r *reader) proposals(key PublicKeyHash, c *Content) {
 	const hash, most = 32, 20
 	c.Source = r.own("source", key)
@@ -106,12 +106,12 @@ func (r *reader) ballot(key PublicKeyHash, c *Content) {
 	at := r.pos
 	c.Ballot = Ballot(r.byte("vote"))
 	if c.Ballot > Pass {
-		r.fail(at, "vote 0x%02x is none of yay, nay and pass", byte(c.Ballot))
+		r.fail(at, "vote 0x%02x is not yay, nay or pass", byte(c.Ballot))
 	}
 }
 
-// drainDelegate is signed by the consensus key, its first field. The node wants
-// both other fields as they are wanted here (validate.ml, drain_delegate).
+// drainDelegate reads an operation that the consensus key signs, its first field. The
+// node has the same rules for the other two fields (validate.ml, drain_delegate).
 func (r *reader) drainDelegate(key PublicKeyHash, c *Content) {
 	c.Source = r.own("consensus key", key)
 	at := r.pos
@@ -127,7 +127,7 @@ func (r *reader) drainDelegate(key PublicKeyHash, c *Content) {
 	c.Destination = destination.String()
 }
 
-// failingNoop is signed by any key and valid on no chain: a signed message.
+// failingNoop reads a signed message. Any key may sign it, and it is valid on no chain.
 func (r *reader) failingNoop(PublicKeyHash, *Content) { r.dynamic("message") }
 
 func (r *reader) pkh(what string) PublicKeyHash {
@@ -140,11 +140,10 @@ func (r *reader) pkh(what string) PublicKeyHash {
 	return h
 }
 
-// contractSize is the length of an account in Octez's binary form
-// (contract_repr.ml).
+// contractSize is the length of an account's binary form in bytes (contract_repr.ml).
 const contractSize = 22
 
-// contract reads an account: 00 and a public key hash, or an originated one.
+// contract reads an account: 00 and a public key hash, or a smart contract.
 func (r *reader) contract(what string) [contractSize]byte {
 	var c [contractSize]byte
 	if r.more() && r.buf[r.pos] == 0x01 {
@@ -180,7 +179,7 @@ func contractAddress(c [contractSize]byte) string {
 	return PublicKeyHash(c[1:]).String()
 }
 
-// holds reports whether account c is that of the key.
+// holds reports whether account c belongs to the key.
 func holds(c [contractSize]byte, key PublicKeyHash) bool {
 	return c[0] == 0x00 && bytes.Equal(c[1:], key[:])
 }

@@ -14,10 +14,10 @@ import (
 type PublicKey struct {
 	kind KeyKind
 	raw  [48]byte
-	y    [32]byte // of a tz2 or tz3 point: found once, so that Verify takes no square root
+	y    [32]byte // of a tz2 or tz3 point; computed once, since it takes a square root
 }
 
-// errOffCurve refuses a compressed point without a y, or one that is not compressed.
+// errOffCurve is the error for a point that is not on the curve, or not compressed.
 var errOffCurve = errors.New("not a compressed point of the curve")
 
 // ParsePublicKey reads edpk…, sppk…, p2pk… or BLpk…. It accepts exactly what
@@ -34,10 +34,9 @@ func ParsePublicKey(s string) (PublicKey, error) {
 	return NewPublicKey(keyKinds[i], raw)
 }
 
-// NewPublicKey makes a key from its raw bytes: 32 of a tz1 key, 33 of a tz2 or
-// tz3 key (a compressed point, which must be on the curve), 48 of a tz4 key (a
-// compressed point, of which only the flags and the range are checked).
-// Anything else is an error.
+// NewPublicKey makes a key from its raw bytes: 32 for a tz1 key, 33 for a tz2 or tz3 key,
+// 48 for a tz4 key. The last three are compressed points. Those of tz2 and tz3 must be on
+// the curve. For tz4 only the flags and the range are checked. Anything else is an error.
 func NewPublicKey(kind KeyKind, raw []byte) (PublicKey, error) {
 	if int(kind) >= len(publicKeyPrefixes) {
 		return PublicKey{}, fmt.Errorf("a %s public key is not supported: want tz1, tz2, tz3 or tz4", kind)
@@ -53,7 +52,7 @@ func NewPublicKey(kind KeyKind, raw []byte) (PublicKey, error) {
 	return key, nil
 }
 
-// decompress checks the point and keeps its y where Verify needs it.
+// decompress checks the point, and stores its y if the kind is tz2 or tz3.
 func (k *PublicKey) decompress() error {
 	switch k.kind {
 	case Secp256k1:
@@ -84,8 +83,8 @@ var blsPrime = [48]byte{
 	0xb1, 0x53, 0xff, 0xff, 0xb9, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xaa, 0xab,
 }
 
-// checkBLSPoint looks at the three flag bits of a G1 point (compressed,
-// infinity, sign; the same draft, appendix C) and at the range of x.
+// checkBLSPoint checks the three flag bits of a G1 point (compressed, infinity, sign; the
+// same draft, appendix C) and the range of x.
 func checkBLSPoint(raw [48]byte) error {
 	const compressed, infinity, flags = 0x80, 0x40, 0xe0
 	if raw[0]&compressed == 0 || raw[0]&infinity != 0 {
@@ -101,12 +100,12 @@ func checkBLSPoint(raw [48]byte) error {
 // Kind returns the kind of the key.
 func (k PublicKey) Kind() KeyKind { return k.kind }
 
-// Bytes returns the raw bytes without a tag, as [NewPublicKey] takes them.
+// Bytes returns the raw bytes without a tag, as [NewPublicKey] reads them.
 func (k PublicKey) Bytes() []byte {
 	return bytes.Clone(k.raw[:publicKeyPrefixes[k.kind].size])
 }
 
-// Hash returns the address of the key: BLAKE2b-160 of its raw bytes.
+// Hash returns the address of the key, the BLAKE2b-160 hash of its raw bytes.
 func (k PublicKey) Hash() PublicKeyHash { return hashPublicKey(k.kind, k.Bytes()) }
 
 // String returns the base58 form, edpk…, sppk…, p2pk… or BLpk….

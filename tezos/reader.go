@@ -1,19 +1,20 @@
 package tezos
 
+// This file reads the elements of Octez's binary encoding.
+
 import "encoding/binary"
 
-// reader walks a payload. The first failure stays; after it every read gives a
-// zero value, so that a body is read in a straight line and the error is looked
-// at once.
+// reader reads a payload from front to back. It keeps the first error. After an error all
+// methods return zero values, so that a caller needs to check the error only at the end.
 type reader struct {
 	buf      []byte
-	pos, end int    // end is that of the payload or of the list being read
-	in       string // what is being read: the first word of every reason
+	pos, end int    // end is the end of the payload, or of the list being read
+	in       string // what is being read, the first word of every reason
 	err      *ParseError
 }
 
-// Presence of an optional field. The decoder of Octez takes any non-zero byte
-// for present, its encoder writes only ff (data-encoding, binary_writer.ml).
+// The presence byte of an optional field. Octez decodes any non-zero byte as present, but
+// writes only ff (data-encoding, binary_writer.ml).
 const (
 	flagAbsent  = 0x00
 	flagPresent = 0xff
@@ -27,17 +28,17 @@ func (r *reader) fail(offset int, format string, args ...any) {
 	r.pos = r.end
 }
 
-// more reports whether a list or a payload goes on.
+// more reports whether the payload, or the list being read, goes on.
 func (r *reader) more() bool { return r.err == nil && r.pos < r.end }
 
-// finish refuses what is left over.
+// finish fails if there are bytes left.
 func (r *reader) finish() {
 	if r.more() {
 		r.fail(r.pos, "has trailing bytes: %d", r.end-r.pos)
 	}
 }
 
-// bytes returns the next n bytes, or nil after a failure.
+// bytes returns the next n bytes, or nil after an error.
 func (r *reader) bytes(n int, what string) []byte {
 	if r.err != nil {
 		return nil
@@ -76,7 +77,7 @@ func (r *reader) flag(what string) bool {
 	return b == flagPresent
 }
 
-// length reads a uint32 number of bytes, which must lie within what is left.
+// length reads a length as a uint32. It must not exceed the bytes left.
 func (r *reader) length(what string) int {
 	at := r.pos
 	b := r.bytes(4, what)
@@ -94,8 +95,8 @@ func (r *reader) length(what string) int {
 // dynamic reads a length and as many bytes.
 func (r *reader) dynamic(what string) []byte { return r.bytes(r.length(what), what) }
 
-// open narrows the reader to a list with a length in bytes before it, and gives
-// the end to hand to close.
+// open reads the length of a list in bytes, and narrows the reader to the list. It returns
+// the value to pass to close.
 func (r *reader) open(what string) int {
 	outer := r.end
 	n := r.length(what)
@@ -103,7 +104,7 @@ func (r *reader) open(what string) int {
 	return outer
 }
 
-// close widens the reader again after a list that was read while there was more.
+// close ends a list that was read until more returned false.
 func (r *reader) close(outer int) {
 	r.end = outer
 	if r.err != nil {
@@ -111,8 +112,8 @@ func (r *reader) close(outer int) {
 	}
 }
 
-// varint returns the bytes of a number of any size, refusing a longer form than
-// needed (data-encoding, binary_reader.ml, N and Z).
+// varint returns the bytes of a number of any size. It accepts only the shortest form
+// (data-encoding, binary_reader.ml, N and Z).
 func (r *reader) varint(what string) []byte {
 	start := r.pos
 	for i, b := range r.buf[start:r.end] {
@@ -149,15 +150,15 @@ func (r *reader) natural(what string, limit uint64) uint64 {
 	return n
 }
 
-// bigNatural reads an N of any size and tells whether it is zero.
+// bigNatural reads an N of any size and reports whether it is zero.
 func (r *reader) bigNatural(what string) bool {
 	digits := r.varint(what)
 	return len(digits) == 1 && digits[0] == 0
 }
 
-// integer reads a Z of any size and gives its sign: -1, 0 or 1.
+// integer reads a Z of any size and returns its sign: -1, 0 or 1.
 func (r *reader) integer(what string) int {
-	const negative, value = 0x40, 0x3f // of the first byte
+	const negative, value = 0x40, 0x3f // bits of the first byte
 	at := r.pos
 	digits := r.varint(what)
 	if len(digits) == 0 {
@@ -170,7 +171,7 @@ func (r *reader) integer(what string) int {
 		}
 		return 1
 	}
-	if zero { // decodable, but never written
+	if zero { // Octez decodes it, but never writes it
 		r.fail(at, "%s is minus zero", what)
 	}
 	return -1

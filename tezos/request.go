@@ -2,7 +2,7 @@ package tezos
 
 import "errors"
 
-// Kind is a consensus kind. Its value is the magic byte of its payloads.
+// Kind is a kind of consensus message. Its value is the magic byte of its payloads.
 type Kind uint8
 
 // The consensus kinds (src/proto_*/lib_protocol/operation_repr.ml and
@@ -10,7 +10,7 @@ type Kind uint8
 const (
 	Block          Kind = 0x11
 	Preattestation Kind = 0x12
-	Attestation    Kind = 0x13 // with DAL content or without
+	Attestation    Kind = 0x13 // with or without DAL content
 )
 
 // String returns "block", "preattestation" or "attestation".
@@ -34,18 +34,18 @@ type Request interface{ isRequest() }
 type Consensus struct {
 	Kind            Kind
 	ChainID         ChainID
-	Level, Round    int32               // never negative; the round of a block is that of its fitness
-	DAL             bool                // attestation with DAL content
-	LiquidityBaking LiquidityBakingVote // of a block; bits 0–1 of the votes byte
+	Level, Round    int32               // never negative; a block's round is that of its fitness
+	DAL             bool                // an attestation has DAL content
+	LiquidityBaking LiquidityBakingVote // of a block: bits 0–1 of the votes byte
 }
 
-// Operation is the contents of a payload under magic byte 0x03, in their order.
-// There is at least one; if there are more, all are manager operations of one
+// Operation holds the contents of a payload under magic byte 0x03, in their order.
+// There is at least one. If there are several, all are manager operations of one
 // source.
 type Operation struct{ Contents []Content }
 
-// Michelson is packed Michelson data: one well-formed Micheline value, of which
-// nothing else is known.
+// Michelson stands for packed Michelson data: one well-formed Micheline value, whose
+// content is not kept.
 type Michelson struct{}
 
 func (Consensus) isRequest() {}
@@ -119,10 +119,9 @@ const (
 	magicMichelson      = 0x05
 )
 
-// ParseRequest reads a payload, all of it or nothing. The hash of the key that
-// is asked to sign is part of the rules: a tz4 key signs other consensus layouts
-// than the rest, and an operation must be its own. Every error is a
-// [*ParseError]; the Request is then nil.
+// ParseRequest reads a whole payload, or returns an error. The rules depend on the key that
+// is asked to sign: a tz4 key signs consensus layouts of its own, and the source of an
+// operation must be the key. Every error is a [*ParseError], and the Request is then nil.
 func ParseRequest(payload []byte, key PublicKeyHash) (Request, error) {
 	if len(payload) == 0 {
 		return nil, malformed(0, "it is empty")
@@ -140,15 +139,15 @@ func ParseRequest(payload []byte, key PublicKeyHash) (Request, error) {
 	case magicMichelson:
 		return sealed(Michelson{}, checkMichelson(payload))
 	case magicOldBlock, magicOldAttestation:
-		return nil, malformed(0, "magic byte 0x%02x is of consensus before Tenderbake and never signed", magic)
+		return nil, malformed(0, "magic byte 0x%02x belongs to consensus before Tenderbake and is never signed", magic)
 	case magicAuthentication:
-		return nil, malformed(0, "magic byte 0x04 is of signer authentication and never signed on request")
+		return nil, malformed(0, "magic byte 0x04 belongs to signer authentication and is never signed on request")
 	default:
 		return nil, malformed(0, "unknown magic byte 0x%02x", magic)
 	}
 }
 
-// sealed keeps half a result and a typed nil from leaving the package.
+// sealed returns either a request or an error. It avoids partial results and typed nils.
 func sealed[R Request](request R, err *ParseError) (Request, error) {
 	if err != nil {
 		return nil, err

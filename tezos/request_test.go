@@ -50,8 +50,8 @@ func TestMagicBytes(t *testing.T) {
 	}
 }
 
-// Every tag that begins no signable content is refused by its name or as
-// unknown, alone and inside a batch.
+// Every tag that begins no signable content is refused by name or as unknown, both alone
+// and in a batch.
 func TestTagsNobodySigns(t *testing.T) {
 	t.Parallel()
 	names := map[int]string{
@@ -93,7 +93,7 @@ func TestTagsNobodySigns(t *testing.T) {
 	}
 }
 
-// noop is a payload of exactly size bytes.
+// noop returns a payload of exactly size bytes.
 func noop(size int) []byte {
 	p := make([]byte, size)
 	p[0], p[33] = 0x03, 0x11
@@ -118,7 +118,7 @@ func TestDeepMichelson(t *testing.T) {
 	nest := func(depth int) []byte {
 		p := []byte{0x05}
 		for range depth {
-			p = append(p, 0x05, 0x07) // a primitive of one argument
+			p = append(p, 0x05, 0x07) // a primitive with one argument
 		}
 		return append(p, 0x03, 0x0b)
 	}
@@ -140,7 +140,7 @@ func TestKeyOfUnknownKind(t *testing.T) {
 	wantRefusal(t, noop(38), tezos.PublicKeyHash{5}, "the key asked to sign has unknown tag 0x05 (offset 0)")
 }
 
-// The round is that of the fitness, so the payload round changes nothing.
+// The round is that of the fitness. The payload round changes nothing.
 func TestPayloadRoundIsCarried(t *testing.T) {
 	t.Parallel()
 	v := readVector(t, "testdata/calc-block-tz1-plain.txt")
@@ -158,11 +158,16 @@ func TestPayloadRoundIsCarried(t *testing.T) {
 	}
 }
 
-// What a later protocol may use is carried, not judged.
+// Bits that a later protocol may use are accepted.
 func TestFieldsCarried(t *testing.T) {
 	t.Parallel()
 	v := readVector(t, "testdata/calc-block-tz1-plain.txt")
-	for name, at := range map[string]int{"proto level": 9, "timestamp": 42, "validation passes": 50, "proof of work": 188} {
+	for name, at := range map[string]int{
+		"proto level":       9,
+		"timestamp":         42,
+		"validation passes": 50,
+		"proof of work":     188,
+	} {
 		for b := range 256 {
 			p := slices.Clone(v.payload)
 			p[at] = byte(b)
@@ -183,7 +188,7 @@ func TestFieldsCarried(t *testing.T) {
 	}
 }
 
-// An error may name a tag, a length or a number of the payload, but no text.
+// An error may quote a tag, a length or a number of the payload, but no text.
 func TestErrorsQuoteNoPayload(t *testing.T) {
 	t.Parallel()
 	key := parseHash(t, tz1Key)
@@ -200,7 +205,9 @@ func TestNames(t *testing.T) {
 			t.Errorf("ParseOperationKind(%q) = %q, %v", kind, got, err)
 		}
 	}
-	for _, s := range []string{"", "Transaction", "transactions", "attestation", "seed_nonce_revelation", "zk_rollup_publish"} {
+	for _, s := range []string{
+		"", "Transaction", "transactions", "attestation", "seed_nonce_revelation", "zk_rollup_publish",
+	} {
 		if got, err := tezos.ParseOperationKind(s); err == nil {
 			t.Errorf("ParseOperationKind(%q) = %q", s, got)
 		}

@@ -2,8 +2,10 @@ package tezos
 
 import "bytes"
 
-// Smart rollups (sc_rollup_*.ml). Addresses and hashes have no tag; whatever has
-// a length before it and is not a list is not looked into.
+// This file reads the bodies of smart rollup operations (sc_rollup_*.ml). Addresses and
+// hashes have no tag. What has a length before it and is not a list is not looked into.
+
+// Sizes in bytes.
 const (
 	rollupSize   = 20
 	rollupHash   = 32 // of a commitment or a state
@@ -24,7 +26,7 @@ func (r *reader) rollupOriginate(*Content) {
 	}
 }
 
-// whitelist reads a list of keys. Its bound counts the length field too
+// whitelist reads a list of keys. maxWhitelist includes the length field
 // (sc_rollup_whitelist_repr.ml).
 func (r *reader) whitelist() {
 	at := r.pos
@@ -129,7 +131,7 @@ func (r *reader) dissection() {
 	r.close(outer)
 }
 
-// inputProof has no length before it (sc_rollup_proof_repr.ml).
+// inputProof reads an input proof, which has no length before it (sc_rollup_proof_repr.ml).
 func (r *reader) inputProof() {
 	at := r.pos
 	switch tag := r.byte("input proof"); tag {
@@ -161,7 +163,7 @@ func (r *reader) revealProof() {
 	}
 }
 
-// rawData has a length of two bytes.
+// rawData reads bytes with a length of two bytes before them.
 func (r *reader) rawData() {
 	at := r.pos
 	n := 0

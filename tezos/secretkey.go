@@ -16,18 +16,17 @@ import (
 // (RFC 8032 section 5.1.5; SEC 1 section 2.3.7 for orders of 256 bits).
 const secretSize = 32
 
-// SecretKey is the clear private key of a tz1, tz2 or tz3 key: the seed of
-// Ed25519, or the scalar, big-endian. However it is printed or marshalled it reads
-// "[redacted]". Zero it once it was used: that reaches this key, not copies that the
-// standard library made on the way here.
+// SecretKey is the clear private key of a tz1, tz2 or tz3 key: the seed of Ed25519, or the
+// scalar in big-endian form. It prints and marshals as "[redacted]". Zero it after use.
+// That clears this key, but not the copies that the standard library has made.
 type SecretKey struct {
 	raw    [secretSize]byte
 	public PublicKey
 }
 
-// NewSecretKey makes a key from its 32 bytes, which it copies: any seed of a tz1
-// key, a scalar from 1 to the group order less one of a tz2 or tz3 key. Other kinds
-// are an error.
+// NewSecretKey makes a key from its 32 bytes, which it copies. For tz1 they are any seed.
+// For tz2 and tz3 they are a scalar from 1 to the group order minus one. Other kinds are an
+// error.
 func NewSecretKey(kind KeyKind, raw []byte) (*SecretKey, error) {
 	if len(raw) != secretSize {
 		return nil, fmt.Errorf("a %s secret key has %d bytes, want %d", kind, len(raw), secretSize)
@@ -68,7 +67,7 @@ func publicOf(kind KeyKind, raw []byte) (PublicKey, error) {
 
 var errScalarRange = errors.New("the scalar is zero or not below the group order")
 
-// compress makes 02‖X or 03‖X of 04‖X‖Y (SEC 1 section 2.3.3).
+// compress turns 04‖X‖Y into 02‖X or 03‖X (SEC 1 section 2.3.3).
 func compress(point []byte) []byte {
 	sign := point[len(point)-1] & 1
 	return append([]byte{2 | sign}, point[1:1+secretSize]...)
@@ -80,29 +79,28 @@ func (k *SecretKey) PublicKey() PublicKey { return k.public }
 // Bytes returns the 32 bytes themselves, not a copy: Zero clears them.
 func (k *SecretKey) Bytes() []byte { return k.raw[:] }
 
-// Zero overwrites the secret. The key is of no use afterwards.
+// Zero overwrites the secret. The key is useless afterwards.
 func (k *SecretKey) Zero() { clear(k.raw[:]) }
 
 const redacted = "[redacted]"
 
-// String is "[redacted]".
+// String returns "[redacted]".
 func (SecretKey) String() string { return redacted }
 
-// GoString is "[redacted]".
+// GoString returns "[redacted]".
 func (SecretKey) GoString() string { return redacted }
 
 // Format writes "[redacted]" for every verb.
 func (SecretKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
-// LogValue is "[redacted]".
+// LogValue returns "[redacted]".
 func (SecretKey) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// MarshalText is "[redacted]", in JSON too.
+// MarshalText returns "[redacted]". JSON shows the same.
 func (SecretKey) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// Point returns the public key without compression: the 65 bytes 04‖X‖Y of a tz2 or
-// tz3 key (SEC 1 section 2.3.3). Keys of other kinds are as [PublicKey.Bytes] gives
-// them.
+// Point returns the uncompressed public key: for a tz2 or tz3 key the 65 bytes 04‖X‖Y (SEC 1
+// section 2.3.3), for other kinds the same as [PublicKey.Bytes].
 func (k PublicKey) Point() []byte {
 	switch k.kind {
 	case Secp256k1, P256:

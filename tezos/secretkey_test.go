@@ -16,7 +16,7 @@ import (
 	"pawl/tezos"
 )
 
-// noPassphrase is asked for by no clear key.
+// noPassphrase must not be called for a clear key.
 func noPassphrase() ([]byte, error) { return nil, errors.New("a passphrase was asked for") }
 
 func phrase(s string) func() ([]byte, error) {
@@ -35,19 +35,46 @@ var secretTexts = []struct{ source, text, passphrase, public string }{
 	{"octez", "p2sk2YQcwF5h7qgRztocEMrfizUwZaM41f4v7zWneiig2Y5AxajqYC", "", ""},
 	{"octez", "p2sk2XiSoQC9tvejVBDJyvkbHUq2kvcQHdJJ2wM8rii228DkjKV2b5", "", ""},
 	{"octez", "p2sk3ZsfsEaxDNn74orv91Ruu35fomzF373aT9ForA4fDo54c47o6H", "", ""},
-	{"tzgo", "edsk4FTF78Qf1m2rykGpHqostAiq5gYW4YZEoGUSWBTJr2njsDHSnd", "", "edpkv45regue1bWtuHnCgLU8xWKLwa9qRqv4gimgJKro4LSc3C5VjV"},
-	{"tzgo", "spsk2oTAhiaSywh9ctt8yZLRxL3bo8Mayd3hKFi5iBaoqj2R8bx7ow", "", "sppk7auhfZa5wAcR8hk3WCw47kHgG3Pp8zaP3ctdAqdDd2dBAeZBof1"},
-	{"tzgo", "p2sk35q9MJHLN1SBHNhKq7oho1vnZL28bYfsSKDUrDn2e4XVcp6ohZ", "", "p2pk64zMPtYav6yiaHV2DhSQ65gbKMr3gkLQtK7TTQCpJEVUhxxEnxo"},
-	{"tzgo", "edesk1uiM6BaysskGto8pRtzKQqFqsy1sea1QRjTzaQYuBxYNhuN6eqEU78TGRXZocsVRJYcN7AaU9JDykwUd8KW", "foo", "edpkttVn1coEZNjcjjAF36jDXDB377imNiKCHqjdXSt85eVN779jfX"},
-	{"tzgo", "spesk246GnDVaqGoYZvKbjrWM1g6xUXnyETXtwZgEYFnP8BQXcaS4rfQQco7C94D1yBmcL1v46Sqy8fXrhBSM7TW", "foo", "sppk7aSJpAzeXNTaobig65si221WTqgPh8mJsCJSAiZU7asJkWBVGyx"},
-	{"tzgo", "p2esk27ocLPLp1JkTWfxByXysGyB7MBDURYJAzAGJLR3XSEV9Nq8wFFdDVXVTwvCwR7Ne2dcUveamjXbvZf3on6T", "foo", "p2pk66vAYU7rN1ckJMp38Z9pXCrkiZCVyi6KyeMwhY69h5WDPHdMecH"},
-	{"sandbox", "edskRhxswacLW6jF6ULavDdzwqnKJVS4UcDTNiCyiH6H8ZNnn2pmNviL7pRNz9kRxxaWQFzEQEcZExGHKbwmuaAcoMegj5T99z", "", "edpkuSLWfVU1Vq7Jg9FucPyKmma6otcMHac9zG4oU1KMHSTBpJuGQ2"},
-	{"sandbox", "edskRuR1azSfboG86YPTyxrQgosh5zChf5bVDmptqLTb5EuXAm9rsnDYfTKhq7rDQujdn5WWzwUMeV3agaZ6J2vPQT58jJAJPi", "", "edpkuBknW28nW72KG6RoHtYW7p12T6GKc7nAbwYX5m8Wd9sDVC9yav"},
-	{"sandbox", "edsk3gUfUPyBSfrS9CCgmCiQsTCHGkviBDusMxDJstFtojtc1zcpsh", "", "edpkuBknW28nW72KG6RoHtYW7p12T6GKc7nAbwYX5m8Wd9sDVC9yav"},
+	{
+		"tzgo", "edsk4FTF78Qf1m2rykGpHqostAiq5gYW4YZEoGUSWBTJr2njsDHSnd", "",
+		"edpkv45regue1bWtuHnCgLU8xWKLwa9qRqv4gimgJKro4LSc3C5VjV",
+	},
+	{
+		"tzgo", "spsk2oTAhiaSywh9ctt8yZLRxL3bo8Mayd3hKFi5iBaoqj2R8bx7ow", "",
+		"sppk7auhfZa5wAcR8hk3WCw47kHgG3Pp8zaP3ctdAqdDd2dBAeZBof1",
+	},
+	{
+		"tzgo", "p2sk35q9MJHLN1SBHNhKq7oho1vnZL28bYfsSKDUrDn2e4XVcp6ohZ", "",
+		"p2pk64zMPtYav6yiaHV2DhSQ65gbKMr3gkLQtK7TTQCpJEVUhxxEnxo",
+	},
+	{
+		"tzgo", "edesk1uiM6BaysskGto8pRtzKQqFqsy1sea1QRjTzaQYuBxYNhuN6eqEU78TGRXZocsVRJYcN7AaU9JDykwUd8KW", "foo",
+		"edpkttVn1coEZNjcjjAF36jDXDB377imNiKCHqjdXSt85eVN779jfX",
+	},
+	{
+		"tzgo", "spesk246GnDVaqGoYZvKbjrWM1g6xUXnyETXtwZgEYFnP8BQXcaS4rfQQco7C94D1yBmcL1v46Sqy8fXrhBSM7TW", "foo",
+		"sppk7aSJpAzeXNTaobig65si221WTqgPh8mJsCJSAiZU7asJkWBVGyx",
+	},
+	{
+		"tzgo", "p2esk27ocLPLp1JkTWfxByXysGyB7MBDURYJAzAGJLR3XSEV9Nq8wFFdDVXVTwvCwR7Ne2dcUveamjXbvZf3on6T", "foo",
+		"p2pk66vAYU7rN1ckJMp38Z9pXCrkiZCVyi6KyeMwhY69h5WDPHdMecH",
+	},
+	{
+		"sandbox", "edskRhxswacLW6jF6ULavDdzwqnKJVS4UcDTNiCyiH6H8ZNnn2pmNviL7pRNz9kRxxaWQFzEQEcZExGHKbwmuaAcoMegj5T99z", "",
+		"edpkuSLWfVU1Vq7Jg9FucPyKmma6otcMHac9zG4oU1KMHSTBpJuGQ2",
+	},
+	{
+		"sandbox", "edskRuR1azSfboG86YPTyxrQgosh5zChf5bVDmptqLTb5EuXAm9rsnDYfTKhq7rDQujdn5WWzwUMeV3agaZ6J2vPQT58jJAJPi", "",
+		"edpkuBknW28nW72KG6RoHtYW7p12T6GKc7nAbwYX5m8Wd9sDVC9yav",
+	},
+	{
+		"sandbox", "edsk3gUfUPyBSfrS9CCgmCiQsTCHGkviBDusMxDJstFtojtc1zcpsh", "",
+		"edpkuBknW28nW72KG6RoHtYW7p12T6GKc7nAbwYX5m8Wd9sDVC9yav",
+	},
 }
 
-// Each published key is read, and its public key is the published one; where none
-// was published, the one that tzgo computes.
+// Each published key is read. Its public key is the published one or, where none was
+// published, the one that tzgo computes.
 func TestParseSecretKeyReadsPublishedKeys(t *testing.T) {
 	t.Parallel()
 	for _, c := range secretTexts {
@@ -72,19 +99,46 @@ func TestParseSecretKeyReadsPublishedKeys(t *testing.T) {
 	}
 }
 
-// Octez's test_encrypted.ml: each encrypted key and the clear one within.
+// Encrypted keys of Octez's test_encrypted.ml, each with the clear key in it.
 func TestParseSecretKeyDecryptsAsOctez(t *testing.T) {
 	t.Parallel()
 	for _, c := range [][2]string{
-		{"edesk1oGXxunJ5FTGpQ6o1xdop8VGKdT36Fj7LwWF9HLjzEqaCC4V6tdRVN1jaeJTfCHS8bYf7U2YhMK2yW6jSUy", "edsk3kMNLNdzLPbbABASDLARft8JRZ3Wpwibn8SMAb4KmuWSMJmAFd"},
-		{"edesk1s4xEifbUdUkghHHimbNUuyQ4eidDVJdc8JtPRUon758hBqZNZsQxadUDFRSRiUdLoFqBG35HAiLKafyczw", "edsk3Kqr8VHRx9kmR8Pj5qRGcmvQH34cForiMaMz1Ahhq5DkZp7FxJ"},
-		{"edesk1zY5jEs4QXrF9tXxFq1mfW9PkatdRxCKQ2Q598y5LLz65nQj4eWxefYFp8YLerya1haRdGe5NWckHDb5ApM", "edsk2mBu4w9sMGhryvvXK53dXgpcNdZWi8pJQ1QL2rAgRPrE5y12az"},
-		{"spesk2CXQHDbzrcNatRzmg83Dto6kX6BWwpP2zGs4Zks9LDsXzaX6mAYRj5ZrrdgyZQap4DS9YRRLNSpaVC2TSsk", "spsk24attf9uuQ7PUKFHxTm6E3TMqB6SPkFiMbXPBur7JNrvupW2xg"},
-		{"spesk1upiFp23osWSUTgHcx8DCVpTrMr9xtdqVQkQDWj5sFG7vqcWLDaNv9AKKcF27Nb266YfuAGF2hEbcyAxHmK", "spsk2H32XfWL7MkW58r76q6Yu5tJg77YGgVyjwq7EvLUHhn4JmAtEG"},
-		{"spesk1w7d68hzTWJusk5Xn5oz8EgDXbotDW9BXb5ksFjr8Jd94Kxnu5yKAhgRszojhMUoJ1EEt5BtPpGpkgCjELq", "spsk3KQ56REAUGc6Gn87xCRnWyPwR2Un667vegQVuU16ZcgNyLCooh"},
-		{"p2esk2JMFpR9yaSpgsaKQYLqFnv16t4gowJ4cgjj7D7iMfoaJz2vZuH7Tdi11MrX6FC2yhfs2nvy5VRxAvzH1STE", "p2sk2YQcwF5h7qgRztocEMrfizUwZaM41f4v7zWneiig2Y5AxajqYC"},
-		{"p2esk1nfobVL73mY5Y18W8Ltb3Vm6Nf5Th7trN3yA3ucyyP4AH93XfyRatkh9AxxaDtnju1EtArykjroEQHDT97k", "p2sk2XiSoQC9tvejVBDJyvkbHUq2kvcQHdJJ2wM8rii228DkjKV2b5"},
-		{"p2esk2Ge1jrVak7NhxksimzaQjRCTLx5vxUZ4Akgq3spGQLx6N41h6aKXeEYDgxN5eztnPwD6QiCHCfVAKXLPNm8", "p2sk3ZsfsEaxDNn74orv91Ruu35fomzF373aT9ForA4fDo54c47o6H"},
+		{
+			"edesk1oGXxunJ5FTGpQ6o1xdop8VGKdT36Fj7LwWF9HLjzEqaCC4V6tdRVN1jaeJTfCHS8bYf7U2YhMK2yW6jSUy",
+			"edsk3kMNLNdzLPbbABASDLARft8JRZ3Wpwibn8SMAb4KmuWSMJmAFd",
+		},
+		{
+			"edesk1s4xEifbUdUkghHHimbNUuyQ4eidDVJdc8JtPRUon758hBqZNZsQxadUDFRSRiUdLoFqBG35HAiLKafyczw",
+			"edsk3Kqr8VHRx9kmR8Pj5qRGcmvQH34cForiMaMz1Ahhq5DkZp7FxJ",
+		},
+		{
+			"edesk1zY5jEs4QXrF9tXxFq1mfW9PkatdRxCKQ2Q598y5LLz65nQj4eWxefYFp8YLerya1haRdGe5NWckHDb5ApM",
+			"edsk2mBu4w9sMGhryvvXK53dXgpcNdZWi8pJQ1QL2rAgRPrE5y12az",
+		},
+		{
+			"spesk2CXQHDbzrcNatRzmg83Dto6kX6BWwpP2zGs4Zks9LDsXzaX6mAYRj5ZrrdgyZQap4DS9YRRLNSpaVC2TSsk",
+			"spsk24attf9uuQ7PUKFHxTm6E3TMqB6SPkFiMbXPBur7JNrvupW2xg",
+		},
+		{
+			"spesk1upiFp23osWSUTgHcx8DCVpTrMr9xtdqVQkQDWj5sFG7vqcWLDaNv9AKKcF27Nb266YfuAGF2hEbcyAxHmK",
+			"spsk2H32XfWL7MkW58r76q6Yu5tJg77YGgVyjwq7EvLUHhn4JmAtEG",
+		},
+		{
+			"spesk1w7d68hzTWJusk5Xn5oz8EgDXbotDW9BXb5ksFjr8Jd94Kxnu5yKAhgRszojhMUoJ1EEt5BtPpGpkgCjELq",
+			"spsk3KQ56REAUGc6Gn87xCRnWyPwR2Un667vegQVuU16ZcgNyLCooh",
+		},
+		{
+			"p2esk2JMFpR9yaSpgsaKQYLqFnv16t4gowJ4cgjj7D7iMfoaJz2vZuH7Tdi11MrX6FC2yhfs2nvy5VRxAvzH1STE",
+			"p2sk2YQcwF5h7qgRztocEMrfizUwZaM41f4v7zWneiig2Y5AxajqYC",
+		},
+		{
+			"p2esk1nfobVL73mY5Y18W8Ltb3Vm6Nf5Th7trN3yA3ucyyP4AH93XfyRatkh9AxxaDtnju1EtArykjroEQHDT97k",
+			"p2sk2XiSoQC9tvejVBDJyvkbHUq2kvcQHdJJ2wM8rii228DkjKV2b5",
+		},
+		{
+			"p2esk2Ge1jrVak7NhxksimzaQjRCTLx5vxUZ4Akgq3spGQLx6N41h6aKXeEYDgxN5eztnPwD6QiCHCfVAKXLPNm8",
+			"p2sk3ZsfsEaxDNn74orv91Ruu35fomzF373aT9ForA4fDo54c47o6H",
+		},
 	} {
 		key, err := tezos.ParseSecretKey([]byte(c[0]), phrase("ahThie5H"))
 		if err != nil {
@@ -101,14 +155,15 @@ func TestParseSecretKeyDecryptsAsOctez(t *testing.T) {
 	}
 }
 
-// The answer to the question for a passphrase is zeroed, and its error passed on.
+// The passphrase is zeroed, and an error of the function that asks for it is passed on.
 func TestPassphrase(t *testing.T) {
 	t.Parallel()
 	text := []byte("edesk1oGXxunJ5FTGpQ6o1xdop8VGKdT36Fj7LwWF9HLjzEqaCC4V6tdRVN1jaeJTfCHS8bYf7U2YhMK2yW6jSUy")
 	for _, words := range []string{"ahThie5H", "ahThie5h", "ahThie5H ", ""} {
 		answer := []byte(words)
 		key, err := tezos.ParseSecretKey(text, func() ([]byte, error) { return answer, nil })
-		if right := words == "ahThie5H"; right != (err == nil) || !right && !errors.Is(err, tezos.ErrWrongPassphrase) || right != (key != nil) {
+		if right := words == "ahThie5H"; right != (err == nil) || !right && !errors.Is(err, tezos.ErrWrongPassphrase) ||
+			right != (key != nil) {
 			t.Errorf("%q: %v", words, err)
 		}
 		if string(answer) != strings.Repeat("\x00", len(words)) {
@@ -116,7 +171,8 @@ func TestPassphrase(t *testing.T) {
 		}
 	}
 	gone := errors.New("nobody there")
-	if key, err := tezos.ParseSecretKey(text, func() ([]byte, error) { return nil, gone }); !errors.Is(err, gone) || key != nil {
+	if key, err := tezos.ParseSecretKey(text, func() ([]byte, error) { return nil, gone }); !errors.Is(err, gone) ||
+		key != nil {
 		t.Errorf("no passphrase: %v", err)
 	}
 }
@@ -125,24 +181,29 @@ func TestParseSecretKeyRefuses(t *testing.T) {
 	t.Parallel()
 	const good = "edsk3kMNLNdzLPbbABASDLARft8JRZ3Wpwibn8SMAb4KmuWSMJmAFd"
 	for name, c := range map[string]struct{ text, want string }{
-		"nothing":          {"", "not a secret key"},
-		"hex":              {strings.Repeat("0f", 32), "not a secret key"},
-		"a mistyped key":   {strings.Replace(good, "NLN", "NLM", 1), "not base58check"},
-		"not base58":       {strings.Replace(good, "NLN", "N0N", 1), "not base58check"},
-		"beyond ASCII":     {strings.Replace(good, "NL", "é", 1), "not base58check"},
-		"too large":        {"edsk" + strings.Repeat("z", 50), "not base58check"},
-		"cut short":        {good[:53], "edsk… has 53 characters, want 54 or 98"},
-		"one more":         {good + "1", "edsk… has 55 characters, want 54 or 98"},
-		"two keys":         {good + "\n" + good, "edsk… has 109 characters"},
-		"spsk cut short":   {"spsk24attf9uuQ7PUKFHxTm6E3TMqB6SPkFiMbXPBur7JNrvupW2x", "spsk… has 53 characters, want 54"},
-		"edesk cut short":  {"edesk1oGX", "edesk… has 9 characters, want 88"},
-		"tz4":              {"BLsk1o1S8oAG76r3o3aJr1gbVhNdDnAMsdy1yMfwHLWwUHfAeyEXHV", "tz4"},
-		"tz4 encrypted":    {"BLesk1ExnCaFxVcGFvKFQrPs2AADo2KpukB6bhA8SLASRzZ58uqvSNUNyzdNdya5NPgE1BAFwcN3wtyFv76r1GJ9", "tz4"},
-		"tz5":              {"mdsk1", "tz5"},
-		"a public key":     {"edpkuBknW28nW72KG6RoHtYW7p12T6GKc7nAbwYX5m8Wd9sDVC9yav", "public key"},
-		"no PEM":           {"-----BEGIN NOTHING", "does not end"},
-		"prefix of other":  {"edsk" + "3kMNLNdzLPbbABASDLARft8JRZ3Wpwibn8SMAb4KmuWSMJmAFdPbbABASDLARft8JRZ3Wpwibn8SMAb4KmuWSMJmAFd12345"[:94], "not base58check"},
-		"98 of other keys": {otherHalf(t), "another's"},
+		"nothing":         {"", "not a secret key"},
+		"hex":             {strings.Repeat("0f", 32), "not a secret key"},
+		"a mistyped key":  {strings.Replace(good, "NLN", "NLM", 1), "not base58check"},
+		"not base58":      {strings.Replace(good, "NLN", "N0N", 1), "not base58check"},
+		"beyond ASCII":    {strings.Replace(good, "NL", "é", 1), "not base58check"},
+		"too large":       {"edsk" + strings.Repeat("z", 50), "not base58check"},
+		"cut short":       {good[:53], "edsk… has 53 characters, want 54 or 98"},
+		"one more":        {good + "1", "edsk… has 55 characters, want 54 or 98"},
+		"two keys":        {good + "\n" + good, "edsk… has 109 characters"},
+		"spsk cut short":  {"spsk24attf9uuQ7PUKFHxTm6E3TMqB6SPkFiMbXPBur7JNrvupW2x", "spsk… has 53 characters, want 54"},
+		"edesk cut short": {"edesk1oGX", "edesk… has 9 characters, want 88"},
+		"tz4":             {"BLsk1o1S8oAG76r3o3aJr1gbVhNdDnAMsdy1yMfwHLWwUHfAeyEXHV", "tz4"},
+		"tz4 encrypted": {
+			"BLesk1ExnCaFxVcGFvKFQrPs2AADo2KpukB6bhA8SLASRzZ58uqvSNUNyzdNdya5NPgE1BAFwcN3wtyFv76r1GJ9", "tz4",
+		},
+		"tz5":          {"mdsk1", "tz5"},
+		"a public key": {"edpkuBknW28nW72KG6RoHtYW7p12T6GKc7nAbwYX5m8Wd9sDVC9yav", "public key"},
+		"no PEM":       {"-----BEGIN NOTHING", "does not end"},
+		"prefix of other": {
+			"edsk" + "3kMNLNdzLPbbABASDLARft8JRZ3Wpwibn8SMAb4KmuWSMJmAFdPbbABASDLARft8JRZ3Wpwibn8SMAb4KmuWSMJmAFd12345"[:94],
+			"not base58check",
+		},
+		"98 of other keys": {otherHalf(t), "belongs to another key"},
 		"a digit of -1":    {minusOne(t), "not base58check"},
 		"another magic":    {encodeSecret("\x0d\x0f\x3a\x08", make([]byte, 32)), "not base58check"},
 		"zero scalar":      {encodeSecret("\x11\xa2\xe0\xc9", make([]byte, 32)), "group order"},
@@ -159,7 +220,7 @@ func TestParseSecretKeyRefuses(t *testing.T) {
 	}
 }
 
-// otherHalf is an edsk of 98 characters whose public half is that of another seed.
+// otherHalf returns an edsk of 98 characters whose public half belongs to another seed.
 func otherHalf(t *testing.T) string {
 	t.Helper()
 	seed := make([]byte, 32)
@@ -167,8 +228,8 @@ func otherHalf(t *testing.T) string {
 	return encodeSecret("\x2b\xf6\x4e\x07", append(seed, public...))
 }
 
-// minusOne is a good key but for a pair of digits, 1 and z, written as 2 and one that
-// stands before 1.
+// minusOne returns a good key in which the digits 1 and z are replaced by 2 and a
+// character before 1.
 func minusOne(t *testing.T) string {
 	t.Helper()
 	seed := make([]byte, 32)
@@ -211,7 +272,7 @@ func TestNewSecretKey(t *testing.T) {
 	}
 }
 
-// The scalar 1 gives the generator: the points of SEC 2 section 2.4.1 and FIPS 186-4
+// The point of the scalar 1 is the generator, of SEC 2 section 2.4.1 and FIPS 186-4
 // section D.1.2.3. An Ed25519 key has no other form.
 func TestPointIsUncompressed(t *testing.T) {
 	t.Parallel()
@@ -256,7 +317,8 @@ func TestSecretKeyIsNeverPrinted(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "key", key, "value", *key)
 	printed := []string{string(marshalled), log.String(), key.String(), key.GoString()}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d", "%q"} {
-		printed = append(printed, fmt.Sprintf(verb, key), fmt.Sprintf(verb, *key), fmt.Sprintf(verb, struct{ K *tezos.SecretKey }{key}))
+		printed = append(printed, fmt.Sprintf(verb, key), fmt.Sprintf(verb, *key),
+			fmt.Sprintf(verb, struct{ K *tezos.SecretKey }{key}))
 	}
 	for _, text := range printed {
 		for _, leak := range []string{secret[:4], hex.EncodeToString([]byte(secret[:4])), "115 115"} {

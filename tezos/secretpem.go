@@ -1,5 +1,7 @@
 package tezos
 
+// This file reads private keys from PEM.
+
 import (
 	"bytes"
 	"encoding/pem"
@@ -11,7 +13,7 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// ErrEncryptedPEM refuses a PEM that needs a passphrase.
+// ErrEncryptedPEM is the error for a PEM that needs a passphrase.
 var ErrEncryptedPEM = errors.New("the PEM is encrypted")
 
 // Object identifiers, DER with tag and length.
@@ -24,21 +26,21 @@ const (
 
 var pemBegin = []byte("-----BEGIN ")
 
-// parseSecretPEM reads the one private key in a PEM file. Parameters, certificates
-// and public keys beside it are skipped.
+// parseSecretPEM reads the only private key in a PEM file. It skips parameters,
+// certificates and public keys beside it.
 func parseSecretPEM(text []byte) (*SecretKey, error) {
 	var found *SecretKey
 	begun := bytes.Count(text, pemBegin)
 	for {
 		block, rest := pem.Decode(text)
 		switch {
-		case block == nil && begun > 0: // Decode passes over them
+		case block == nil && begun > 0: // Decode skips damaged blocks
 			if found != nil {
 				found.Zero()
 			}
-			return nil, errors.New("PEM: a block in it does not end, or is damaged")
+			return nil, errors.New("PEM: a block is damaged or does not end")
 		case block == nil && found == nil:
-			return nil, errors.New("PEM: no private key in it")
+			return nil, errors.New("PEM: there is no private key")
 		case block == nil:
 			return found, nil
 		}
@@ -59,7 +61,7 @@ func parseSecretPEM(text []byte) (*SecretKey, error) {
 	}
 }
 
-// secretOfBlock reads a block of a private key, and zeroes it.
+// secretOfBlock reads a block that holds a private key, and zeroes the block.
 func secretOfBlock(block *pem.Block) (*SecretKey, error) {
 	defer clear(block.Bytes)
 	_, encrypted := block.Headers["DEK-Info"] // RFC 1421 section 4.6.1.3
@@ -73,7 +75,7 @@ func secretOfBlock(block *pem.Block) (*SecretKey, error) {
 	case block.Type == "PRIVATE KEY":
 		key, ok = readPKCS8(block.Bytes)
 	default:
-		return nil, fmt.Errorf("PEM: %q is not read here: want EC PRIVATE KEY or PRIVATE KEY", block.Type)
+		return nil, fmt.Errorf("PEM: %q is not supported: want EC PRIVATE KEY or PRIVATE KEY", block.Type)
 	}
 	if !ok {
 		return nil, fmt.Errorf("PEM: %s: malformed", block.Type)
@@ -81,15 +83,15 @@ func secretOfBlock(block *pem.Block) (*SecretKey, error) {
 	return key.secret()
 }
 
-// ecKey is what a private key file holds. Its bytes are those of the file.
+// ecKey is the content of a private key file. Its slices share the file's bytes.
 type ecKey struct {
-	curve  string // the DER object identifier, "" if not named
+	curve  string // the object identifier in DER; "" if not named
 	scalar []byte
 	public []byte // nil if absent
 }
 
-// secret makes a key of it. A scalar without its leading zeros is taken, as older
-// writers of RFC 5915 leave them out.
+// secret turns k into a SecretKey. It accepts a scalar without its leading zeros, which
+// older writers of RFC 5915 leave out.
 func (k ecKey) secret() (*SecretKey, error) {
 	kind, err := kindOfCurve(k.curve)
 	if err != nil {
@@ -108,8 +110,7 @@ func (k ecKey) secret() (*SecretKey, error) {
 	if k.public != nil && !key.public.hasPoint(k.public) {
 		key.Zero()
 		if len(k.public) > 0 && (k.public[0] == 6 || k.public[0] == 7) { // X9.62 section 4.3.6
-			return nil, errors.New("PEM: the hybrid form of the public key beside it is not read: " +
-				"write it with -conv_form compressed")
+			return nil, errors.New("PEM: its public key has the hybrid form: write it with -conv_form compressed")
 		}
 		return nil, errOtherPublic
 	}
@@ -144,7 +145,7 @@ func readSEC1(der cryptobyte.String) (key ecKey, ok bool) {
 	}
 	key.scalar = scalar
 	if named {
-		key.curve = string(params) // explicit parameters are another curve to kindOfCurve
+		key.curve = string(params) // kindOfCurve refuses explicit parameters
 	}
 	if known && (!public.ReadASN1BitStringAsBytes(&key.public) || !public.Empty()) {
 		return ecKey{}, false
@@ -152,9 +153,9 @@ func readSEC1(der cryptobyte.String) (key ecKey, ok bool) {
 	return key, true
 }
 
-// readPKCS8 reads a OneAsymmetricKey (RFC 5958 section 2): of id-ecPublicKey with a
-// curve (RFC 5480), or of Ed25519 (RFC 8410 section 7). A key of another algorithm
-// has a curve that kindOfCurve does not know.
+// readPKCS8 reads a OneAsymmetricKey (RFC 5958 section 2) of id-ecPublicKey with a curve
+// (RFC 5480) or of Ed25519 (RFC 8410 section 7). For another algorithm it returns a curve
+// that kindOfCurve refuses.
 func readPKCS8(der cryptobyte.String) (key ecKey, ok bool) {
 	var body, algorithm, identifier, private, public cryptobyte.String
 	var version int
@@ -182,15 +183,15 @@ func readPKCS8(der cryptobyte.String) (key ecKey, ok bool) {
 	if known {
 		key.public = bitString(public)
 	}
-	ok = private.ReadASN1((*cryptobyte.String)(&key.scalar), asn1.OCTET_STRING)
-	return key, ok && private.Empty() && algorithm.Empty()
+	ok = private.ReadASN1((*cryptobyte.String)(&key.scalar), asn1.OCTET_STRING) && private.Empty() && algorithm.Empty()
+	return key, ok
 }
 
-// bitString is the content of a BIT STRING with an implicit tag: its first byte counts
-// the unused bits (X.690 section 8.6.2).
+// bitString returns the bits of a BIT STRING with an implicit tag. Its first byte is the
+// number of unused bits (X.690 section 8.6.2).
 func bitString(content []byte) []byte {
 	if len(content) == 0 || content[0] != 0 {
-		return []byte{} // no key has it
+		return []byte{} // equals no public key
 	}
 	return content[1:]
 }

@@ -21,8 +21,8 @@ import (
 
 func encodeSecret(magic string, raw []byte) string { return base58.CheckEncode(raw, []byte(magic)) }
 
-// Written by OpenSSL 3.0.19 (`openssl ecparam -name secp256k1 -genkey`, and what ec and
-// pkcs8 make of that key); k1Public is the key that `openssl ec -text` prints.
+// Keys that OpenSSL 3.0.19 has written: `openssl ecparam -name secp256k1 -genkey`, and
+// that key converted by ec and pkcs8. `openssl ec -text` printed k1Public.
 const (
 	k1Public = "03844ae1d3f7235706a7e920aff2cf5084770e089e9c9c6c42be6af086d8f4cd68"
 	k1SEC1   = "-----BEGIN EC PRIVATE KEY-----\n" +
@@ -61,12 +61,13 @@ const (
 		"yZ44iWmWrtbk2HGcjixS5XBFCCPINvrKNw02pc6Uy80DewXTcwPQ8YNjclG2gi0=\n-----END ENCRYPTED PRIVATE KEY-----\n"
 )
 
-// RFC 8410 section 10: the key of 10.3 without and with its public key and an
+// Keys of RFC 8410 section 10: that of 10.3, without and with its public key and an
 // attribute, and the public key of 10.1.
 const (
 	rfc8410Public = "19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1"
-	rfc8410Short  = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n"
-	rfc8410Long   = "-----BEGIN PRIVATE KEY-----\n" +
+	rfc8410Short  = "-----BEGIN PRIVATE KEY-----\n" +
+		"MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n"
+	rfc8410Long = "-----BEGIN PRIVATE KEY-----\n" +
 		"MHICAQEwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n" +
 		"oB8wHQYKKoZIhvcNAQkJFDEPDA1DdXJkbGUgQ2hhaXJzgSEAGb9ECWmEzf6FQbrB\n" +
 		"Z9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PRIVATE KEY-----\n"
@@ -97,7 +98,7 @@ func TestParseSecretKeyReadsPEM(t *testing.T) {
 	}
 }
 
-// What crypto/x509 writes is read, of each curve that it knows.
+// Keys that crypto/x509 has written are read, for each curve that it knows.
 func TestParseSecretKeyReadsGosPEM(t *testing.T) {
 	t.Parallel()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -168,24 +169,30 @@ func TestParseSecretKeyRefusesPEM(t *testing.T) {
 		"a damaged second key":    {k1SEC1 + strings.Replace(rfc8410Short, "MC4C", "MC*C", 1), "is damaged"},
 		"hybrid":                  {block("EC PRIVATE KEY", hybrid(sec1)), "hybrid form"},
 		"two keys":                {k1SEC1 + rfc8410Short, "more than one"},
-		"RSA":                     {block("RSA PRIVATE KEY", sec1), `"RSA PRIVATE KEY" is not read`},
-		"OpenSSH":                 {block("OPENSSH PRIVATE KEY", sec1), `"OPENSSH PRIVATE KEY" is not read`},
+		"RSA":                     {block("RSA PRIVATE KEY", sec1), `"RSA PRIVATE KEY" is not supported`},
+		"OpenSSH":                 {block("OPENSSH PRIVATE KEY", sec1), `"OPENSSH PRIVATE KEY" is not supported`},
 		"parameters only":         {k1Params, "no private key"},
 		"a certificate":           {block("CERTIFICATE", sec1), "no private key"},
 		"cut off":                 {block("EC PRIVATE KEY", sec1[:len(sec1)-1]), "malformed"},
 		"trailing byte":           {block("EC PRIVATE KEY", append(slices.Clip(sec1), 0)), "malformed"},
 		"SEC1 as PKCS8":           {block("PRIVATE KEY", sec1), "malformed"},
 		"empty":                   {block("PRIVATE KEY", nil), "malformed"},
-		"another's public key":    {block("EC PRIVATE KEY", changed(sec1, -1)), "another's"},
-		"another's in RFC 8410":   {block("PRIVATE KEY", changed(derOf(t, rfc8410Long), -1)), "another's"},
-		"unused bits in RFC 8410": {block("PRIVATE KEY", changed(derOf(t, rfc8410Long), -33)), "another's"},
+		"another's public key":    {block("EC PRIVATE KEY", changed(sec1, -1)), "belongs to another key"},
+		"another's in RFC 8410":   {block("PRIVATE KEY", changed(derOf(t, rfc8410Long), -1)), "belongs to another key"},
+		"unused bits in RFC 8410": {block("PRIVATE KEY", changed(derOf(t, rfc8410Long), -33)), "belongs to another key"},
 		"two curves":              {block("PRIVATE KEY", unhex(t, twoCurves)), "malformed"},
-		"parameters of Ed25519":   {block("PRIVATE KEY", unhex(t, "3030020100300706032b6570050004220420"+strings.Repeat("01", 32))), "malformed"},
-		"behind the seed":         {block("PRIVATE KEY", unhex(t, "3030020100300506032b657004240420"+strings.Repeat("01", 32)+"0500")), "malformed"},
-		"no curve":                {block("EC PRIVATE KEY", unhex(t, "3007020101040201"+"02")), "does not name its curve"},
-		"zero scalar":             {block("EC PRIVATE KEY", unhex(t, "300f020101040100a00706052b8104000a")), "group order"},
-		"long scalar":             {block("EC PRIVATE KEY", unhex(t, "302f0201010421"+strings.Repeat("01", 33)+"a00706052b8104000a")), "33 bytes"},
-		"short Ed25519 seed":      {block("PRIVATE KEY", unhex(t, "300f020100300506032b657004030401"+"01")), "1 bytes"},
+		"parameters of Ed25519": {
+			block("PRIVATE KEY", unhex(t, "3030020100300706032b6570050004220420"+strings.Repeat("01", 32))), "malformed",
+		},
+		"behind the seed": {
+			block("PRIVATE KEY", unhex(t, "3030020100300506032b657004240420"+strings.Repeat("01", 32)+"0500")), "malformed",
+		},
+		"no curve":    {block("EC PRIVATE KEY", unhex(t, "3007020101040201"+"02")), "does not name its curve"},
+		"zero scalar": {block("EC PRIVATE KEY", unhex(t, "300f020101040100a00706052b8104000a")), "group order"},
+		"long scalar": {
+			block("EC PRIVATE KEY", unhex(t, "302f0201010421"+strings.Repeat("01", 33)+"a00706052b8104000a")), "33 bytes",
+		},
+		"short Ed25519 seed": {block("PRIVATE KEY", unhex(t, "300f020100300506032b657004030401"+"01")), "1 bytes"},
 	} {
 		key, err := tezos.ParseSecretKey([]byte(c.text), noPassphrase)
 		if err == nil || key != nil || !strings.Contains(err.Error(), c.want) {
@@ -197,7 +204,7 @@ func TestParseSecretKeyRefusesPEM(t *testing.T) {
 	}
 }
 
-// A scalar without its leading zero bytes is that scalar.
+// A scalar may be written without its leading zero bytes.
 func TestParseSecretKeyPadsShortScalars(t *testing.T) {
 	t.Parallel()
 	short := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: unhex(t, "300f020101040101a00706052b8104000a")})
@@ -205,12 +212,14 @@ func TestParseSecretKeyPadsShortScalars(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"; hex.EncodeToString(key.PublicKey().Bytes()) != want {
-		t.Errorf("public key %x, want %s", key.PublicKey().Bytes(), want)
+	const want = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+	if got := hex.EncodeToString(key.PublicKey().Bytes()); got != want {
+		t.Errorf("public key %s, want %s", got, want)
 	}
 }
 
-// twoCurves is the scalar 1 in PKCS #8 that says P-256, around SEC1 that says secp256k1.
+// twoCurves returns the scalar 1 in SEC1 that names secp256k1, within PKCS #8 that names
+// P-256.
 const twoCurves = "302b020100301306072a8648ce3d020106082a8648ce3d0301070411" + "300f020101040101a00706052b8104000a"
 
 func derOf(t *testing.T, text string) []byte {
@@ -222,7 +231,7 @@ func derOf(t *testing.T, text string) []byte {
 	return block.Bytes
 }
 
-// changed is der with one byte changed, counted from the end.
+// changed returns der with one byte changed, counted from the end.
 func changed(der []byte, at int) []byte { return changedBy(der, at, 1) }
 
 func changedBy(der []byte, at int, bits byte) []byte {
@@ -231,7 +240,7 @@ func changedBy(der []byte, at int, bits byte) []byte {
 	return der
 }
 
-// hybrid is sec1, which ends in an uncompressed point, with that in the form 07‖X‖Y.
+// hybrid returns sec1 with its uncompressed point, which comes last, in the form 07‖X‖Y.
 func hybrid(sec1 []byte) []byte { return changedBy(sec1, -65, 4^7) }
 
 func unhex(t *testing.T, s string) []byte {
@@ -243,8 +252,8 @@ func unhex(t *testing.T, s string) []byte {
 	return b
 }
 
-// No input makes it panic; what it takes signs for the public key beside it, and on
-// an error there is no key.
+// No input makes ParseSecretKey panic. A key that it returns signs for its public key. With
+// an error it returns no key.
 func FuzzParseSecretKey(f *testing.F) {
 	for _, c := range secretTexts {
 		f.Add([]byte(c.text))
@@ -252,7 +261,8 @@ func FuzzParseSecretKey(f *testing.F) {
 	for _, text := range []string{k1SEC1, k1PKCS8, rfc8410Long, k1Explicit, k1Encrypted} {
 		f.Add([]byte(text))
 		block, _ := pem.Decode([]byte(text))
-		f.Add([]byte("-----BEGIN PRIVATE KEY-----\n" + base64.StdEncoding.EncodeToString(block.Bytes) + "\n-----END PRIVATE KEY-----\n"))
+		f.Add([]byte("-----BEGIN PRIVATE KEY-----\n" + base64.StdEncoding.EncodeToString(block.Bytes) +
+			"\n-----END PRIVATE KEY-----\n"))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		key, err := tezos.ParseSecretKey(text, noPassphrase)

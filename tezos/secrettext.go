@@ -1,5 +1,7 @@
 package tezos
 
+// This file reads private keys from Octez's text forms, clear and encrypted.
+
 import (
 	"bytes"
 	"crypto/pbkdf2"
@@ -12,15 +14,15 @@ import (
 	"golang.org/x/crypto/nacl/secretbox"
 )
 
-// secretForm is one base58check form of a secret key.
+// secretForm is a base58check form of secret keys.
 type secretForm struct {
 	prefix
 	kind      KeyKind
 	encrypted bool
 }
 
-// secretForms are those of src/lib_crypto/base58.ml (Prefix) and, encrypted, of
-// src/lib_signer_backends/encrypted.ml (Encodings).
+// The forms of secret keys come from src/lib_crypto/base58.ml (Prefix), and the encrypted
+// ones from src/lib_signer_backends/encrypted.ml (Encodings).
 var secretForms = [...]secretForm{
 	{prefix{"edsk", "\x0d\x0f\x3a\x07", secretSize, 54}, Ed25519, false},     // the seed
 	{prefix{"edsk", "\x2b\xf6\x4e\x07", 2 * secretSize, 98}, Ed25519, false}, // seed‖public key
@@ -31,7 +33,7 @@ var secretForms = [...]secretForm{
 	{prefix{"p2esk", "\x09\x30\x39\x73\xab", encryptedSize, 88}, P256, true},
 }
 
-// otherForms are what may be mistaken for a secret key that can be read here.
+// otherForms are the prefixes of texts that a user may take for a supported secret key.
 var otherForms = []struct{ text, err string }{
 	{"BLsk", "a tz4 secret key: only tz1, tz2 and tz3 keys can be brought into the HSM"},
 	{"BLesk", "a tz4 secret key: only tz1, tz2 and tz3 keys can be brought into the HSM"},
@@ -42,9 +44,9 @@ var otherForms = []struct{ text, err string }{
 	{"BLpk", "a public key"},
 }
 
-// The parameters of encrypted.ml: a salt of 8 bytes, PBKDF2 with HMAC-SHA512 in
-// 32,768 rounds, and a NaCl secretbox under a nonce of zeros, which is sound for a
-// key that is used once.
+// The parameters of encrypted.ml: a salt of 8 bytes, PBKDF2 with HMAC-SHA512 in 32,768
+// rounds, and a NaCl secretbox with a zero nonce. The nonce is safe because each derived
+// key is used once.
 const (
 	saltSize      = 8
 	rounds        = 32768
@@ -52,8 +54,7 @@ const (
 	encryptedSize = saltSize + secretbox.Overhead + secretSize
 )
 
-// ErrWrongPassphrase is what the error of an encrypted key Is that the passphrase
-// does not open.
+// ErrWrongPassphrase is the error for an encrypted key that the passphrase does not open.
 var ErrWrongPassphrase = errors.New("wrong passphrase")
 
 var errNoSecretKey = errors.New("not a secret key: want edsk…, spsk…, p2sk…, edesk…, spesk…, p2esk… or PEM")
@@ -65,9 +66,9 @@ var errNoSecretKey = errors.New("not a secret key: want edsk…, spsk…, p2sk�
 //   - PEM with SEC1 (EC PRIVATE KEY) or PKCS #8 (PRIVATE KEY) inside, of P-256,
 //     secp256k1 or Ed25519. An encrypted one is [ErrEncryptedPEM].
 //
-// White space around it and a byte order mark before it are tolerated. passphrase is called for an encrypted key
-// only; its answer is zeroed. No error quotes text. The caller zeroes text and the
-// key.
+// It ignores white space around the text and a byte order mark before it. It calls passphrase
+// only for an encrypted key, and zeroes the answer. No error quotes text. The caller zeroes
+// text and the key.
 func ParseSecretKey(text []byte, passphrase func() ([]byte, error)) (*SecretKey, error) {
 	text = bytes.TrimSpace(bytes.TrimPrefix(text, []byte("\ufeff")))
 	if bytes.Contains(text, pemBegin) {
@@ -89,7 +90,7 @@ func ParseSecretKey(text []byte, passphrase func() ([]byte, error)) (*SecretKey,
 	return clearSecret(form.kind, payload)
 }
 
-// secretFormOf finds the form by prefix and, of two with one prefix, by length.
+// secretFormOf finds the form by its prefix, and by its length if two have the same prefix.
 func secretFormOf(text []byte) (secretForm, error) {
 	var found *secretForm
 	for i, form := range secretForms {
@@ -108,7 +109,7 @@ func secretFormOf(text []byte) (secretForm, error) {
 	return secretForm{}, errNoSecretKey
 }
 
-// clearSecret makes a key of a seed or scalar, or of seed‖public key.
+// clearSecret makes a key from a seed, from a scalar, or from seed‖public key.
 func clearSecret(kind KeyKind, payload []byte) (*SecretKey, error) {
 	key, err := NewSecretKey(kind, payload[:secretSize])
 	if err != nil {
@@ -121,9 +122,9 @@ func clearSecret(kind KeyKind, payload []byte) (*SecretKey, error) {
 	return key, nil
 }
 
-var errOtherPublic = errors.New("secret key: the public key beside it is another's")
+var errOtherPublic = errors.New("secret key: the public key beside it belongs to another key")
 
-// openSecret decrypts what encrypted.ml wrote.
+// openSecret decrypts a key that encrypted.ml has encrypted.
 func openSecret(kind KeyKind, payload []byte, passphrase func() ([]byte, error)) (*SecretKey, error) {
 	phrase, err := passphrase()
 	if err != nil {
@@ -149,8 +150,8 @@ const (
 )
 
 // decodeSecret is decode without strings and big integers, which cannot be zeroed. It
-// takes the texts that encode writes and no others: the length is fixed, and none
-// of the prefixes starts with a zero.
+// accepts exactly the texts that encode writes, because the length is fixed and no prefix
+// starts with a zero byte.
 func (p prefix) decodeSecret(text []byte) ([]byte, error) {
 	if len(text) != p.chars {
 		return nil, fmt.Errorf("%s… has %d characters, want %s", p.text, len(text), wantedChars(p.text))
@@ -173,8 +174,8 @@ func (p prefix) decodeSecret(text []byte) ([]byte, error) {
 	return bytes.Clone(body[len(p.magic):]), nil
 }
 
-// multiplyAdd multiplies a big-endian number by 58 and adds a digit. No form outgrows its
-// bytes: 58^54 < 256^40, 58^88 < 256^65, 58^98 < 256^72.
+// multiplyAdd multiplies a big-endian number by 58 and adds a digit. It cannot overflow for
+// any form: 58^54 < 256^40, 58^88 < 256^65, 58^98 < 256^72.
 func multiplyAdd(number []byte, digit int) {
 	carry := digit
 	for i := len(number) - 1; i >= 0; i-- {
@@ -184,7 +185,7 @@ func multiplyAdd(number []byte, digit int) {
 	}
 }
 
-// wantedChars are the lengths of the forms with a prefix.
+// wantedChars returns the lengths of the forms with a prefix, for an error.
 func wantedChars(text string) string {
 	var lengths []string
 	for _, form := range secretForms {

@@ -17,17 +17,17 @@ const (
 	blsSignatureSize = 96 // tz4
 )
 
-// Signature is a signature of a known kind of key: 64 bytes r‖s of a tz1, tz2 or tz3 key, or
-// 96 bytes of a tz4 key. One that was parsed from the generic text form, sig…, has 64 bytes and
-// does not say of which kind it is. It is comparable.
+// Signature is a signature: 64 bytes r‖s of a tz1, tz2 or tz3 key, or 96 bytes of a tz4 key. It
+// knows the kind of its key, except if it was parsed from the generic text form, sig…, which
+// has 64 bytes. It is comparable.
 type Signature struct {
 	kind    KeyKind
 	generic bool
 	raw     [blsSignatureSize]byte
 }
 
-// NewSignature makes a signature from its raw bytes, which are kept as they are: 64 of a tz1,
-// tz2 or tz3 key, 96 of a tz4 key. Another length or kind is an error.
+// NewSignature makes a signature from its raw bytes: 64 for a tz1, tz2 or tz3 key, 96 for a tz4
+// key. It does not change them. Another length or kind is an error.
 func NewSignature(kind KeyKind, raw []byte) (Signature, error) {
 	want := sizeOf(kind)
 	switch {
@@ -41,7 +41,7 @@ func NewSignature(kind KeyKind, raw []byte) (Signature, error) {
 	return sig, nil
 }
 
-// sizeOf returns the length of the signatures of a kind, or 0 for a kind that has none here.
+// sizeOf returns the length of a kind's signatures in bytes, or 0 if the kind is not supported.
 func sizeOf(kind KeyKind) int {
 	switch kind {
 	case Ed25519, Secp256k1, P256:
@@ -72,9 +72,9 @@ func ParseSignature(s string) (Signature, error) {
 	return sig, nil
 }
 
-// LowS returns the twin signature whose s is at most half the group order, for tz2 and tz3. Both
-// verify, but a Tezos node takes a tz2 signature only in this form. A tz1, tz4 or generic
-// signature, and one whose s is over the order, stay as they are.
+// LowS returns the equivalent signature whose s is at most half the group order, for tz2 and tz3.
+// Both verify, but a Tezos node accepts a tz2 signature only with a low s. LowS does not change a
+// tz1, tz4 or generic signature, nor one whose s is over the order.
 func (s Signature) LowS() Signature {
 	if s.generic {
 		return s
@@ -100,8 +100,8 @@ func (s Signature) LowS() Signature {
 // Bytes returns a copy of the 64 or 96 bytes.
 func (s Signature) Bytes() []byte { return bytes.Clone(s.raw[:sizeOf(s.kind)]) }
 
-// String returns the base58 form that the signature was parsed from, or otherwise that of its
-// kind: edsig…, spsig1…, p2sig…, BLsig….
+// String returns the base58 form: edsig…, spsig1…, p2sig… or BLsig…, or sig… if the signature
+// was parsed from that.
 func (s Signature) String() string {
 	if s.generic {
 		return genericSignaturePrefix.encode(s.Bytes())

@@ -16,7 +16,7 @@ import (
 	"pawl/tezos"
 )
 
-// vector is one file of testdata: headers, an empty line, the payload in hex.
+// vector is a file of testdata: headers, an empty line, and the payload in hex.
 type vector struct {
 	name    string
 	header  map[string][]string
@@ -133,7 +133,7 @@ func checkAccepted(t *testing.T, v vector, request tezos.Request, err error) {
 	}
 }
 
-// wantHeader is the part of the header that tells what the payload says.
+// wantHeader returns the headers that say what is in the payload.
 func wantHeader(v vector) map[string]string {
 	want := map[string]string{}
 	for _, name := range []string{"kind", "chain", "level", "round", "dal", "liquidity_baking", "content"} {
@@ -192,8 +192,8 @@ func describe(c tezos.Content) string {
 	return s
 }
 
-// single reports whether no shorter and no longer payload can be well-formed: the
-// contents of a batch may end after each.
+// single reports whether no shorter and no longer payload can be well-formed. A batch may
+// end after any of its contents.
 func (v vector) single() bool { return v.accepted() && len(v.header["content"]) <= 1 }
 
 func TestTruncationsAreRefused(t *testing.T) {
@@ -225,7 +225,7 @@ func TestExtensionsAreRefused(t *testing.T) {
 	}
 }
 
-// What is refused for one key is refused for its neighbour too.
+// A payload that is refused for one key is refused for others too.
 func TestRefusedForAnotherKeyToo(t *testing.T) {
 	t.Parallel()
 	for _, v := range readVectors(t) {

@@ -12,15 +12,15 @@ import (
 	secp256k1ecdsa "github.com/decred/dcrd/dcrec/secp256k1/v4/ecdsa"
 )
 
-// ErrBadSignature is what the error of a signature that does not verify Is.
+// ErrBadSignature is the error for a signature that does not verify.
 var ErrBadSignature = errors.New("signature does not verify")
 
-// Verify checks a signature of m as a Tezos node does: a tz2 signature must have low s, a tz3
-// signature need not, and r and s must be in [1, n). The error Is [ErrBadSignature], except for
-// a tz4 key, whose signatures this package cannot check yet.
+// Verify checks a signature of m as a Tezos node does. The s of a tz2 signature must be low; that
+// of a tz3 signature need not be. Both r and s must be in [1, n). The error Is [ErrBadSignature],
+// except for a tz4 key, whose signatures this package cannot check yet.
 func (k PublicKey) Verify(m Message, sig Signature) error {
 	if !sig.generic && sig.kind != k.kind && k.kind != BLS12381 {
-		return fmt.Errorf("%w: it is of a %s key, not of a %s key", ErrBadSignature, sig.kind, k.kind)
+		return fmt.Errorf("%w: it was made by a %s key, not by a %s key", ErrBadSignature, sig.kind, k.kind)
 	}
 	switch k.kind {
 	case Ed25519:
@@ -56,8 +56,8 @@ func (k PublicKey) verifySecp256k1(digest Digest, sig Signature) error {
 	return nil
 }
 
-// verifyP256 leaves the range of r and s to crypto/ecdsa, which refuses zero
-// and anything over the order.
+// verifyP256 does not check the range of r and s, since crypto/ecdsa refuses zero and
+// anything over the order.
 func (k PublicKey) verifyP256(digest Digest, sig Signature) error {
 	var point [65]byte
 	point[0] = 4 // uncompressed (SEC 1, section 2.3.3)

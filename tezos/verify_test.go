@@ -11,7 +11,7 @@ import (
 	"pawl/tezos"
 )
 
-// signed is a vector with the key and signature of its payload.
+// signed is a vector with a key and its signature of the payload.
 type signed struct {
 	name    string
 	key     tezos.PublicKey
@@ -68,7 +68,7 @@ func TestSignatureVectors(t *testing.T) {
 	}
 }
 
-// wantUnverified is of a tz4 signature: it is read and written, and not verified yet.
+// wantUnverified checks that a tz4 signature is read and written, but not verified yet.
 func wantUnverified(t *testing.T, s signed) {
 	t.Helper()
 	sig := s.signature(t)
@@ -80,7 +80,7 @@ func wantUnverified(t *testing.T, s signed) {
 	}
 }
 
-// A single bit decides, wherever it is.
+// A signature does not verify if a bit of it, or of the payload, is changed.
 func TestVerifyRefusesEveryFlippedBit(t *testing.T) {
 	t.Parallel()
 	for _, s := range oneOfEach(t) {
@@ -180,7 +180,12 @@ func TestScalarsOutOfRange(t *testing.T) {
 		sig := s.signature(t).LowS()
 		over := new(big.Int).Add(order, big.NewInt(1))
 		most := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 256), big.NewInt(1))
-		for name, value := range map[string]*big.Int{"zero": big.NewInt(0), "order": order, "order + 1": over, "2^256-1": most} {
+		for name, value := range map[string]*big.Int{
+			"zero":      big.NewInt(0),
+			"order":     order,
+			"order + 1": over,
+			"2^256-1":   most,
+		} {
 			bad := withS(t, kind, sig, value)
 			wantBad(t, s, bad, "s is "+name)
 			if bad.LowS() != bad {
@@ -194,7 +199,7 @@ func TestScalarsOutOfRange(t *testing.T) {
 	}
 }
 
-// s at half the order is the last low one.
+// Half of the group order is the largest low s.
 func TestLowSBoundary(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []tezos.KeyKind{tezos.Secp256k1, tezos.P256} {
@@ -245,7 +250,12 @@ func TestTz4CannotBeVerified(t *testing.T) {
 
 func TestNewSignature(t *testing.T) {
 	t.Parallel()
-	for kind, want := range map[tezos.KeyKind]int{tezos.Ed25519: 64, tezos.Secp256k1: 64, tezos.P256: 64, tezos.BLS12381: 96} {
+	for kind, want := range map[tezos.KeyKind]int{
+		tezos.Ed25519:   64,
+		tezos.Secp256k1: 64,
+		tezos.P256:      64,
+		tezos.BLS12381:  96,
+	} {
 		for _, size := range []int{0, 1, 32, 63, 64, 65, 95, 96, 97, 2420} {
 			if _, err := tezos.NewSignature(kind, make([]byte, size)); size != want && err == nil {
 				t.Errorf("%s signature of %d bytes is accepted", kind, size)
