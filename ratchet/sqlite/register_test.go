@@ -3,7 +3,6 @@ package sqlite_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -377,17 +376,4 @@ func TestLeftCallerRegistersNothing(t *testing.T) {
 	if got, err := db.Registrations(t.Context()); err != nil || len(got) != 0 {
 		t.Errorf("registrations %+v, %v, want none", got, err)
 	}
-}
-
-func ExampleRefusedError() {
-	err := error(&ratchet.RefusedError{
-		Reason: ratchet.BelowWatermark,
-		Mark:   ratchet.Mark{Kind: tezos.Block, Level: 34, Round: 3},
-		Level:  34, Round: 4,
-	})
-	fmt.Println(err)
-	fmt.Println(errors.Is(err, ratchet.ErrRefused))
-	// Output:
-	// block level 34 and round 3 not above high watermark (34,4)
-	// true
 }

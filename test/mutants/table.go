@@ -273,8 +273,8 @@ func servers() []sabotage {
 		{
 			name: "unproven-certificates-used",
 			file: "signer/grep11/reload.go",
-			old:  "\tif err := probe(ctx, conn); err != nil {",
-			new:  "\tif err := probe(ctx, conn); err != nil && ctx == nil {",
+			old:  "\tif err := stands(ctx, conn); err != nil {",
+			new:  "\tif err := stands(ctx, conn); err != nil && ctx == nil {",
 			pkg:  "./signer/grep11", test: "TestReloadKeepsTheOldConnection",
 		},
 	}
