@@ -5,13 +5,17 @@ package cardtest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"pawl/signer/grep11"
 	"pawl/softcard"
+
+	"golang.org/x/sys/unix"
 )
 
 // New makes a card in memory. Each byte of its master key is fill: cards of the same fill
@@ -132,12 +136,17 @@ func Dial(tb testing.TB, cfg grep11.Config) *grep11.Client {
 	return client
 }
 
-// Listen listens on a TCP address; 127.0.0.1:0 is a free port.
+// Listen listens on a TCP address; 127.0.0.1:0 is a free port. A port that was free a moment ago may be
+// that of somebody's outgoing connection by now: it waits ten seconds for it.
 func Listen(tb testing.TB, address string) net.Listener {
 	tb.Helper()
-	ln, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", address)
-	if err != nil {
-		tb.Fatal(err)
+	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		ln, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", address)
+		if err == nil {
+			return ln
+		}
+		if !errors.Is(err, unix.EADDRINUSE) || time.Since(begun) > 10*time.Second {
+			tb.Fatal(err)
+		}
 	}
-	return ln
 }
