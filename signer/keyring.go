@@ -241,9 +241,7 @@ func (s *Signer) PublicKey(hash tezos.PublicKeyHash) (tezos.PublicKey, error) {
 
 // Keys returns the hashes of all keys in the order of their bytes.
 func (s *Signer) Keys() []tezos.PublicKeyHash {
-	return slices.SortedFunc(maps.Keys(s.ring.Load().keys), func(a,
-		b tezos.PublicKeyHash,
-	) int {
+	return slices.SortedFunc(maps.Keys(s.ring.Load().keys), func(a, b tezos.PublicKeyHash) int {
 		return slices.Compare(a[:], b[:])
 	})
 }

@@ -140,7 +140,7 @@ func (r *replica) record(elapsed time.Duration, err error) {
 	}
 }
 
-// health reports whether a key can sign at a server, as its last signature there told.
+// health is the outcome of the last signature of a key at a server.
 type health struct {
 	mu       sync.Mutex
 	proven   bool

@@ -19,8 +19,7 @@ var (
 // ServerState is what is known of an HSM server.
 type ServerState struct {
 	Address string
-	// Err returns nil if every key can sign there, else why one cannot: the server is left out for
-	// it.
+	// Err is nil if every key can sign there, else why one cannot: the server is left out for it.
 	Err error
 	// Signed and Failed count the tries of signatures, probes not included.
 	Signed, Failed uint64

@@ -61,7 +61,8 @@ func (r *Report) ratchet(ctx context.Context, path string, keys []config.KeySpec
 }
 
 // NewRatchet is the remedy for a ratchet that is missing.
-const NewRatchet = "a new ratchet knows no mark: register each key that was used from a level above all that it ever signed"
+const NewRatchet = "a new ratchet knows no mark: register each key that was used from a level above all that it " +
+	"ever signed"
 
 func ratchetRemedy(err error) string {
 	if errors.Is(err, ratchet.ErrMissing) {

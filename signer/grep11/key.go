@@ -52,8 +52,8 @@ type Key struct {
 var _ hsm.Key = (*Key)(nil)
 
 // Key pairs a public key with its blobs: one, or two while the master key is rotated; the same one
-// twice counts once. It fails for kinds other than tz1, tz2, tz3 and for a blob with an unsound header. Whether blob and
-// public key belong together only a signature tells.
+// twice counts once. It fails for kinds other than tz1, tz2, tz3 and for a blob with an unsound
+// header. Whether blob and public key belong together only a signature tells.
 func (c *Client) Key(pk tezos.PublicKey, blobs ...ep11.Blob) (*Key, error) {
 	method, err := methodOf(pk.Kind())
 	if err != nil {

@@ -55,7 +55,7 @@ func Probe(ctx context.Context, key Key) error {
 	return key.PublicKey().Verify(message, signature)
 }
 
-// State reports whether a server takes a call now.
+// State says whether a server takes a call now.
 type State uint8
 
 // The states.

@@ -45,8 +45,8 @@ func (b *bench) syncCeiling() (worker, error) {
 	return w, nil
 }
 
-// openCommit makes what the commit ceiling does. It writes a mark's row with SQLite. So much was written before that the
-// -wal is not growing any more but written over, as it is in a ratchet in use.
+// openCommit makes what the commit ceiling does: it writes a mark's row with SQLite. So much was
+// written before that the -wal no longer grows but is written over, as in a ratchet in use.
 func (b *bench) openCommit(ctx context.Context) error {
 	db, err := sql.Open("sqlite3", "file:"+b.path("commit.db")+
 		"?_journal_mode=WAL&_synchronous=FULL&_locking_mode=EXCLUSIVE&_txlock=immediate&_stmt_cache_size=16")

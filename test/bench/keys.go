@@ -70,7 +70,8 @@ func (f folder) register(ctx context.Context, keys []signingKey) (err error) {
 // registerWith has another program make the ratchet, whose schema may be an older one.
 func (f folder) registerWith(program string) func(context.Context, []signingKey) error {
 	pawl := func(ctx context.Context, args ...string) error {
-		out, err := exec.CommandContext(ctx, program, append([]string{"ratchet"}, args...)...).CombinedOutput() //nolint:gosec // a program of this project
+		cmd := exec.CommandContext(ctx, program, append([]string{"ratchet"}, args...)...) //nolint:gosec // our program
+		out, err := cmd.CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%s ratchet %s: %v: %s", program, args[0], err, out)
 		}

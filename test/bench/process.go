@@ -33,7 +33,8 @@ func start(ctx context.Context, logPath string, env []string, name string, args 
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.CommandContext(ctx, name, args...), log: log, exited: make(chan struct{})} //nolint:gosec // programs of this project
+	cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // programs of this project
+	p := &process{cmd: cmd, log: log, exited: make(chan struct{})}
 	p.cmd.Env, p.cmd.Stderr, p.cmd.Stdout = env, log, log
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = 20 * time.Second

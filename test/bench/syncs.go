@@ -28,7 +28,8 @@ func buildSyncs(ctx context.Context, dir string) (library string, err error) {
 	if compiler == "" {
 		compiler = "gcc"
 	}
-	out, err := exec.CommandContext(ctx, compiler, "-shared", "-fPIC", "-O2", "-o", library, source, "-ldl").CombinedOutput() //nolint:gosec // the compiler that built SQLite
+	cmd := exec.CommandContext(ctx, compiler, "-shared", "-fPIC", "-O2", "-o", library, source, "-ldl") //nolint:gosec // Go's C compiler
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("compiling the fsync counter: %v: %s", err, out)
 	}
@@ -59,13 +60,13 @@ func newSyncs(path string) (*syncs, error) {
 	return &syncs{path, mem}, nil
 }
 
-func (s *syncs) word(n int) *uint64 { return (*uint64)(unsafe.Pointer(&s.mem[8*n])) } //nolint:gosec // aligned: a page begins there
+func (s *syncs) word(n int) *uint64 { return (*uint64)(unsafe.Pointer(&s.mem[8*n])) } //nolint:gosec // page-aligned
 
 // calls is how many syncs there were.
 func (s *syncs) calls() uint64 { return atomic.LoadUint64(s.word(0)) }
 
 // slow makes each sync from now on take so much longer.
-func (s *syncs) slow(delay time.Duration) { atomic.StoreUint64(s.word(1), uint64(delay)) } //nolint:gosec // not negative
+func (s *syncs) slow(delay time.Duration) { atomic.StoreUint64(s.word(1), uint64(delay)) } //nolint:gosec // above 0
 
 func (s *syncs) environment(library string) []string {
 	return append(os.Environ(), "LD_PRELOAD="+library, "PAWL_BENCH_SYNCS="+s.path)

@@ -4,7 +4,8 @@ package main
 func sabotages() []sabotage {
 	var all []sabotage
 	for _, group := range [][]sabotage{
-		parser(), policies(), watermark(), registration(), flights(), commits(), files(), losses(), seals(), locks(), signing(), faults(), delays(), servers(), secrets(), durableFiles(),
+		parser(), policies(), watermark(), registration(), flights(), commits(), files(), losses(), seals(), locks(), signing(),
+		faults(), delays(), servers(), secrets(), durableFiles(),
 	} {
 		all = append(all, group...)
 	}

@@ -152,7 +152,10 @@ func (t *tree) try(ctx context.Context, s sabotage) (verdict, string, error) {
 // goTest runs the tests of one package that pattern names.
 func (t *tree) goTest(ctx context.Context, pkg, pattern string) (string, error) {
 	// With -trimpath all trees share what `make build` has compiled.
-	cmd := exec.CommandContext(ctx, "go", "test", "-trimpath", "-v", "-count=1", "-vet=off", "-timeout=3m", "-tags="+tags, "-run="+pattern, pkg) //nolint:gosec // arguments of this program
+	args := []string{
+		"test", "-trimpath", "-v", "-count=1", "-vet=off", "-timeout=3m", "-tags=" + tags, "-run=" + pattern, pkg,
+	}
+	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // arguments of this program
 	cmd.Dir = t.dir
 	out, err := cmd.CombinedOutput()
 	return string(out), err
