@@ -13,7 +13,6 @@ import (
 	"pawl/ratchet/sqlite"
 	"pawl/signer"
 	"pawl/signer/grep11"
-	"pawl/signer/hsm"
 	"pawl/tezos"
 )
 
@@ -65,7 +64,6 @@ func (d *Daemon) replicas(key config.KeySpec) ([]signer.Replica, error) {
 	}
 	var replicas []signer.Replica
 	for _, client := range d.clients {
-		var hsmKey hsm.Key
 		hsmKey, err := client.Key(key.PublicKey, blobs...)
 		if err != nil {
 			return nil, err

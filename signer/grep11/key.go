@@ -62,14 +62,12 @@ func (c *Client) Key(pk tezos.PublicKey, blobs ...ep11.Blob) (*Key, error) {
 	if len(blobs) == 0 {
 		return nil, errors.New("a key without a blob cannot sign")
 	}
-	var known []ep11.Blob
-	for _, blob := range blobs {
+	known := distinct(blobs)
+	for i, blob := range known {
 		if _, err := blob.Header(); err != nil {
 			return nil, err
 		}
-		if !holds(known, blob) {
-			known = append(known, slices.Clone(blob))
-		}
+		known[i] = slices.Clone(blob)
 	}
 	k := &Key{client: c, public: pk, method: method, blobs: new(atomic.Pointer[[]ep11.Blob])}
 	k.blobs.Store(&known)
@@ -82,12 +80,7 @@ func (c *Client) Key(pk tezos.PublicKey, blobs ...ep11.Blob) (*Key, error) {
 // it returns k itself.
 func (k *Key) With(blobs ...ep11.Blob) (changed *Key, fresh bool, err error) {
 	known := *k.blobs.Load()
-	all := known[:1:1]
-	for _, blob := range blobs {
-		if !holds(all, blob) {
-			all = append(all, blob)
-		}
-	}
+	all := distinct(append(known[:1:1], blobs...))
 	fresh = slices.ContainsFunc(all, func(b ep11.Blob) bool { return !holds(known, b) })
 	if !fresh && len(all) == len(known) {
 		return k, false, nil
@@ -105,6 +98,16 @@ func (k *Key) onlyMasterKey() (id [16]byte, ok bool) {
 	blobs := *k.blobs.Load()
 	header, err := blobs[0].Header()
 	return header.WrappingKeyID, err == nil && len(blobs) == 1
+}
+
+// distinct returns the blobs in their order, each once.
+func distinct(blobs []ep11.Blob) (list []ep11.Blob) {
+	for _, blob := range blobs {
+		if !holds(list, blob) {
+			list = append(list, blob)
+		}
+	}
+	return list
 }
 
 func holds(blobs []ep11.Blob, blob ep11.Blob) bool {
@@ -127,8 +130,8 @@ func (k *Key) prefer(taken ep11.Blob) {
 func (k *Key) PublicKey() tezos.PublicKey { return k.public }
 
 // Trouble returns why the server cannot sign with the key: its mechanism list lacks what the
-// key needs, or it refused another key of the same master key for that. It returns nil if
-// nothing is known against it.
+// key needs, or it refused this key, or another one of the same master key, for the master key.
+// It returns nil if nothing is known against it.
 func (k *Key) Trouble() error {
 	if err := k.client.lacks(k.public.Kind()); err != nil {
 		return withFault(err)
