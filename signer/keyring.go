@@ -6,11 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
-	"sync"
-	"sync/atomic"
 
 	"pawl/policy"
 	"pawl/ratchet"
@@ -33,20 +30,6 @@ type Replica struct {
 	Server hsm.Server // nil for a key that needs no connection
 }
 
-// Signer signs for the keys of its keyring. It is safe for concurrent use.
-type Signer struct {
-	options Options
-	ring    atomic.Pointer[keyring]
-	turn    atomic.Uint64 // of the servers, for the next try
-
-	failed   chan struct{} // closed when a ratchet has failed
-	failOnce sync.Once
-	failure  error // set before failed is closed
-	closed   chan struct{}
-	close    sync.Once
-	swapping sync.Mutex
-}
-
 // keyring is the keys at one moment. It never changes: Swap puts another one in its place.
 type keyring struct {
 	keys     map[tezos.PublicKeyHash]*key
@@ -63,19 +46,6 @@ type key struct {
 	replicas   []*replica
 	operations queue
 	signer     *Signer
-}
-
-// New returns a signer for entries and takes over what they hold: Close ends it.
-func New(entries []Entry, options Options) (*Signer, error) {
-	if options.Log == nil {
-		options.Log = slog.New(slog.DiscardHandler)
-	}
-	s := &Signer{options: options, failed: make(chan struct{}), closed: make(chan struct{})}
-	s.ring.Store(&keyring{})
-	if err := s.Swap(entries); err != nil {
-		return nil, err
-	}
-	return s, nil
 }
 
 // Swap replaces the keyring at once. Requests in flight end with the keys that they began with.
@@ -162,60 +132,6 @@ func (ring *keyring) replica(like *replica) *replica {
 		}
 	}
 	return nil
-}
-
-// relayFailure makes the failure of one ratchet that of the signer: after an unknown commit
-// outcome nothing more is released for any key.
-func (s *Signer) relayFailure(r *ratchet.Ratchet) {
-	select {
-	case <-r.Failed():
-		s.failOnce.Do(func() { s.failure = r.Err(); close(s.failed) })
-	case <-s.closed:
-	}
-}
-
-// Failed is closed when a ratchet has failed: nothing more is released and the process must
-// exit, for only a restart can tell what is durable.
-func (s *Signer) Failed() <-chan struct{} { return s.failed }
-
-// Err returns why the signer has failed, or nil.
-func (s *Signer) Err() error {
-	select {
-	case <-s.failed: // of a ratchet that was swapped away since, perhaps
-		return s.failure
-	default:
-	}
-	for _, r := range s.ring.Load().ratchets {
-		if err := r.Err(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// stopped is ratchet.ErrStopped, with the reason, once a ratchet has failed.
-func (s *Signer) stopped() error {
-	if err := s.Err(); err != nil {
-		return fmt.Errorf("%w: %w", ratchet.ErrStopped, err)
-	}
-	return nil
-}
-
-// Close ends the ratchets (cleanly, after what is in flight) and the connections to servers.
-// Sign is not to be called any more.
-func (s *Signer) Close() error {
-	var errs []error
-	s.close.Do(func() {
-		close(s.closed)
-		ring := s.ring.Load()
-		for _, r := range ring.ratchets {
-			errs = append(errs, r.Close())
-		}
-		for _, server := range ring.servers {
-			errs = append(errs, server.hsm.Close())
-		}
-	})
-	return errors.Join(errs...)
 }
 
 // key returns the key that hashes to hash, as long as anything may be released.

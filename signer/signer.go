@@ -10,6 +10,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"pawl/ratchet"
@@ -43,6 +45,33 @@ type Options struct {
 	Renew func(ctx context.Context)
 }
 
+// Signer signs for the keys of its keyring. It is safe for concurrent use.
+type Signer struct {
+	options Options
+	ring    atomic.Pointer[keyring]
+	turn    atomic.Uint64 // of the servers, for the next try
+
+	failed   chan struct{} // closed when a ratchet has failed
+	failOnce sync.Once
+	failure  error // set before failed is closed
+	closed   chan struct{}
+	close    sync.Once
+	swapping sync.Mutex
+}
+
+// New returns a signer for entries and takes over what they hold: Close ends it.
+func New(entries []Entry, options Options) (*Signer, error) {
+	if options.Log == nil {
+		options.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Signer{options: options, failed: make(chan struct{}), closed: make(chan struct{})}
+	s.ring.Store(&keyring{})
+	if err := s.Swap(entries); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
 // Sign parses payload, checks the key's policy and, for a consensus request, the ratchet, and
 // returns the one signature of its slot. Its errors are ErrUnknownKey, tezos.ErrMalformed,
 // policy.ErrDenied, those of ratchet.Ratchet.Sign, ErrHSM, or that of ctx: a caller that leaves
@@ -71,4 +100,21 @@ func (s *Signer) Sign(ctx context.Context, hash tezos.PublicKeyHash, payload []b
 		res.Release, err = ratchet.Release{}, stopped
 	}
 	return res, err
+}
+
+// Close ends the ratchets (cleanly, after what is in flight) and the connections to servers.
+// Sign is not to be called any more.
+func (s *Signer) Close() error {
+	var errs []error
+	s.close.Do(func() {
+		close(s.closed)
+		ring := s.ring.Load()
+		for _, r := range ring.ratchets {
+			errs = append(errs, r.Close())
+		}
+		for _, server := range ring.servers {
+			errs = append(errs, server.hsm.Close())
+		}
+	})
+	return errors.Join(errs...)
 }
