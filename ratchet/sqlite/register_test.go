@@ -81,10 +81,11 @@ func TestMarkAloneIsNoRegistration(t *testing.T) {
 	register(t, db, keyNumber(2), mainnet, 0)
 	register(t, db, baker, ghostnet, 0)
 	mustSign(t, db, block(1, 0), bytesNumber(0))
-	if err := db.Exec("DELETE FROM registrations WHERE key = ? AND chain = ?", baker[:], mainnet[:]); err != nil {
+	err := db.Exec("DELETE FROM registrations WHERE key = ? AND chain = ?", baker[:], mainnet[:])
+	if err := errors.Join(err, db.Retotal()); err != nil {
 		t.Fatal(err)
 	}
-	_, err := db.Place(block(2, 0), bytesNumber(0), signatureOf(t, bytesNumber(0), 0))
+	_, err = db.Place(block(2, 0), bytesNumber(0), signatureOf(t, bytesNumber(0), 0))
 	wantRefused(t, err, ratchet.NotRegistered, "")
 	closeDB(t, db)
 

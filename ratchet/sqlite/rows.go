@@ -5,6 +5,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"fmt"
 
 	"pawl/ratchet"
 	"pawl/tezos"
@@ -29,6 +30,17 @@ func readSnapshot(ctx context.Context, tx *sql.Conn) (all ratchet.Snapshot, err 
 	}
 	all.Registrations, err = readRegistrations(ctx, tx, registrationsQuery)
 	return all, err
+}
+
+// readAll reads the rows and their totals, and refuses rows of different times. Its errors name the file.
+func readAll(ctx context.Context, tx *sql.Conn, path string) (all ratchet.Snapshot, found totals, err error) {
+	if all, err = readSnapshot(ctx, tx); err == nil {
+		found, err = readTotals(ctx, tx)
+	}
+	if err != nil {
+		return all, found, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return all, found, checkTotals(path, found, all)
 }
 
 // readStanding reads what Judge must know of m.
