@@ -179,6 +179,7 @@ func (db *Store) takeOver(ctx context.Context) error {
 		return err
 	}
 	db.database.size, db.wal.size = 0, 0 // from now on they only grow
+	reserveWAL(db.path)
 	return nil
 }
 
@@ -280,4 +281,3 @@ func (db *Store) write(ctx context.Context, run func(ctx context.Context, tx *sq
 	}
 	return nil
 }
-
