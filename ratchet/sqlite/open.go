@@ -99,6 +99,9 @@ func (db *Store) open(ctx context.Context) error {
 	if err := db.lockDatabase(); err != nil {
 		return err
 	}
+	if err := checkMount(db.lock, db.path, db.database); err != nil {
+		return err
+	}
 	if err := checkHeader(ctx, db.lock, db.path); err != nil {
 		return err
 	}
@@ -109,7 +112,7 @@ func (db *Store) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if db.wal, err = prepareWAL(db.path, wal); err != nil {
+	if db.wal, err = prepareWAL(db.path, db.database, wal); err != nil {
 		return err
 	}
 	if err := db.connect(ctx); err != nil {
