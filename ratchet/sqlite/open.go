@@ -271,15 +271,15 @@ func (db *Store) record(ctx context.Context, clean bool) error {
 
 // write runs statements in one transaction while nobody else uses the connection. Its error names the file.
 func (db *Store) write(ctx context.Context, run func(ctx context.Context, tx *sql.Conn) error) error {
-	err := db.begin(ctx)
+	err := db.exec(ctx, "BEGIN IMMEDIATE")
 	if err == nil {
-		if err = run(ctx, db.conn); err != nil {
-			db.rollback(ctx)
-		} else {
-			err = db.execCommit(ctx)
-		}
+		err = run(ctx, db.conn)
+	}
+	if err == nil {
+		err = db.exec(ctx, "COMMIT")
 	}
 	if err != nil {
+		db.rollback(ctx)
 		return fmt.Errorf("writing to %s: %v", db.path, err)
 	}
 	return nil

@@ -174,7 +174,9 @@ func (s *diskStand) wayOut(t *testing.T) {
 	}
 	s.run(t, "ratchet", "init", "--config", s.config())
 	for _, key := range s.keys {
-		s.run(t, "ratchet", "register", key.Hash().String(), "--config", s.config(), "--chain", chain.String(), "--from-level", fmt.Sprint(s.level+1))
+		for _, c := range chains {
+			s.run(t, "ratchet", "register", key.Hash().String(), "--config", s.config(), "--chain", c.String(), "--from-level", fmt.Sprint(s.level+1))
+		}
 	}
 	clear(s.last)
 	clear(s.open)
