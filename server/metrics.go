@@ -33,6 +33,8 @@ type Metrics struct {
 	// CertificateEnds returns when the certificates of the HSM connections end, by name. It is
 	// called at each scrape. Optional; set it before the first one.
 	CertificateEnds func() map[string]time.Time
+	// LogLinesDropped returns how many lines of the log were dropped. Optional, as CertificateEnds.
+	LogLinesDropped func() uint64
 
 	mu   sync.Mutex
 	last map[lastKey]time.Time
@@ -139,6 +141,8 @@ var (
 		"1 when every key can sign at the HSM server.", []string{"server"}, nil)
 	triesDesc = prometheus.NewDesc("pawl_hsm_server_tries_total",
 		"Tries of signatures at the HSM server by result, ok or error.", []string{"server", "result"}, nil)
+	logDroppedDesc = prometheus.NewDesc("pawl_log_lines_dropped_total",
+		"Lines of the log that were dropped, because nobody read the log or it could not be written.", nil, nil)
 	readyDesc = prometheus.NewDesc("pawl_key_ready", "1 when the key can sign.", []string{"pkh"}, nil)
 )
 
@@ -147,6 +151,7 @@ func (m keyCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- lastDesc
 	ch <- certificateDesc
 	ch <- droppedDesc
+	ch <- logDroppedDesc
 	ch <- readyDesc
 	ch <- serverReadyDesc
 	ch <- triesDesc
@@ -158,6 +163,9 @@ func (m keyCollector) Collect(ch chan<- prometheus.Metric) {
 	defer m.mu.Unlock()
 	for key, at := range m.last {
 		ch <- gauge(lastDesc, time.Since(at).Seconds(), key.pkh, key.kind)
+	}
+	if m.LogLinesDropped != nil {
+		ch <- counter(logDroppedDesc, m.LogLinesDropped())
 	}
 	s := m.signer.Load()
 	if s == nil {

@@ -8,6 +8,7 @@ import (
 
 	"pawl/internal/config"
 	"pawl/internal/daemon"
+	"pawl/internal/latelog"
 	"pawl/server"
 )
 
@@ -41,16 +42,16 @@ func (c *serveCmd) Validate() error {
 
 // Run serves until ctx is done, then until each request in flight is answered.
 func (c *serveCmd) Run(ctx context.Context, s *streams) error {
-	if err := harden(); err != nil {
-		return err
-	}
-	log, flush := s.logger()
-	defer flush()
-	opened, err := c.open(ctx, log)
-	if err != nil {
-		return startError(ctx, err)
-	}
-	return opened.serve(ctx)
+	return s.daemon(func(_ *streams, log *latelog.Log) error {
+		if err := harden(); err != nil {
+			return err
+		}
+		opened, err := c.open(ctx, log)
+		if err != nil {
+			return startError(ctx, err)
+		}
+		return opened.serve(ctx)
+	})
 }
 
 // startError returns why a daemon did not start: nothing if it was told to stop meanwhile.
@@ -69,7 +70,7 @@ type service struct {
 }
 
 // open opens all that serve needs. Whatever is wrong is found here, once.
-func (c *serveCmd) open(ctx context.Context, log *slog.Logger) (*service, error) {
+func (c *serveCmd) open(ctx context.Context, log *latelog.Log) (*service, error) {
 	cfg, err := loadConfig(c.Config)
 	if err != nil {
 		return nil, err
@@ -87,13 +88,14 @@ func (c *serveCmd) open(ctx context.Context, log *slog.Logger) (*service, error)
 	}
 	version, _ := buildVersion()
 	metrics := server.NewMetrics(version)
-	d, err := c.openDaemon(ctx, log, cfg, metrics)
+	metrics.LogLinesDropped = log.Dropped
+	d, err := c.openDaemon(ctx, log.Logger(), cfg, metrics)
 	if err != nil {
 		at.Close()
 		return nil, err
 	}
 	metrics.CertificateEnds = d.CertificateEnds
-	srv := server.New(server.Config{Signer: d.Signer, AuthorizedKeys: cfg.AuthorizedKeys, Log: log, Metrics: metrics})
+	srv := server.New(server.Config{Signer: d.Signer, AuthorizedKeys: cfg.AuthorizedKeys, Log: log.Logger(), Metrics: metrics})
 	return &service{d, srv, at}, nil
 }
 
