@@ -20,6 +20,7 @@ type requestLog struct {
 	start   time.Time
 	quiet   slog.Level          // of the line of an answer without a signature
 	signing bool                // a sign request, whether or not it could be read
+	asked   bool                // the signer was asked: the client may ask for signatures
 	key     tezos.PublicKeyHash // not set before pkh is
 	pkh     string              // text of key
 	result  signer.Result       // of signRequest
@@ -40,9 +41,13 @@ func (s *Server) setKey(log *requestLog, hash tezos.PublicKeyHash) {
 // maxAttrs is how many attributes a log line can have.
 const maxAttrs = 16
 
-// writeLog writes the one line of a request.
+// writeLog writes the one line of a request, unless there were too many of its kind.
 func (s *Server) writeLog(ctx context.Context, log *requestLog, err error, transport []slog.Attr) {
 	elapsed := time.Since(log.start)
+	level, msg := log.levelAndMessage(err)
+	if !s.log.Enabled(ctx, level) || !s.mayLog(log, err, level) {
+		return
+	}
 	attrs := append(make([]slog.Attr, 0, maxAttrs), slog.String("request_id", log.id))
 	attrs = append(attrs, transport...)
 	if log.pkh != "" {
@@ -62,15 +67,35 @@ func (s *Server) writeLog(ctx context.Context, log *requestLog, err error, trans
 	if log.result.SignTime > 0 {
 		attrs = append(attrs, milliseconds("hsm_elapsed", log.result.SignTime))
 	}
-	ctx = context.WithoutCancel(ctx)
+	s.log.LogAttrs(context.WithoutCancel(ctx), level, msg, attrs...)
+}
+
+func (log *requestLog) levelAndMessage(err error) (slog.Level, string) {
 	switch {
 	case err != nil:
-		s.log.LogAttrs(ctx, refusalOf(err).level, "refused", attrs...)
+		return refusalOf(err).level, "refused"
 	case log.result.Request != nil:
-		s.log.LogAttrs(ctx, slog.LevelInfo, "signed", attrs...)
-	default:
-		s.log.LogAttrs(ctx, log.quiet, "answered", attrs...)
+		return slog.LevelInfo, "signed"
 	}
+	return log.quiet, "answered"
+}
+
+// mayLog reports whether the line of a request is to be written. That of a new signature always is.
+func (s *Server) mayLog(log *requestLog, err error, level slog.Level) bool {
+	kind := lineKind{decision: log.decision(err)}
+	switch {
+	case err != nil:
+		row := refusalOf(err)
+		kind.decision, kind.status = row.decision, row.status
+	case kind.decision == "signed":
+		return true
+	case kind.decision == "":
+		kind.decision = "answered"
+	}
+	if log.asked && s.metrics.label(log) != unknownKey {
+		kind.pkh = log.pkh
+	}
+	return s.limit.take(kind, level, time.Now())
 }
 
 // decision is "signed", "stored", "refused" or "failed", and "" for an answer without a

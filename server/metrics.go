@@ -24,6 +24,7 @@ type Metrics struct {
 	registry   *prometheus.Registry
 	signatures *prometheus.CounterVec
 	bad        prometheus.Counter
+	skipped    prometheus.Counter
 	hsm        *prometheus.HistogramVec
 	commit     prometheus.Histogram
 	marks      prometheus.Histogram
@@ -57,6 +58,10 @@ func NewMetrics(version string) *Metrics {
 			Name: "pawl_bad_signatures_total",
 			Help: "Signatures of the HSM that did not verify. None was released.",
 		}),
+		skipped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "pawl_log_lines_skipped_total",
+			Help: "Lines of requests and connections that were not logged, because there were too many of their kind.",
+		}),
 		hsm: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "pawl_hsm_seconds",
 			Help:    "Time of one try of an HSM signature, verification included.",
@@ -80,7 +85,7 @@ func NewMetrics(version string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.signatures, m.bad, m.hsm, m.commit, m.marks, build, keyCollector{m},
+	m.registry.MustRegister(m.signatures, m.bad, m.skipped, m.hsm, m.commit, m.marks, build, keyCollector{m},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

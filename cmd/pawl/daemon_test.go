@@ -308,3 +308,11 @@ func TestHangup(t *testing.T) {
 		})
 	}
 }
+
+// TestLibrariesAreMute: nothing but the log writes to stderr.
+func TestLibrariesAreMute(t *testing.T) {
+	t.Parallel()
+	if output, err := exec.Command("chatter").CombinedOutput(); err != nil || len(output) > 0 {
+		t.Errorf("%q, %v; want nothing", output, err)
+	}
+}
