@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// lastTime is how long the last lines of a daemon may take.
+	// lastTime is how long the last lines of a daemon may take, and each text of its start.
 	lastTime = time.Second
 	// oneWish is the time within which two signals are one: make and timeout send theirs twice.
 	oneWish = 250 * time.Millisecond
@@ -29,7 +29,7 @@ func (s *streams) daemon(run func(late *streams, log *latelog.Log) error) error 
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ) // sent when a reader has gone, and at the limit of a file's size
 	log := latelog.New(s.err, &slog.HandlerOptions{ReplaceAttr: renameLevel})
 	out := latelog.New(s.out, nil)
-	err := run(&streams{out, log}, log)
+	err := run(&streams{printer{out}, printer{log}}, log)
 	report(log, err)
 	ctx, cancel := context.WithTimeout(context.Background(), lastTime)
 	defer cancel()
@@ -39,6 +39,17 @@ func (s *streams) daemon(run func(late *streams, log *latelog.Log) error) error 
 		return &reportedError{err}
 	}
 	return nil
+}
+
+// printer has the texts of a daemon come in the order in which they were written to its streams: it
+// waits for each, but not for a stream that is stuck.
+type printer struct{ log *latelog.Log }
+
+func (p printer) Write(text []byte) (int, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), lastTime)
+	defer cancel()
+	p.log.Print(ctx, text)
+	return len(text), nil
 }
 
 // renameLevel keeps the key level for that of a block or vote; slog's own is called severity.

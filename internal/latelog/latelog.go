@@ -28,8 +28,8 @@ const (
 	reserved = 1024
 )
 
-// Log is a queue of log lines and its writer. It is safe for concurrent use. No method but Close
-// waits for anything.
+// Log is a queue of log lines and its writer. It is safe for concurrent use. No method but Print
+// and Close waits for anything.
 type Log struct {
 	logger *slog.Logger
 
@@ -49,9 +49,10 @@ type Log struct {
 
 // line is a record and the handler that formats it, or a text.
 type line struct {
-	maker  slog.Handler // nil for a text
-	record slog.Record
-	text   []byte
+	maker   slog.Handler // nil for a text
+	record  slog.Record
+	text    []byte
+	written chan struct{} // closed when the line was written or could not be; nil: nobody waits
 }
 
 // New returns a log that writes JSON lines to out. Nothing else may write to out before Close has
@@ -80,6 +81,18 @@ func (l *Log) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Print is Write, but waits until p is written, or until ctx is done.
+func (l *Log) Print(ctx context.Context, p []byte) {
+	written := make(chan struct{})
+	if !l.add(line{text: bytes.Clone(p), written: written}, slog.LevelError) {
+		return
+	}
+	select {
+	case <-written:
+	case <-ctx.Done():
+	}
+}
+
 // Dropped returns how many lines were dropped so far.
 func (l *Log) Dropped() uint64 { return l.dropped.Load() }
 
@@ -96,11 +109,12 @@ func (l *Log) Close(ctx context.Context) {
 	}
 }
 
-// add puts a line into the queue, or drops it if there is no room for one of that level.
-func (l *Log) add(added line, level slog.Level) {
+// add puts a line into the queue, or drops it if there is no room for one of that level. It reports
+// whether there was.
+func (l *Log) add(added line, level slog.Level) (fits bool) {
 	l.mu.Lock()
 	waiting, closed := len(l.lines), l.closed
-	fits := !closed && waiting < room(level)
+	fits = !closed && waiting < room(level)
 	if fits {
 		l.lines = append(l.lines, added)
 	}
@@ -114,6 +128,7 @@ func (l *Log) add(added line, level slog.Level) {
 	case waiting == 0:
 		l.timer.Reset(l.late)
 	}
+	return fits
 }
 
 // room is how many lines may wait before one of that level is dropped.

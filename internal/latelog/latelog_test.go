@@ -151,6 +151,27 @@ func TestTextBetweenLines(t *testing.T) {
 	}
 }
 
+// TestPrintWaits until the text is written, and not longer than its context.
+func TestPrintWaits(t *testing.T) {
+	t.Parallel()
+	var out sink
+	l := start(t, &out, never)
+	for _, text := range []string{"a\n", "b\n"} {
+		l.Print(t.Context(), []byte(text))
+		if got := out.text(); !strings.HasSuffix(got, text) {
+			t.Errorf("%q is written, want %q in the end", got, text)
+		}
+	}
+	out.mu.Lock() // nobody reads
+	defer out.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	l.Print(ctx, []byte("c\n"))
+	if ctx.Err() == nil {
+		t.Error("Print has not waited")
+	}
+}
+
 // TestNobodyReads: no caller waits for the writer. What does not fit is dropped, warnings and
 // errors last, and a line says so when lines are read again.
 func TestNobodyReads(t *testing.T) {

@@ -46,6 +46,11 @@ func (l *Log) writeWaiting() (closed bool) {
 		l.untold.Add(untold)
 		l.drop(dropped)
 	}
+	for _, line := range lines {
+		if line.written != nil {
+			close(line.written)
+		}
+	}
 	return closed
 }
 

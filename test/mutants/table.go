@@ -220,8 +220,8 @@ func delays() []sabotage {
 		{
 			name: "log-without-end",
 			file: "internal/latelog/latelog.go",
-			old:  "\tfits := !closed && waiting < room(level)",
-			new:  "\tfits := !closed",
+			old:  "\tfits = !closed && waiting < room(level)",
+			new:  "\tfits = !closed",
 			pkg:  "./internal/latelog", test: "TestNobodyReads",
 		},
 		{
