@@ -2,6 +2,7 @@ package fault_test
 
 import (
 	"bufio"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,6 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pawl/ratchet"
+	"pawl/softcard"
+	"pawl/tezos"
 )
 
 // logTrouble is what becomes of the log of a daemon.
@@ -44,13 +47,18 @@ var logTroubles = []logTrouble{
 // fileLimit is more than a ratchet needs, in MiB.
 const fileLimit = 64
 
-// smallQueue makes the queue of the log small, so that it is full sooner. A campaign has the time
-// to fill the real one.
-func smallQueue() []patch {
+// smallQueue makes the queue of the log small, so that it is full sooner.
+var smallQueue = []patch{
+	{"internal/latelog/latelog.go", "maxLines = 8192", "maxLines = 256"},
+	{"internal/latelog/latelog.go", "reserved = 1024", "reserved = 64"},
+}
+
+// queuePatches is smallQueue. A campaign has the time to fill the real one.
+func queuePatches() []patch {
 	if *campaignTime > 0 {
 		return nil
 	}
-	return []patch{{"internal/latelog/latelog.go", "maxLines = 8192", "maxLines = 256"}}
+	return smallQueue
 }
 
 // TestAroundLog: whatever becomes of the log, signing goes on, the lines that were dropped are
@@ -60,7 +68,7 @@ func TestAroundLog(t *testing.T) {
 	for _, trouble := range logTroubles {
 		t.Run(trouble.name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, smallQueue()...)
+			r := newRig(t, queuePatches()...)
 			began := time.Now()
 			level := int32(1)
 			for lives := 0; partAround.goesOn(began, lives, 1); lives++ {
@@ -295,7 +303,7 @@ func fileIsLarge(t *testing.T) (*os.File, func()) {
 // gets all others.
 func TestAroundLogThatIsReadAgain(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, smallQueue()...)
+	r := newRig(t, queuePatches()...)
 	read, write := pipe(t)
 	d := r.startWithLog(t, write, 0)
 	level := int32(1)
@@ -353,4 +361,52 @@ func awaitTold(t *testing.T, lines <-chan string, dropped uint64) bool {
 		t.Errorf("%d lines are told of, want %d", told, dropped)
 	}
 	return told == dropped
+}
+
+// TestAroundLogInACall: an error that is logged amid a signature holds it up as little as any other
+// line, also when the queue is full of errors.
+func TestAroundLogInACall(t *testing.T) {
+	t.Parallel()
+	h := newHSMRig(t, smallQueue...)
+	defer h.judge(t)
+	h.daemon.kill()
+	_, write := pipe(t)
+	h.daemon = h.startWithLog(t, write, 0)
+	for h.daemon.dropped(t) == 0 {
+		h.unknownLayouts(t, 100)
+	}
+	asks := h.oneEach()
+	h.soft.Card.SetFaults(&softcard.Fault{Call: "SignSingle", Spoil: softcard.FlipBits(7), Times: len(asks)})
+	h.corrupted.Add(int64(len(asks)))
+	for _, a := range h.postAll(h.daemon, asks, nil) {
+		if a.status != http.StatusOK {
+			t.Errorf("the first try got a bad signature: %v, want that of the second", a)
+		}
+		h.recovered(t, "an error amid the call", a)
+	}
+	h.soft.Card.SetFaults()
+	h.daemon.terminate(t)
+	h.daemon = h.start(t)
+	total.happened(partAround, "log: its reader stops, a bad signature is an error in it", "the second try was signed")
+}
+
+// unknownLayouts asks each key for what no protocol has: a person must act, so it is an error.
+func (h *hsmRig) unknownLayouts(t *testing.T, times int) {
+	t.Helper()
+	const tagAt = 37
+	for range times {
+		for _, key := range h.keys {
+			payload := ask{ratchet.Mark{Key: key.Hash(), ChainID: chain, Kind: tezos.Attestation, Level: 1}, 0}.payload()
+			payload[tagAt] = 0x2a
+			body := strings.NewReader(`"` + hex.EncodeToString(payload) + `"`)
+			res, err := h.daemon.client.Post(h.daemon.url+"/keys/"+key.Hash().String(), "application/json", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			if res.StatusCode != http.StatusBadRequest {
+				t.Fatalf("an unknown layout: %s, want 400", res.Status)
+			}
+		}
+	}
 }
