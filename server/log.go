@@ -44,7 +44,7 @@ const maxAttrs = 16
 // writeLog writes the one line of a request, unless there were too many of its kind.
 func (s *Server) writeLog(ctx context.Context, log *requestLog, err error, transport []slog.Attr) {
 	elapsed := time.Since(log.start)
-	level, msg := log.levelAndMessage(err)
+	level := log.level(err)
 	if !s.log.Enabled(ctx, level) || !s.mayLog(log, err, level) {
 		return
 	}
@@ -67,17 +67,26 @@ func (s *Server) writeLog(ctx context.Context, log *requestLog, err error, trans
 	if log.result.SignTime > 0 {
 		attrs = append(attrs, milliseconds("hsm_elapsed", log.result.SignTime))
 	}
-	s.log.LogAttrs(context.WithoutCancel(ctx), level, msg, attrs...)
-}
-
-func (log *requestLog) levelAndMessage(err error) (slog.Level, string) {
+	ctx = context.WithoutCancel(ctx)
 	switch {
 	case err != nil:
-		return refusalOf(err).level, "refused"
+		s.log.LogAttrs(ctx, level, "refused", attrs...)
 	case log.result.Request != nil:
-		return slog.LevelInfo, "signed"
+		s.log.LogAttrs(ctx, level, "signed", attrs...)
+	default:
+		s.log.LogAttrs(ctx, level, "answered", attrs...)
 	}
-	return log.quiet, "answered"
+}
+
+// level is that of the line of a request.
+func (log *requestLog) level(err error) slog.Level {
+	switch {
+	case err != nil:
+		return refusalOf(err).level
+	case log.result.Request != nil:
+		return slog.LevelInfo
+	}
+	return log.quiet
 }
 
 // mayLog reports whether the line of a request is to be written. That of a new signature always is.

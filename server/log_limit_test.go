@@ -108,8 +108,10 @@ func TestStrangersDoNotFillTheLog(t *testing.T) {
 	for _, lines := range open.log.leftOut(t) {
 		skipped += lines
 	}
-	if metrics := do(t, "GET", open.admin+"/metrics", "").body; !strings.Contains(metrics, fmt.Sprintf("\npawl_log_lines_skipped_total %d\n", skipped)) {
-		t.Errorf("the metric is not %d: %s", skipped, metrics)
+	metrics := do(t, "GET", open.admin+"/metrics", "").body
+	want := fmt.Sprintf("\npawl_log_lines_skipped_total %d\n", skipped)
+	if !strings.Contains(metrics, want) {
+		t.Errorf("want %q in the metrics: %s", want, metrics)
 	}
 }
 

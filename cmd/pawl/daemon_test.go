@@ -102,10 +102,11 @@ func daemonArgs(t *testing.T) map[string][]string {
 	config := (&faultyCard{}).serve(t)
 	addKey(t, config)
 	const free = "127.0.0.1:0"
+	d, card := filepath.Join(t.TempDir(), "d"), filepath.Join(t.TempDir(), "card")
 	return map[string][]string{
 		"serve":    {"listening", "pawl", "serve", "--config", config, "--listen", free, "--admin", free},
-		"demo":     {"listening", "pawl", "demo", "--dir", filepath.Join(t.TempDir(), "d"), "--listen", free, "--admin", free, "--card", free},
-		"softcard": {"card listening", "pawl", "softcard", "--dir", filepath.Join(t.TempDir(), "card"), "--listen", free},
+		"demo":     {"listening", "pawl", "demo", "--dir", d, "--listen", free, "--admin", free, "--card", free},
+		"softcard": {"card listening", "pawl", "softcard", "--dir", card, "--listen", free},
 	}
 }
 
@@ -183,7 +184,8 @@ func awaitDropped(t *testing.T, admin string, want int) {
 func TestReportOfADaemon(t *testing.T) {
 	t.Parallel()
 	var stderr bytes.Buffer
-	err := run(t.Context(), []string{"pawl", "serve", "--config", filepath.Join(t.TempDir(), "none.json")}, io.Discard, &stderr)
+	args := []string{"pawl", "serve", "--config", filepath.Join(t.TempDir(), "none.json")}
+	err := run(t.Context(), args, io.Discard, &stderr)
 	if code := report(&stderr, err); code != exitFailed {
 		t.Errorf("exit code %d, want %d", code, exitFailed)
 	}
@@ -213,7 +215,8 @@ func startHeld(t *testing.T) held {
 			<-release
 		}
 	}
-	p := startProcess(t, "listening", "pawl", "serve", "--config", config, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	const free = "127.0.0.1:0"
+	p := startProcess(t, "listening", "pawl", "serve", "--config", config, "--listen", free, "--admin", free)
 	h := held{p, release, make(chan string, 1)}
 	go func() { h.answered <- post(t.Context(), "http://"+p.line.Address+"/keys/"+hash, payload) }()
 	select {
@@ -227,7 +230,9 @@ func startHeld(t *testing.T) held {
 // TestSecondSignal ends a daemon that waits for a request, also when its log is stuck.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
-	for name, second := range map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "stuck": syscall.SIGTERM} {
+	for name, second := range map[string]syscall.Signal{
+		"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "stuck": syscall.SIGTERM,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := startHeld(t)
@@ -243,7 +248,8 @@ func TestSecondSignal(t *testing.T) {
 				return
 			}
 			_ = h.write.Close()
-			if stderr, err := io.ReadAll(h.stderr); err != nil || !strings.Contains(string(stderr), "pawl: error: a second signal") {
+			stderr, err := io.ReadAll(h.stderr)
+			if err != nil || !strings.Contains(string(stderr), "pawl: error: a second signal") {
 				t.Errorf("stderr ends with %q, %v", stderr, err)
 			}
 		})

@@ -2,6 +2,7 @@ package fault_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -201,7 +202,7 @@ func (h *hsmRig) timesOut(t *testing.T, name string) {
 	for err == nil { // an answer may come before the end
 		_, err = conn.Read(make([]byte, 512))
 	}
-	if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		t.Errorf("%s: a client that hangs is still there after %v", name, patience)
 	}
 	total.happened(partAround, "clock "+name+", a card and a client that hang", "given up in their time")
@@ -237,7 +238,8 @@ func (h *hsmRig) reconnectsOutdated(t *testing.T, name string) {
 		h.waitUnready(t, key, reason)
 		h.want(t, name, asks[i], http.StatusInternalServerError)
 	}
-	if log := h.daemon.log.String(); !strings.Contains(log, `"msg":"HSM server left out"`) || !strings.Contains(log, reason) {
+	log := h.daemon.log.String()
+	if !strings.Contains(log, `"msg":"HSM server left out"`) || !strings.Contains(log, reason) {
 		t.Errorf("the log does not say that the certificate is not valid: %s", log)
 	}
 	h.setClock(t, 0)
@@ -245,7 +247,8 @@ func (h *hsmRig) reconnectsOutdated(t *testing.T, name string) {
 	for _, a := range asks {
 		h.recovered(t, name, answer{ask: a})
 	}
-	total.happened(partAround, "clock "+name+", the connection is lost", "readiness and log tell of the certificate; ready again with the clock")
+	total.happened(partAround, "clock "+name+", the connection is lost",
+		"readiness and log tell of the certificate; ready again with the clock")
 }
 
 // restarts has another process know what was signed.
