@@ -29,15 +29,21 @@ type process struct {
 	line   struct{ Msg, Address, Admin string }
 }
 
-// startProcess runs a command and reads its log until a line has that message.
-func startProcess(t *testing.T, msg string, args ...string) *process {
+func newProcess(t *testing.T, program string, args ...string) *process {
 	t.Helper()
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{cmd: exec.Command(args[0], args[1:]...), exited: make(chan struct{}), stderr: read, write: write}
+	t.Cleanup(func() { _, _ = read.Close(), write.Close() })
+	p := &process{cmd: exec.Command(program, args...), exited: make(chan struct{}), stderr: read, write: write}
 	p.cmd.Stderr = write
+	return p
+}
+
+// start runs it until the end of the test.
+func (p *process) start(t *testing.T) {
+	t.Helper()
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -45,12 +51,18 @@ func startProcess(t *testing.T, msg string, args ...string) *process {
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill()
 		<-p.exited
-		_, _ = read.Close(), write.Close()
 	})
-	if err := read.SetReadDeadline(time.Now().Add(patience)); err != nil {
+}
+
+// startProcess runs a command and reads its log until a line has that message.
+func startProcess(t *testing.T, msg string, args ...string) *process {
+	t.Helper()
+	p := newProcess(t, args[0], args[1:]...)
+	p.start(t)
+	if err := p.stderr.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	for lines := bufio.NewScanner(read); p.line.Msg != msg; {
+	for lines := bufio.NewScanner(p.stderr); p.line.Msg != msg; {
 		if !lines.Scan() {
 			t.Fatalf("%v: no line %q: %v", args, msg, lines.Err())
 		}
@@ -122,6 +134,45 @@ func TestStuckLog(t *testing.T) {
 			p.ends(t, exitOK)
 		})
 	}
+}
+
+// TestStuckFromTheStart: a daemon starts with a log that nobody reads, and one that cannot start ends
+// all the same.
+func TestStuckFromTheStart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, args := range map[string][]string{
+		"serve": {"serve", "--config", filepath.Join(dir, "none.json")}, "demo": {"demo", "--dir", "/dev/null"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			startStuck(t, args...).ends(t, exitFailed)
+		})
+	}
+	t.Run("softcard", func(t *testing.T) {
+		t.Parallel()
+		card := filepath.Join(dir, "card")
+		p := startStuck(t, "softcard", "--dir", card, "--listen", "127.0.0.1:0")
+		for start := time.Now(); ; time.Sleep(time.Millisecond) {
+			if _, err := os.Stat(filepath.Join(card, "client.pem")); err == nil {
+				break
+			}
+			if time.Since(start) > patience {
+				t.Fatal("the card is not made")
+			}
+		}
+		p.signal(t, syscall.SIGTERM)
+		p.ends(t, exitOK)
+	})
+}
+
+// startStuck runs pawl with a pipe that is full.
+func startStuck(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := newProcess(t, "pawl", args...)
+	p.stick(t)
+	p.start(t)
+	return p
 }
 
 // TestLogReaderGoesAway: no daemon command ends of it. Each goes on, and stops cleanly.

@@ -104,8 +104,8 @@ func (w *writer) write() (dropped uint64) {
 		return 0
 	}
 	dropped = uint64(bytes.Count(lines[n:], []byte("\n"))) //nolint:gosec // a count is not negative
-	if n == 0 && w.torn { // that newline ends no line
-		return dropped - 1
+	if n == 0 && w.torn {
+		return dropped - 1 // the first newline ends no line
 	}
 	w.torn = n > 0 && lines[n-1] != '\n'
 	return dropped
