@@ -255,17 +255,16 @@ type held struct {
 func startHeld(t *testing.T) held {
 	t.Helper()
 	asked, release := make(chan struct{}, 16), make(chan struct{})
-	card := &faultyCard{}
-	config := card.serve(t)
-	hash := addKey(t, config)
 	payload := tezostest.Block(7, 0, 0)
 	digest := tezos.DigestOf(payload)
-	card.hold = func(req *pb.SignSingleRequest) {
+	card := &faultyCard{hold: func(req *pb.SignSingleRequest) {
 		if bytes.Equal(req.GetData(), digest[:]) { // and no probe
 			asked <- struct{}{}
 			<-release
 		}
-	}
+	}}
+	config := card.serve(t)
+	hash := addKey(t, config)
 	const free = "127.0.0.1:0"
 	p := startProcess(t, "listening", "pawl", "serve", "--config", config, "--listen", free, "--admin", free)
 	h := held{p, release, make(chan string, 1)}
