@@ -8,6 +8,7 @@ import (
 
 	"pawl/internal/config"
 	"pawl/internal/daemon"
+	"pawl/internal/latelog"
 	"pawl/server"
 )
 
@@ -24,9 +25,9 @@ type serveCmd struct {
 }
 
 func (*serveCmd) Help() string {
-	return helpText("Serves until SIGTERM or Ctrl-C, then answers the requests in flight, closes the ratchet and "+
-		"ends. New key blobs in keys.json and renewed certificates of the HSM connection are taken up while it runs; "+
-		"all else needs a restart.",
+	return helpText("Serves until SIGTERM, SIGHUP or Ctrl-C, then answers the requests in flight, closes the ratchet "+
+		"and ends; a second SIGTERM or Ctrl-C ends it at once. New key blobs in keys.json and renewed certificates of "+
+		"the HSM connection are taken up while it runs; all else needs a restart.",
 		"pawl serve --config /etc/pawl/keys.json", "0 after a clean stop; 1 if it did not start, if requests were cut "+
 			"off, or if the ratchet failed: start it again then; 2 for wrong usage")
 }
@@ -41,16 +42,16 @@ func (c *serveCmd) Validate() error {
 
 // Run serves until ctx is done, then until each request in flight is answered.
 func (c *serveCmd) Run(ctx context.Context, s *streams) error {
-	if err := harden(); err != nil {
-		return err
-	}
-	log, flush := s.logger()
-	defer flush()
-	opened, err := c.open(ctx, log)
-	if err != nil {
-		return startError(ctx, err)
-	}
-	return opened.serve(ctx)
+	return s.daemon(func(_ *streams, log *latelog.Log) error {
+		if err := harden(); err != nil {
+			return err
+		}
+		opened, err := c.open(ctx, log)
+		if err != nil {
+			return startError(ctx, err)
+		}
+		return opened.serve(ctx)
+	})
 }
 
 // startError returns why a daemon did not start: nothing if it was told to stop meanwhile.
@@ -69,7 +70,7 @@ type service struct {
 }
 
 // open opens all that serve needs. Whatever is wrong is found here, once.
-func (c *serveCmd) open(ctx context.Context, log *slog.Logger) (*service, error) {
+func (c *serveCmd) open(ctx context.Context, log *latelog.Log) (*service, error) {
 	cfg, err := loadConfig(c.Config)
 	if err != nil {
 		return nil, err
@@ -87,13 +88,14 @@ func (c *serveCmd) open(ctx context.Context, log *slog.Logger) (*service, error)
 	}
 	version, _ := buildVersion()
 	metrics := server.NewMetrics(version)
-	d, err := c.openDaemon(ctx, log, cfg, metrics)
+	metrics.LogLinesDropped = log.Dropped
+	d, err := c.openDaemon(ctx, log.Logger(), cfg, metrics)
 	if err != nil {
 		at.Close()
 		return nil, err
 	}
 	metrics.CertificateEnds = d.CertificateEnds
-	srv := server.New(server.Config{Signer: d.Signer, AuthorizedKeys: cfg.AuthorizedKeys, Log: log, Metrics: metrics})
+	srv := server.New(server.Config{Signer: d.Signer, AuthorizedKeys: cfg.AuthorizedKeys, Log: log.Logger(), Metrics: metrics})
 	return &service{d, srv, at}, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"pawl/internal/latelog"
 	"pawl/softcard"
 )
 
@@ -37,6 +38,10 @@ func (c *softcardCmd) Validate() error {
 
 // Run serves the card until ctx is done.
 func (c *softcardCmd) Run(ctx context.Context, s *streams) error {
+	return s.daemon(func(s *streams, log *latelog.Log) error { return c.run(ctx, s, log) })
+}
+
+func (c *softcardCmd) run(ctx context.Context, s *streams, log *latelog.Log) error {
 	ln, err := listen(ctx, "--listen", c.Listen)
 	if err != nil {
 		return err
@@ -56,9 +61,7 @@ func (c *softcardCmd) Run(ctx context.Context, s *streams) error {
 	}
 	card.Delay = c.Delay
 	s.notef(noHSM, filepath.Join(c.Dir, "master.key"))
-	log, flush := s.logger()
-	defer flush()
-	log.Info("card listening", "address", ln.Addr().String(), "tls", !c.Plaintext)
+	log.Logger().Info("card listening", "address", ln.Addr().String(), "tls", !c.Plaintext)
 	return card.Serve(ctx, ln, dir, c.Plaintext)
 }
 
