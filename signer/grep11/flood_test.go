@@ -93,6 +93,9 @@ func TestFloodOfWords(t *testing.T) {
 		if err == nil || len(err.Error()) > 400 || len(status.Convert(errors.Unwrap(err)).Message()) > 400 {
 			t.Errorf("%s: %.500v", name, err)
 		}
+		if errors.Is(err, tezos.ErrBadSignature) {
+			t.Errorf("%s: an answer of 1 MiB was read: %v", name, err)
+		}
 		eventually(t, "a signature after a flood of "+name, func() error {
 			_, err := key.Sign(t.Context(), tezos.Message{})
 			return err
