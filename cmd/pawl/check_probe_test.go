@@ -39,6 +39,7 @@ func TestCheckTellsWhyAKeyDoesNotSign(t *testing.T) {
 		ep11.CodeIBMBlobError:            "restore it",
 		ep11.CodeIBMWKNotInitialized:     "load it",
 		ep11.CodeMechanismInvalid:        "enable the mechanism",
+		ep11.CodeKeyTypeInconsistent:     "another key, of another curve",
 		ep11.CodeKeyFunctionNotPermitted: "may not sign",
 		ep11.CodeSessionClosed:           "login session",
 		ep11.CodeFunctionCanceled:        "administrator",

@@ -175,9 +175,10 @@ func remedyFor(err error) string {
 		return "the blob is damaged, or of another card: restore it from <hash>.sk.hex"
 	case ep11.CodeIBMWKNotInitialized:
 		return "the card has no master key: have the HSM's administrator load it"
+	case ep11.CodeKeyTypeInconsistent:
+		return "the blob is that of another key, of another curve: restore it from <hash>.sk.hex"
 	case ep11.CodeMechanismInvalid:
-		return "the blob may be that of another key, of another curve; if it is not, have the HSM's administrator " +
-			"enable the mechanism"
+		return "have the HSM's administrator enable the mechanism; if it is, the blob may be that of another key"
 	case ep11.CodeKeyFunctionNotPermitted:
 		return "the key may not sign: it was made for another purpose, or the blob is that of another key"
 	case ep11.CodeSessionClosed:
