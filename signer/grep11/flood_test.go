@@ -57,7 +57,13 @@ func writeMessage(w http.ResponseWriter, message []byte) {
 func TestFloodOfWords(t *testing.T) {
 	t.Parallel()
 	const flood = 4 << 20
-	good, err := proto.Marshal(&pb.SignSingleResponse{Signature: make([]byte, 64)})
+	message := tezos.NewMessage([]byte("after the flood"))
+	digest := message.Digest()
+	answer, err := signed(&pb.SignSingleRequest{Data: digest[:]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := proto.Marshal(answer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +95,7 @@ func TestFloodOfWords(t *testing.T) {
 			writeMessage(w, good)
 		})
 		key := keyOf(t, dial(t, cfg), ep11test.Blob())
-		_, err := key.Sign(t.Context(), tezos.Message{})
+		_, err := key.Sign(t.Context(), message)
 		if err == nil || len(err.Error()) > 400 || len(status.Convert(errors.Unwrap(err)).Message()) > 400 {
 			t.Errorf("%s: %.500v", name, err)
 		}
@@ -97,7 +103,7 @@ func TestFloodOfWords(t *testing.T) {
 			t.Errorf("%s: an answer of 1 MiB was read: %v", name, err)
 		}
 		eventually(t, "a signature after a flood of "+name, func() error {
-			_, err := key.Sign(t.Context(), tezos.Message{})
+			_, err := key.Sign(t.Context(), message)
 			return err
 		})
 	}
