@@ -17,7 +17,9 @@
 // # Use
 //
 // Dir.Init makes a card's folder, Open opens it, and Card.Serve serves it behind mutual
-// TLS. New makes a card in memory. Tests start cards with package cardtest.
+// TLS. New makes a card in memory. Tests start cards with package cardtest. For clients of
+// IBM Cloud Card.AnyClient does without their certificates, and Card.BearerToken asks for a
+// token with each call.
 //
 // The master key of a card changes as it does in an HSM, through two registers: see
 // Dir.LoadNext. Tests can make calls fail: see Fault. Nothing else sets a fault.

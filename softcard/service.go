@@ -47,6 +47,9 @@ func handler(card *Card, name string, next grpc.MethodHandler) grpc.MethodHandle
 	return func(
 		srv any, ctx context.Context, receive func(any) error, interceptor grpc.UnaryServerInterceptor,
 	) (any, error) {
+		if err := card.admits(ctx); err != nil {
+			return nil, err
+		}
 		before := card.master.load()
 		var fault hit
 		read := func(request any) error {
