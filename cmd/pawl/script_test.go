@@ -40,6 +40,7 @@ func TestScripts(t *testing.T) {
 			"halt":    haltCommand,
 			"exits":   exitsCommand,
 			"capture": captureCommand,
+			"odd":     oddCommand,
 			"mode":    modeCommand,
 			"payload": payloadCommand,
 
