@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -62,7 +63,7 @@ func read(name, path string, choose func([]*x509.Certificate) *x509.Certificate)
 
 // Read returns the certificates of a PEM file; there is at least one. Its errors name the file.
 func Read(path string) (list []*x509.Certificate, err error) {
-	rest, _, err := durable.ReadFile(path, maxCertificates)
+	rest, err := readText(path)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +90,7 @@ func Read(path string) (list []*x509.Certificate, err error) {
 // Pair reads a certificate, with what follows it in its file, and the key that fits it. Its errors
 // name the file, or both when they do not fit.
 func Pair(cert, key string) (tls.Certificate, error) {
-	chain, _, err := durable.ReadFile(cert, maxCertificates)
+	chain, err := readText(cert)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -98,11 +99,49 @@ func Pair(cert, key string) (tls.Certificate, error) {
 		return tls.Certificate{}, err
 	}
 	defer clear(secret)
-	pair, err := tls.X509KeyPair(chain, secret)
+	text, err := durable.Text(secret)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("%s: %w", key, err)
+	}
+	if isEncrypted(text) {
+		return tls.Certificate{}, fmt.Errorf("%s: %w", key, ErrEncrypted)
+	}
+	pair, err := tls.X509KeyPair(chain, text)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("%s with key %s: %w", cert, key, err)
 	}
 	return pair, nil
+}
+
+// ErrEncrypted is the error of Pair for a key that only a passphrase opens.
+var ErrEncrypted = errors.New("the key is encrypted, and there is nobody to ask for its passphrase: " +
+	"decrypt it with openssl pkey")
+
+// isEncrypted reports whether the first key of a PEM file is encrypted (RFC 5958, and RFC 1421
+// section 4.6.1.1 for the older form).
+func isEncrypted(text []byte) bool {
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			return false
+		}
+		if strings.HasSuffix(block.Type, "PRIVATE KEY") {
+			return block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED")
+		}
+	}
+}
+
+// readText reads a file of certificates. Its errors name the file.
+func readText(path string) ([]byte, error) {
+	data, _, err := durable.ReadFile(path, maxCertificates)
+	if err != nil {
+		return nil, err
+	}
+	text, err := durable.Text(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return text, nil
 }
 
 // Pool returns a pool of authorities. Its errors do not name them.

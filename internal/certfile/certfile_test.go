@@ -1,6 +1,7 @@
 package certfile_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -112,6 +113,41 @@ func TestOddFiles(t *testing.T) {
 		}
 		if took := time.Since(began); took > time.Minute {
 			t.Errorf("%s took %v", odd, took)
+		}
+	}
+}
+
+// Files as Windows writes them are read, or named as what they are. An encrypted key is called that.
+func TestFormsOfFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	cert, key := issue(t, "a", time.Now().Add(time.Hour))
+	windows := func(text []byte) []byte {
+		return append([]byte("\xef\xbb\xbf"), bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n"))...)
+	}
+	path, keyPath := put(t, dir, "a.pem", windows(cert)), put(t, dir, "a-key.pem", windows(key))
+	if _, err := certfile.Pair(path, keyPath); err != nil {
+		t.Error(err)
+	}
+	if list, err := certfile.Read(path); err != nil || len(list) != 1 {
+		t.Errorf("%d certificates, %v", len(list), err)
+	}
+	unicode := put(t, dir, "unicode.pem", []byte("\xff\xfe-\x00-\x00"))
+	_, readErr := certfile.Read(unicode)
+	_, certErr := certfile.Pair(unicode, keyPath)
+	_, keyErr := certfile.Pair(path, unicode)
+	for _, err := range []error{readErr, certErr, keyErr} {
+		if !errors.Is(err, durable.ErrUTF16) || !strings.Contains(err.Error(), unicode) {
+			t.Errorf("UTF-16: %v", err)
+		}
+	}
+	for name, block := range map[string]*pem.Block{
+		"pkcs8": {Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("x")},
+		"older": {Type: "EC PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "x"}, Bytes: []byte("x")},
+	} {
+		encrypted := put(t, dir, name, append([]byte("-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"), pem.EncodeToMemory(block)...))
+		if _, err := certfile.Pair(path, encrypted); !errors.Is(err, certfile.ErrEncrypted) || !strings.Contains(err.Error(), encrypted) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
