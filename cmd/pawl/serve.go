@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"pawl/internal/config"
@@ -109,6 +110,9 @@ func (c *serveCmd) open(ctx context.Context, log *slog.Logger) (*service, error)
 	}
 	if len(cfg.Keys) == 0 {
 		return nil, withHint(fmt.Errorf("%s has no keys", c.Config), "make one with pawl createtezoskey --add")
+	}
+	if c.hsm == "" && os.Geteuid() == 0 { // a demo is for whoever tries it
+		log.Warn("pawl runs as root, which it does not need: give it a user of its own")
 	}
 	if c.hsm != "" {
 		cfg.HSM.Address, cfg.OtherServers = c.hsm, nil
