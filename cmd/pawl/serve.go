@@ -28,7 +28,7 @@ type serveCmd struct {
 
 func (*serveCmd) Help() string {
 	return helpText("Serves until SIGTERM or Ctrl-C, then answers the requests in flight, closes the ratchet and "+
-		"ends. New key blobs in keys.json and renewed certificates of the HSM connection are taken up while it runs; "+
+		"ends. New key blobs in keys.json and renewed certificates are taken up while it runs; "+
 		"all else needs a restart.",
 		"pawl serve --config /etc/pawl/keys.json", "0 after a clean stop; 1 if it did not start, if requests were cut "+
 			"off, or if the ratchet failed: start it again then; 2 for wrong usage")
