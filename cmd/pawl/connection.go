@@ -10,10 +10,14 @@ import (
 	"path/filepath"
 	"strings"
 
+	"pawl/internal/durable"
 	"pawl/signer/grep11"
 )
 
-const connectionFile = "./credential.yaml"
+const (
+	connectionFile = "./credential.yaml"
+	maxCredential  = 64 << 10 // bytes: four lines with paths
+)
 
 // connection returns the GREP11 servers for createtezoskey: those of config if it is given,
 // else of ./credential.yaml, else of ./keys.json.
@@ -21,7 +25,7 @@ func connection(config string) ([]grep11.Config, error) {
 	if config != "" {
 		return connectionOf(config)
 	}
-	data, err := os.ReadFile(connectionFile)
+	data, _, err := durable.ReadFile(connectionFile, maxCredential)
 	switch {
 	case err == nil:
 		server, err := parseCredential(data, filepath.Dir(connectionFile))

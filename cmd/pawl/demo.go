@@ -76,7 +76,8 @@ func (c *demoCmd) run(ctx context.Context, s *streams, log *latelog.Log) error {
 // serve runs the signer as `pawl serve` does, with the card at that address.
 func (c *demoCmd) serve(ctx context.Context, s *streams, log *latelog.Log, address string) error {
 	path := filepath.Join(c.Dir, demoConfig)
-	d, err := (&serveCmd{Config: path, Listen: c.Listen, Admin: c.Admin, hsm: address}).open(ctx, log)
+	signer := &serveCmd{Config: path, Listen: c.Listen, Admin: c.Admin, hsm: address}
+	d, err := started(ctx, func() (*service, error) { return signer.open(ctx, log) })
 	if err != nil {
 		return startError(ctx, err)
 	}

@@ -41,6 +41,7 @@ func TestScripts(t *testing.T) {
 			"halt":    haltCommand,
 			"exits":   exitsCommand,
 			"capture": captureCommand,
+			"odd":     oddCommand,
 			"mode":    modeCommand,
 			"payload": payloadCommand,
 

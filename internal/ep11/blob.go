@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
+
+	"pawl/internal/durable"
 )
 
 // The clear head of an EP11 blob: session id (32 bytes), wrapping key id (16), boolean
@@ -58,19 +59,11 @@ func ParseBlob(s string) (Blob, error) {
 // maxBlobFile is room for the hex of the largest blob and for blanks around it, in bytes.
 const maxBlobFile = 64 << 10
 
-// ReadBlob reads a file with the hex of one blob. Its errors name the file.
+// ReadBlob reads a regular file with the hex of one blob. Its errors name the file.
 func ReadBlob(path string) (Blob, error) {
-	file, err := os.Open(path) //nolint:gosec // the operator names the file
+	data, _, err := durable.ReadFile(path, maxBlobFile)
 	if err != nil {
 		return nil, err
-	}
-	defer file.Close() //nolint:errcheck // only read
-	data, err := io.ReadAll(io.LimitReader(file, maxBlobFile+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case len(data) > maxBlobFile:
-		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxBlobFile)
 	}
 	blob, err := ParseBlob(string(data))
 	if err != nil {
