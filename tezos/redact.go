@@ -11,7 +11,7 @@ import (
 var (
 	// secretForm58 matches the text forms of secret keys, whole or cut short. Their prefixes are
 	// in secretForms and otherForms.
-	secretForm58 = regexp.MustCompile(`\b(edsk|edesk|spsk|spesk|p2sk|p2esk|BLsk|BLesk|mdsk|mdesk)([0-9A-Za-z]*)`)
+	secretForm58 = regexp.MustCompile(`\b(edsk|edesk|spsk|spesk|p2sk|p2esk|BLsk|BLesk|mdsk|mdesk)([0-9A-Za-z]+)`)
 	// secretPEM matches a private key in PEM to its end, or to the end of the text.
 	secretPEM = regexp.MustCompile(`(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(-----END [A-Z0-9 ]*PRIVATE KEY-----|$)`)
 	// secretHex matches 16 bytes in hex or more: the shortest seed (BIP-39, BIP-32).

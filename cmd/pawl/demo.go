@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -31,6 +32,11 @@ func (*demoCmd) Help() string {
 // Run makes the folder if it does not exist, and serves it until ctx is done.
 func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 	if err := harden(); err != nil {
+		return err
+	}
+	err = cmp.Or(checkAddress("--listen", c.Listen, "6732"), checkAddress("--admin", c.Admin, "9732"),
+		checkAddress("--card", c.Card, "9876"))
+	if err != nil {
 		return err
 	}
 	for _, addr := range []string{c.Listen, c.Admin} {
@@ -81,6 +87,7 @@ func (c *demoCmd) serve(ctx context.Context, s *streams, address string) error {
 	if err := config.SetURL(path, address); err != nil {
 		return errors.Join(err, d.close())
 	}
+	d.Edited()
 	if err := printImports(s, d.at.Public.Addr().String(), d.Keys()); err != nil {
 		return errors.Join(err, d.close())
 	}

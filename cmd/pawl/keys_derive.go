@@ -119,7 +119,7 @@ func parsePath(s string) ([]uint32, error) {
 func readBlobFile(path string) (ep11.Blob, error) {
 	blob, err := ep11.ReadBlob(path)
 	if err != nil {
-		return nil, errors.New(withoutSecrets(err.Error()))
+		return nil, errors.New(tezos.Redact(err.Error()))
 	}
 	return blob, nil
 }

@@ -91,11 +91,11 @@ func (c *keysInspectCmd) blobs(data []byte) ([]inspected, []config.Finding, erro
 func (c *keysInspectCmd) read() ([]byte, error) {
 	file, err := os.Open(c.File)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, withHint(fmt.Errorf("%s does not exist", withoutSecrets(c.File)),
+		return nil, withHint(fmt.Errorf("%s does not exist", tezos.Redact(c.File)),
 			"name a keys.json or a file with a key blob")
 	}
 	if err != nil {
-		return nil, errors.New(withoutSecrets(err.Error()))
+		return nil, errors.New(tezos.Redact(err.Error()))
 	}
 	defer file.Close() //nolint:errcheck // only read
 	return io.ReadAll(io.LimitReader(file, config.MaxConfigSize))

@@ -50,9 +50,7 @@ func (r *Report) config(path string) *config.Config {
 	if cfg != nil {
 		cfg, findings = cfg.ReadFiles()
 	}
-	for _, f := range findings {
-		r.finding(path, f)
-	}
+	r.findings(path, findings)
 	if cfg != nil {
 		r.blobFileModes(cfg.Keys)
 	}
@@ -75,6 +73,22 @@ func withoutPath(err error) error {
 		return e.Err
 	}
 	return err
+}
+
+// findings tells of those of keys.json, or of as many as one can mend at a time.
+func (r *Report) findings(path string, findings []config.Finding) {
+	shown, more := config.Shown(findings)
+	for _, f := range shown {
+		r.finding(path, f)
+	}
+	if more == 0 {
+		return
+	}
+	worse := r.warn
+	if slices.ContainsFunc(findings[len(shown):], func(f config.Finding) bool { return f.Severity > config.Warning }) {
+		worse = r.fail
+	}
+	worse(path, "mend those above first", "has %s more", counted(more, "finding"))
 }
 
 // finding is one of keys.json, whose text says what to do.
