@@ -62,5 +62,11 @@ func RedactKeys(text string) string {
 	return secretPEM.ReplaceAllString(secretForm58.ReplaceAllString(text, "$1"+redacted), redacted)
 }
 
-// Redact is RedactKeys that replaces 16 bytes in hex or more too, which may be a seed.
-func Redact(text string) string { return secretHex.ReplaceAllString(RedactKeys(text), redacted) }
+// Redact is RedactKeys that replaces 16 bytes in hex or more too, which may be a seed, and a text
+// that is a mnemonic as a whole.
+func Redact(text string) string {
+	if isMnemonic(text) {
+		return redacted
+	}
+	return secretHex.ReplaceAllString(RedactKeys(text), redacted)
+}

@@ -64,6 +64,11 @@ func TestRedact(t *testing.T) {
 	if got := tezos.RedactKeys(seed); got != seed {
 		t.Errorf("hex may be a digest: %q", got)
 	}
+	for secret := range secrets {
+		if got := tezos.Redact(secret); !strings.Contains(got, "[redacted]") {
+			t.Errorf("%q: %q", secret, got)
+		}
+	}
 	if got, want := tezos.Redact("a "+seed+" b"), "a [redacted] b"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
