@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -85,11 +84,8 @@ func (c *createTezosKeyCmd) run(ctx context.Context, s *streams) (err error) {
 // flag is the flag that named dir.
 func writable(flag, dir string) error {
 	probe, err := os.CreateTemp(dir, ".pawl-*")
-	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
-		return fmt.Errorf("%s %s: %w", flag, dir, pathError.Err)
-	}
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", flag, dir, err)
+		return fmt.Errorf("%s %s: %w", flag, dir, withoutPath(err))
 	}
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }

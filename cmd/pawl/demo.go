@@ -56,7 +56,7 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 	dir := softcard.Dir(c.Dir)
 	card, err := softcard.Open(dir)
 	if err != nil {
-		return fmt.Errorf("--dir %s: %w", c.Dir, err)
+		return fmt.Errorf("--dir: %w", err)
 	}
 	s.notef(noHSM, filepath.Join(c.Dir, "master.key"))
 

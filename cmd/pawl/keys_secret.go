@@ -109,7 +109,7 @@ func openSecret(path string) (*os.File, fs.FileInfo, error) {
 func readBounded(r io.Reader, size int, what string) ([]byte, error) {
 	data, err := durable.ReadAll(r, size)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
+		return nil, fmt.Errorf("%s: %w", what, withoutPath(err))
 	}
 	if len(data) == 0 {
 		return nil, fmt.Errorf("%s: nothing in it", what)

@@ -53,11 +53,11 @@ func (c *softcardCmd) Run(ctx context.Context, s *streams) error {
 	}
 	dir := softcard.Dir(c.Dir)
 	if _, err := dir.Init(); err != nil {
-		return fmt.Errorf("--dir %s: %w", c.Dir, err)
+		return fmt.Errorf("--dir: %w", err)
 	}
 	card, err := softcard.Open(dir)
 	if err != nil {
-		return fmt.Errorf("--dir %s: %w", c.Dir, err)
+		return fmt.Errorf("--dir: %w", err)
 	}
 	card.Delay = c.Delay
 	s.notef(noHSM, filepath.Join(c.Dir, "master.key"))

@@ -52,6 +52,8 @@ func ParseBlob(s string) (Blob, error) {
 		return nil, errors.New("nothing in it")
 	case secret != "":
 		return nil, fmt.Errorf("%s, and no key blob: bring the key into the HSM with `pawl keys import`", secret)
+	case strings.HasPrefix(s, "-----BEGIN "):
+		return nil, errors.New("PEM, and no key blob")
 	case strings.ContainsAny(s, "\r\n"):
 		return nil, errors.New("key blob on several lines: its hex goes on one")
 	}
@@ -59,8 +61,11 @@ func ParseBlob(s string) (Blob, error) {
 		return nil, fmt.Errorf("key blob of %d hex digits: want at most %d", len(s), hex.EncodedLen(maxBlobSize))
 	}
 	b, err := hex.DecodeString(s)
-	if err != nil {
-		return nil, fmt.Errorf("key blob of %d characters is not hex: %v", len(s), err)
+	switch {
+	case errors.Is(err, hex.ErrLength):
+		return nil, fmt.Errorf("key blob of %d hex digits: an odd number, so one is missing", len(s))
+	case err != nil:
+		return nil, fmt.Errorf("key blob of %d characters is not hex", len(s))
 	}
 	if _, err := Blob(b).Header(); err != nil {
 		return nil, err
