@@ -17,7 +17,10 @@ import (
 	"pawl/tezos"
 )
 
-const connectionFile = "./credential.yaml"
+const (
+	connectionFile = "./credential.yaml"
+	maxCredential  = 64 << 10 // bytes: four lines with paths
+)
 
 // connection returns the GREP11 servers for createtezoskey: those of config if it is given,
 // else of ./credential.yaml, else of ./keys.json.
@@ -25,7 +28,7 @@ func connection(config string) ([]grep11.Config, error) {
 	if config != "" {
 		return connectionOf(config)
 	}
-	data, err := os.ReadFile(connectionFile)
+	data, _, err := durable.ReadFile(connectionFile, maxCredential)
 	switch {
 	case err == nil:
 		server, err := parseCredential(data, filepath.Dir(connectionFile))

@@ -79,7 +79,8 @@ func (c *demoCmd) serve(ctx context.Context, s *streams, address string) error {
 	path := filepath.Join(c.Dir, demoConfig)
 	log, flush := s.logger()
 	defer flush()
-	d, err := (&serveCmd{Config: path, Listen: c.Listen, Admin: c.Admin, hsm: address}).open(ctx, log)
+	signer := &serveCmd{Config: path, Listen: c.Listen, Admin: c.Admin, hsm: address}
+	d, err := started(ctx, func() (*service, error) { return signer.open(ctx, log) })
 	if err != nil {
 		return startError(ctx, err)
 	}

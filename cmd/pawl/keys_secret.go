@@ -60,7 +60,7 @@ func (c secretSource) readFile(s *streams) ([]byte, error) {
 		return nil, fmt.Errorf("--from: %w", err)
 	}
 	defer file.Close() //nolint:errcheck // only read
-	if durable.CheckInfo(c.From, info, durable.OthersRead) != nil {
+	if durable.Self().CheckSecret(c.From, info) != nil && info.Mode()&durable.OthersRead != 0 {
 		s.notef("warning: mode %04o lets others read %s", info.Mode().Perm(), c.From)
 	}
 	return readBounded(file, maxSecretSize, "--from "+c.From)
@@ -73,7 +73,7 @@ func passphraseOf(path string) ([]byte, error) {
 		return nil, fmt.Errorf("--passphrase-file: %w", err)
 	}
 	defer file.Close() //nolint:errcheck // only read
-	if err := durable.CheckInfo(path, info, durable.Others); err != nil {
+	if err := durable.Self().CheckSecret(path, info); err != nil {
 		return nil, fmt.Errorf("--passphrase-file %s: %w", path, err)
 	}
 	whole, err := readBounded(file, maxPassphraseSize, "--passphrase-file "+path)
@@ -88,7 +88,8 @@ func passphraseOf(path string) ([]byte, error) {
 	return bytes.TrimSuffix(bytes.TrimSuffix(phrase, []byte("\n")), []byte("\r")), nil
 }
 
-// openSecret opens a file. The error does not quote the name, which may be the secret itself.
+// openSecret opens a file. It may be a pipe, of a password manager for one, so the caller reads it
+// within interruptible. The error does not quote the name, which may be the secret itself.
 func openSecret(path string) (*os.File, fs.FileInfo, error) {
 	file, err := os.Open(path) //nolint:gosec // the operator names the file
 	if wrong, ok := errors.AsType[*fs.PathError](err); ok {

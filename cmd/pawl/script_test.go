@@ -40,6 +40,7 @@ func TestScripts(t *testing.T) {
 			"halt":    haltCommand,
 			"exits":   exitsCommand,
 			"capture": captureCommand,
+			"odd":     oddCommand,
 			"mode":    modeCommand,
 			"payload": payloadCommand,
 
@@ -48,6 +49,7 @@ func TestScripts(t *testing.T) {
 			"certify":     certifyCommand,
 			"expand":      expandCommand,
 			"files":       filesCommand,
+			"freshkey":    freshKeyCommand,
 			"holds":       holdsCommand,
 			"publicinfo":  publicInfoCommand,
 		},

@@ -80,7 +80,8 @@ func Load(path string) (*Config, []Finding, error) {
 		return nil, nil, &FileError{path, fmt.Errorf("mode %04o lets others write it: chmod 600 %s", open.Mode, path)}
 	}
 	cfg, findings, err := read(data, filepath.Dir(path))
-	if open, ok := errors.AsType[*durable.OpenError](durable.CheckInfo(path, info, durable.OthersRead)); ok {
+	if open, ok := errors.AsType[*durable.OpenError](durable.Self().CheckSecret(path, info)); ok &&
+		open.Mode&durable.OthersRead != 0 {
 		text := fmt.Sprintf("mode %04o lets others read %s: chmod 600 %[2]s", open.Mode, path)
 		findings = append(findings, Finding{Warning, ModeOpen, "", text})
 	}

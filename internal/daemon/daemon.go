@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pawl/internal/config"
+	"pawl/internal/durable"
 	"pawl/ratchet"
 	"pawl/signer"
 	"pawl/signer/grep11"
@@ -39,9 +40,10 @@ type Daemon struct {
 	clients  []*grep11.Client
 	paths    []string // of ratchets
 	ratchets []*ratchet.Ratchet
-	locks    []*ratchet.KeyLock
-	entries  []signer.Entry // of the keyring in use
+	lock     *ratchet.KeyLock // of all keys
+	entries  []signer.Entry   // of the keyring in use
 	reload   reload
+	rights   rights
 }
 
 // Open opens what cfg points at, takes the key locks of this host, and connects to the servers
@@ -49,7 +51,7 @@ type Daemon struct {
 // and bad blob; the error is nil unless one of them refuses the start. A key that may bake and is
 // registered for no chain refuses it too.
 func Open(ctx context.Context, cfg *config.Config, opts Options) (*Daemon, []config.Finding, error) {
-	cfg, findings := cfg.ReadFiles()
+	cfg, findings := cfg.ReadFiles(durable.Self())
 	findings = append(findings, certificateFindings(cfg.HSM)...)
 	if err := config.Refusal(findings, config.Unopenable); err != nil {
 		return nil, findings, err
@@ -57,7 +59,7 @@ func Open(ctx context.Context, cfg *config.Config, opts Options) (*Daemon, []con
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &Daemon{cfg: cfg, log: opts.Log, opts: opts, reload: newReload(cfg)}
+	d := &Daemon{cfg: cfg, log: opts.Log, opts: opts, reload: newReload(cfg), rights: newRights(findings)}
 	if err := d.open(ctx); err != nil {
 		return nil, findings, errors.Join(err, d.undo())
 	}
@@ -76,36 +78,5 @@ func (d *Daemon) Watch(ctx context.Context) {
 // Close ends the ratchets (cleanly, after what is in flight), the connections and the key locks.
 // Sign is not to be called any more.
 func (d *Daemon) Close() error {
-	errs := []error{d.Signer.Close()}
-	for _, lock := range d.locks {
-		errs = append(errs, lock.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// CertificateEnds returns when the certificates of the HSM connection end, by their names in
-// keys.json. The files are read anew, as each connection does; one that cannot be read is left
-// out.
-func (d *Daemon) CertificateEnds() map[string]time.Time {
-	ends := make(map[string]time.Time)
-	for _, c := range d.cfg.HSM.Certificates() {
-		if c.Err == nil {
-			ends[c.Name] = c.Cert.NotAfter
-		}
-	}
-	return ends
-}
-
-// certificateFindings warns of a certificate that ends soon; grep11.Dial judges the rest.
-func certificateFindings(hsm grep11.Config) (findings []config.Finding) {
-	for _, c := range hsm.Certificates() {
-		switch {
-		case c.Err != nil:
-			findings = append(findings, config.Finding{Severity: config.Unopenable, Path: c.Name, Text: c.Err.Error()})
-		case time.Until(c.Cert.NotAfter) < grep11.CertificateWarning:
-			text := c.Path + ": the certificate ends on " + c.Cert.NotAfter.Format(time.DateOnly)
-			findings = append(findings, config.Finding{Severity: config.Warning, Path: c.Name, Text: text})
-		}
-	}
-	return findings
+	return errors.Join(d.Signer.Close(), d.unlockKeys())
 }

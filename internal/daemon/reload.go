@@ -11,7 +11,7 @@ import (
 	"pawl/signer/grep11"
 )
 
-// watchInterval is how often keys.json is looked at.
+// watchInterval is how often keys.json, and the files of HTTPS, are looked at.
 const watchInterval = time.Second
 
 // reload is what is known of the keys.json that the daemon was opened from. There is none with
@@ -22,10 +22,11 @@ type reload struct {
 	seen os.FileInfo   // as it was at the last look
 	bad  bool          // and could not be read
 	told string        // why, once said
+	load func(path string) (*config.Config, []config.Finding, error)
 }
 
 func newReload(cfg *config.Config) reload {
-	return reload{path: cfg.Path, turn: make(chan struct{}, 1), seen: cfg.File}
+	return reload{path: cfg.Path, turn: make(chan struct{}, 1), seen: cfg.File, load: config.Load}
 }
 
 // changed reports whether the file is to be read: it is not as the last look found it, or, with
@@ -101,7 +102,7 @@ func (d *Daemon) reloadBlobs(rereadBad bool) {
 	if !d.reload.changed(rereadBad) {
 		return
 	}
-	cfg, findings, err := config.Load(d.reload.path)
+	cfg, findings, err := d.reload.load(d.reload.path)
 	d.reload.bad = err != nil
 	if err != nil {
 		if text := err.Error(); text != d.reload.told {

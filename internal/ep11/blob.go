@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 
 	"pawl/internal/durable"
@@ -63,7 +62,7 @@ func ParseBlob(s string) (Blob, error) {
 	b, err := hex.DecodeString(s)
 	switch {
 	case errors.Is(err, hex.ErrLength):
-		return nil, fmt.Errorf("key blob of %d hex digits: an odd number, so one is missing", len(s))
+		return nil, fmt.Errorf("key blob of %d characters is not hex: an odd number, so one is missing", len(s))
 	case err != nil:
 		return nil, fmt.Errorf("key blob of %d characters is not hex", len(s))
 	}
@@ -76,19 +75,11 @@ func ParseBlob(s string) (Blob, error) {
 // maxBlobFile is room for the hex of the largest blob and for blanks around it, in bytes.
 const maxBlobFile = 64 << 10
 
-// ReadBlob reads a file with the hex of one blob. Its errors name the file.
+// ReadBlob reads a regular file with the hex of one blob. Its errors name the file.
 func ReadBlob(path string) (Blob, error) {
-	file, err := os.Open(path) //nolint:gosec // the operator names the file
+	data, _, err := durable.ReadFile(path, maxBlobFile)
 	if err != nil {
 		return nil, err
-	}
-	defer file.Close() //nolint:errcheck // only read
-	data, err := io.ReadAll(io.LimitReader(file, maxBlobFile+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case len(data) > maxBlobFile:
-		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxBlobFile)
 	}
 	blob, err := ParseBlob(string(data))
 	if err != nil {
