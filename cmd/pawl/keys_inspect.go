@@ -63,6 +63,9 @@ func (c *keysInspectCmd) Run(ctx context.Context, s *streams) error {
 			return err
 		}
 	}
+	if len(blobs) == 0 && len(unreadable) == 0 {
+		s.notef("note: %s has no keys", c.File)
+	}
 	for _, b := range blobs {
 		b.warn(s)
 	}
