@@ -123,8 +123,8 @@ func checkCredential(name, value string) error {
 	if secret := tezos.SecretIn(value); secret != "" {
 		return fmt.Errorf("%s, which does not belong here", secret)
 	}
-	if strings.ContainsFunc(value, unicode.IsControl) {
-		return fmt.Errorf("%q has a control character", value)
+	if strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return fmt.Errorf("%q has a control character or an invisible one", value)
 	}
 	if name == "url" {
 		return config.CheckAddress(value)

@@ -92,7 +92,8 @@ func TestCredentialOfWindows(t *testing.T) {
 		"localhost":              `"localhost" is not host:port`,
 		"localhost:0":            "the port is not a number",
 		"https://localhost:9876": "has a scheme",
-		"a\x00b:1":               "control character",
+		"a\x00b:1":               `"a\x00b:1" has a control character`,
+		"a\u200b:1":              `"a\u200b:1" has a control character or an invisible one`,
 		sandboxSecret:            "a clear secret key (edsk…)",
 	} {
 		_, err := parseCredential([]byte("url: "+value+"\n"), "/d")

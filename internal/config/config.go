@@ -247,8 +247,6 @@ func (p *parser) address(v value) string {
 func CheckAddress(s string) error {
 	host, port, err := net.SplitHostPort(s)
 	switch {
-	case strings.TrimSpace(s) != s || strings.ContainsFunc(s, invisible):
-		return fmt.Errorf("%s has blanks or invisible characters: write host:port", quote(s))
 	case strings.Contains(s, "://"):
 		return fmt.Errorf("%s has a scheme: write host:port", quote(s))
 	case err != nil || host == "" || port == "" || strings.ContainsAny(host, " /@"):
