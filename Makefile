@@ -18,11 +18,13 @@ export GOFLAGS += -trimpath
 # on a file system with a journal that is half as much writing.
 export CGO_CFLAGS := -O2 -g -DHAVE_FDATASYNC=1
 
-.PHONY: build run test race kill-test fuzz fault fault-long bench bench-compare bench-go lint fmt proto mutants test-clients static clean need-cc
+.PHONY: help build run test race kill-test fuzz fault fault-long bench bench-compare bench-go lint fmt proto mutants test-clients static clean need-cc
 
+# bin/pawl.
 build: need-cc
 	$(GO) build -tags $(TAGS) -ldflags '$(STAMP)' -o bin/pawl ./cmd/pawl
 
+# A demo that needs no HSM.
 run: build
 	./bin/pawl demo
 
@@ -54,6 +56,7 @@ fuzz: need-cc
 fault:
 	$(MAKE) fault-long FOR=10m
 
+# The same for as long as FOR says.
 fault-long: need-cc
 	@test -n "$(FOR)" || { echo "make fault-long needs a duration: FOR=40m" >&2; exit 1; }
 	$(GO) test -c -tags $(TAGS) -o bin/fault ./test/fault
@@ -65,8 +68,7 @@ fault-long: need-cc
 bench: build
 	$(GO) run -tags $(TAGS) ./test/bench $(BENCH)
 
-# pawl's CPU time per signature and that of an older commit, in turns:
-# make bench-compare OLD=HEAD~5
+# pawl's CPU time per signature and that of an older commit, in turns: OLD=HEAD~5
 bench-compare: build
 	@test -n "$(OLD)" || { echo "make bench-compare needs a commit: OLD=HEAD~1" >&2; exit 1; }
 	rm -rf bin/old && mkdir -p bin/old && git archive $(OLD) | tar -x -C bin/old
@@ -77,15 +79,17 @@ bench-compare: build
 bench-go: need-cc
 	$(GO) test -tags $(TAGS) -run '^$$' -bench . -count 6 ./tezos ./ratchet/sqlite
 
+# Style and mistakes; fmt mends the format.
 lint: need-cc
 	$(GO) vet -tags $(TAGS) ./...
 	$(LINT) run --build-tags $(TAGS) ./...
 	$(LINT) fmt --diff ./...
 
+# The format of every file.
 fmt:
 	$(LINT) fmt ./...
 
-# Needs protoc (Debian: protobuf-compiler).
+# The Go code of grep11.proto. It needs protoc (Debian: protobuf-compiler).
 proto:
 	@command -v protoc >/dev/null || { echo "make proto needs protoc: apt-get install protobuf-compiler" >&2; exit 1; }
 	$(GO) build -modfile=tools/go.mod -o bin/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
@@ -109,5 +113,12 @@ need-cc:
 	@command -v $(GO) >/dev/null || { echo "pawl needs Go 1.26 or later" >&2; exit 1; }
 	@command -v $${CC:-gcc} >/dev/null || { echo "pawl needs a C compiler for SQLite: apt-get install gcc libc6-dev" >&2; exit 1; }
 
+# Without what was built.
 clean:
 	rm -rf bin
+
+# The targets, each with what its comment says first.
+help:
+	@awk '/^#/ {text = text (text ? " " : "") substr($$0, 3); next} /^[A-Z]+ *[?:]=/ {next} \
+		/^[a-z][a-z-]*:([^=]|$$)/ && text {sub(/[.:;]( .*)?$$/, "", text); printf "%-14s %s\n", substr($$1, 1, length($$1) - 1), text} \
+		{text = ""}' Makefile

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -38,6 +39,10 @@ func (c *demoCmd) run(ctx context.Context, s *streams, log *latelog.Log) error {
 	if err := harden(); err != nil {
 		return err
 	}
+	if err := cmp.Or(checkAddress("--listen", c.Listen, "6732"), checkAddress("--admin", c.Admin, "9732"),
+		checkAddress("--card", c.Card, "9876")); err != nil {
+		return err
+	}
 	for _, addr := range []string{c.Listen, c.Admin} {
 		if err := server.CheckListen(addr, false, false); err != nil {
 			return &usageError{text: fmt.Sprintf("%v: a demo serves loopback only", err)}
@@ -55,7 +60,7 @@ func (c *demoCmd) run(ctx context.Context, s *streams, log *latelog.Log) error {
 	dir := softcard.Dir(c.Dir)
 	card, err := softcard.Open(dir)
 	if err != nil {
-		return fmt.Errorf("--dir %s: %w", c.Dir, err)
+		return fmt.Errorf("--dir: %w", err)
 	}
 	s.notef(noHSM, filepath.Join(c.Dir, "master.key"))
 
@@ -85,6 +90,7 @@ func (c *demoCmd) serve(ctx context.Context, s *streams, log *latelog.Log, addre
 	if err := config.SetURL(path, address); err != nil {
 		return errors.Join(err, d.close())
 	}
+	d.Edited()
 	if err := printImports(s, d.at.Public.Addr().String(), d.Keys()); err != nil {
 		return errors.Join(err, d.close())
 	}

@@ -120,16 +120,16 @@ func parsePath(s string) ([]uint32, error) {
 func readBlobFile(path string) (ep11.Blob, error) {
 	file, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
-		return nil, errors.New(withoutSecrets(err.Error()))
+		return nil, errors.New(tezos.Redact(err.Error()))
 	}
 	defer file.Close() //nolint:errcheck // only read
 	text, err := readBounded(file, maxSecretSize, path)
 	if err != nil {
-		return nil, errors.New(withoutSecrets(err.Error()))
+		return nil, errors.New(tezos.Redact(err.Error()))
 	}
 	blob, err := ep11.ParseBlob(string(text))
 	if err != nil {
-		return nil, errors.New(withoutSecrets(fmt.Sprintf("%s: %v", path, err)))
+		return nil, errors.New(tezos.Redact(fmt.Sprintf("%s: %v", path, err)))
 	}
 	return blob, nil
 }

@@ -32,6 +32,19 @@ const secretOnLine = "a secret does not go on the command line, where others see
 
 // read reads the secret; the caller zeroes it.
 func (c secretSource) read(ctx context.Context, s *streams, prompt string) ([]byte, error) {
+	data, err := c.readRaw(ctx, s, prompt)
+	if err != nil {
+		return nil, err
+	}
+	text, err := durable.Text(data)
+	if err != nil {
+		clear(data)
+		return nil, fmt.Errorf("the secret %w", err)
+	}
+	return text, nil
+}
+
+func (c secretSource) readRaw(ctx context.Context, s *streams, prompt string) ([]byte, error) {
 	if c.From != "-" {
 		return interruptible(ctx, func() ([]byte, error) { return c.readFile(s) })
 	}
@@ -63,8 +76,16 @@ func passphraseOf(path string) ([]byte, error) {
 	if err := durable.Self().CheckSecret(path, info); err != nil {
 		return nil, fmt.Errorf("--passphrase-file %s: %w", path, err)
 	}
-	phrase, err := readBounded(file, maxPassphraseSize, "--passphrase-file "+path)
-	return bytes.TrimSuffix(bytes.TrimSuffix(phrase, []byte("\n")), []byte("\r")), err
+	whole, err := readBounded(file, maxPassphraseSize, "--passphrase-file "+path)
+	if err != nil {
+		return nil, err
+	}
+	phrase, err := durable.Text(whole)
+	if err != nil {
+		clear(whole)
+		return nil, fmt.Errorf("--passphrase-file %s %w", path, err)
+	}
+	return bytes.TrimSuffix(bytes.TrimSuffix(phrase, []byte("\n")), []byte("\r")), nil
 }
 
 // openSecret opens a file. It may be a pipe, of a password manager for one, so the caller reads it
@@ -89,7 +110,7 @@ func openSecret(path string) (*os.File, fs.FileInfo, error) {
 func readBounded(r io.Reader, size int, what string) ([]byte, error) {
 	data, err := durable.ReadAll(r, size)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
+		return nil, fmt.Errorf("%s: %w", what, withoutPath(err))
 	}
 	if len(data) == 0 {
 		return nil, fmt.Errorf("%s: nothing in it", what)

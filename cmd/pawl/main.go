@@ -14,10 +14,13 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
 	"google.golang.org/grpc/grpclog"
+
+	"pawl/tezos"
 )
 
 const description = `A Tezos remote signer whose keys never leave the HSM.
@@ -29,7 +32,7 @@ type commands struct {
 	Serve          serveCmd          `cmd:"" help:"Run the signer."`
 	Demo           demoCmd           `cmd:"" help:"Try it out: a software card, three keys and the signer."`
 	Createtezoskey createTezosKeyCmd `cmd:"" help:"Make a key in the HSM and print it."`
-	Keys           keysCmd           `cmd:"" help:"Keys that exist: bring them into the HSM, derive, inspect."`
+	Keys           keysCmd           `cmd:"" help:"Keys that exist: list them, bring them into the HSM, derive, inspect."`
 	Ratchet        ratchetCmd        `cmd:"" help:"The high watermark: what was signed and may not be signed again."`
 	Check          checkCmd          `cmd:"" help:"Check configuration, HSM, keys and ratchet."`
 	Explain        explainCmd        `cmd:"" help:"Say what a payload is and what would become of it."`
@@ -96,12 +99,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 // arguments adds the command that the program's name implies: installed as createtezoskey,
-// pawl is that command.
+// pawl is that command. It also takes the two words for it that every other program knows: --version,
+// and help with or without a command.
 func arguments(args []string) []string {
-	if filepath.Base(args[0]) == "createtezoskey" {
-		return append([]string{"createtezoskey"}, args[1:]...)
+	program, args := filepath.Base(args[0]), args[1:]
+	switch {
+	case program == "createtezoskey":
+		return append([]string{"createtezoskey"}, args...)
+	case len(args) == 1 && args[0] == "--version":
+		return []string{"version"}
+	case len(args) > 0 && args[0] == "help":
+		return append(slices.Clone(args[1:]), "--help")
 	}
-	return args[1:]
+	return args
 }
 
 // usage makes a parser's error a usage error that names the right help.
@@ -115,5 +125,5 @@ func usage(err error, parser *kong.Kong) error {
 	if secret && strings.HasPrefix(err.Error(), "unexpected argument") {
 		return &usageError{text: secretOnLine, help: command + " --help"} // and is not printed once more
 	}
-	return &usageError{text: withoutSecrets(err.Error()), help: command + " --help"}
+	return &usageError{text: tezos.Redact(err.Error()), help: command + " --help"}
 }

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"pawl/internal/config"
@@ -142,6 +144,10 @@ func (c *serveCmd) open(ctx context.Context, late *latelog.Log) (*service, error
 
 // listeners opens both addresses, if they may be opened with these flags.
 func (c *serveCmd) listeners(ctx context.Context, authenticated bool) (at daemon.Listeners, err error) {
+	err = cmp.Or(checkAddress("--listen", c.Listen, "6732"), checkAddress("--admin", c.Admin, "9732"))
+	if err != nil {
+		return at, err
+	}
 	if err := server.CheckListen(c.Listen, authenticated || c.TLSClientCA != "", c.BehindTunnel); err != nil {
 		return at, &usageError{text: fmt.Sprintf("%v: give --tls-client-ca, authorized_keys in %s, or --behind-tunnel", err,
 			c.Config)}
@@ -178,10 +184,14 @@ func (c *serveCmd) checkHTTPS(log *slog.Logger, https *server.HTTPS) error {
 
 // warn logs the findings that are warnings.
 func warn(log *slog.Logger, findings []config.Finding) {
-	for _, f := range findings {
-		if f.Severity == config.Warning {
-			log.Warn("configuration", "path", f.Path, "finding", f.Text)
-		}
+	warnings, more := config.Shown(slices.DeleteFunc(slices.Clone(findings), func(f config.Finding) bool {
+		return f.Severity != config.Warning
+	}))
+	for _, f := range warnings {
+		log.Warn("configuration", "path", f.Path, "finding", f.Text)
+	}
+	if more > 0 {
+		log.Warn("configuration has more findings than are logged: pawl check counts them", "more", more)
 	}
 }
 

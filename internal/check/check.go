@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"time"
 
 	"pawl/internal/config"
@@ -51,9 +52,7 @@ func (r *Report) config(path string) *config.Config {
 	if cfg != nil {
 		cfg, findings = cfg.ReadFiles(userOf(cfg))
 	}
-	for _, f := range findings {
-		r.finding(path, f)
-	}
+	r.findings(path, findings)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		r.fail(path, "name another with --config, or copy keys.json.example", "does not exist")
@@ -73,6 +72,22 @@ func withoutPath(err error) error {
 		return e.Err
 	}
 	return err
+}
+
+// findings tells of those of keys.json, or of as many as one can mend at a time.
+func (r *Report) findings(path string, findings []config.Finding) {
+	shown, more := config.Shown(findings)
+	for _, f := range shown {
+		r.finding(path, f)
+	}
+	if more == 0 {
+		return
+	}
+	worse := r.warn
+	if slices.ContainsFunc(findings[len(shown):], func(f config.Finding) bool { return f.Severity > config.Warning }) {
+		worse = r.fail
+	}
+	worse(path, "mend those above first", "has %s more", counted(more, "finding"))
 }
 
 // finding is one of keys.json, whose text says what to do.

@@ -42,6 +42,14 @@ func (r *reload) changed(rereadBad bool) bool {
 	return !same || r.bad && rereadBad
 }
 
+// Edited says that the caller itself has just changed keys.json, before Watch, and that the change
+// is none for the daemon: it is neither loaded nor told.
+func (d *Daemon) Edited() {
+	if info, err := os.Stat(d.reload.path); err == nil {
+		d.reload.seen = info
+	}
+}
+
 // watchConfig looks at keys.json every second until ctx is done.
 func (d *Daemon) watchConfig(ctx context.Context) {
 	tick := time.NewTicker(watchInterval)
@@ -104,13 +112,22 @@ func (d *Daemon) reloadBlobs(rereadBad bool) {
 		return
 	}
 	d.reload.seen, d.reload.told = cfg.File, ""
-	for _, f := range findings {
-		if f.Severity >= config.Unopenable {
-			d.log.Warn("keys.json changed and would not start again", "path", f.Path, "finding", f.Text)
-		}
-	}
+	d.warn(findings)
 	fresh := d.takeUp(cfg)
 	d.log.Info("keys.json changed: key blobs loaded; all other changes need a restart", "keys_with_new_blobs", fresh)
+}
+
+// warn tells of the findings for which the daemon would not start again.
+func (d *Daemon) warn(findings []config.Finding) {
+	fatal, more := config.Shown(slices.DeleteFunc(slices.Clone(findings), func(f config.Finding) bool {
+		return f.Severity < config.Unopenable
+	}))
+	for _, f := range fatal {
+		d.log.Warn("keys.json changed and would not start again", "path", f.Path, "finding", f.Text)
+	}
+	if more > 0 {
+		d.log.Warn("keys.json has more findings than are logged: pawl check counts them", "more", more)
+	}
 }
 
 // takeUp swaps in the keyring with the blobs of cfg and returns how many keys have a new one.

@@ -235,7 +235,12 @@ func readAPIKey(path string, read func(path string, limit int) ([]byte, error)) 
 	if err != nil && !errors.Is(err, durable.ErrTooLarge) {
 		return nil, fmt.Errorf("API key: %v", err)
 	}
-	key := bytes.TrimSpace(text)
+	plain, err := durable.Text(text)
+	if err != nil {
+		clear(text)
+		return nil, fmt.Errorf("API key: %s %w", path, err)
+	}
+	key := bytes.TrimSpace(plain)
 	if len(key) == 0 || bytes.ContainsFunc(key, notInKey) {
 		clear(text)
 		return nil, fmt.Errorf("API key: %s holds no API key: it has to be one line of letters, digits, - and _", path)
