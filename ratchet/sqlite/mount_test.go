@@ -58,6 +58,22 @@ func TestFileMountedAlone(t *testing.T) {
 	open(t, elsewhere, options{}) // it is in order
 }
 
+// TestFolderBehindALink: a symbolic link leads to the folder, from another disk.
+func TestFolderBehindALink(t *testing.T) {
+	t.Parallel()
+	made := tmpfsRatchet(t, "size=16m")
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(filepath.Dir(made), link); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(link, "ratchet.db")
+	db := open(t, path, options{})
+	closeDB(t, db)
+	if _, err := sqlite.Examine(t.Context(), path); err != nil {
+		t.Errorf("Examine: %v", err)
+	}
+}
+
 // TestFileOnFUSE: one file of a FUSE file system in a local folder.
 func TestFileOnFUSE(t *testing.T) {
 	t.Parallel()
