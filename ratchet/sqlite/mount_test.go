@@ -58,6 +58,25 @@ func TestFileMountedAlone(t *testing.T) {
 	open(t, elsewhere, options{}) // it is in order
 }
 
+// TestOtherFilesMountedAlone: so are the files beside it. The -last file is a witness of the disk.
+func TestOtherFilesMountedAlone(t *testing.T) {
+	t.Parallel()
+	for _, suffix := range []string{"-wal", "-last"} {
+		elsewhere := filepath.Join(t.TempDir(), "file")
+		write(t, elsewhere, nil)
+		path := tmpfsRatchet(t, "size=16m")
+		write(t, path+suffix, nil)
+		mounted(t, elsewhere, path+suffix, "", unix.MS_BIND, "")
+		db, err := openDB(t.Context(), path, options{})
+		if err == nil {
+			closeDB(t, db)
+		}
+		if err == nil || !strings.Contains(err.Error(), path+suffix+" is mounted into its folder by itself") {
+			t.Errorf("ratchet.db%s: %v, want it refused", suffix, err)
+		}
+	}
+}
+
 // TestFolderBehindALink: a symbolic link leads to the folder, from another disk.
 func TestFolderBehindALink(t *testing.T) {
 	t.Parallel()
