@@ -20,6 +20,7 @@ var (
 	errPath    = errors.New("unknown path")
 	errMethod  = errors.New("method not allowed")
 	errBrowser = errors.New("requests of browsers (with an Origin header) are refused")
+	errHost    = errors.New("the admin listener is asked by IP address or as localhost")
 )
 
 // route is one method of one path.
@@ -44,6 +45,16 @@ func (s *Server) newEcho(quiet slog.Level, routes ...route) *echo.Echo {
 	return e
 }
 
+// endAmbiguous ends the connection after a request whose end two readers could see at different
+// places: one in chunks, which may have had a Content-Length too (net/http drops it), and one of
+// HTTP/1.0, whose Transfer-Encoding net/http drops (RFC 9112, section 6.1). No Octez client sends
+// either.
+func endAmbiguous(c echo.Context) {
+	if r := c.Request(); len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) {
+		c.Response().Header().Set(echo.HeaderConnection, "close")
+	}
+}
+
 // logKey names the requestLog in echo's context.
 const logKey = "pawl_log"
 
@@ -62,6 +73,9 @@ func (s *Server) observe(quiet slog.Level) echo.MiddlewareFunc {
 			log.signing = c.Path() == keyPath && c.Request().Method == http.MethodPost
 			c.Set(logKey, log)
 			c.Response().Header().Set(echo.HeaderXRequestID, log.id)
+			endAmbiguous(c)
+			conn := connectionOf(c.Request())
+			conn.begin(c.Request())
 			err := next(c)
 			if err != nil {
 				c.Error(err)
