@@ -173,6 +173,32 @@ func askAcross(t *testing.T, rig *rig, addr string, secure bool, level int32) {
 	}
 }
 
+// TestThousandsOfConnections: the default limit holds, and more connections than it has keep no
+// baker out.
+func TestThousandsOfConnections(t *testing.T) {
+	t.Parallel()
+	const many = server.DefaultConnections + 100
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil || files.Cur < 2*many+1000 { // both ends are here
+		t.Skipf("%d files may be open, the test needs %d: %v", files.Cur, 2*many+1000, err)
+	}
+	rig := newRig(t, setup{})
+	addr := rig.narrow(t, 0)
+	for i := range many {
+		dialFrom(t, fmt.Sprintf("127.0.0.%d", i%2+2), addr)
+	}
+	for level := range int32(3) {
+		payload := tezostest.Attestation(level+1, 0, 1)
+		checkSigned(t, do(t, "POST", "http://"+addr+rig.keyPath(0), quoted(payload)), rig.keys[0], payload)
+	}
+	if limit := rig.metric(t, `pawl_connections_limit{listener="narrow"}`); limit != server.DefaultConnections {
+		t.Errorf("limit %d, want %d", limit, server.DefaultConnections)
+	}
+	if n := rig.closed(t, "narrow", "full"); n == 0 {
+		t.Error("no connection gave way")
+	}
+}
+
 // TestRequestsInFlightDoNotGiveWay: with nothing but requests in flight, a new connection waits.
 func TestRequestsInFlightDoNotGiveWay(t *testing.T) {
 	t.Parallel()
