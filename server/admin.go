@@ -1,8 +1,12 @@
 package server
 
 import (
+	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -27,7 +31,32 @@ func (s *Server) Admin() http.Handler {
 	} {
 		routes = append(routes, route{http.MethodGet, path, handle}, route{http.MethodHead, path, handle})
 	}
-	return s.newEcho(slog.LevelDebug, routes...) // asked every few seconds
+	e := s.newEcho(slog.LevelDebug, routes...) // asked every few seconds
+	e.Use(refuseNames)
+	return e
+}
+
+// refuseNames refuses requests for a host that has a name other than localhost. A web page can give
+// its own name the address of this listener (DNS rebinding), and then read what a browser on this
+// host is answered; it cannot do so with an address.
+func refuseNames(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if host := c.Request().Host; !isAddress(host) {
+			return fmt.Errorf("%w, not as %s", errHost, quoted(host, maxPathText))
+		}
+		return next(c)
+	}
+}
+
+// isAddress reports whether a Host header names an IP address or localhost, or nothing, as in
+// HTTP/1.0.
+func isAddress(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	_, err := netip.ParseAddr(host)
+	return err == nil || host == "" || strings.EqualFold(host, "localhost")
 }
 
 // healthz answers 200 until the signer has failed. Then only a restart helps.

@@ -59,7 +59,10 @@ func (a AdminClient) get(ctx context.Context, path string, into any, statuses ..
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close() //nolint:errcheck // only read
+	defer res.Body.Close()                      //nolint:errcheck // only read
+	if res.StatusCode == http.StatusForbidden { // asked by a name
+		return errHost
+	}
 	if !slices.Contains(statuses, res.StatusCode) {
 		return fmt.Errorf("answered with status %d", res.StatusCode)
 	}

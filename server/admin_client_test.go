@@ -101,6 +101,20 @@ func TestReadinessJSON(t *testing.T) {
 	}
 }
 
+// TestAdminClientAsksByName: a daemon that is asked by a name refuses, and the client says what to
+// do.
+func TestAdminClientAsksByName(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{})
+	named := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Host = "signer.example:9732"
+		rig.server.Admin().ServeHTTP(w, r)
+	})
+	if _, err := adminClient(t, named).Marks(t.Context()); err == nil || !strings.Contains(err.Error(), "by IP address") {
+		t.Errorf("error %v, want one that says how to ask", err)
+	}
+}
+
 func TestAdminClientRefusesAnswers(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

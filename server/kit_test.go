@@ -169,17 +169,25 @@ func (r *rig) openSigner(t *testing.T, want setup) {
 // serve serves handler until the end of the test and returns the address.
 func serve(t *testing.T, s *server.Server, handler http.Handler, cfg *tls.Config) string {
 	t.Helper()
-	ln := cardtest.Listen(t, "127.0.0.1:0")
+	return serveAt(t, s, server.Listener{Name: "signing", Handler: handler, TLS: cfg})
+}
+
+// serveAt serves on a listener that is filled in, until the end of the test.
+func serveAt(t *testing.T, s *server.Server, at server.Listener) string {
+	t.Helper()
+	if at.Listener == nil {
+		at.Listener = cardtest.Listen(t, "127.0.0.1:0")
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, ln, handler, cfg) }()
+	go func() { done <- s.Serve(ctx, at) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	return ln.Addr().String()
+	return at.Addr().String()
 }
 
 // buffer is the server's log.

@@ -37,8 +37,8 @@ func (b *buffer) leftOut(t *testing.T) map[string]int {
 	return told
 }
 
-// count is how many lines match.
-func (b *buffer) count(pattern string) (lines int) {
+// matching is how many lines match.
+func (b *buffer) matching(pattern string) (lines int) {
 	match := regexp.MustCompile(pattern).MatchString
 	for _, line := range b.Lines() {
 		if match(line) {
@@ -53,7 +53,7 @@ func (b *buffer) count(pattern string) (lines int) {
 func (r *rig) wantBounded(t *testing.T, kind, part string, sent, burst int) {
 	t.Helper()
 	const few = 100
-	got, told := r.log.count(part), r.log.leftOut(t)[kind]
+	got, told := r.log.matching(part), r.log.leftOut(t)[kind]
 	if got < burst || got > burst+few || got+told != sent {
 		t.Errorf("%s: %d lines and %d told of, want at least %d lines and %d in all", kind, got, told, burst, sent)
 	}
@@ -101,7 +101,7 @@ func TestStrangersDoNotFillTheLog(t *testing.T) {
 	for _, f := range floods {
 		f.rig.wantBounded(t, f.kind, f.part, sent, server.StrangerBurst)
 	}
-	if got, want := open.log.count(`"msg":"signed"`), 4*(len(floods)-1); got != want {
+	if got, want := open.log.matching(`"msg":"signed"`), 4*(len(floods)-1); got != want {
 		t.Errorf("%d lines of new signatures, want %d", got, want)
 	}
 	skipped := 0
@@ -146,7 +146,7 @@ func TestLogOfAKeyIsBounded(t *testing.T) {
 		}
 	}
 	rig.server.TellSkipped()
-	if got := rig.log.count(`"decision":"signed"`); got != sent {
+	if got := rig.log.matching(`"decision":"signed"`); got != sent {
 		t.Errorf("%d lines of new signatures, want %d", got, sent)
 	}
 	for _, f := range floods {
@@ -163,7 +163,7 @@ func TestErrorsAreLoggedWithTheirLevel(t *testing.T) {
 		ask(t.Context(), handler, "GET", "/fault", "")
 	}
 	rig.server.TellSkipped()
-	if rig.log.count(`"severity":"ERROR","msg":"more lines of this kind not logged"`) != 1 {
+	if rig.log.matching(`"severity":"ERROR","msg":"more lines of this kind not logged"`) != 1 {
 		t.Errorf("log: %s", rig.log)
 	}
 }
@@ -178,7 +178,7 @@ func TestSkippedLinesAreToldOnce(t *testing.T) {
 	for range 3 {
 		rig.server.TellSkipped()
 	}
-	if n := rig.log.count("more lines of this kind not logged"); n != 1 {
+	if n := rig.log.matching("more lines of this kind not logged"); n != 1 {
 		t.Errorf("told %d times, want once", n)
 	}
 }
@@ -204,7 +204,7 @@ func TestConnectionsDoNotFillTheLog(t *testing.T) {
 	const part = "TLS handshake error"
 	for start := time.Now(); ; time.Sleep(time.Millisecond) {
 		rig.server.TellSkipped()
-		if rig.log.count(part)+rig.log.leftOut(t)["connection 0"] == sent {
+		if rig.log.matching(part)+rig.log.leftOut(t)["connection 0"] == sent {
 			break
 		}
 		if time.Since(start) > 20*time.Second {

@@ -28,6 +28,7 @@ type Metrics struct {
 	hsm        *prometheus.HistogramVec
 	commit     prometheus.Histogram
 	marks      prometheus.Histogram
+	http       httpMetrics
 
 	signer atomic.Pointer[signer.Signer] // nil until New
 
@@ -77,6 +78,7 @@ func NewMetrics(version string) *Metrics {
 			Help:    "Marks that shared one commit.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 9),
 		}),
+		http: newHTTPMetrics(),
 		last: make(map[lastKey]time.Time),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -86,6 +88,7 @@ func NewMetrics(version string) *Metrics {
 	})
 	build.Set(1)
 	m.registry.MustRegister(m.signatures, m.bad, m.skipped, m.hsm, m.commit, m.marks, build, keyCollector{m},
+		m.http.open, m.http.limit, m.http.closed, m.http.unreadable,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -38,7 +38,7 @@ func (r *rig) start(t *testing.T) *daemon {
 	t.Helper()
 	d := &daemon{
 		started: time.Now(),
-		cmd:     exec.Command(r.pawl, "serve", "--config", r.config(), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"),
+		cmd:     exec.Command(r.pawl, append(r.before, "serve", "--config", r.config(), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")...),
 		client:  &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 8}},
 		exited:  make(chan struct{}),
 		log:     &tail{listening: make(chan logLine, 1)},
