@@ -13,7 +13,7 @@ import (
 // raise and first are the upsert of a mark. The statement that writes also checks registration, floor,
 // gap and watermark, and the number of rows affected tells whether the mark rose. There are two
 // statements because one that joins the table it inserts into costs thirty times as much (SQLite then
-// copies the row through a temporary table).
+// copies the row through a temporary table); first, which a mark needs once, pays that for its gap.
 const (
 	raise = `
 UPDATE marks SET level = ?4, round = ?5, digest = ?6, signature = ?7, seal = ?9
@@ -22,17 +22,21 @@ UPDATE marks SET level = ?4, round = ?5, digest = ?6, signature = ?7, seal = ?9
    AND EXISTS (SELECT 1 FROM registrations AS r
                 WHERE r.key = ?1 AND r.chain = ?2
                   AND ?4 >= ifnull(r.from_level, 0)
-                  AND ?4 - max(marks.level, ifnull(r.from_level, 0)) <= ?8)`
+                  AND (?4 - max(marks.level, ifnull(r.from_level, 0)) <= ?8 OR ` + near + `))`
 
-	// A key that was new has no floor, and no gap applies to its first mark.
+	// A key that was new has no floor, and no gap applies to the first mark of all its kinds.
 	first = `
 INSERT INTO marks (key, chain, kind, level, round, digest, signature, seal)
 SELECT r.key, r.chain, ?3, ?4, ?5, ?6, ?7, ?9
   FROM registrations AS r
  WHERE r.key = ?1 AND r.chain = ?2
    AND ?4 >= ifnull(r.from_level, 0)
-   AND ?4 - ifnull(r.from_level, ?4) <= ?8
+   AND (?4 - r.from_level <= ?8 OR ` + near + ` OR r.from_level IS NULL AND NOT ` + signed + `)
 ON CONFLICT (key, chain, kind) DO NOTHING`
+
+	// signed and near are about the marks of all kinds: there is one, it is no more than the gap below.
+	signed = `EXISTS (SELECT 1 FROM marks AS m WHERE m.key = ?1 AND m.chain = ?2)`
+	near   = `EXISTS (SELECT 1 FROM marks AS m WHERE m.key = ?1 AND m.chain = ?2 AND ?4 - m.level <= ?8)`
 )
 
 // admit registers a chain for a key that was registered as never used.

@@ -5,7 +5,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 
 	"pawl/ratchet"
 	"pawl/tezos"
@@ -43,15 +42,15 @@ func readStanding(ctx context.Context, tx *sql.Conn, m ratchet.Mark) (s ratchet.
 	}
 	const query = `
 SELECT key, chain, kind, seal, level, round, digest, signature FROM marks
- WHERE key = ? AND chain = ? AND kind = ?`
-	mark, err := scanMark(tx.QueryRowContext(ctx, query, m.Key[:], m.ChainID[:], m.Kind).Scan)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return s, nil
-	case err != nil:
+ WHERE key = ? AND chain = ?`
+	err = eachRow(ctx, tx, query, func(row scan) error {
+		mark, err := scanMark(row)
+		s.AddMark(mark, m.Kind)
+		return err
+	}, m.Key[:], m.ChainID[:])
+	if err != nil {
 		return ratchet.Standing{}, err
 	}
-	s.Mark = &mark
 	return s, nil
 }
 

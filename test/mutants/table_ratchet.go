@@ -38,8 +38,8 @@ func registration() []sabotage {
 		{
 			name: "no-registration-check",
 			file: "ratchet/standing.go",
-			old:  "\tcase !s.Registered:",
-			new:  "\tcase !s.Registered && false:",
+			old:  "\tcase s.Registered, s.Admits():",
+			new:  "\tcase true, s.Admits():",
 			pkg:  "./ratchet/sqlite", test: "TestUnregisteredIsRefused",
 		},
 		{
@@ -52,8 +52,8 @@ func registration() []sabotage {
 		{
 			name: "no-level-gap",
 			file: "ratchet/standing.go",
-			old:  "\tif known && int64(m.Level)-int64(base) > int64(maxGap) {",
-			new:  "\tif known && m.Level-base > maxGap && false {",
+			old:  "\tif s.Rise(m.Level) > int64(maxGap) {",
+			new:  "\tif s.Rise(m.Level) > int64(maxGap) && false {",
 			pkg:  "./ratchet/sqlite", test: "TestFloorAndGap",
 		},
 		{
@@ -73,7 +73,7 @@ func registration() []sabotage {
 		{
 			name: "no-gap-in-transaction",
 			file: "ratchet/sqlite/place.go",
-			old:  "                  AND ?4 - max(marks.level, ifnull(r.from_level, 0)) <= ?8)`",
+			old:  "                  AND (?4 - max(marks.level, ifnull(r.from_level, 0)) <= ?8 OR ` + near + `))`",
 			new:  "                  AND 0*?8 = 0)`",
 			pkg:  "./ratchet/sqlite", test: "TestFloorAndGap",
 		},
