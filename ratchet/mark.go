@@ -93,6 +93,14 @@ func (s Snapshot) Standing(m Mark) Standing {
 	return standing
 }
 
+// Allowed says in words what a registration of the snapshot allows. The marks bound it too.
+func (s Snapshot) Allowed(r Registration) (chain, allows string) {
+	if r.AnyChain { // no chain has the id zero: what is not known of one is said of all others
+		return "others", s.Standing(Mark{Key: r.Key}).Allows()
+	}
+	return r.ChainID.String(), s.Standing(Mark{Key: r.Key, ChainID: r.ChainID}).Allows()
+}
+
 // Release is a signature that may leave: it is durable.
 type Release struct {
 	Signature tezos.Signature

@@ -4,6 +4,8 @@ package ratchet
 // for the transaction of a store, and for `pawl explain`.
 
 import (
+	"fmt"
+
 	"pawl/tezos"
 )
 
@@ -52,6 +54,23 @@ func (s Standing) Admits() bool { return s.opensChains() && s.Chains < MaxChains
 
 // opensChains reports whether requests of the key may open chains, and this one is not open.
 func (s Standing) opensChains() bool { return !s.Registered && s.NeverUsed && !s.Confined }
+
+// Allows says in words what the registrations of a key allow on the chain. The marks bound it too.
+func (s Standing) Allows() string {
+	switch {
+	case s.Registered && s.HasFloor:
+		return fmt.Sprintf("from level %d on", s.Floor)
+	case s.Registered:
+		return "any level: made by pawl, and a request opened the chain"
+	case s.Admits():
+		return "any level: made by pawl, and not used there yet"
+	case s.opensChains():
+		return fmt.Sprintf("nothing: it has %d chains already", s.Chains)
+	case s.NeverUsed:
+		return "nothing: it is registered for another chain"
+	}
+	return "nothing: not registered"
+}
 
 // Judge returns the stored signature if the very same bytes were signed, a [*RefusedError] if m must
 // be refused, or neither if m may be signed. The watermark is checked first, in Octez's words. A

@@ -30,7 +30,8 @@ type Store interface {
 	// a chain without a floor. When it returns nil the registration is durable.
 	Register(ctx context.Context, r Registration) error
 
-	// List returns all that the store holds.
+	// List returns all that the store holds and has committed. Nobody who asks for a signature waits
+	// for it: of a Place that has not returned the mark may be missing.
 	List(ctx context.Context) (Snapshot, error)
 
 	// Trouble returns the reason why no mark can be made durable now, such as a full disk, or nil.

@@ -18,6 +18,9 @@ import (
 // ratchets checks each ratchet file once. The daemon that holds one is asked.
 func (r *Report) ratchets(ctx context.Context, cfg *config.Config, admin string) {
 	keysOf := make(map[string][]config.KeySpec)
+	if len(cfg.Keys) == 0 && cfg.DB != "" {
+		keysOf[cfg.DB] = nil
+	}
 	for _, key := range cfg.Keys {
 		if key.DB != "" { // else Load has said so
 			keysOf[key.DB] = append(keysOf[key.DB], key)
@@ -50,7 +53,7 @@ func (r *Report) ratchet(ctx context.Context, path string, keys []config.KeySpec
 	default:
 		r.ok(subject, "whole and closed: %s, %s", counted(found.Marks, "mark"), counted(len(found.Registrations),
 			"registration"))
-		r.registrations(found, keys)
+		r.registrations(subject, ratchet.Snapshot{Registrations: found.Registrations}, keys)
 	}
 	if err == nil || held {
 		r.ok(subject, "each opening has %s, max_level_gap=%d", strings.Join(sqlite.Settings(), ", "), cmp.Or(gap,
@@ -71,13 +74,22 @@ func ratchetRemedy(err error) string {
 	return "do what the finding says; never restore a ratchet from a backup"
 }
 
-// registrations finds the keys that may bake and are registered nowhere, with which the
-// daemon does not start.
-func (r *Report) registrations(found sqlite.Examination, keys []config.KeySpec) {
+// registrations tells where each key may sign, and finds those that may bake and are registered
+// nowhere, with which the daemon does not start.
+func (r *Report) registrations(subject string, held ratchet.Snapshot, keys []config.KeySpec) {
 	for _, key := range keys {
 		hash := key.PublicKey.Hash()
-		registered := slices.ContainsFunc(found.Registrations, func(reg ratchet.Registration) bool { return reg.Key == hash })
-		if key.Policy.Baking && !registered {
+		var where []string
+		for _, row := range held.Registrations {
+			if row.Key == hash {
+				chain, allows := held.Allowed(row)
+				where = append(where, chain+" "+allows)
+			}
+		}
+		switch {
+		case where != nil:
+			r.ok(subject, "%v may sign on %s", hash, strings.Join(where, "; on "))
+		case key.Policy.Baking:
 			r.fail("keys."+hash.String(), fmt.Sprintf("pawl ratchet register %v --chain NetX… --from-level N, with N above "+
 				"the head of the chain", hash),
 				"may bake and is registered for no chain")
@@ -100,14 +112,14 @@ func (r *Report) daemon(ctx context.Context, admin string, keys []config.KeySpec
 	subject := "daemon " + admin
 	const name = "name the admin listener of the daemon with --admin"
 	client := server.AdminClient{Address: admin}
-	marks, err := client.Marks(ctx)
+	held, err := client.Ratchet(ctx)
 	state, notReady := client.Readiness(ctx)
 	ready := state.Keys
 	switch {
 	case (err != nil || notReady != nil) && r.ended(ctx, subject):
 		return
 	case err != nil:
-		r.warn(subject, name, "the ratchet is in use, and its daemon does not tell its marks: %v", err)
+		r.warn(subject, name, "the ratchet is in use, and its daemon does not tell its marks and registrations: %v", err)
 		return
 	case notReady != nil:
 		r.warn(subject, name, "the daemon does not tell whether it is ready: %v", notReady)
@@ -118,7 +130,8 @@ func (r *Report) daemon(ctx context.Context, admin string, keys []config.KeySpec
 				"changed since it began")
 		return
 	}
-	r.ok(subject, "holds the ratchet, with %s", counted(len(marks), "mark"))
+	r.ok(subject, "holds the ratchet, with %s", counted(len(held.Marks), "mark"))
+	r.registrations(subject, held, keys)
 	for _, hash := range slices.Sorted(maps.Keys(ready)) {
 		if key := ready[hash]; !key.Ready {
 			r.fail("keys."+hash, "see the log of the daemon", "%s: not ready: %s", subject, key.Reason)

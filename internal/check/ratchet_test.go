@@ -48,7 +48,7 @@ func TestCheckOfADaemon(t *testing.T) {
 	} {
 		admin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/ratchet" {
-				_, _ = fmt.Fprint(w, `[]`)
+				_, _ = fmt.Fprint(w, `{"marks": [], "registrations": []}`)
 				return
 			}
 			w.WriteHeader(http.StatusServiceUnavailable)

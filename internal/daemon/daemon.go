@@ -40,7 +40,7 @@ type Daemon struct {
 	paths    []string // of ratchets
 	ratchets []*ratchet.Ratchet
 	lock     *ratchet.KeyLock // of all keys
-	entries  []signer.Entry // of the keyring in use
+	entries  []signer.Entry   // of the keyring in use
 	reload   reload
 }
 

@@ -35,18 +35,42 @@ func TestRegisterIsNotLeft(t *testing.T) {
 	}
 }
 
-// TestMarksMayBeLeft: a reader whose ctx ends does not wait for a disk that hangs.
-func TestMarksMayBeLeft(t *testing.T) {
+// TestListWaitsForNobody: those who only want to know are told what is committed while a commit hangs,
+// and are not in its way. What is not committed they are not told.
+func TestListWaitsForNobody(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
-	release := make(chan struct{})
-	db.SetCommit(func(commit, _ func() error) error { <-release; return commit() })
-	ctx, leave := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer leave()
-	if _, err := db.Marks(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Marks on a disk that hangs: %v, want %v", err, context.DeadlineExceeded)
+	mustSign(t, db, block(1, 0), bytesNumber(1))
+	committing, release := make(chan struct{}), make(chan struct{})
+	db.SetCommit(func(commit, _ func() error) error { close(committing); <-release; return commit() })
+	answer := ask(t.Context(), db, block(2, 0), bytesNumber(2), new(card).Sign(bytesNumber(2)))
+	<-committing
+	told := make(chan ratchet.Snapshot, 1)
+	go func() {
+		all, err := db.Ratchet.List(context.Background())
+		if err != nil {
+			t.Errorf("while a commit hangs: %v", err)
+		}
+		told <- all
+	}()
+	select {
+	case all := <-told:
+		if len(all.Marks) != 1 || all.Marks[0].Level != 1 || len(all.Registrations) != 1 {
+			t.Errorf("while a commit hangs: %+v, want the mark of level 1 and the registration", all)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("while a commit hangs nobody is told")
+	}
+	if standing, err := db.Look(t.Context(), block(2, 0)); err != nil || standing.Highest != 1 {
+		t.Errorf("Look while a commit hangs: %+v, %v, want level 1", standing, err)
 	}
 	close(release)
+	if got := <-answer; got.Err != nil {
+		t.Fatal(got.Err)
+	}
+	if all, err := db.Ratchet.List(t.Context()); err != nil || len(all.Marks) != 1 || all.Marks[0].Level != 2 {
+		t.Errorf("after the commit: %+v, %v, want the mark of level 2", all, err)
+	}
 }
 
 // TestUnregisteredIsRefused: the look refuses, and so does the transaction alone.
@@ -69,7 +93,7 @@ func TestUnregisteredIsRefused(t *testing.T) {
 			t.Errorf("%s: released %+v", name, release)
 		}
 	}
-	if marks, err := db.Marks(t.Context()); err != nil || len(marks) != 0 {
+	if marks, err := db.TableMarks(t.Context()); err != nil || len(marks) != 0 {
 		t.Errorf("marks %+v, %v, want none", marks, err)
 	}
 }
@@ -101,9 +125,13 @@ func TestMarkAloneIsNoRegistration(t *testing.T) {
 // wantLookOfTables compares what Look tells of a key with what the tables hold.
 func wantLookOfTables(t *testing.T, db *DB, key tezos.PublicKeyHash) {
 	t.Helper()
-	all, err := db.Ratchet.List(t.Context())
+	all, err := db.Tables(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	listed, err := db.Ratchet.List(t.Context())
+	if diff := cmp.Diff(all, listed, sameSignature); err != nil || diff != "" {
+		t.Errorf("List: %v (-tables +List):\n%s", err, diff)
 	}
 	for _, chain := range []tezos.ChainID{mainnet, ghostnet} {
 		m := ratchet.Mark{Key: key, ChainID: chain, Kind: tezos.Block}
