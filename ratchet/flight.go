@@ -256,6 +256,20 @@ func (r *Ratchet) Register(ctx context.Context, reg Registration) error {
 	return r.store.Register(ctx, reg)
 }
 
+// RegisterNear is Register for a level that a person has typed: one digit too many would lock the key
+// for ever. A level that is more than MaxLevelGap above all that the store has of the key and chain is
+// a [*FloorError].
+func (r *Ratchet) RegisterNear(ctx context.Context, reg Registration) error {
+	standing, err := r.store.Look(ctx, Mark{Key: reg.Key, ChainID: reg.ChainID})
+	if err != nil {
+		return err
+	}
+	if err := standing.judgeFloor(reg, r.maxGap); err != nil {
+		return err
+	}
+	return r.Register(ctx, reg)
+}
+
 // Trouble returns the reason why no mark can be made durable now, or nil.
 func (r *Ratchet) Trouble() error { return r.store.Trouble() }
 

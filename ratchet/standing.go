@@ -99,6 +99,15 @@ func (s Standing) Judge(m Mark, d tezos.Digest, maxGap int32) (*tezos.Signature,
 	return nil, nil
 }
 
+// judgeFloor refuses a floor that is more than maxGap levels above the base.
+func (s Standing) judgeFloor(r Registration, maxGap int32) error {
+	if r.AnyChain || s.Rise(r.FromLevel) <= int64(maxGap) {
+		return nil
+	}
+	base, _ := s.base()
+	return &FloorError{r, base}
+}
+
 // Rise returns how many levels a level is above the base, and 0 if there is no base.
 func (s Standing) Rise(level int32) int64 {
 	base, known := s.base()

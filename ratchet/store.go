@@ -25,7 +25,7 @@ type Store interface {
 	Place(ctx context.Context, p Proposal) (Release, error)
 
 	// Register allows a key to sign on a chain from a level on, or raises that level. It never
-	// lowers it. More than MaxChains chains registered in this way are a *RefusedError. With
+	// lowers it: that is a *FloorError. More than MaxChains chains registered in this way are a *RefusedError. With
 	// AnyChain the key must be unknown to the store. NoFloor is ignored: only a request registers
 	// a chain without a floor. When it returns nil the registration is durable.
 	Register(ctx context.Context, r Registration) error

@@ -48,7 +48,7 @@ func (c *explainCmd) decide(ctx context.Context, lines *table, cfg *config.Confi
 // daemon for that.
 func whyUnread(err error) string {
 	if locked, ok := errors.AsType[*sqlite.LockedError](err); ok {
-		return locked.Holder() + ": " + hintFor(err)
+		return locked.Holder() + ": " + hintLine(hintFor(err))
 	}
 	return err.Error()
 }
@@ -94,7 +94,7 @@ func allowingLine(req tezos.Request) string {
 func (c *explainCmd) decideSlot(ctx context.Context, lines *table, path string, gap int32, asked ratchet.Mark,
 	digest tezos.Digest,
 ) error {
-	state, err := readRatchets(ctx, []string{path}, c.Admin)
+	state, err := readRatchets(ctx, []string{path}, c.Config, c.Admin)
 	if err != nil {
 		return err
 	}

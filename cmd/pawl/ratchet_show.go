@@ -30,7 +30,7 @@ func (c *ratchetShowCmd) Run(ctx context.Context, s *streams) error {
 			return err
 		}
 	}
-	state, err := readRatchets(ctx, paths, c.Admin)
+	state, err := readRatchets(ctx, paths, c.Config, c.Admin)
 	if err != nil {
 		return err
 	}

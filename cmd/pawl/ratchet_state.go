@@ -16,7 +16,7 @@ type ratchetState struct {
 }
 
 // readRatchets reads the files, changing nothing, or asks the daemon that holds one of them.
-func readRatchets(ctx context.Context, paths []string, admin string) (ratchetState, error) {
+func readRatchets(ctx context.Context, paths []string, configPath, admin string) (ratchetState, error) {
 	var state ratchetState
 	for _, path := range paths {
 		held, err := sqlite.Read(ctx, path)
@@ -24,7 +24,7 @@ func readRatchets(ctx context.Context, paths []string, admin string) (ratchetSta
 			return askHolder(ctx, admin, err)
 		}
 		if err != nil {
-			return ratchetState{}, err
+			return ratchetState{}, withNewRatchet(err, configPath, path)
 		}
 		state.Marks = append(state.Marks, held.Marks...)
 		state.Registrations = append(state.Registrations, held.Registrations...)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"pawl/internal/check"
 	"pawl/internal/config"
 	"pawl/internal/daemon"
 	"pawl/server"
@@ -75,7 +76,8 @@ func (c *serveCmd) open(ctx context.Context, log *slog.Logger) (*service, error)
 		return nil, err
 	}
 	if len(cfg.Keys) == 0 {
-		return nil, withHint(fmt.Errorf("%s has no keys", c.Config), "make one with pawl createtezoskey --add")
+		return nil, withHint(fmt.Errorf("%s has no keys", c.Config), "make one: %s",
+			check.Command(c.Config, "pawl createtezoskey --add tz3"))
 	}
 	if c.hsm != "" {
 		cfg.HSM.Address, cfg.OtherServers = c.hsm, nil
@@ -130,7 +132,7 @@ func (c *serveCmd) openDaemon(
 		}
 	}
 	if err != nil {
-		return nil, fatalFindings(c.Config, findings, config.Unopenable, err)
+		return nil, withStartCommands(fatalFindings(c.Config, findings, config.Unopenable, err), c.Config, cfg.Keys)
 	}
 	return d, nil
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -16,7 +15,7 @@ import (
 )
 
 // ratchets checks each ratchet file once. The daemon that holds one is asked.
-func (r *Report) ratchets(ctx context.Context, cfg *config.Config, admin string) {
+func (r *Report) ratchets(ctx context.Context, cfg *config.Config, configPath, admin string) {
 	keysOf := make(map[string][]config.KeySpec)
 	if len(cfg.Keys) == 0 && cfg.DB != "" {
 		keysOf[cfg.DB] = nil
@@ -28,15 +27,17 @@ func (r *Report) ratchets(ctx context.Context, cfg *config.Config, admin string)
 	}
 	asked := false
 	for _, path := range slices.Sorted(maps.Keys(keysOf)) {
-		if r.ratchet(ctx, path, keysOf[path], cfg.MaxLevelGap) && !asked {
+		if r.ratchet(ctx, path, configPath, keysOf[path], cfg.MaxLevelGap) && !asked {
 			asked = true
-			r.daemon(ctx, admin, cfg.Keys)
+			r.daemon(ctx, admin, configPath, cfg.Keys)
 		}
 	}
 }
 
 // ratchet checks one file, and says whether a daemon holds it.
-func (r *Report) ratchet(ctx context.Context, path string, keys []config.KeySpec, gap int32) (held bool) {
+func (r *Report) ratchet(
+	ctx context.Context, path, configPath string, keys []config.KeySpec, gap int32,
+) (held bool) {
 	subject := "ratchet " + path
 	found, err := sqlite.Examine(ctx, path)
 	locked, isLocked := errors.AsType[*sqlite.LockedError](err)
@@ -46,14 +47,14 @@ func (r *Report) ratchet(ctx context.Context, path string, keys []config.KeySpec
 		held = true
 		r.ok(subject, "%s", locked.Holder())
 	case err != nil:
-		r.fail(subject, ratchetRemedy(err), "%v", err)
+		r.fail(subject, ratchetRemedy(err, configPath, path, keys), "%v", err)
 	case !found.Clean:
 		r.warn(subject, "nothing, if pawl was killed or the host went down: the next start reads what is in the -wal",
 			"was not closed; the next start takes it")
 	default:
 		r.ok(subject, "whole and closed: %s, %s", counted(found.Marks, "mark"), counted(len(found.Registrations),
 			"registration"))
-		r.registrations(subject, ratchet.Snapshot{Registrations: found.Registrations}, keys)
+		r.registrations(subject, configPath, ratchet.Snapshot{Registrations: found.Registrations}, keys)
 	}
 	if err == nil || held {
 		r.ok(subject, "each opening has %s, max_level_gap=%d", strings.Join(sqlite.Settings(), ", "), cmp.Or(gap,
@@ -63,35 +64,32 @@ func (r *Report) ratchet(ctx context.Context, path string, keys []config.KeySpec
 	return held
 }
 
-// NewRatchet is the remedy for a ratchet that is missing.
-const NewRatchet = "a new ratchet knows no mark: register each key that was used from a level above all that it " +
-	"ever signed"
-
-func ratchetRemedy(err error) string {
-	if errors.Is(err, ratchet.ErrMissing) {
-		return NewRatchet
+// ratchetRemedy says what to do about a ratchet that a daemon would not open.
+func ratchetRemedy(err error, configPath, path string, keys []config.KeySpec) string {
+	if errors.Is(err, ratchet.ErrMissing) || errors.Is(err, ratchet.ErrSuspect) {
+		return NewRatchet + ": " + strings.Join(NewRatchetCommands(configPath, path, keys), "; ")
 	}
 	return "do what the finding says; never restore a ratchet from a backup"
 }
 
 // registrations tells where each key may sign, and finds those that may bake and are registered
 // nowhere, with which the daemon does not start.
-func (r *Report) registrations(subject string, held ratchet.Snapshot, keys []config.KeySpec) {
+func (r *Report) registrations(subject, configPath string, held ratchet.Snapshot, keys []config.KeySpec) {
 	for _, key := range keys {
 		hash := key.PublicKey.Hash()
 		var where []string
 		for _, row := range held.Registrations {
 			if row.Key == hash {
 				chain, allows := held.Allowed(row)
-				where = append(where, chain+" "+allows)
+				where = append(where, chain+": "+allows)
 			}
 		}
 		switch {
 		case where != nil:
-			r.ok(subject, "%v may sign on %s", hash, strings.Join(where, "; on "))
+			r.ok(subject, "registrations of %v: %s", hash, strings.Join(where, "; "))
 		case key.Policy.Baking:
-			r.fail("keys."+hash.String(), fmt.Sprintf("pawl ratchet register %v --chain NetX… --from-level N, with N above "+
-				"the head of the chain", hash),
+			r.fail("keys."+hash.String(), strings.Join(RegisterCommands(configPath, []config.KeySpec{key}), "; ")+
+				", with N above the head of the chain, while pawl is stopped",
 				"may bake and is registered for no chain")
 		}
 	}
@@ -108,7 +106,7 @@ func (r *Report) filesystem(subject string, found sqlite.Examination) {
 
 // daemon asks the one that holds a ratchet what it knows. Another one may answer: it has
 // other keys.
-func (r *Report) daemon(ctx context.Context, admin string, keys []config.KeySpec) {
+func (r *Report) daemon(ctx context.Context, admin, configPath string, keys []config.KeySpec) {
 	subject := "daemon " + admin
 	const name = "name the admin listener of the daemon with --admin"
 	client := server.AdminClient{Address: admin}
@@ -131,7 +129,7 @@ func (r *Report) daemon(ctx context.Context, admin string, keys []config.KeySpec
 		return
 	}
 	r.ok(subject, "holds the ratchet, with %s", counted(len(held.Marks), "mark"))
-	r.registrations(subject, held, keys)
+	r.registrations(subject, configPath, held, keys)
 	for _, hash := range slices.Sorted(maps.Keys(ready)) {
 		if key := ready[hash]; !key.Ready {
 			r.fail("keys."+hash, "see the log of the daemon", "%s: not ready: %s", subject, key.Reason)

@@ -55,7 +55,7 @@ func TestCheckOfADaemon(t *testing.T) {
 			_, _ = fmt.Fprintf(w, `{"keys": {%s}}`, test.keys)
 		}))
 		var r Report
-		r.daemon(t.Context(), admin.Listener.Addr().String(), one)
+		r.daemon(t.Context(), admin.Listener.Addr().String(), "keys.json", one)
 		admin.Close()
 		r.wants(t, test.status, "", test.text)
 		holds := strings.Contains(fmt.Sprint(r.Findings), "holds the ratchet, with")

@@ -333,7 +333,7 @@ func TestDefaultGapIsFourDays(t *testing.T) {
 	d := bytesNumber(1)
 	_, err := db.Sign(t.Context(), block(57_600+57_601, 0), d, new(card).Sign(d))
 	wantRefused(t, err, ratchet.LevelGap, "")
-	for _, part := range []string{"block level 115201", "57600", "--from-level N"} {
+	for _, part := range []string{"block level 115201", "57600", "--from-level 115201 --far"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q does not say %q", err, part)
 		}
@@ -342,6 +342,57 @@ func TestDefaultGapIsFourDays(t *testing.T) {
 	mustSign(t, db, block(115_201, 0), d)
 	if _, err := openDB(t.Context(), db.Path(), options{MaxLevelGap: -1}); err == nil {
 		t.Error("a negative gap was accepted")
+	}
+}
+
+// TestRegisterNear: a level that a person has typed is no more than the gap above the registered level
+// and the marks of all kinds, if there are any.
+func TestRegisterNear(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		floor, vote int32 // -1: none
+		from        int32
+		good        bool
+	}{
+		"nothing is known":          {-1, -1, 1<<31 - 1, true},
+		"the gap above the floor":   {1000, -1, 1100, true},
+		"over the gap above it":     {1000, -1, 1101, false},
+		"the gap above a mark":      {1000, 1090, 1190, true},
+		"over the gap above a mark": {1000, 1090, 1191, false},
+		"one digit too many":        {1000, 1090, 10900, false},
+		"a Unix time":               {1000, 1090, 1796100000, false},
+		"below the mark":            {1000, 1090, 1050, true},
+		"below the floor":           {1000, 1090, 999, false},
+		"the same":                  {1000, 1090, 1000, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := open(t, newFile(t), options{MaxLevelGap: 100})
+			if c.floor >= 0 {
+				register(t, db, baker, mainnet, c.floor)
+			}
+			if c.vote >= 0 {
+				vote := block(c.vote, 0)
+				vote.Kind = tezos.Attestation
+				mustSign(t, db, vote, bytesNumber(0))
+			}
+			r := ratchet.Registration{Key: baker, ChainID: mainnet, FromLevel: c.from}
+			err := db.RegisterNear(t.Context(), r)
+			if refused, ok := errors.AsType[*ratchet.FloorError](err); c.good != (err == nil) || !c.good && !ok {
+				t.Errorf("got %v (%+v), want good to be %t", err, refused, c.good)
+			}
+			all, err := db.Tables(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantFloor := c.floor
+			if c.good {
+				wantFloor = c.from
+			}
+			if s := all.Standing(ratchet.Mark{Key: baker, ChainID: mainnet}); s.Floor != wantFloor {
+				t.Errorf("registered from level %d, want %d", s.Floor, wantFloor)
+			}
+		})
 	}
 }
 
