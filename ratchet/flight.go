@@ -74,6 +74,7 @@ type flight struct {
 	message tezos.Message
 	sign    SignFunc
 	ctx     context.Context // with the values of its first caller's, but not its end
+	rise    int64           // of the release, known once it was looked at
 
 	done    chan struct{} // closed when release and err are set
 	release Release
@@ -215,6 +216,7 @@ func (r *Ratchet) look(f *flight) (stored *tezos.Signature, err error) {
 	if err != nil {
 		return nil, err
 	}
+	f.rise = max(0, standing.Rise(f.mark.Level))
 	return standing.Judge(f.mark, f.message.Digest(), r.maxGap)
 }
 
@@ -232,7 +234,7 @@ func (r *Ratchet) place(f *flight, fresh tezos.Signature, signTime time.Duration
 		r.dropped.Add(1)
 		return release, err
 	}
-	release.SignTime = signTime
+	release.SignTime, release.Rise = signTime, f.rise
 	return release, nil
 }
 

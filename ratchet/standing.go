@@ -83,17 +83,16 @@ func (s Standing) Judge(m Mark, d tezos.Digest, maxGap int32) (*tezos.Signature,
 		}
 	}
 	switch {
-	case s.Registered, s.Admits():
+	case s.Admits(): // it has no floor
 	case s.opensChains():
 		return nil, &RefusedError{Reason: TooManyChains, Mark: m}
-	default:
+	case !s.Registered:
 		return nil, &RefusedError{Reason: NotRegistered, Mark: m}
-	}
-	if s.HasFloor && m.Level < s.Floor {
+	case s.HasFloor && m.Level < s.Floor:
 		return nil, &RefusedError{Reason: BelowFloor, Mark: m, Level: s.Floor}
 	}
-	if s.Rise(m.Level) > int64(maxGap) {
-		base, _ := s.base()
+	base, known := s.base()
+	if known && int64(m.Level)-int64(base) > int64(maxGap) {
 		return nil, &RefusedError{Reason: LevelGap, Mark: m, Level: base}
 	}
 	return nil, nil

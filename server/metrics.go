@@ -24,6 +24,7 @@ type Metrics struct {
 	registry   *prometheus.Registry
 	signatures *prometheus.CounterVec
 	bad        prometheus.Counter
+	leaps      *prometheus.CounterVec
 	hsm        *prometheus.HistogramVec
 	commit     prometheus.Histogram
 	marks      prometheus.Histogram
@@ -55,6 +56,10 @@ func NewMetrics(version string) *Metrics {
 			Name: "pawl_bad_signatures_total",
 			Help: "Signatures of the HSM that did not verify. None was released.",
 		}),
+		leaps: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pawl_level_leaps_total",
+			Help: "Signatures for a level more than 1000 above all that the ratchet had of the key and chain.",
+		}, []string{"pkh"}),
 		hsm: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "pawl_hsm_seconds",
 			Help:    "Time of one try of an HSM signature, verification included.",
@@ -78,7 +83,7 @@ func NewMetrics(version string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.signatures, m.bad, m.hsm, m.commit, m.marks, build, keyCollector{m},
+	m.registry.MustRegister(m.signatures, m.bad, m.leaps, m.hsm, m.commit, m.marks, build, keyCollector{m},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

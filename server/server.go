@@ -56,6 +56,7 @@ type Server struct {
 	authorized []tezos.PublicKey // nil: no authentication
 	log        *slog.Logger
 	metrics    *Metrics
+	leaps      leaps
 	telling    chan struct{} // full while a client is told the marks
 
 	// The keys that the signer had in New, by text and by hash. They save each request the base58

@@ -38,8 +38,8 @@ func registration() []sabotage {
 		{
 			name: "no-registration-check",
 			file: "ratchet/standing.go",
-			old:  "\tcase s.Registered, s.Admits():",
-			new:  "\tcase true, s.Admits():",
+			old:  "\tcase !s.Registered:",
+			new:  "\tcase !s.Registered && false:",
 			pkg:  "./ratchet/sqlite", test: "TestUnregisteredIsRefused",
 		},
 		{
@@ -52,8 +52,8 @@ func registration() []sabotage {
 		{
 			name: "no-level-gap",
 			file: "ratchet/standing.go",
-			old:  "\tif s.Rise(m.Level) > int64(maxGap) {",
-			new:  "\tif s.Rise(m.Level) > int64(maxGap) && false {",
+			old:  "\tif known && int64(m.Level)-int64(base) > int64(maxGap) {",
+			new:  "\tif known && m.Level-base > maxGap && false {",
 			pkg:  "./ratchet/sqlite", test: "TestFloorAndGap",
 		},
 		{
@@ -282,8 +282,8 @@ func seals() []sabotage {
 		{
 			name: "changed-mark-judges", // in the transaction
 			file: "ratchet/sqlite/rows.go",
-			old:  "\tmark, err := scanMark(tx.",
-			new:  "\tmark, _, err := scanUnchecked(tx.",
+			old:  "\t\tmark, err := scanMark(row)",
+			new:  "\t\tmark, _, err := scanUnchecked(row)",
 			pkg:  "./ratchet/sqlite", test: "TestRowThatChangesWhileOpen",
 		},
 		{
