@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -27,7 +28,7 @@ func (s *Server) Admin() http.Handler {
 		"/healthz":  s.healthz,
 		readyPath:   s.readyz,
 		"/metrics":  echo.WrapHandler(metrics),
-		ratchetPath: s.marks,
+		ratchetPath: s.ratchet,
 	} {
 		routes = append(routes, route{http.MethodGet, path, handle}, route{http.MethodHead, path, handle})
 	}
@@ -92,15 +93,20 @@ func (s *Server) readiness() Readiness {
 	return state
 }
 
-// marks lists the high watermarks.
-func (s *Server) marks(c echo.Context) error {
-	entries, err := s.signer.Marks(c.Request().Context())
+// ratchet tells the marks and the registrations. One client is told at a time: an answer of 30,000
+// marks has 10 MB, and takes a processor a tenth of a second.
+func (s *Server) ratchet(c echo.Context) error {
+	select {
+	case s.telling <- struct{}{}:
+		defer func() { <-s.telling }()
+	case <-c.Request().Context().Done():
+		return errTelling
+	}
+	all, err := s.signer.Ratchets(c.Request().Context())
 	if err != nil {
 		return err
 	}
-	list := make([]Mark, len(entries)) // not nil: no marks are [], never null
-	for i, e := range entries {
-		list[i] = NewMark(e)
-	}
-	return answer(c, http.StatusOK, list)
+	// Who does not read must not keep the others waiting for long. Not all writers have deadlines.
+	_ = http.NewResponseController(c.Response()).SetWriteDeadline(time.Now().Add(adminTimeout))
+	return answer(c, http.StatusOK, NewRatchet(all))
 }

@@ -44,6 +44,8 @@ var unreadable = map[int]error{
 	501: errEncoding,
 	505: errVersionOfHTTP,
 }
+// errTelling is for a question of which only one is answered at a time.
+var errTelling = errors.New("others are asking for the marks: ask again")
 
 // errUnlisted stands for every error that the table does not name.
 var errUnlisted = errors.New("internal error")
@@ -89,6 +91,7 @@ var refusals = []refusal{
 	{ratchet.ErrStopped, 503, "stopped", "signer is stopping, or its ratchet has failed", slog.LevelWarn},
 	{ratchet.ErrCommit, 500, "failed", "the ratchet did not store the mark: nothing was signed", slog.LevelError},
 	{signer.ErrHSM, 500, "failed", "HSM failed: nothing was signed", slog.LevelError},
+	{errTelling, 503, "malformed", "", slog.LevelWarn},
 	{errListing, 500, "malformed", "", slog.LevelWarn},
 	{errProof, 500, "malformed", "", slog.LevelWarn},
 	{context.DeadlineExceeded, 500, "failed", "no signature in time", slog.LevelError},

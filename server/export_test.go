@@ -25,6 +25,14 @@ func (s *Server) AnswerWith(fault func(ctx context.Context) error) http.Handler 
 // HTTPServer is the one that Serve uses.
 func (s *Server) HTTPServer() *http.Server { return s.httpServer(s.Handler()) }
 
+// Leaps tells of leaps.
+type Leaps struct{ leaps }
+
+// Add records a leap.
+func (l *Leaps) Add(key tezos.PublicKeyHash, now time.Time) (tell bool, untold int) {
+	return l.add(key, now)
+}
+
 // ErrRequest stands for every request that cannot be read.
 var ErrRequest = errRequest
 

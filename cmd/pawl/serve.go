@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"pawl/internal/check"
 	"pawl/internal/config"
 	"pawl/internal/daemon"
 	"pawl/internal/durable"
@@ -114,7 +115,8 @@ func (c *serveCmd) open(ctx context.Context, late *latelog.Log) (*service, error
 		return nil, err
 	}
 	if len(cfg.Keys) == 0 {
-		return nil, withHint(fmt.Errorf("%s has no keys", c.Config), "make one with pawl createtezoskey --add")
+		return nil, withHint(fmt.Errorf("%s has no keys", c.Config), "make one: %s",
+			check.Command(c.Config, "pawl createtezoskey --add tz3"))
 	}
 	if c.hsm == "" && os.Geteuid() == 0 { // a demo is for whoever tries it
 		log.Warn("pawl runs as root, which it does not need: give it a user of its own")
@@ -211,7 +213,7 @@ func (c *serveCmd) openDaemon(
 	})
 	warn(log, findings)
 	if err != nil {
-		return nil, fatalFindings(c.Config, findings, config.Unopenable, err)
+		return nil, withStartCommands(fatalFindings(c.Config, findings, config.Unopenable, err), c.Config, cfg.Keys)
 	}
 	return d, nil
 }

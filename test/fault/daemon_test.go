@@ -75,12 +75,12 @@ func (d *daemon) marks() (map[ratchet.Mark]position, error) {
 		return nil, err
 	}
 	defer func() { _ = res.Body.Close() }()
-	var list []server.Mark
-	if err := json.NewDecoder(res.Body).Decode(&list); err != nil {
+	var told server.Ratchet
+	if err := json.NewDecoder(res.Body).Decode(&told); err != nil {
 		return nil, err
 	}
 	marks := make(map[ratchet.Mark]position)
-	for _, m := range list {
+	for _, m := range told.Marks {
 		e, err := m.Stored()
 		if err != nil {
 			return nil, err

@@ -83,7 +83,8 @@ func (s *cutScene) writeConfig(t *testing.T) {
 
 func (s *cutScene) path() string { return filepath.Join(s.recorder.folder, ratchetName) }
 
-// found: the ratchet and three keys, of which one is registered by hand, too.
+// found: the ratchet and three keys, and another one that is registered by hand: that would confine one
+// of the three to its chain.
 func (s *cutScene) found(t *testing.T) {
 	t.Helper()
 	s.command(t, "ratchet", "init", s.path())
@@ -91,7 +92,8 @@ func (s *cutScene) found(t *testing.T) {
 	for _, kind := range []string{"tz1", "tz2", "tz3"} {
 		s.makeKey(t, kind)
 	}
-	s.command(t, "ratchet", "register", s.keys[0].String(), "--chain", s.chain(0).String(), "--from-level", "7", "--config", s.config)
+	const other = "tz1hjmoX6vQhfboTyTRSaqep4yeGbsb3LN7z"
+	s.command(t, "ratchet", "register", other, "--chain", s.chain(0).String(), "--from-level", "7", "--db", s.path())
 }
 
 func (s *cutScene) makeKey(t *testing.T, kind string) {

@@ -282,8 +282,8 @@ func seals() []sabotage {
 		{
 			name: "changed-mark-judges", // in the transaction
 			file: "ratchet/sqlite/rows.go",
-			old:  "\tmark, err := scanMark(tx.",
-			new:  "\tmark, _, err := scanUnchecked(tx.",
+			old:  "\t\tmark, err := scanMark(row)",
+			new:  "\t\tmark, _, err := scanUnchecked(row)",
 			pkg:  "./ratchet/sqlite", test: "TestRowThatChangesWhileOpen",
 		},
 		{
