@@ -47,10 +47,11 @@ const (
 func OperationKinds() []OperationKind {
 	return []OperationKind{
 		OpReveal, OpTransaction, OpStake, OpUnstake, OpFinalizeUnstake, OpSetDelegateParameters,
-		OpOrigination, OpDelegation, OpRegisterGlobalConstant, OpSetDepositsLimit, OpIncreasePaidStorage, OpUpdateConsensusKey,
-		OpUpdateCompanionKey, OpTransferTicket, OpRollupOriginate, OpRollupAddMessages, OpRollupCement,
-		OpRollupPublish, OpRollupRefute, OpRollupTimeout, OpRollupExecute, OpRollupRecoverBond,
-		OpDALPublishCommitment, OpProposals, OpBallot, OpDrainDelegate, OpFailingNoop,
+		OpOrigination, OpDelegation, OpRegisterGlobalConstant, OpSetDepositsLimit, OpIncreasePaidStorage,
+		OpUpdateConsensusKey, OpUpdateCompanionKey, OpTransferTicket, OpRollupOriginate,
+		OpRollupAddMessages, OpRollupCement, OpRollupPublish, OpRollupRefute, OpRollupTimeout,
+		OpRollupExecute, OpRollupRecoverBond, OpDALPublishCommitment, OpProposals, OpBallot,
+		OpDrainDelegate, OpFailingNoop,
 	}
 }
 

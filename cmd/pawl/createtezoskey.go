@@ -31,8 +31,8 @@ type createTezosKeyCmd struct {
 func (*createTezosKeyCmd) Help() string {
 	return helpText("Prints four lines: the key blob in hex, an empty line, the public key, its hash. The key blob "+
 		"is wrapped by the HSM's master key. Back it up: without it the key is lost. A key that is not added with --add "+
-		"must still be added to keys.json and registered with pawl ratchet register. --add names <hash>.sk.hex in keys.json as "+
-		"secret_key_file: leave it where it is.",
+		"must still be added to keys.json and registered with pawl ratchet register. --add names <hash>.sk.hex in "+
+		"keys.json as secret_key_file: leave it where it is.",
 		"pawl createtezoskey tz3 --add", exitCodes)
 }
 

@@ -64,7 +64,9 @@ const maxHexSize = 256 << 10
 func (c *explainCmd) payload(ctx context.Context) ([]byte, error) {
 	text := c.Hex
 	if text == "-" {
-		data, err := interruptible(ctx, func() ([]byte, error) { return readBounded(os.Stdin, maxHexSize, "standard input") })
+		data, err := interruptible(ctx, func() ([]byte, error) {
+			return readBounded(os.Stdin, maxHexSize, "standard input")
+		})
 		if err != nil {
 			return nil, err
 		}
@@ -96,7 +98,8 @@ func (c *explainCmd) payload(ctx context.Context) ([]byte, error) {
 func withoutMagicByte(err error, payload []byte) error {
 	const tagProposals, tagBallot = 0x05, 0x06 // operation_repr.ml, contents_cases
 	if len(payload) > 0 && (payload[0] == tagProposals || payload[0] == tagBallot) {
-		return withHint(err, "proposals (tag 05) and ballots (tag 06) are operations: magic byte 03, then the branch, then the tag")
+		return withHint(err, "proposals (tag 05) and ballots (tag 06) are operations: magic byte 03, then the branch, "+
+			"then the tag")
 	}
 	return err
 }

@@ -27,7 +27,8 @@ func (c *keysListCmd) Run(s *streams) error {
 	lines := table{out: s.out}
 	lines.cells("KEY", "PUBLIC KEY", "MAY SIGN", "BLOB", "RATCHET")
 	for _, key := range cfg.Keys {
-		lines.cells(key.PublicKey.Hash().String(), key.PublicKey.String(), maySign(&key.Policy), placeOfBlob(key), ratchetOf(key))
+		public := key.PublicKey
+		lines.cells(public.Hash().String(), public.String(), maySign(&key.Policy), placeOfBlob(key), ratchetOf(key))
 	}
 	if err := lines.flush(); err != nil {
 		return err

@@ -38,7 +38,8 @@ func (c *keysRewrapCmd) promote(ctx context.Context, s *streams, clients []*grep
 	}
 	s.notef("note: back up %s: what held the blobs before is of no use any more", strings.Join(c.holders(next), ", "))
 	for _, file := range c.stale(next) {
-		s.notef("warning: %s still holds a blob of the master key before: remove it, and see that no backup is made of it", file)
+		s.notef("warning: %s still holds a blob of the master key before: remove it, and see that no backup is made of it",
+			file)
 	}
 	for _, key := range keys {
 		if key.Next != nil {

@@ -74,7 +74,11 @@ func rotatingKeys(path string) ([]rotatingKey, error) {
 	unreadable := unreadableBlobs(findings)
 	keys := make([]rotatingKey, len(cfg.Keys))
 	for i, key := range cfg.Keys {
-		keys[i] = rotatingKey{config.Rotation{Key: key.PublicKey.Hash(), Blob: key.Blob, Next: key.NextBlob}, key.PublicKey, key.BlobFile}
+		keys[i] = rotatingKey{
+			Rotation: config.Rotation{Key: key.PublicKey.Hash(), Blob: key.Blob, Next: key.NextBlob},
+			public:   key.PublicKey,
+			file:     key.BlobFile,
+		}
 		if key.BlobFile == "" {
 			continue
 		}

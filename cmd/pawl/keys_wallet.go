@@ -72,8 +72,11 @@ type walletKey struct {
 // walletValue is what the value of a wallet's entry is: "clear", "encrypted", a scheme, or "".
 type walletValue string
 
-// UnmarshalJSON looks at the beginning of a value.
+// UnmarshalJSON looks at the beginning of a value, which must be a text.
 func (v *walletValue) UnmarshalJSON(data []byte) error {
+	if !bytes.HasPrefix(data, []byte(`"`)) {
+		return errors.New("not a text")
+	}
 	scheme := locator.FindSubmatch(bytes.TrimPrefix(data, []byte(`"`)))
 	switch {
 	case scheme == nil:

@@ -161,7 +161,7 @@ func prepareWAL(path string, database file, wal *file) (file, error) {
 	if err != nil {
 		return file{}, err
 	}
-	if err := errors.Join(checkDevice(path+walSuffix, made, database), beside(path, walSuffix, database)); err != nil {
+	if err := beside(path, walSuffix, database); err != nil {
 		return file{}, err
 	}
 	note := path + openingSuffix
