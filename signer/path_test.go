@@ -215,6 +215,7 @@ func TestFailureIsSeenAtOnce(t *testing.T) {
 		if err := s.Err(); err != nil {
 			t.Fatalf("Err before any failure: %v", err)
 		}
+		reason := reasonOnceFailed(s)
 		close(store.failed)
 		if err := s.Err(); !errors.Is(err, errLost) {
 			t.Fatalf("Err right after the failure: %v, want %v", err, errLost)
@@ -226,10 +227,30 @@ func TestFailureIsSeenAtOnce(t *testing.T) {
 			}
 		}
 		awaitFailed(t, s)
+		if err := <-reason; !errors.Is(err, errLost) {
+			t.Fatalf("Err in the moment in which Failed is closed: %v, want %v", err, errLost)
+		}
 	}
 	if n := asked.Load(); n != 0 {
 		t.Errorf("the HSM was asked %d times after a failure", n)
 	}
+}
+
+// reasonOnceFailed looks at Failed without a pause, and gives what Err says when it is closed.
+func reasonOnceFailed(s *signer.Signer) <-chan error {
+	reason := make(chan error, 1)
+	go func() {
+		for start := time.Now(); time.Since(start) < 20*time.Second; {
+			select {
+			case <-s.Failed():
+				reason <- s.Err()
+				return
+			default:
+			}
+		}
+		reason <- errors.New("not failed")
+	}()
+	return reason
 }
 
 // awaitFailed waits until the signer says that it has failed.
@@ -285,20 +306,36 @@ func TestPlacesOfOperationsComeBack(t *testing.T) {
 		}
 		leave()
 		for _, f := range waiting {
-			if got := <-f; !errors.Is(got.err, context.Canceled) {
+			if got := answered(t, f); !errors.Is(got.err, context.Canceled) {
 				t.Errorf("an operation whose caller left: %v, want %v", got.err, context.Canceled)
 			}
 		}
-		key.letGo <- struct{}{}
-		if got := <-flying; got.err != nil {
+		select {
+		case key.letGo <- struct{}{}:
+		case <-time.After(20 * time.Second):
+			t.Fatal("the operation is not with the HSM any more")
+		}
+		if got := answered(t, flying); got.err != nil {
 			t.Fatalf("the operation that was with the HSM: %v", got.err)
 		}
 	}
 	close(key.letGo)
 	for n := range byte(20) { // more than there are places
-		if _, err := s.Sign(t.Context(), key.PublicKey().Hash(), michelson(n)); err != nil {
-			t.Fatalf("operation %d after all others: %v", n, err)
+		if got := answered(t, ask(t.Context(), s, key, michelson(n))); got.err != nil {
+			t.Fatalf("operation %d after all others: %v", n, got.err)
 		}
+	}
+}
+
+// answered waits for an answer.
+func answered(t *testing.T, asked <-chan answer) answer {
+	t.Helper()
+	select {
+	case got := <-asked:
+		return got
+	case <-time.After(20 * time.Second):
+		t.Fatal("a request is not answered")
+		return answer{}
 	}
 }
 

@@ -123,3 +123,21 @@ func TestWhitelistLimit(t *testing.T) {
 		}
 	}
 }
+
+// TestMessagesEnd: a list of messages is read to its end, and is not empty.
+func TestMessagesEnd(t *testing.T) {
+	t.Parallel()
+	key := parseHash(t, tz1Key)
+	for name, test := range map[string]struct {
+		body []byte
+		good bool
+	}{
+		"two":       {[]byte{0, 0, 0, 9, 0, 0, 0, 1, 'm', 0, 0, 0, 0}, true},
+		"none":      {[]byte{0, 0, 0, 0}, false},
+		"cut short": {[]byte{0, 0, 0, 5, 0, 0, 0, 2, 'm'}, false},
+	} {
+		if _, err := parsesInTime(t, managerPayload(0xc9, key, test.body), key); (err == nil) != test.good {
+			t.Errorf("%s: %v, want it read: %v", name, err, test.good)
+		}
+	}
+}
