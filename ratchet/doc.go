@@ -13,5 +13,7 @@
 // host. Refusals use the words of octez-signer's high watermark (src/lib_signer_backends and
 // src/bin_signer/handler.ml of Octez).
 //
-// It does not guard against two hosts that each have their own store for one key.
+// It does not guard against two hosts that each have their own store for one key. On one host [LockKeys]
+// keeps a second daemon of the same user from a key; not one of another user, or in another network
+// namespace.
 package ratchet

@@ -23,8 +23,8 @@ const maxWaiting = 8
 
 // Options configure [New]. The zero value holds the defaults.
 type Options struct {
-	// MaxLevelGap is how many levels a request may be above the mark or, if that is higher, the
-	// floor of its slot. 0 means [DefaultMaxLevelGap].
+	// MaxLevelGap is how many levels a request may be above the highest of the floor and the marks
+	// of all kinds of its key and chain. 0 means [DefaultMaxLevelGap].
 	MaxLevelGap int32
 }
 

@@ -3,34 +3,253 @@ package ratchet
 // One daemon per key and host.
 
 import (
+	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"pawl/tezos"
+
+	"golang.org/x/sys/unix"
 )
 
-// KeyLock is an abstract Unix socket, @pawl-key-<hash>. Whoever holds it is the one daemon of this
-// host for the key. The kernel releases it when the process ends, however it ends.
+// A KeyLock is an abstract Unix socket for each of its keys, @pawl-key-<hash>. The owner of such a
+// socket, and nobody else, is the one daemon for the key in this network namespace. The kernel releases
+// it when the process ends, however it ends.
+//
+// Any user may bind such a name, so the name alone says nothing: the kernel tells whose process listens
+// there (SO_PEERCRED). A process of this user or of root has the key. One of another user is ignored:
+// if it has the name, the lock takes a name of its own that begins with it. Who listens under any of
+// these names is looked at after the own one is bound, so that of two daemons that start at once one
+// sees the other.
+//
+// A daemon of another user, and one in another network namespace, such as a container, is not seen.
 type KeyLock struct {
-	listener net.Listener
+	listeners []net.Listener
+	own       map[string]bool // names
+	strangers []Stranger
 }
 
-// LockKey takes the lock of a key. It returns [ErrKeyHeld] if a process of this host, this one
-// included, has it; more exactly, a process of this network namespace.
-func LockKey(key tezos.PublicKeyHash) (*KeyLock, error) {
-	var config net.ListenConfig
-	listener, err := config.Listen(context.Background(), "unix", "@pawl-key-"+key.String())
+// A Stranger is a process of another user that listens under a name of the lock of a key.
+type Stranger struct {
+	Key tezos.PublicKeyHash
+	Peer
+}
+
+// Peer is a process that listens on a socket.
+type Peer struct {
+	PID int // 0 if it is of another pid namespace
+	UID int // -1 if it cannot be told
+}
+
+// String names the process and its user.
+func (p Peer) String() string {
+	process := "a process"
+	if p.PID > 0 {
+		process = fmt.Sprintf("process %d", p.PID)
+	}
+	if p.UID < 0 {
+		return process + " of an unknown user"
+	}
+	if owner, err := user.LookupId(strconv.Itoa(p.UID)); err == nil {
+		return fmt.Sprintf("%s of user %s", process, owner.Username)
+	}
+	return fmt.Sprintf("%s of the user %d", process, p.UID)
+}
+
+// ours reports whether a process of that user is trusted to hold a key: root may stop this one anyway.
+func ours(uid int) bool { return uid == 0 || uid == os.Geteuid() }
+
+// HeldError means that another daemon on this host serves the key. It Is [ErrKeyHeld].
+type HeldError struct {
+	Key    tezos.PublicKeyHash
+	Holder Peer
+}
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("%v %v: %v: stop it first", ErrKeyHeld, e.Key, e.Holder)
+}
+
+// Is reports whether target is [ErrKeyHeld].
+func (e *HeldError) Is(target error) bool { return target == ErrKeyHeld }
+
+const (
+	// lockTries is how often a lock is tried when two daemons may have refused each other. The
+	// pause between is up to lockPause.
+	lockTries = 3
+	lockPause = 100 * time.Millisecond
+	// lockPatience bounds the time for sockets that do not take a connection. A KeyLock takes each
+	// at once.
+	lockPatience = time.Second
+	// lockNameSize is how long the name of a lock is: hashes have 36 characters.
+	lockNameSize = len("@pawl-key-") + 36
+)
+
+// LockKeys takes the locks of keys, all or none. It returns a [*HeldError] if a process of this user or
+// of root, this process included, has one of them.
+func LockKeys(keys ...tezos.PublicKeyHash) (*KeyLock, error) {
+	for try := 1; ; try++ {
+		lock, final, err := tryLock(keys)
+		if err == nil || final || try == lockTries {
+			return lock, err
+		}
+		var random [1]byte
+		_, _ = rand.Read(random[:]) // crypto/rand never fails
+		time.Sleep(lockPause * time.Duration(random[0]) / 256)
+	}
+}
+
+// tryLock binds the names and then looks who else has one. An error that is not final may be because
+// of another process that did the same at the same time.
+func tryLock(keys []tezos.PublicKeyHash) (lock *KeyLock, final bool, err error) {
+	lock = &KeyLock{own: make(map[string]bool)}
+	names := make(map[string]tezos.PublicKeyHash)
+	for _, key := range keys {
+		if err := lock.bind(key); err != nil {
+			return nil, true, errors.Join(err, lock.Close())
+		}
+		names[nameOf(key)] = key
+	}
+	for _, listener := range lock.listeners {
+		go answerAll(listener)
+	}
+	if err := lock.lookAround(socketsNamed(names)); err != nil {
+		return nil, false, errors.Join(err, lock.Close())
+	}
+	return lock, false, nil
+}
+
+// nameOf is the name of the lock of a key, and what its other names begin with.
+func nameOf(key tezos.PublicKeyHash) string { return "@pawl-key-" + key.String() }
+
+// bind takes a name of a key, unless a daemon has it.
+func (l *KeyLock) bind(key tezos.PublicKeyHash) error {
+	name := nameOf(key)
+	listener, err := listenAt(name)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%w %s: stop it first", ErrKeyHeld, key)
+		if peer, state := peerAt(name); state == listens && ours(peer.UID) {
+			return &HeldError{key, peer}
+		}
+		name += "-" + rand.Text()
+		listener, err = listenAt(name)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("locking key %s: %v", key, err)
+		return fmt.Errorf("locking key %s: %v", key, err)
 	}
-	return &KeyLock{listener}, nil
+	l.listeners, l.own[name] = append(l.listeners, listener), true
+	return nil
 }
 
-// Close releases the key for another daemon.
-func (l *KeyLock) Close() error { return l.listener.Close() }
+func listenAt(name string) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(context.Background(), "unix", name)
+}
+
+// answerAll takes each connection and ends it, so that strangers cannot fill the queue of a socket and
+// hide whose it is.
+func answerAll(listener net.Listener) {
+	for {
+		conn, err := listener.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil: // out of descriptors, for one
+			time.Sleep(lockPause)
+		default:
+			_ = conn.Close()
+		}
+	}
+}
+
+// Strangers are the processes of other users that LockKeys met. They keep nobody from a key. Who they
+// are is for a person to find out: a daemon of another user with the same key would be one.
+func (l *KeyLock) Strangers() []Stranger { return l.strangers }
+
+// Close releases the keys for another daemon.
+func (l *KeyLock) Close() error {
+	var errs []error
+	for _, listener := range l.listeners {
+		errs = append(errs, listener.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// lookAround finds out who listens at sockets that are not of this lock: another holder, or strangers.
+func (l *KeyLock) lookAround(sockets map[string]tezos.PublicKeyHash) error {
+	maps.DeleteFunc(sockets, func(name string, _ tezos.PublicKeyHash) bool { return l.own[name] })
+	for end := time.Now().Add(lockPatience); ; time.Sleep(lockPause / 10) {
+		for name, key := range sockets {
+			peer, state := peerAt(name)
+			switch {
+			case state == listens && ours(peer.UID):
+				return &HeldError{key, peer}
+			case state == listens, state == isBusy && time.Now().After(end):
+				l.strangers = append(l.strangers, Stranger{key, peer})
+			case state == isBusy:
+				continue
+			}
+			delete(sockets, name)
+		}
+		if len(sockets) == 0 {
+			return nil
+		}
+	}
+}
+
+// socketsNamed returns the abstract sockets of this network namespace whose names begin with one of
+// names (proc(5), /proc/net/unix), or names if that cannot be read. Names have one length.
+func socketsNamed(names map[string]tezos.PublicKeyHash) map[string]tezos.PublicKeyHash {
+	list, err := os.Open("/proc/self/net/unix")
+	if err != nil {
+		return names
+	}
+	defer func() { _ = list.Close() }()
+	sockets := make(map[string]tezos.PublicKeyHash)
+	for lines := bufio.NewScanner(list); lines.Scan(); {
+		// 0000000000000000: 00000002 00000000 00010000 0001 01 31415 @pawl-key-tz3…
+		_, name, _ := strings.Cut(lines.Text(), " @")
+		name = "@" + name
+		if key, ok := names[name[:min(len(name), lockNameSize)]]; ok {
+			sockets[name] = key
+		}
+	}
+	return sockets
+}
+
+// A socketState is what became of a connection to a socket.
+type socketState int
+
+const (
+	isGone  socketState = iota // nobody listens there
+	isBusy                     // its queue is full
+	listens                    // and the kernel tells who
+)
+
+// peerAt returns who listens at an abstract socket.
+func peerAt(name string) (Peer, socketState) {
+	unknown := Peer{UID: -1}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return unknown, isBusy
+	}
+	defer func() { _ = unix.Close(fd) }()
+	switch err := unix.Connect(fd, &unix.SockaddrUnix{Name: name}); {
+	case errors.Is(err, unix.ECONNREFUSED):
+		return unknown, isGone
+	case err != nil:
+		return unknown, isBusy
+	}
+	credentials, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return unknown, listens
+	}
+	return Peer{int(credentials.Pid), int(credentials.Uid)}, listens
+}

@@ -54,15 +54,16 @@ type StoredMark struct {
 }
 
 // MaxChains is how many chains requests may open for a key that pawl made, so that stray chain ids
-// cannot fill the store. An operator may register as many besides.
+// cannot fill the store. An operator may register as many besides; from the first one on requests open
+// no more.
 const MaxChains = 8
 
 // Registration says on which chain, and from which level, a key may sign.
 type Registration struct {
 	Key     tezos.PublicKeyHash
 	ChainID tezos.ChainID // zero when AnyChain
-	// AnyChain is set for a key that was registered when it was made. It may sign on any chain, and
-	// its first request on a chain registers the chain.
+	// AnyChain is set for a key that was registered when it was made. Until an operator registers a
+	// chain for it, it may sign on any chain, and its first request on a chain registers the chain.
 	AnyChain bool
 	// FromLevel is the floor: the lowest level that may be signed. With NoFloor there is none,
 	// because the key was new on the chain.
@@ -84,9 +85,9 @@ func (s Snapshot) Standing(m Mark) Standing {
 			standing.Add(r, m.ChainID)
 		}
 	}
-	for i := range s.Marks {
-		if s.Marks[i].SlotKey() == m.SlotKey() {
-			standing.Mark = &s.Marks[i]
+	for _, stored := range s.Marks {
+		if stored.Key == m.Key && stored.ChainID == m.ChainID {
+			standing.AddMark(stored, m.Kind)
 		}
 	}
 	return standing

@@ -16,9 +16,12 @@ type Standing struct {
 	Registered bool        // the key, on the chain
 	HasFloor   bool        // false for a key that was new on the chain
 	Floor      int32       // the lowest level that may be signed
-	NeverUsed  bool        // the key was registered with AnyChain: requests may open further chains
+	NeverUsed  bool        // the key was registered with AnyChain
+	Confined   bool        // an operator has registered a chain for the key: requests open no others
 	Chains     int         // how many chains the key is registered for
-	Mark       *StoredMark // nil when nothing was signed yet
+	Mark       *StoredMark // of the kind; nil when none was signed yet
+	Signed     bool        // any kind was signed on the chain
+	Highest    int32       // the highest level of all kinds on the chain, once Signed
 }
 
 // Add adds a registration of the mark's key. chain is the chain of the mark.
@@ -28,19 +31,32 @@ func (s *Standing) Add(r Registration, chain tezos.ChainID) {
 		return
 	}
 	s.Chains++
+	s.Confined = s.Confined || !r.NoFloor
 	if r.ChainID == chain {
 		s.Registered, s.HasFloor, s.Floor = true, !r.NoFloor, r.FromLevel
 	}
 }
 
-// Admits reports whether a request may open the chain: the key was made by pawl and has fewer than
-// MaxChains.
-func (s Standing) Admits() bool { return !s.Registered && s.NeverUsed && s.Chains < MaxChains }
+// AddMark adds a mark of any kind of the key and chain. kind is that of the mark to be judged.
+func (s *Standing) AddMark(m StoredMark, kind tezos.Kind) {
+	s.Highest = max(s.Highest, m.Level) // levels are not negative
+	s.Signed = true
+	if m.Kind == kind {
+		s.Mark = &m
+	}
+}
+
+// Admits reports whether a request may open the chain: the key was made by pawl, no operator has
+// registered a chain for it, and it has fewer than MaxChains.
+func (s Standing) Admits() bool { return s.opensChains() && s.Chains < MaxChains }
+
+// opensChains reports whether requests of the key may open chains, and this one is not open.
+func (s Standing) opensChains() bool { return !s.Registered && s.NeverUsed && !s.Confined }
 
 // Judge returns the stored signature if the very same bytes were signed, a [*RefusedError] if m must
 // be refused, or neither if m may be signed. The watermark is checked first, in Octez's words. A
-// request more than maxGap levels above the higher of mark and floor is refused, because one stray
-// request for the highest level would lock the key for ever.
+// request more than maxGap levels above the base is refused, because one stray request for the highest
+// level would lock the key for ever.
 func (s Standing) Judge(m Mark, d tezos.Digest, maxGap int32) (*tezos.Signature, error) {
 	if s.Mark != nil {
 		if stored, err := s.Mark.judge(m, d); stored != nil || err != nil {
@@ -48,32 +64,42 @@ func (s Standing) Judge(m Mark, d tezos.Digest, maxGap int32) (*tezos.Signature,
 		}
 	}
 	switch {
-	case s.Admits():
-		return nil, nil
-	case !s.Registered && s.NeverUsed:
+	case s.Registered, s.Admits():
+	case s.opensChains():
 		return nil, &RefusedError{Reason: TooManyChains, Mark: m}
-	case !s.Registered:
+	default:
 		return nil, &RefusedError{Reason: NotRegistered, Mark: m}
-	case s.HasFloor && m.Level < s.Floor:
+	}
+	if s.HasFloor && m.Level < s.Floor {
 		return nil, &RefusedError{Reason: BelowFloor, Mark: m, Level: s.Floor}
 	}
-	base, known := s.base()
-	if known && int64(m.Level)-int64(base) > int64(maxGap) {
+	if s.Rise(m.Level) > int64(maxGap) {
+		base, _ := s.base()
 		return nil, &RefusedError{Reason: LevelGap, Mark: m, Level: base}
 	}
 	return nil, nil
 }
 
-// base returns the level from which the gap counts: the higher of mark and floor. A key that was new
-// has neither before its first mark, and no gap applies.
+// Rise returns how many levels a level is above the base, and 0 if there is no base.
+func (s Standing) Rise(level int32) int64 {
+	base, known := s.base()
+	if !known {
+		return 0
+	}
+	return int64(level) - int64(base)
+}
+
+// base returns the level from which the gap counts: the highest of the floor and the marks of all
+// kinds. A baker attests at every level and bakes seldom: counted from the mark of its last block, the
+// gap would cost it a block. A key that was new has no base before its first mark.
 func (s Standing) base() (level int32, known bool) {
 	switch {
-	case s.Mark == nil:
+	case !s.Signed:
 		return s.Floor, s.HasFloor
 	case s.HasFloor:
-		return max(s.Mark.Level, s.Floor), true
+		return max(s.Highest, s.Floor), true
 	}
-	return s.Mark.Level, true
+	return s.Highest, true
 }
 
 // judge compares m with the mark that is stored under its slot key.

@@ -1,6 +1,7 @@
 package ratchet_test
 
 import (
+	"reflect"
 	"testing"
 
 	"pawl/ratchet"
@@ -17,11 +18,24 @@ func TestJudge(t *testing.T) {
 		return &ratchet.StoredMark{Mark: block(level, round), Digest: d, Signature: &signature}
 	}
 	imported := &ratchet.StoredMark{Mark: block(10, 2)}
-	from := func(floor int32, mark *ratchet.StoredMark) ratchet.Standing {
-		return ratchet.Standing{Registered: true, HasFloor: true, Floor: floor, Chains: 1, Mark: mark}
+	voted := func(level int32) *ratchet.StoredMark {
+		m := block(level, 0)
+		m.Kind = tezos.Attestation
+		return &ratchet.StoredMark{Mark: m, Digest: d, Signature: &signature}
 	}
-	fresh := func(mark *ratchet.StoredMark) ratchet.Standing {
-		return ratchet.Standing{Registered: true, NeverUsed: true, Chains: 1, Mark: mark}
+	with := func(s ratchet.Standing, marks ...*ratchet.StoredMark) ratchet.Standing {
+		for _, m := range marks {
+			if m != nil {
+				s.AddMark(*m, tezos.Block)
+			}
+		}
+		return s
+	}
+	from := func(floor int32, marks ...*ratchet.StoredMark) ratchet.Standing {
+		return with(ratchet.Standing{Registered: true, HasFloor: true, Floor: floor, Confined: true, Chains: 1}, marks...)
+	}
+	fresh := func(marks ...*ratchet.StoredMark) ratchet.Standing {
+		return with(ratchet.Standing{Registered: true, NeverUsed: true, Chains: 1}, marks...)
 	}
 	const signs, stored = ratchet.Reason(0), ratchet.Reason(255)
 	for name, test := range map[string]struct {
@@ -41,11 +55,14 @@ func TestJudge(t *testing.T) {
 		"above an imported mark":                 {from(0, imported), block(10, 3), d, signs},
 		"below an imported mark":                 {from(0, imported), block(10, 1), d, ratchet.BelowWatermark},
 		"not registered":                         {ratchet.Standing{}, block(1, 0), d, ratchet.NotRegistered},
-		"not registered, with a mark":            {ratchet.Standing{Mark: at(10, 2)}, block(11, 0), d, ratchet.NotRegistered},
+		"not registered, with a mark":            {with(ratchet.Standing{}, at(10, 2)), block(11, 0), d, ratchet.NotRegistered},
 		"registered elsewhere":                   {ratchet.Standing{Chains: 1}, block(1, 0), d, ratchet.NotRegistered},
 		"never used, the first chain":            {ratchet.Standing{NeverUsed: true}, block(1<<31-1, 0), d, signs},
 		"never used, the eighth chain":           {ratchet.Standing{NeverUsed: true, Chains: 7}, block(1, 0), d, signs},
 		"never used, a ninth chain":              {ratchet.Standing{NeverUsed: true, Chains: 8}, block(1, 0), d, ratchet.TooManyChains},
+		"never used, confined to other chains":   {ratchet.Standing{NeverUsed: true, Confined: true, Chains: 1}, block(1, 0), d, ratchet.NotRegistered},
+		"never used, confined, a ninth chain":    {ratchet.Standing{NeverUsed: true, Confined: true, Chains: 8}, block(1, 0), d, ratchet.NotRegistered},
+		"never used, on a chain that it opened":  {ratchet.Standing{Registered: true, NeverUsed: true, Confined: true, Chains: 9}, block(1, 0), d, signs},
 		"below the floor":                        {from(50, nil), block(49, 0), d, ratchet.BelowFloor},
 		"at the floor":                           {from(50, nil), block(50, 0), d, signs},
 		"the stored one, though below a floor":   {from(50, at(10, 2)), block(10, 2), d, stored},
@@ -57,6 +74,17 @@ func TestJudge(t *testing.T) {
 		"over the gap above such a floor":        {from(90, at(80, 0)), block(191, 0), d, ratchet.LevelGap},
 		"the first mark of a new key has no gap": {fresh(nil), block(1<<31-1, 0), d, signs},
 		"the second one has":                     {fresh(at(80, 0)), block(181, 0), d, ratchet.LevelGap},
+		"the gap above another kind":             {from(50, at(80, 0), voted(500)), block(600, 0), d, signs},
+		"over the gap above another kind":        {from(50, at(80, 0), voted(500)), block(601, 0), d, ratchet.LevelGap},
+		"the gap above a kind that is behind":    {from(50, at(80, 0), voted(60)), block(180, 0), d, signs},
+		"over it":                                {from(50, at(80, 0), voted(60)), block(181, 0), d, ratchet.LevelGap},
+		"another kind alone, and the gap":        {from(50, voted(500)), block(600, 0), d, signs},
+		"another kind alone, over the gap":       {from(50, voted(500)), block(601, 0), d, ratchet.LevelGap},
+		"a floor above all kinds":                {from(700, at(80, 0), voted(500)), block(800, 0), d, signs},
+		"over the gap above such a floor too":    {from(700, at(80, 0), voted(500)), block(801, 0), d, ratchet.LevelGap},
+		"a new key, another kind, and the gap":   {fresh(voted(500)), block(600, 0), d, signs},
+		"a new key, another kind, over the gap":  {fresh(voted(500)), block(601, 0), d, ratchet.LevelGap},
+		"another kind is no watermark":           {from(50, at(80, 0), voted(500)), block(81, 0), d, signs},
 		"the highest level, without wrapping":    {from(0, at(80, 0)), block(1<<31-1, 0), d, ratchet.LevelGap},
 	} {
 		got, err := test.standing.Judge(test.mark, test.digest, gap)
@@ -96,14 +124,26 @@ func TestSnapshotStanding(t *testing.T) {
 		mark ratchet.Mark
 		want ratchet.Standing
 	}{
-		"block":         {block(1, 1), ratchet.Standing{Registered: true, HasFloor: true, Floor: 3, NeverUsed: true, Chains: 2, Mark: &all.Marks[0]}},
-		"another kind":  {vote, ratchet.Standing{Registered: true, HasFloor: true, Floor: 3, NeverUsed: true, Chains: 2, Mark: &all.Marks[1]}},
-		"another chain": {ratchet.Mark{Key: baker, ChainID: elsewhere, Kind: tezos.Block}, ratchet.Standing{Registered: true, NeverUsed: true, Chains: 2}},
-		"no such chain": {ratchet.Mark{Key: baker, Kind: tezos.Block}, ratchet.Standing{NeverUsed: true, Chains: 2}},
-		"another key":   {ratchet.Mark{Key: keyNumber(2), ChainID: mainnet, Kind: tezos.Block}, ratchet.Standing{Registered: true, HasFloor: true, Floor: 4, Chains: 1}},
-		"no such key":   {ratchet.Mark{Key: keyNumber(3), ChainID: mainnet, Kind: tezos.Block}, ratchet.Standing{}},
+		"block": {block(1, 1), ratchet.Standing{
+			Registered: true, HasFloor: true, Floor: 3, NeverUsed: true, Confined: true, Chains: 2,
+			Mark: &all.Marks[0], Signed: true, Highest: 7,
+		}},
+		"another kind": {vote, ratchet.Standing{
+			Registered: true, HasFloor: true, Floor: 3, NeverUsed: true, Confined: true, Chains: 2,
+			Mark: &all.Marks[1], Signed: true, Highest: 7,
+		}},
+		"another chain": {ratchet.Mark{Key: baker, ChainID: elsewhere, Kind: tezos.Block}, ratchet.Standing{
+			Registered: true, NeverUsed: true, Confined: true, Chains: 2,
+		}},
+		"no such chain": {ratchet.Mark{Key: baker, Kind: tezos.Block}, ratchet.Standing{
+			NeverUsed: true, Confined: true, Chains: 2,
+		}},
+		"another key": {ratchet.Mark{Key: keyNumber(2), ChainID: mainnet, Kind: tezos.Block}, ratchet.Standing{
+			Registered: true, HasFloor: true, Floor: 4, Confined: true, Chains: 1,
+		}},
+		"no such key": {ratchet.Mark{Key: keyNumber(3), ChainID: mainnet, Kind: tezos.Block}, ratchet.Standing{}},
 	} {
-		if got := all.Standing(test.mark); got != test.want {
+		if got := all.Standing(test.mark); !reflect.DeepEqual(got, test.want) {
 			t.Errorf("%s: %+v, want %+v", name, got, test.want)
 		}
 	}

@@ -12,8 +12,8 @@ import (
 // the second sees the result of the first. It is safe for concurrent use.
 type Store interface {
 	// Look returns what is known of m's slot key. It is the early look before the HSM is asked and
-	// must be quick: no disk, no network. Its marks may be older than the store's, its
-	// registrations may not. It never allows anything: Place decides.
+	// must be quick: no disk, no network. Its marks may lack those of a Place that has not returned,
+	// its registrations may lack nothing. It never allows anything: Place decides.
 	Look(ctx context.Context, m Mark) (Standing, error)
 
 	// Place raises the mark of p's slot key to p and keeps the signature, if Standing.Judge allows

@@ -2,7 +2,11 @@ package main
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
@@ -62,6 +66,16 @@ func expandCommand(ts *testscript.TestScript, neg bool, args []string) {
 		path := ts.MkAbs(name)
 		ts.Check(errors.Join(os.Remove(path), os.WriteFile(path, []byte(text), 0o600)))
 	}
+}
+
+// freshKeyCommand is `freshkey FILE`: a new Ed25519 key in PEM, mode 0600.
+func freshKeyCommand(ts *testscript.TestScript, neg bool, args []string) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	ts.Check(err)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	ts.Check(err)
+	text := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), text, 0o600))
 }
 
 // filesCommand is `files DIR COUNT`: the folder holds that many, hidden ones too.

@@ -48,6 +48,7 @@ func TestScripts(t *testing.T) {
 			"certify":     certifyCommand,
 			"expand":      expandCommand,
 			"files":       filesCommand,
+			"freshkey":    freshKeyCommand,
 			"holds":       holdsCommand,
 			"publicinfo":  publicInfoCommand,
 		},

@@ -39,7 +39,7 @@ type Daemon struct {
 	clients  []*grep11.Client
 	paths    []string // of ratchets
 	ratchets []*ratchet.Ratchet
-	locks    []*ratchet.KeyLock
+	lock     *ratchet.KeyLock // of all keys
 	entries  []signer.Entry // of the keyring in use
 	reload   reload
 }
@@ -76,11 +76,7 @@ func (d *Daemon) Watch(ctx context.Context) {
 // Close ends the ratchets (cleanly, after what is in flight), the connections and the key locks.
 // Sign is not to be called any more.
 func (d *Daemon) Close() error {
-	errs := []error{d.Signer.Close()}
-	for _, lock := range d.locks {
-		errs = append(errs, lock.Close())
-	}
-	return errors.Join(errs...)
+	return errors.Join(d.Signer.Close(), d.unlockKeys())
 }
 
 // CertificateEnds returns when the certificates of the HSM connection end, by their names in

@@ -16,7 +16,8 @@ import (
 	"pawl/tezos"
 )
 
-// open opens servers, ratchets and locks, in this order, and makes the signer of them.
+// open opens servers, ratchets and locks, in this order, and makes the signer of them. The lock of a
+// ratchet comes first: it is the nearest that two daemons can have in common.
 func (d *Daemon) open(ctx context.Context) error {
 	for _, server := range d.cfg.Servers() {
 		server.Log = d.log
@@ -33,6 +34,9 @@ func (d *Daemon) open(ctx context.Context) error {
 		}
 		d.entries = append(d.entries, entry)
 	}
+	if err := d.lockKeys(); err != nil {
+		return err
+	}
 	if err := d.checkRegistrations(ctx); err != nil {
 		return err
 	}
@@ -41,19 +45,35 @@ func (d *Daemon) open(ctx context.Context) error {
 	return err
 }
 
-// openKey opens the ratchet of a key first: its lock names the pid of another daemon.
+// openKey opens the ratchet of a key, and the key at each server.
 func (d *Daemon) openKey(ctx context.Context, key config.KeySpec) (signer.Entry, error) {
 	marks, err := d.openRatchet(ctx, key.DB)
 	if err != nil {
 		return signer.Entry{}, err
 	}
-	lock, err := ratchet.LockKey(key.PublicKey.Hash())
-	if err != nil {
-		return signer.Entry{}, err
-	}
-	d.locks = append(d.locks, lock)
 	replicas, err := d.replicas(key)
 	return signer.Entry{Policy: key.Policy, Ratchet: marks, Replicas: replicas}, err
+}
+
+// lockKeys locks all keys, and tells of other users who claim one.
+func (d *Daemon) lockKeys() (err error) {
+	var keys []tezos.PublicKeyHash
+	for _, key := range d.cfg.Keys {
+		keys = append(keys, key.PublicKey.Hash())
+	}
+	if d.lock, err = ratchet.LockKeys(keys...); err != nil {
+		return err
+	}
+	told := make(map[tezos.PublicKeyHash]bool)
+	for _, stranger := range d.lock.Strangers() {
+		if told[stranger.Key] {
+			continue
+		}
+		told[stranger.Key] = true
+		d.log.Warn("another user claims the lock of a key, which changes nothing: see that it is no second daemon",
+			"pkh", stranger.Key.String(), "claimed_by", stranger.String())
+	}
+	return nil
 }
 
 // replicas are the key, with both of its blobs, at each server.
@@ -130,6 +150,14 @@ func (d *Daemon) checkRegistrations(ctx context.Context) error {
 		strings.Join(missing, ", "), missing[0])
 }
 
+// unlockKeys releases the key locks, if they were taken.
+func (d *Daemon) unlockKeys() error {
+	if d.lock == nil {
+		return nil
+	}
+	return d.lock.Close()
+}
+
 // undo closes what is open when the start is refused.
 func (d *Daemon) undo() error {
 	var errs []error
@@ -139,8 +167,5 @@ func (d *Daemon) undo() error {
 	for _, r := range d.ratchets {
 		errs = append(errs, r.Close())
 	}
-	for _, lock := range d.locks {
-		errs = append(errs, lock.Close())
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, d.unlockKeys())...)
 }

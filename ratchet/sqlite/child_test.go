@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,17 +20,18 @@ const childVariable = "RATCHET_TEST_CHILD"
 // children are the programs that tests run in their own processes. path is the ratchet file. What they
 // print is their result.
 var children = map[string]func(path string) error{
-	"flicker": flicker,
-	"hold":    holdOpen,
-	"killed":  signAndDie,
-	"grow":    signManyAndCheckpoint,
-	"limited": signLimited,
-	"load":    signUnderLoad,
-	"loop":    signAndReopen,
-	"idle":    signAndCheckpoint,
-	"shell":   readAsShell,
-	"sign":    signOnce,
-	"three":   signThree,
+	"flicker":   flicker,
+	"hold":      holdOpen,
+	"killed":    signAndDie,
+	"grow":      signManyAndCheckpoint,
+	"limited":   signLimited,
+	"load":      signUnderLoad,
+	"overwrite": overwriteInPlace,
+	"loop":      signAndReopen,
+	"idle":      signAndCheckpoint,
+	"shell":     readAsShell,
+	"sign":      signOnce,
+	"three":     signThree,
 }
 
 func TestMain(m *testing.M) {
@@ -83,6 +85,20 @@ func readAsShell(path string) error {
 	}
 	fmt.Println("generation", n)
 	return pool.Close()
+}
+
+// overwriteInPlace replaces the content of the file by what it reads.
+func overwriteInPlace(path string) error {
+	content, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteAt(content, 0)
+	return errors.Join(err, file.Truncate(int64(len(content))), file.Close())
 }
 
 // signOnce opens, signs one level above the mark, and closes.

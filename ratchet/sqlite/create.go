@@ -95,6 +95,10 @@ func writeSchema(ctx context.Context, pool *sql.DB, database identity) error {
 	if _, err := tx.ExecContext(ctx, first, firstGeneration, database.String(), identity{}.String()); err != nil {
 		return err
 	}
+	const none = "INSERT INTO totals (id, generation, rows, high, low) VALUES (1, ?, 0, 0, 0)"
+	if _, err := tx.ExecContext(ctx, none, firstGeneration); err != nil {
+		return err
+	}
 	if err := tx.Commit(); err != nil {
 		return err
 	}

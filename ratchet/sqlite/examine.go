@@ -111,7 +111,8 @@ func examineLeft(ctx context.Context, path string, database file) (clean bool, e
 	if err != nil {
 		return false, err
 	}
-	return left.clean && !kept, left.check(path, database, wal)
+	whole := func() error { return checkWhole(ctx, path, database) }
+	return left.clean && !kept, left.check(path, database, wal, whole)
 }
 
 // Settings returns the settings of SQLite that each opening makes and reads back, as name and value of

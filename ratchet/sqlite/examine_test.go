@@ -155,15 +155,7 @@ func copyOver(path string) error {
 // nothing of its content, because a part of it is in the -wal.
 func TestExamineTellsOfAKilledRatchet(t *testing.T) {
 	t.Parallel()
-	path := closedRatchet(t)
-	db, err := openDB(t.Context(), path, options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := db.Sign(t.Context(), block(9, 0), bytesNumber(2), (&card{}).Sign(bytesNumber(2))); err != nil {
-		t.Fatal(err)
-	}
-	abandon(t, db)
+	path := left(t, killed)
 	e, err := examined(t, path)
 	if err != nil || e.Clean || e.Marks != 0 || e.Registrations != nil {
 		t.Errorf("%+v, %v", e, err)

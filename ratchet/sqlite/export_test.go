@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"time"
 
 	"pawl/ratchet"
@@ -45,6 +46,35 @@ func (db *Store) Exec(query string, args ...any) error {
 	})
 }
 
+// Retotal makes the totals those of the rows, after Exec has changed some.
+func (db *Store) Retotal() error {
+	j := newJob()
+	j.run = func(ctx context.Context, tx *sql.Conn) error {
+		all, err := readSnapshot(ctx, tx)
+		if err != nil {
+			return err
+		}
+		before, err := readTotals(ctx, tx)
+		j.change = change(totalsOf(all).with(change{-before.rows, before.high, before.low}))
+		return err
+	}
+	return db.commitFresh(j)
+}
+
+// CheckTotals compares the totals with the rows.
+func (db *Store) CheckTotals() error {
+	return db.do(context.Background(), func(ctx context.Context, tx *sql.Conn) error {
+		_, stored, err := readAll(ctx, tx, db.path)
+		if err == nil && stored != db.last.note.totals {
+			return fmt.Errorf("the note has %+v, the file %+v", db.last.note.totals, stored)
+		}
+		return err
+	})
+}
+
+// SameTotals reports whether two sets of rows have the same totals.
+func SameTotals(a, b ratchet.Snapshot) bool { return totalsOf(a) == totalsOf(b) }
+
 // QueryString reads one value.
 func (db *Store) QueryString(query string, args ...any) (value string, err error) {
 	err = db.do(context.Background(), func(ctx context.Context, tx *sql.Conn) error {
@@ -58,7 +88,7 @@ func (db *Store) PlaceTogether(members ...ratchet.Proposal) ([]ratchet.Release, 
 	jobs := make([]*job, len(members))
 	placing := make([]*placement, len(members))
 	for i, m := range members {
-		placing[i] = newPlacement(m)
+		placing[i] = db.newPlacement(m)
 		jobs[i] = placing[i].job
 	}
 	db.commitBatch(jobs)

@@ -69,6 +69,37 @@ func lookup(path string) (file, error) {
 	return f, nil
 }
 
+// inPlace returns nil if the database and its -wal are still the files that were opened, each with that
+// one name and no shorter than it ever was. A commit into a file that was unlinked or replaced would be
+// gone at the next start, and so would the marks of a -wal that was cut short.
+func (db *Store) inPlace() error {
+	if err := samePlace(db.path, &db.database); err != nil {
+		return err
+	}
+	return samePlace(db.path+walSuffix, &db.wal)
+}
+
+// notCutShort is the look at the -wal before COMMIT: a commit at its end would make it as long again.
+func (db *Store) notCutShort() error { return samePlace(db.path+walSuffix, &db.wal) }
+
+// samePlace compares a file with how it was seen last, and keeps its size: while a store has them open
+// neither file ever shrinks (SQLite overwrites a -wal that was copied, and nothing is vacuumed).
+func samePlace(path string, seen *file) error {
+	now, err := lookup(path)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s was moved away while it was open: %v", path, err)
+	case now.device != seen.device || !now.is(seen.identity):
+		return fmt.Errorf("%s was replaced by another file while it was open", path)
+	case now.links != 1:
+		return fmt.Errorf("%s was given %d names while it was open: remove the others and start pawl again", path, now.links)
+	case now.size < seen.size:
+		return fmt.Errorf("%s was cut short while it was open, from %d to %d bytes", path, seen.size, now.size)
+	}
+	seen.size = now.size
+	return nil
+}
+
 // lookupDatabase examines the database file, and refuses one that Open cannot take.
 func lookupDatabase(path string) (file, error) {
 	f, err := lookup(path)
@@ -89,6 +120,11 @@ func lookupDatabase(path string) (file, error) {
 		return file{}, fmt.Errorf("ratchet file %s cannot be written: %v", path, err)
 	}
 	return f, nil
+}
+
+// otherFile says that the file is not the one that its provenance names.
+func otherFile(path string) string {
+	return fmt.Sprintf("%s is another file than the one last used, a copy or a restored backup", path)
 }
 
 // lookupOptional is lookup, and nil when nothing is there.

@@ -19,7 +19,8 @@ type memory struct {
 
 type keyMemory struct {
 	neverUsed  bool
-	registered int // chains
+	confined   bool // an operator has registered a chain
+	registered int  // chains
 	chains     map[tezos.ChainID]*chainMemory
 }
 
@@ -42,14 +43,14 @@ func (m *memory) standing(mark ratchet.Mark) ratchet.Standing {
 	if !ok {
 		return ratchet.Standing{}
 	}
-	s := ratchet.Standing{NeverUsed: key.neverUsed, Chains: key.registered}
+	s := ratchet.Standing{NeverUsed: key.neverUsed, Confined: key.confined, Chains: key.registered}
 	chain, ok := key.chains[mark.ChainID]
 	if !ok {
 		return s
 	}
 	s.Registered, s.HasFloor, s.Floor = chain.registered, chain.hasFloor, chain.floor
-	if r, ok := chain.marks[mark.Kind]; ok {
-		s.Mark = &r
+	for _, r := range chain.marks {
+		s.AddMark(r, mark.Kind)
 	}
 	return s
 }
@@ -88,6 +89,7 @@ func (m *memory) putRegistration(r ratchet.Registration) {
 	}
 	if !r.NoFloor && (!c.hasFloor || r.FromLevel > c.floor) {
 		c.hasFloor, c.floor = true, r.FromLevel
+		m.key(r.Key).confined = true
 	}
 }
 

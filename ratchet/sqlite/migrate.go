@@ -26,6 +26,11 @@ var migrations = []migration{
 		isIn:  "SELECT EXISTS (SELECT 1 FROM pragma_table_info('marks') WHERE name = 'seal')",
 		apply: addSeals,
 	},
+	{
+		to:    3,
+		isIn:  "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'totals')",
+		apply: addTotals,
+	},
 }
 
 // migrate takes the file to schemaVersion, each step in one transaction. A kill at any point leaves a

@@ -27,14 +27,30 @@ func (m model) sign(mark ratchet.Mark, d tezos.Message, fresh tezos.Signature) (
 	key := mark
 	key.Level, key.Round = 0, 0
 	row, ok := m[key]
+	higher := !ok || mark.Level > row.level || mark.Level == row.level && mark.Round > row.round
 	switch {
-	case !ok || mark.Level > row.level || mark.Level == row.level && mark.Round > row.round:
+	case higher && mark.Level > m.highest(mark)+modelGap:
+		return tezos.Signature{}, false, true
+	case higher:
 		m[key] = modelRow{mark.Level, mark.Round, d.Digest(), fresh}
 		return fresh, true, false
 	case mark.Level == row.level && mark.Round == row.round && d.Digest() == row.digest:
 		return row.signature, false, false
 	}
 	return tezos.Signature{}, false, true
+}
+
+// modelGap is the level gap of the model's file. Its keys are registered from level 0.
+const modelGap = 3
+
+// highest is the highest level of all kinds of the mark's key and chain.
+func (m model) highest(mark ratchet.Mark) (level int32) {
+	for kind := range m {
+		if kind.Key == mark.Key && kind.ChainID == mark.ChainID {
+			level = max(level, m[kind].level)
+		}
+	}
+	return level
 }
 
 // TestModel runs random requests, failures, closes and kills against the model.
@@ -73,7 +89,7 @@ type modelRun struct {
 
 func (r *modelRun) open(t *testing.T) {
 	t.Helper()
-	db, err := openDB(context.Background(), r.path, options{})
+	db, err := openDB(context.Background(), r.path, options{MaxLevelGap: modelGap})
 	if err != nil {
 		r.rt.Fatalf("Open: %v", err)
 	}
@@ -86,7 +102,7 @@ func (r *modelRun) draw(rt *rapid.T) (ratchet.Mark, tezos.Message, tezos.Signatu
 		Key:     keyNumber(rapid.IntRange(0, 1).Draw(rt, "key")),
 		ChainID: rapid.SampledFrom([]tezos.ChainID{mainnet, ghostnet}).Draw(rt, "chain"),
 		Kind:    rapid.SampledFrom([]tezos.Kind{tezos.Block, tezos.Preattestation, tezos.Attestation}).Draw(rt, "kind"),
-		Level:   rapid.Int32Range(0, 5).Draw(rt, "level"),
+		Level:   rapid.Int32Range(0, 12).Draw(rt, "level"),
 		Round:   rapid.Int32Range(0, 2).Draw(rt, "round"),
 	}
 	d := bytesNumber(rapid.IntRange(0, 2).Draw(rt, "bytes"))
@@ -156,7 +172,7 @@ func (r *modelRun) commitFails(rt *rapid.T, stored bool, want error) {
 		if err := errors.Join(r.db.Abandon()); err != nil {
 			rt.Fatal(err)
 		}
-		db, err := openDB(context.Background(), r.path, options{})
+		db, err := openDB(context.Background(), r.path, options{MaxLevelGap: modelGap})
 		if err != nil {
 			rt.Fatalf("Open after a failure: %v", err)
 		}

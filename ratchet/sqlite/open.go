@@ -128,13 +128,25 @@ func (db *Store) open(ctx context.Context) error {
 	if err := os.Remove(db.path + openingSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	all, err := readSnapshot(ctx, db.conn)
+	return db.load(ctx, said)
+}
+
+// load reads all rows, checks them against their totals and the note of the last mark, and writes the
+// note anew.
+func (db *Store) load(ctx context.Context, said *note) error {
+	all, found, err := readAll(ctx, db.conn, db.path)
 	if err != nil {
-		return fmt.Errorf("reading %s: %w", db.path, err)
+		return err
+	}
+	if db.verdict, err = checkLast(db.path, said, all); err != nil {
+		return err
 	}
 	db.memory.load(all)
-	db.verdict, err = checkLast(db.path, said, all)
-	return err
+	db.last.note = note{totals: found, boot: bootID()}
+	if said != nil {
+		db.last.note.mark = said.mark
+	}
+	return db.writeLast()
 }
 
 func (db *Store) lockDatabase() (err error) {
@@ -163,9 +175,10 @@ func (db *Store) takeOver(ctx context.Context) error {
 	if err := migrate(ctx, db.conn); err != nil {
 		return fmt.Errorf("upgrading %s: %w", db.path, err)
 	}
-	if err := touch(ctx, db.conn); err != nil {
-		return fmt.Errorf("writing to %s: %v", db.path, err)
+	if err := db.write(ctx, touch); err != nil {
+		return err
 	}
+	db.database.size, db.wal.size = 0, 0 // from now on they only grow
 	return nil
 }
 
@@ -176,7 +189,7 @@ func checkLeft(ctx context.Context, path string, database file) (wal *file, err 
 	if err != nil {
 		return nil, err
 	}
-	return wal, left.check(path, database, wal)
+	return wal, left.check(path, database, wal, func() error { return checkWhole(ctx, path, database) })
 }
 
 // readLeft returns how the file was left, and its -wal, nil if there is none.
@@ -239,39 +252,32 @@ func checkpoint(ctx context.Context, conn *sql.Conn, mode string) error {
 // alone which -wal belongs to it.
 func (db *Store) record(ctx context.Context, clean bool) error {
 	const update = "UPDATE provenance SET clean = ?, database = ?, wal = ?"
-	tx, err := db.conn.BeginTx(ctx, nil)
+	err := db.write(ctx, func(ctx context.Context, tx *sql.Conn) error {
+		_, err := tx.ExecContext(ctx, update, clean, db.database.String(), db.wal.String())
+		if err == nil && clean { // before, the file may be of an older schema
+			err = touch(ctx, tx)
+		}
+		return err
+	})
 	if err != nil {
-		return fmt.Errorf("writing to %s: %v", db.path, err)
-	}
-	defer func() { _ = tx.Rollback() }()
-	if _, err := tx.ExecContext(ctx, update, clean, db.database.String(), db.wal.String()); err != nil {
-		return fmt.Errorf("writing to %s: %v", db.path, err)
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("writing to %s: %v", db.path, err)
+		return err
 	}
 	return db.checkpoint(ctx, "TRUNCATE")
 }
 
-// inPlace returns nil if the database and its -wal are still the files that were opened, each with that
-// one name. A commit into a file that was unlinked or replaced would be gone at the next start.
-func (db *Store) inPlace() error {
-	if err := samePlace(db.path, db.database); err != nil {
-		return err
+// write runs statements in one transaction while nobody else uses the connection. Its error names the file.
+func (db *Store) write(ctx context.Context, run func(ctx context.Context, tx *sql.Conn) error) error {
+	err := db.begin(ctx)
+	if err == nil {
+		if err = run(ctx, db.conn); err != nil {
+			db.rollback(ctx)
+		} else {
+			err = db.execCommit(ctx)
+		}
 	}
-	return samePlace(db.path+walSuffix, db.wal)
-}
-
-func samePlace(path string, opened file) error {
-	now, err := lookup(path)
 	if err != nil {
-		return fmt.Errorf("%s was moved away while it was open: %v", path, err)
-	}
-	if now.device != opened.device || !now.is(opened.identity) {
-		return fmt.Errorf("%s was replaced by another file while it was open", path)
-	}
-	if now.links != 1 {
-		return fmt.Errorf("%s was given %d names while it was open", path, now.links)
+		return fmt.Errorf("writing to %s: %v", db.path, err)
 	}
 	return nil
 }
+

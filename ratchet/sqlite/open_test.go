@@ -108,7 +108,7 @@ func TestSettings(t *testing.T) {
 	db := openRegistered(t, options{})
 	for pragma, want := range map[string]string{
 		"journal_mode": "wal", "synchronous": "2", "locking_mode": "exclusive",
-		"busy_timeout": "500", "wal_autocheckpoint": "1000", "user_version": "2",
+		"busy_timeout": "500", "wal_autocheckpoint": "1000", "user_version": "3",
 	} {
 		if got, err := db.QueryString("PRAGMA " + pragma); err != nil || got != want {
 			t.Errorf("%s is %s, %v, want %s", pragma, got, err, want)
@@ -152,13 +152,14 @@ func TestOldSQLite(t *testing.T) {
 	}
 }
 
+// TestEachOpenIsAGeneration, and each clean stop is one.
 func TestEachOpenIsAGeneration(t *testing.T) {
 	t.Parallel()
 	path := newFile(t)
 	for want := range 4 {
 		db := open(t, path, options{})
 		got, err := db.QueryString("SELECT generation || ' ' || clean FROM provenance")
-		if err != nil || got != fmt.Sprintf("%d 0", 1<<24+want+1) {
+		if err != nil || got != fmt.Sprintf("%d 0", 1<<24+2*want+1) {
 			t.Fatalf("opening %d: generation and clean are %s, %v", want+1, got, err)
 		}
 		closeDB(t, db)
@@ -227,7 +228,7 @@ func TestForeignFiles(t *testing.T) {
 		"text":        {text(strings.Repeat("not a database ", 100)), "not a ratchet file"},
 		"other":       {statements("CREATE TABLE t (a); PRAGMA journal_mode = WAL"), "another program"},
 		"Python":      {statements("CREATE TABLE signature (sigtype TEXT PRIMARY KEY, lastblock NUMERIC, lastround NUMERIC)"), "of the Python signer: set db to a new path"},
-		"newer":       {ours("PRAGMA user_version = 3"), "use the newer pawl"},
+		"newer":       {ours("PRAGMA user_version = 4"), "use the newer pawl"},
 		"older":       {ours("PRAGMA user_version = 0"), "schema version 0, which never existed"},
 		"not yet WAL": {ours("PRAGMA journal_mode = DELETE"), "creation"},
 	} {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 
 	"pawl/ratchet"
 )
@@ -13,26 +14,31 @@ import (
 // raise and first are the upsert of a mark. The statement that writes also checks registration, floor,
 // gap and watermark, and the number of rows affected tells whether the mark rose. There are two
 // statements because one that joins the table it inserts into costs thirty times as much (SQLite then
-// copies the row through a temporary table).
+// copies the row through a temporary table); first, which a mark needs once, pays that for its gap.
+// raise replaces the row whose seal is known and no other: the totals lose that seal.
 const (
 	raise = `
 UPDATE marks SET level = ?4, round = ?5, digest = ?6, signature = ?7, seal = ?9
- WHERE key = ?1 AND chain = ?2 AND kind = ?3
+ WHERE key = ?1 AND chain = ?2 AND kind = ?3 AND seal = ?10
    AND (?4, ?5) > (level, round)
    AND EXISTS (SELECT 1 FROM registrations AS r
                 WHERE r.key = ?1 AND r.chain = ?2
                   AND ?4 >= ifnull(r.from_level, 0)
-                  AND ?4 - max(marks.level, ifnull(r.from_level, 0)) <= ?8)`
+                  AND (?4 - max(marks.level, ifnull(r.from_level, 0)) <= ?8 OR ` + near + `))`
 
-	// A key that was new has no floor, and no gap applies to its first mark.
+	// A key that was new has no floor, and no gap applies to the first mark of all its kinds.
 	first = `
 INSERT INTO marks (key, chain, kind, level, round, digest, signature, seal)
 SELECT r.key, r.chain, ?3, ?4, ?5, ?6, ?7, ?9
   FROM registrations AS r
  WHERE r.key = ?1 AND r.chain = ?2
    AND ?4 >= ifnull(r.from_level, 0)
-   AND ?4 - ifnull(r.from_level, ?4) <= ?8
+   AND (?4 - r.from_level <= ?8 OR ` + near + ` OR r.from_level IS NULL AND NOT ` + signed + `)
 ON CONFLICT (key, chain, kind) DO NOTHING`
+
+	// signed and near are about the marks of all kinds: there is one, it is no more than the gap below.
+	signed = `EXISTS (SELECT 1 FROM marks AS m WHERE m.key = ?1 AND m.chain = ?2)`
+	near   = `EXISTS (SELECT 1 FROM marks AS m WHERE m.key = ?1 AND m.chain = ?2 AND ?4 - m.level <= ?8)`
 )
 
 // admit registers a chain for a key that was registered as never used.
@@ -46,24 +52,26 @@ var errContradiction = errors.New("the ratchet's statement and its explanation c
 // placement is the job of one proposal, with the columns to store and the outcome.
 type placement struct {
 	ratchet.Proposal
-	text string // of the signature
-	seal []byte // of the row
-	job  *job
+	text   string              // of the signature
+	seal   []byte              // of the row
+	before *ratchet.StoredMark // in the slot, as memory has it; nil for none
+	job    *job
 
 	release ratchet.Release // or
 	refused error
 }
 
-func newPlacement(p ratchet.Proposal) *placement {
+func (db *Store) newPlacement(p ratchet.Proposal) *placement {
 	made := ratchet.StoredMark{Mark: p.Mark, Digest: p.Digest, Signature: &p.Signature}
 	placing := &placement{Proposal: p, text: p.Signature.String(), seal: sealOfMark(made), job: newJob()}
+	placing.before = db.memory.standing(p.Mark).Mark
 	placing.job.run = placing.run
 	return placing
 }
 
 // Place commits a fresh signature, or returns why it may not leave. See [ratchet.Store].
 func (db *Store) Place(_ context.Context, p ratchet.Proposal) (ratchet.Release, error) {
-	placing := newPlacement(p)
+	placing := db.newPlacement(p)
 	if err := db.commitFresh(placing.job); err != nil {
 		return ratchet.Release{}, err
 	}
@@ -78,7 +86,7 @@ func (db *Store) Place(_ context.Context, p ratchet.Proposal) (ratchet.Release, 
 // run is the statements of the job. It reads nothing if the mark rises. It may be run twice.
 func (p *placement) run(ctx context.Context, tx *sql.Conn) error {
 	p.release, p.refused, p.job.stored = ratchet.Release{Signature: p.Signature}, nil, nil
-	placed, err := p.upsert(ctx, tx)
+	placed, err := p.upsert(ctx, tx, p.before)
 	if err == nil && !placed {
 		placed, err = p.admitOrRefuse(ctx, tx)
 	}
@@ -102,29 +110,54 @@ func (p *placement) admitOrRefuse(ctx context.Context, tx *sql.Conn) (placed boo
 	case stored != nil: // the fresh one is dropped
 		p.release = ratchet.Release{Signature: *stored, Stored: true}
 		return false, nil
-	case !s.Admits():
-		return false, errContradiction
+	case p.setBack(s.Mark):
+		return false, verdict(RolledBack, fmt.Sprintf("the mark of %s on %s, %s level %d and round %d, was set back while "+
+			"it was open", p.Key, p.ChainID, p.Kind, p.before.Level, p.before.Round))
+	case s.Admits():
+		if err := p.admit(ctx, tx); err != nil {
+			return false, err
+		}
 	}
-	admitted := ratchet.Registration{Key: p.Key, ChainID: p.ChainID, NoFloor: true}
-	if _, err := tx.ExecContext(ctx, admit, p.Key[:], p.ChainID[:], sealOfRegistration(admitted)); err != nil {
-		return false, err
-	}
-	if placed, err = p.upsert(ctx, tx); err == nil && !placed {
+	if placed, err = p.upsert(ctx, tx, s.Mark); err == nil && !placed {
 		err = errContradiction
 	}
 	return placed, err
 }
 
-func (p *placement) upsert(ctx context.Context, tx *sql.Conn) (placed bool, err error) {
-	for _, statement := range []string{raise, first} {
-		result, err := tx.ExecContext(ctx, statement,
-			p.Key[:], p.ChainID[:], p.Kind, p.Level, p.Round, p.Digest[:], p.text, p.MaxGap, p.seal)
-		if err != nil {
-			return false, err
-		}
-		if rows, err := result.RowsAffected(); rows > 0 || err != nil {
-			return err == nil, err
-		}
+// setBack reports whether the row is below what memory has, which holds nothing but what was committed:
+// somebody has written older content over the file.
+func (p *placement) setBack(row *ratchet.StoredMark) bool {
+	return p.before != nil && (row == nil || p.before.Above(row.Mark))
+}
+
+func (p *placement) admit(ctx context.Context, tx *sql.Conn) error {
+	seal := sealOfRegistration(ratchet.Registration{Key: p.Key, ChainID: p.ChainID, NoFloor: true})
+	if _, err := tx.ExecContext(ctx, admit, p.Key[:], p.ChainID[:], seal); err != nil {
+		return err
 	}
-	return false, nil
+	p.job.change.add(seal)
+	return nil
+}
+
+// upsert replaces a row of the slot, nil for none, by that of the proposal.
+func (p *placement) upsert(ctx context.Context, tx *sql.Conn, row *ratchet.StoredMark) (placed bool, err error) {
+	statement, args := first, []any{
+		p.Key[:], p.ChainID[:], p.Kind, p.Level, p.Round, p.Digest[:], p.text, p.MaxGap, p.seal,
+	}
+	var replaced []byte
+	if row != nil {
+		replaced = sealOfMark(*row)
+		statement, args = raise, append(args, replaced)
+	}
+	result, err := tx.ExecContext(ctx, statement, args...)
+	if err != nil {
+		return false, err
+	}
+	if rows, err := result.RowsAffected(); rows == 0 || err != nil {
+		return false, err
+	}
+	if p.job.change.add(p.seal); row != nil {
+		p.job.change.remove(replaced)
+	}
+	return true, nil
 }

@@ -73,23 +73,34 @@ func provenanceRow(ctx context.Context, path string) (clean bool, database, wal 
 // check compares the row with the files that are there now. wal is nil if there is no -wal. A file that
 // Close has closed has none, with two exceptions: a Close that was killed leaves the recorded -wal, and
 // an opening that was killed leaves an empty one, or the one that its note names. A file that was not
-// closed has the recorded -wal. It is empty only when an opening was killed, and then its note names it.
-func (p provenance) check(path string, database file, wal *file) error {
+// closed has the recorded -wal, or that of the note. If that is gone or empty, whole must say that
+// nothing is missing.
+func (p provenance) check(path string, database file, wal *file, whole func() error) error {
 	switch {
 	case !p.database.is(database.identity):
-		return verdict(Moved, fmt.Sprintf("%s is another file than the one last used, a copy or a restored backup", path))
+		return verdict(Moved, otherFile(path))
+	case wal != nil && readOpening(path).is(wal.identity):
+		return nil
 	case wal == nil && !p.clean:
-		return verdict(Lost, fmt.Sprintf("%s was not closed and its -wal is gone", path))
-	case wal != nil && !p.clean && wal.size == 0 && !readOpening(path).is(wal.identity):
-		return verdict(Lost, fmt.Sprintf("%s was not closed and its -wal was emptied", path))
+		return lostUnless(whole(), fmt.Sprintf("%s was not closed and its -wal is gone", path))
+	case wal != nil && !p.clean && wal.size == 0:
+		return lostUnless(whole(), fmt.Sprintf("%s was not closed and its -wal was emptied", path))
 	case wal == nil || p.wal.is(wal.identity):
 		return nil
 	case !p.clean:
 		return verdict(Moved, fmt.Sprintf("%s was not closed and its -wal is another file", path))
-	case wal.size > 0 && !readOpening(path).is(wal.identity):
+	case wal.size > 0:
 		return verdict(Moved, fmt.Sprintf("%s was closed and yet has a -wal with content", path))
 	}
 	return nil
+}
+
+// lostUnless returns the verdict for a file without its -wal: nil if nothing is missing.
+func lostUnless(missing error, text string) error {
+	if missing == nil {
+		return nil
+	}
+	return verdict(Lost, fmt.Sprintf("%s, and %v", text, missing))
 }
 
 // lookupWAL examines the -wal; nil means that there is none. An opening that was killed may have left

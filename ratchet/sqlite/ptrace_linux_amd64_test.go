@@ -105,8 +105,8 @@ func changesFiles(regs *syscall.PtraceRegs) bool {
 }
 
 // TestKillAtEveryWrite kills a process that opens, signs and closes, before each system call that changes a
-// file. It begins with a file that was closed, with one whose process was killed, and with one of schema
-// version 1. It does each twice over as well: then the process makes idle checkpoints too, and the next
+// file. It begins with a file that was closed, with one whose process was killed, and with one of each older
+// schema version. It does each twice over as well: then the process makes idle checkpoints too, and the next
 // process is killed at the same point. The next opening must succeed and have every mark.
 func TestKillAtEveryWrite(t *testing.T) {
 	t.Parallel()
@@ -114,6 +114,15 @@ func TestKillAtEveryWrite(t *testing.T) {
 		"closed":   func(*testing.T, *released, string) {},
 		"killed":   func(t *testing.T, r *released, path string) { t.Helper(); r.read(t, runChild(t, "killed", path)+"\n") },
 		"unsealed": func(t *testing.T, _ *released, path string) { t.Helper(); unseal(t, path) },
+		"untotalled": func(t *testing.T, _ *released, path string) {
+			t.Helper()
+			alter(t, path, "DROP TABLE totals; PRAGMA user_version = 2")
+		},
+		"killed, and read by a shell": func(t *testing.T, r *released, path string) {
+			t.Helper()
+			r.read(t, runChild(t, "killed", path)+"\n")
+			runChild(t, "shell", path)
+		},
 	} {
 		for _, twice := range []bool{false, true} {
 			child := "sign"
@@ -143,30 +152,34 @@ func TestKillAtEveryWrite(t *testing.T) {
 	}
 }
 
-// TestKilledUpgradeIsNotForAnOlderPawl: a file with seals says so in its header. An older pawl, which writes
-// rows without seals, looks at nothing else.
+// TestKilledUpgradeIsNotForAnOlderPawl: a file with seals or totals says so in its header. An older pawl, which
+// writes rows without them, looks at nothing else.
 func TestKilledUpgradeIsNotForAnOlderPawl(t *testing.T) {
 	t.Parallel()
 	r, path := newReleased(t)
-	sealed := 0
+	const (
+		seals  = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('marks') WHERE name = 'seal')"
+		totals = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'totals')"
+	)
+	var seen [4]int // by version
 	for point, killed := 1, true; killed; point++ {
 		unseal(t, path)
 		killed = killAt(t, r, "sign", path, point)
 		const versionAt = 63 // the last byte of user_version (https://www.sqlite.org/fileformat.html, section 1.3)
-		if version := read(t, path)[versionAt]; version != 2 && sealedWithWAL(t, path) {
-			t.Errorf("killed before write %d: has seals, and its head says version %d", point, version)
-		} else if version == 2 {
-			sealed++
+		version := read(t, path)[versionAt]
+		if version < 2 && hasWithWAL(t, path, seals) || version < 3 && hasWithWAL(t, path, totals) {
+			t.Errorf("killed before write %d: has seals or totals, and its head says version %d", point, version)
 		}
+		seen[version]++
 		r.check(t, path)
 	}
-	if sealed < 10 {
-		t.Errorf("%d files had version 2, want more", sealed)
+	if seen[1] < 5 || seen[2] < 10 || seen[3] < 10 {
+		t.Errorf("%v files had each version, want more", seen)
 	}
 }
 
-// sealedWithWAL reports whether the tables have seals, as a copy with its -wal shows.
-func sealedWithWAL(t *testing.T, path string) (sealed bool) {
+// hasWithWAL answers a query about the tables, as a copy of the file with its -wal does.
+func hasWithWAL(t *testing.T, path, query string) (has bool) {
 	t.Helper()
 	copied := filepath.Join(t.TempDir(), "copy.db")
 	for _, suffix := range []string{"", "-wal"} {
@@ -175,11 +188,10 @@ func sealedWithWAL(t *testing.T, path string) (sealed bool) {
 		}
 	}
 	pool := openPool(t, "file:"+copied)
-	query := "SELECT EXISTS (SELECT 1 FROM pragma_table_info('marks') WHERE name = 'seal')"
-	if err := errors.Join(pool.QueryRowContext(t.Context(), query).Scan(&sealed), pool.Close()); err != nil {
+	if err := errors.Join(pool.QueryRowContext(t.Context(), query).Scan(&has), pool.Close()); err != nil {
 		t.Fatal(err)
 	}
-	return sealed
+	return has
 }
 
 func killAt(t *testing.T, r *released, child, path string, point int) bool {

@@ -126,10 +126,8 @@ func readTables(ctx context.Context, copied, path string) (all ratchet.Snapshot,
 	if err := migrate(ctx, conn); err != nil {
 		return all, fmt.Errorf("reading %s: %w", path, err)
 	}
-	if all, err = readSnapshot(ctx, conn); err != nil {
-		return all, fmt.Errorf("reading %s: %w", path, err)
-	}
-	return all, nil
+	all, _, err = readAll(ctx, conn, path)
+	return all, err
 }
 
 // copyRatchet copies the database and its -wal, if there is one, under whichever name.

@@ -16,15 +16,19 @@ import (
 func (db *Store) Register(ctx context.Context, r ratchet.Registration) error {
 	r.NoFloor = false // register writes one
 	var refused error
-	err := db.do(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	j := newJob()
+	j.run = func(ctx context.Context, tx *sql.Conn) (err error) {
 		if r.AnyChain {
-			refused, err = registerNew(ctx, tx, r.Key)
+			refused, err = registerNew(ctx, tx, r.Key, &j.change)
 		} else {
-			refused, err = register(ctx, tx, r)
+			refused, err = register(ctx, tx, r, &j.change)
 		}
 		return err
-	})
-	if err != nil {
+	}
+	if err := db.commitFresh(j); err != nil {
 		return err
 	}
 	if refused == nil {
@@ -34,7 +38,7 @@ func (db *Store) Register(ctx context.Context, r ratchet.Registration) error {
 }
 
 // register allows a key on one chain. A refusal is a result: it rolls nothing back.
-func register(ctx context.Context, tx *sql.Conn, r ratchet.Registration) (refused, err error) {
+func register(ctx context.Context, tx *sql.Conn, r ratchet.Registration, c *change) (refused, err error) {
 	if r.FromLevel < 0 {
 		return fmt.Errorf("from level %d: want a level, 0 or higher", r.FromLevel), nil
 	}
@@ -59,24 +63,38 @@ INSERT INTO registrations (key, chain, from_level, seal) VALUES (?, ?, ?, ?)
 ON CONFLICT (key, chain) DO UPDATE SET from_level = excluded.from_level, seal = excluded.seal
  WHERE excluded.from_level > ifnull(registrations.from_level, -1)`
 	made := ratchet.Registration{Key: r.Key, ChainID: r.ChainID, FromLevel: r.FromLevel}
-	_, err = tx.ExecContext(ctx, upsert, r.Key[:], r.ChainID[:], r.FromLevel, sealOfRegistration(made))
-	return nil, err
+	seal := sealOfRegistration(made)
+	result, err := tx.ExecContext(ctx, upsert, r.Key[:], r.ChainID[:], r.FromLevel, seal)
+	if err != nil {
+		return nil, err
+	}
+	if rows, err := result.RowsAffected(); rows == 0 || err != nil {
+		return nil, err
+	}
+	if c.add(seal); s.Registered {
+		before := ratchet.Registration{Key: r.Key, ChainID: r.ChainID, NoFloor: !s.HasFloor, FromLevel: s.Floor}
+		c.remove(sealOfRegistration(before))
+	}
+	return nil, nil
 }
 
 // registerNew allows a key on any chain. A key that the store knows is refused.
-func registerNew(ctx context.Context, tx *sql.Conn, key tezos.PublicKeyHash) (refused, err error) {
+func registerNew(ctx context.Context, tx *sql.Conn, key tezos.PublicKeyHash, c *change) (refused, err error) {
 	const insert = `
 INSERT INTO never_used (key, seal) SELECT ?1, ?2
  WHERE NOT EXISTS (SELECT 1 FROM registrations WHERE key = ?1)
    AND NOT EXISTS (SELECT 1 FROM marks WHERE key = ?1)
 ON CONFLICT DO NOTHING`
-	made := ratchet.Registration{Key: key, AnyChain: true}
-	result, err := tx.ExecContext(ctx, insert, key[:], sealOfRegistration(made))
+	seal := sealOfRegistration(ratchet.Registration{Key: key, AnyChain: true})
+	result, err := tx.ExecContext(ctx, insert, key[:], seal)
 	if err != nil {
 		return nil, err
 	}
 	added, err := result.RowsAffected()
-	if added == 0 && err == nil {
+	switch {
+	case added > 0:
+		c.add(seal)
+	case err == nil:
 		refused = fmt.Errorf("key %s is known to the ratchet, so it is not new: pawl ratchet register %s --chain NetX… "+
 			"--from-level N", key, key)
 	}

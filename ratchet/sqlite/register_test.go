@@ -81,10 +81,11 @@ func TestMarkAloneIsNoRegistration(t *testing.T) {
 	register(t, db, keyNumber(2), mainnet, 0)
 	register(t, db, baker, ghostnet, 0)
 	mustSign(t, db, block(1, 0), bytesNumber(0))
-	if err := db.Exec("DELETE FROM registrations WHERE key = ? AND chain = ?", baker[:], mainnet[:]); err != nil {
+	err := db.Exec("DELETE FROM registrations WHERE key = ? AND chain = ?", baker[:], mainnet[:])
+	if err := errors.Join(err, db.Retotal()); err != nil {
 		t.Fatal(err)
 	}
-	_, err := db.Place(block(2, 0), bytesNumber(0), signatureOf(t, bytesNumber(0), 0))
+	_, err = db.Place(block(2, 0), bytesNumber(0), signatureOf(t, bytesNumber(0), 0))
 	wantRefused(t, err, ratchet.NotRegistered, "")
 	closeDB(t, db)
 
@@ -193,6 +194,108 @@ func TestFloorAndGap(t *testing.T) {
 				wantRefused(t, err, c.want, "")
 			})
 		}
+	}
+}
+
+// ways are the two ways to a verdict: Sign, which looks first, and the transaction alone.
+func ways(db *DB) map[string]func(ratchet.Mark, tezos.Message) error {
+	return map[string]func(ratchet.Mark, tezos.Message) error{
+		"Sign": func(m ratchet.Mark, d tezos.Message) error {
+			_, err := db.Sign(context.Background(), m, d, new(card).Sign(d))
+			return err
+		},
+		"transaction": func(m ratchet.Mark, d tezos.Message) error {
+			_, err := db.Place(m, d, signatureFrom(d, 0))
+			return err
+		},
+	}
+}
+
+// TestGapCountsAllKinds is a baker that attests at every level and bakes once in four days: its block
+// counts from its attestations. Of another key or chain no mark counts.
+func TestGapCountsAllKinds(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		newKey bool
+		blocks bool // one block was signed at the floor
+		vote   int32
+		ask    int32
+		want   ratchet.Reason
+	}{
+		"the gap above the votes":                 {false, true, 1090, 1190, 0},
+		"over the gap above the votes":            {false, true, 1090, 1191, ratchet.LevelGap},
+		"a first block, the gap above the votes":  {false, false, 1090, 1190, 0},
+		"a first block, over the gap":             {false, false, 1090, 1191, ratchet.LevelGap},
+		"a new key's first block, the gap":        {true, false, 1090, 1190, 0},
+		"a new key's first block, over the gap":   {true, false, 1090, 1191, ratchet.LevelGap},
+		"a new key's first block, the last level": {true, false, 1090, 1<<31 - 1, ratchet.LevelGap},
+	} {
+		for _, way := range []string{"Sign", "transaction"} {
+			t.Run(name+"/"+way, func(t *testing.T) {
+				t.Parallel()
+				db := open(t, newFile(t), options{MaxLevelGap: 100})
+				if c.newKey {
+					if err := db.RegisterNew(t.Context(), baker); err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					register(t, db, baker, mainnet, 1000)
+				}
+				register(t, db, keyNumber(2), mainnet, 9000)
+				other := ratchet.Mark{Key: keyNumber(2), ChainID: mainnet, Kind: tezos.Attestation, Level: 9000}
+				mustSign(t, db, other, bytesNumber(0))
+				if !c.newKey {
+					register(t, db, baker, ghostnet, 9000)
+					other.Key, other.ChainID = baker, ghostnet
+					mustSign(t, db, other, bytesNumber(0))
+				}
+				if c.blocks {
+					mustSign(t, db, block(1000, 0), bytesNumber(10))
+				}
+				vote := block(c.vote, 0)
+				vote.Kind = tezos.Attestation
+				mustSign(t, db, vote, bytesNumber(11))
+				err := ways(db)[way](block(c.ask, 0), bytesNumber(12))
+				if c.want == 0 {
+					if err != nil {
+						t.Errorf("got %v, want it signed", err)
+					}
+					return
+				}
+				wantRefused(t, err, c.want, "")
+				if refused, ok := errors.AsType[*ratchet.RefusedError](err); !ok || refused.Level != c.vote {
+					t.Errorf("got %v, want it counted from %d", err, c.vote)
+				}
+			})
+		}
+	}
+}
+
+// TestFloorConfinesNewKey: once an operator has registered a chain, a key that was made here signs on no
+// other chain that it has not signed on already.
+func TestFloorConfinesNewKey(t *testing.T) {
+	t.Parallel()
+	for _, way := range []string{"Sign", "transaction"} {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			db := open(t, newFile(t), options{})
+			if err := db.RegisterNew(t.Context(), baker); err != nil {
+				t.Fatal(err)
+			}
+			opened, stray := block(10, 0), block(10, 0)
+			opened.ChainID, stray.ChainID = ghostnet, tezos.ChainID{9}
+			mustSign(t, db, opened, bytesNumber(0))
+			register(t, db, baker, mainnet, 1000)
+			for range 2 {
+				wantRefused(t, ways(db)[way](stray, bytesNumber(0)), ratchet.NotRegistered, "")
+				mustSign(t, db, block(1000, 0), bytesNumber(0))
+				mustSign(t, db, opened, bytesNumber(0))
+				closeDB(t, db)
+				db = open(t, db.Path(), options{})
+			}
+			opened.Level++
+			mustSign(t, db, opened, bytesNumber(1))
+		})
 	}
 }
 

@@ -5,7 +5,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
+	"fmt"
 
 	"pawl/ratchet"
 	"pawl/tezos"
@@ -32,6 +32,17 @@ func readSnapshot(ctx context.Context, tx *sql.Conn) (all ratchet.Snapshot, err 
 	return all, err
 }
 
+// readAll reads the rows and their totals, and refuses rows of different times. Its errors name the file.
+func readAll(ctx context.Context, tx *sql.Conn, path string) (all ratchet.Snapshot, found totals, err error) {
+	if all, err = readSnapshot(ctx, tx); err == nil {
+		found, err = readTotals(ctx, tx)
+	}
+	if err != nil {
+		return all, found, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return all, found, checkTotals(path, found, all)
+}
+
 // readStanding reads what Judge must know of m.
 func readStanding(ctx context.Context, tx *sql.Conn, m ratchet.Mark) (s ratchet.Standing, err error) {
 	registrations, err := readRegistrations(ctx, tx, registrationsOfKeyQuery, m.Key[:])
@@ -43,15 +54,15 @@ func readStanding(ctx context.Context, tx *sql.Conn, m ratchet.Mark) (s ratchet.
 	}
 	const query = `
 SELECT key, chain, kind, seal, level, round, digest, signature FROM marks
- WHERE key = ? AND chain = ? AND kind = ?`
-	mark, err := scanMark(tx.QueryRowContext(ctx, query, m.Key[:], m.ChainID[:], m.Kind).Scan)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return s, nil
-	case err != nil:
+ WHERE key = ? AND chain = ?`
+	err = eachRow(ctx, tx, query, func(row scan) error {
+		mark, err := scanMark(row)
+		s.AddMark(mark, m.Kind)
+		return err
+	}, m.Key[:], m.ChainID[:])
+	if err != nil {
 		return ratchet.Standing{}, err
 	}
-	s.Mark = &mark
 	return s, nil
 }
 

@@ -1,7 +1,7 @@
--- The ratchet, schema version 2. application_id is "pawl" in ASCII.
+-- The ratchet, schema version 3. application_id is "pawl" in ASCII.
 -- A seal is the digest of its row (seal.go).
 PRAGMA application_id = 0x7061776c;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 
 -- One row: how often the file was opened, probed or at rest (from 2^24 on), whether it was closed
 -- cleanly, and which files (inode/birth time) it and its -wal were when it was last open.
@@ -41,3 +41,15 @@ CREATE TABLE marks (
   seal      BLOB CHECK (length(seal) = 16),
   PRIMARY KEY (key, chain, kind)
 ) STRICT, WITHOUT ROWID;
+
+-- One row: how many rows the three tables before have, and the XOR of their seals, in two halves. Each
+-- transaction that changes a row changes it (totals.go). It is not in the provenance row, which is read
+-- from the file alone after a power cut and must not be written with each mark; the generation, which is
+-- that of the provenance row, ties the two.
+CREATE TABLE totals (
+  id         INTEGER PRIMARY KEY CHECK (id = 1),
+  generation INTEGER NOT NULL,
+  rows       INTEGER NOT NULL,
+  high       INTEGER NOT NULL,
+  low        INTEGER NOT NULL
+) STRICT;

@@ -82,7 +82,12 @@ func run(t *testing.T, pool *sql.DB, statement string, args ...any) {
 // make2 makes the file with its tables and an open connection to it.
 func make2(t *testing.T, clean int) (string, *sql.DB) {
 	t.Helper()
-	schema, err := os.ReadFile("testdata/schema-2.sql")
+	return makeFile(t, "testdata/schema-2.sql", clean)
+}
+
+func makeFile(t *testing.T, tables string, clean int) (string, *sql.DB) {
+	t.Helper()
+	schema, err := os.ReadFile(tables)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,6 +135,11 @@ func closed2(t *testing.T) string {
 	t.Helper()
 	path, pool := make2(t, 1)
 	fill2(t, pool)
+	return closePool(t, path, pool)
+}
+
+func closePool(t *testing.T, path string, pool *sql.DB) string {
+	t.Helper()
 	if err := pool.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -142,6 +152,11 @@ func killed2(t *testing.T) string {
 	t.Helper()
 	path, pool := make2(t, 0)
 	fill2(t, pool)
+	return killPool(t, path, pool)
+}
+
+func killPool(t *testing.T, path string, pool *sql.DB) string {
+	t.Helper()
 	database, wal := read(t, path), read(t, path+"-wal")
 	if err := pool.Close(); err != nil {
 		t.Fatal(err)
@@ -157,7 +172,13 @@ func killed2(t *testing.T) string {
 // TestSchema2 opens such a file and signs with it.
 func TestSchema2(t *testing.T) {
 	t.Parallel()
-	for name, fixture := range map[string]func(*testing.T) string{"closed": closed2, "killed": killed2} {
+	testFixtures(t, map[string]func(*testing.T) string{"closed": closed2, "killed": killed2})
+}
+
+// testFixtures opens files that hold what held says.
+func testFixtures(t *testing.T, fixtures map[string]func(*testing.T) string) {
+	t.Helper()
+	for name, fixture := range fixtures {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path, want := fixture(t), held(t)
@@ -206,26 +227,4 @@ func signsOn(t *testing.T, db *DB, m ratchet.StoredMark) {
 	if got := mustSign(t, db, next, other); got.Stored {
 		t.Errorf("%s, the next level: got a stored signature", m.Kind)
 	}
-}
-
-// TestSchema2IsThePresentOne until there is another: the copy in testdata has all its tables.
-func TestSchema2IsThePresentOne(t *testing.T) {
-	t.Parallel()
-	if sqlite.SchemaVersion != 2 {
-		return
-	}
-	if statements(string(read(t, "schema.sql"))) != statements(string(read(t, "testdata/schema-2.sql"))) {
-		t.Error("schema.sql and testdata/schema-2.sql differ: a change of the schema needs a version and a migration")
-	}
-}
-
-// statements leaves out comments.
-func statements(text string) string {
-	var kept strings.Builder
-	for line := range strings.Lines(text) {
-		if !strings.HasPrefix(line, "--") {
-			kept.WriteString(line)
-		}
-	}
-	return kept.String()
 }

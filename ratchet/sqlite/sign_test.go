@@ -242,7 +242,7 @@ func TestMarkWithoutSignatureRefusesItsSlot(t *testing.T) {
 	seal := sqlite.SealOf(ratchet.StoredMark{Mark: block(34, 4), Digest: digest})
 	err := db.Exec("INSERT INTO marks (key, chain, kind, level, round, digest, seal) VALUES (?, ?, ?, 34, 4, ?, ?)",
 		baker[:], mainnet[:], tezos.Block, digest[:], seal)
-	if err != nil {
+	if err := errors.Join(err, db.Retotal()); err != nil {
 		t.Fatal(err)
 	}
 	const refusal = "block level 34 and round 4 not above high watermark (34, 4)"

@@ -28,7 +28,7 @@ func (db *Store) commitBatch(batch []*job) {
 }
 
 // transact runs a batch in one transaction. It returns nil only after COMMIT has returned nil, both files
-// were found in place and the last mark was noted. With single the batch was rolled back because a
+// were found in place, no shorter than before, and the last mark was noted. With single the batch was rolled back because a
 // statement failed. The transaction has its own context: with a caller's, the driver would interrupt
 // it when the caller leaves.
 func (db *Store) transact(batch []*job) (single bool, err error) {
@@ -43,14 +43,16 @@ func (db *Store) transact(batch []*job) (single bool, err error) {
 	if err := db.begin(ctx); err != nil {
 		return false, db.settle(err)
 	}
-	for _, j := range batch {
-		if err := j.run(ctx, db.conn); err != nil {
-			db.rollback(ctx)
-			if len(batch) > 1 {
-				return true, nil
-			}
-			return false, db.settle(err)
+	if err := db.runAll(ctx, batch); err != nil {
+		db.rollback(ctx)
+		if len(batch) > 1 {
+			return true, nil
 		}
+		return false, db.settle(err)
+	}
+	if err := db.notCutShort(); err != nil {
+		db.rollback(ctx)
+		return false, db.fail(err)
 	}
 	if err := db.commit(ctx); err != nil {
 		return false, db.settle(err)
@@ -58,12 +60,23 @@ func (db *Store) transact(batch []*job) (single bool, err error) {
 	if err := db.inPlace(); err != nil {
 		return false, db.fail(err)
 	}
-	if err := db.writeLast(batch); err != nil {
+	if err := db.noteBatch(batch); err != nil {
 		return false, db.fail(err)
 	}
 	db.report(time.Since(start), marksIn(batch))
 	db.idle.count(marksIn(batch), db.idleCheckpoint)
 	return false, nil
+}
+
+// runAll runs the statements of a batch, the totals of the rows at its end.
+func (db *Store) runAll(ctx context.Context, batch []*job) error {
+	for _, j := range batch {
+		j.change = change{}
+		if err := j.run(ctx, db.conn); err != nil {
+			return err
+		}
+	}
+	return changeOf(batch).write(ctx, db.conn)
 }
 
 // begin, execCommit and rollback are a transaction. database/sql would start a goroutine for each of its

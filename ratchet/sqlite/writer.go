@@ -19,6 +19,7 @@ const maxBatch = 256
 type job struct {
 	run    func(ctx context.Context, tx *sql.Conn) error // inside a transaction; may be run twice
 	stored *ratchet.Mark                                 // set by run; nil when none was
+	change change                                        // of the totals; run adds to it
 	probe  bool                                          // run always writes, though no mark
 	lead   chan struct{}                                 // closed when the job's owner must lead the next batch
 	done   chan error                                    // has room for the answer

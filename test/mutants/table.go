@@ -199,7 +199,7 @@ func delays() []sabotage {
 		{
 			name: "first-mark-syncs-twice",
 			file: "ratchet/sqlite/open.go",
-			old:  "\tif err := touch(ctx, db.conn); err != nil {",
+			old:  "\tif err := db.write(ctx, touch); err != nil {",
 			new:  "\tif err := error(nil); err != nil {",
 			pkg:  "./ratchet/sqlite", test: "TestOneSyncPerSignature",
 		},

@@ -18,6 +18,7 @@ func TestRules(t *testing.T) {
 	ask := func(key, chain int, level, round int64, bytes int) payload {
 		return payload{Mark{Slot{key, chain, 0x11}, level, round}, bytes}
 	}
+	voteFor := func(key, chain int, level int64) payload { return payload{Mark{Slot{key, chain, 0x13}, level, 0}, 0} }
 	for n, step := range []struct{ got, want string }{
 		{r.judge(ask(0, 0, 5, 0, 0)), "refused not_registered 0 0"},
 		{r.register(place{0, 0}, 5), "registered"},
@@ -36,11 +37,15 @@ func TestRules(t *testing.T) {
 		{r.judge(ask(0, 0, 7, 3, 0)), "stored 6"},
 		{r.judge(ask(0, 0, 29, 0, 0)), may},
 		{r.judge(ask(0, 0, math.MaxInt32, 0, 0)), "refused level_gap 9 0"},
+		{r.judge(voteFor(0, 0, 30)), "refused level_gap 9 0"},
+		{r.place(voteFor(0, 0, 29), 10), "signed 10"}, // a kind that is ahead takes the others along
+		{r.judge(ask(0, 0, 49, 0, 0)), may},
+		{r.judge(ask(0, 0, 50, 0, 0)), "refused level_gap 29 0"},
 		{r.registerNew(0), "error"},
 		{r.registerNew(1), "registered"},
 		{r.registerNew(1), "error"},
 		{r.place(ask(1, 3, math.MaxInt32, 0, 0), 7), "signed 7"},
-		{r.String(), "state 1/* 0/0>=9 1/3>=0 0/0/17=7,3,0 1/3/17=2147483647,0,0"},
+		{r.String(), "state 1/* 0/0>=9 1/3>=0 0/0/17=7,3,0 0/0/19=29,0,0 1/3/17=2147483647,0,0"},
 	} {
 		if step.got != step.want {
 			t.Errorf("step %d: got %q, want %q", n+1, step.got, step.want)
@@ -68,8 +73,9 @@ func TestChainsAreFew(t *testing.T) {
 	if got := r.register(place{0, maxChains}, 0); got != "registered" {
 		t.Errorf("registered after requests for as many: got %q", got)
 	}
-	if got := r.judge(payload{Mark{Slot{0, maxChains + 1, 0x11}, 1, 0}, 0}); got != want {
-		t.Errorf("asked with more registered: got %q, want %q", got, want)
+	const confined = "refused not_registered 0 0"
+	if got := r.judge(payload{Mark{Slot{0, maxChains + 1, 0x11}, 1, 0}, 0}); got != confined {
+		t.Errorf("asked with one registered by an operator: got %q, want %q", got, confined)
 	}
 }
 

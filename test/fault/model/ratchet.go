@@ -35,8 +35,11 @@ type row struct {
 	bytes, signature int
 }
 
-// noFloor is the floor of a key that was new.
-const noFloor = -1
+// noFloor is the floor of a key that was new, none the highest level of a place without a mark.
+const (
+	noFloor = -1
+	none    = -1
+)
 
 // maxChains and maxGap are the limits. The gap is the walk's choice.
 const (
@@ -65,8 +68,9 @@ const may = ""
 // judge says what becomes of a payload: may, "stored" and a signature, or a refusal.
 func (r ratchet) judge(p payload) string {
 	last, marked := r.rows[p.Slot]
-	floor, registered := r.floors[place{p.Key, p.Chain}]
-	base := max(floor, last.level)
+	at := place{p.Key, p.Chain}
+	floor, registered := r.floors[at]
+	base := max(floor, r.highest(at))
 	switch {
 	case marked && (p.Level < last.level || p.Level == last.level && p.Round < last.round):
 		return fmt.Sprintf("refused below_watermark %d %d", last.level, last.round)
@@ -74,18 +78,39 @@ func (r ratchet) judge(p payload) string {
 		return fmt.Sprintf("stored %d", last.signature)
 	case marked && p.Level == last.level && p.Round == last.round:
 		return fmt.Sprintf("refused other_bytes %d %d", last.level, last.round)
-	case !registered && r.unused[p.Key] && r.chains(p.Key) >= maxChains:
+	case !registered && r.unused[p.Key] && !r.confined(p.Key) && r.chains(p.Key) >= maxChains:
 		return "refused too_many_chains 0 0"
-	case !registered && r.unused[p.Key]:
+	case !registered && r.unused[p.Key] && !r.confined(p.Key):
 		return may
 	case !registered:
 		return "refused not_registered 0 0"
 	case p.Level < floor:
 		return fmt.Sprintf("refused below_floor %d 0", floor)
-	case (marked || floor != noFloor) && p.Level > base+maxGap:
+	case base != none && p.Level > base+maxGap:
 		return fmt.Sprintf("refused level_gap %d 0", base)
 	}
 	return may
+}
+
+// highest is the highest level that was signed in a place, whatever the kind.
+func (r ratchet) highest(at place) int64 {
+	level := int64(none)
+	for slot, last := range r.rows {
+		if slot.Key == at.key && slot.Chain == at.chain {
+			level = max(level, last.level)
+		}
+	}
+	return level
+}
+
+// confined says that an operator has named a chain for a key: requests open no others.
+func (r ratchet) confined(key int) bool {
+	for at, floor := range r.floors {
+		if at.key == key && floor != noFloor {
+			return true
+		}
+	}
+	return false
 }
 
 // places are those where somebody may sign, in their order.

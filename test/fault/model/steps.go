@@ -18,16 +18,22 @@ var (
 	someBytes = rapid.IntRange(0, 2)
 	// How far a request is from what was signed, often near a limit.
 	levelStep = rapid.SampledFrom([]int64{0, 0, 0, 0, 1, 1, 1, 1, 2, -1, maxGap, maxGap + 1, math.MaxInt32})
-	roundStep = rapid.SampledFrom([]int64{0, 0, 0, 1, 1, -1, math.MaxInt32})
+	// otherKinds has the level be near that of the kind that is ahead.
+	otherKinds = rapid.SampledFrom([]bool{false, false, false, true})
+	roundStep  = rapid.SampledFrom([]int64{0, 0, 0, 1, 1, -1, math.MaxInt32})
 )
 
 func limited(n int64) int64 { return min(max(n, 0), math.MaxInt32) }
 
-// near draws a level and a round that are close to those of the slot.
+// near draws a level and a round that are close to those of the slot, or of the other kinds.
 func (w *walk) near(t *rapid.T, slot Slot) Mark {
 	last, marked := w.rows[slot]
+	at := place{slot.Key, slot.Chain}
 	if !marked {
-		last.level = max(w.floors[place{slot.Key, slot.Chain}], 0)
+		last.level = max(w.floors[at], 0)
+	}
+	if otherKinds.Draw(t, "other kinds") {
+		last.level = max(w.highest(at), last.level)
 	}
 	step := levelStep.Draw(t, "level")
 	round := roundStep.Draw(t, "round")
