@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"pawl/internal/logtest"
+	"pawl/ratchet"
 	"pawl/signer"
 	"pawl/signer/hsm"
+	"pawl/signer/signertest"
 	"pawl/tezos"
 )
 
@@ -72,6 +76,7 @@ func TestAgain(t *testing.T) {
 	}
 	up, down, full := server{}, server{state: hsm.Down}, server{state: hsm.Full}
 	unfit, rejected := server{fault: hsm.Unfit}, server{fault: hsm.Rejected}
+	const gone = 0 // the caller has left, whose time had no end
 	for _, test := range []struct {
 		name   string
 		others []server      // besides the first, which is up
@@ -80,6 +85,7 @@ func TestAgain(t *testing.T) {
 		want   int
 		waits  bool
 	}{
+		{"bad signature, the caller has left", []server{up}, gone, bad, -1, false},
 		{"bad signature, alone", nil, time.Hour, bad, 0, false},
 		{"bad signature, one of two", []server{up}, time.Hour, bad, 1, false},
 		{"bad signature, the other not connected", []server{down}, time.Hour, bad, 0, false},
@@ -115,8 +121,14 @@ func TestAgain(t *testing.T) {
 				entry.Replicas = append(entry.Replicas, signer.Replica{Key: key, Server: newPlace(fmt.Sprint("server ", i), s.state)})
 			}
 			s := newSigner(t, entry)
-			ctx, cancel := context.WithTimeout(t.Context(), test.left)
+			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
+			if test.left == gone {
+				cancel()
+			} else {
+				ctx, cancel = context.WithTimeout(ctx, test.left)
+				defer cancel()
+			}
 			start := time.Now()
 			got := s.Again(ctx, hash, 0, test.err)
 			took := time.Since(start)
@@ -127,6 +139,23 @@ func TestAgain(t *testing.T) {
 				t.Errorf("chosen after %v, want a pause: %v", took, test.waits)
 			}
 		})
+	}
+}
+
+// TestAgainWithAllOut: where no server is one for the key there is nothing to wait for.
+func TestAgainWithAllOut(t *testing.T) {
+	t.Parallel()
+	c := newCard(t)
+	key := &troubled{Key: newKey(t, c.Dial(t), tezos.P256)}
+	key.trouble.Store(faulty(hsm.Unfit))
+	db, _ := newRatchet(t)
+	s := newSigner(t, signer.Entry{Ratchet: db.Ratchet, Replicas: []signer.Replica{
+		{Key: key, Server: newPlace("a", hsm.Up)}, {Key: key, Server: newPlace("b", hsm.Up)},
+	}})
+	for _, fault := range []hsm.Fault{hsm.Unfit, hsm.Unknown} {
+		if got := s.Again(t.Context(), key.PublicKey().Hash(), 0, faulty(fault)); got != -1 {
+			t.Errorf("fault %d: the second try is at %d, want none", fault, got)
+		}
 	}
 }
 
@@ -168,7 +197,10 @@ func TestRenewal(t *testing.T) {
 		{"transient", faulty(hsm.Transient), "look", 2, 0, false},
 		{"rejected, renewed", faulty(hsm.Rejected), "look", 1, 1, true},
 		{"unfit, renewed by another request", faulty(hsm.Unfit), "another", 1, 0, true},
-		{"unfit, nobody looks", faulty(hsm.Unfit), "nobody", 1, 0, false},
+		{"unfit, nobody looks", faulty(hsm.Unfit), "nobody looks", 1, 0, false},
+		{"unfit, another request has looked", faulty(hsm.Unfit), "another, and nobody looks", 1, 0, true},
+		{"unfit, the key is gone after a look", faulty(hsm.Unfit), "look: gone", 1, 1, false},
+		{"unfit, another request has seen the key go", faulty(hsm.Unfit), "another: gone", 1, 1, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -181,10 +213,14 @@ func TestRenewal(t *testing.T) {
 			}
 			var calls, looks atomic.Int32
 			bring := func(who string) {
-				if who != test.swaps {
+				entries := entry(whole)
+				switch {
+				case test.swaps == who+": gone":
+					entries = nil
+				case !strings.HasPrefix(test.swaps, who):
 					return
 				}
-				if err := s.Swap(entry(whole)); err != nil {
+				if err := s.Swap(entries); err != nil {
 					t.Error(err)
 				}
 			}
@@ -196,7 +232,7 @@ func TestRenewal(t *testing.T) {
 				return tezos.Signature{}, test.err
 			}}
 			options := signer.Options{Renew: func(context.Context) { looks.Add(1); bring("look") }}
-			if test.swaps == "nobody" {
+			if strings.HasSuffix(test.swaps, "nobody looks") {
 				options.Renew = nil
 			}
 			s, err := signer.New(entry(refused), options)
@@ -237,21 +273,42 @@ func TestMadeSignatureIsGiven(t *testing.T) {
 func TestWorstTroubleOfAServerIsTold(t *testing.T) {
 	t.Parallel()
 	c := newCard(t)
-	for name, faults := range map[string][]hsm.Fault{
-		"the unfit one first": {hsm.Unfit, hsm.Transient},
-		"the unfit one last":  {hsm.Transient, hsm.Unfit},
+	for name, test := range map[string]struct {
+		faults []hsm.Fault // Unknown: none
+		state  hsm.State
+		want   string
+	}{
+		"the unfit one first":     {[]hsm.Fault{hsm.Unfit, hsm.Transient}, hsm.Up, "2 of 2 keys cannot sign there: fault 2"},
+		"the unfit one last":      {[]hsm.Fault{hsm.Transient, hsm.Unfit}, hsm.Up, "2 of 2 keys cannot sign there: fault 2"},
+		"one that signs":          {[]hsm.Fault{hsm.Unknown, hsm.Transient}, hsm.Up, "1 of 2 keys cannot sign there: fault 1"},
+		"not connected either":    {[]hsm.Fault{hsm.Unfit, hsm.Transient}, hsm.Down, "2 of 2 keys cannot sign there: fault 2"},
+		"all sign, not connected": {[]hsm.Fault{hsm.Unknown, hsm.Unknown}, hsm.Down, "not connected"},
+		"all sign":                {[]hsm.Fault{hsm.Unknown, hsm.Unknown}, hsm.Up, "<nil>"},
 	} {
+		at := newPlace("a server", test.state)
 		client := c.Dial(t)
-		db, _ := newRatchet(t)
 		var entries []signer.Entry
-		for _, fault := range faults {
+		var keys []hsm.Key
+		for _, fault := range test.faults {
 			key := &troubled{Key: newKey(t, client, tezos.P256)}
-			key.trouble.Store(faulty(fault))
-			entries = append(entries, signer.Entry{Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
+			if fault != hsm.Unknown {
+				key.trouble.Store(faulty(fault))
+			}
+			keys = append(keys, key)
+			entries = append(entries, signer.Entry{Policy: allowAll, Replicas: []signer.Replica{{Key: key, Server: at}}})
+		}
+		db, _ := newRatchet(t, keys...)
+		for i := range entries {
+			entries[i].Ratchet = db.Ratchet
 		}
 		s := newSigner(t, entries...)
-		if err := s.Servers()[0].Err; hsm.FaultOf(err) != hsm.Unfit || err.Error() != "2 of 2 keys cannot sign there: fault 2" {
-			t.Errorf("%s: %v, want that it is unfit", name, err)
+		for _, key := range keys { // which proves the good ones
+			if _, err := s.Sign(t.Context(), key.PublicKey().Hash(), block(1, 0, 0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Servers()[0].Err; fmt.Sprint(err) != test.want {
+			t.Errorf("%s: %v, want %s", name, err, test.want)
 		}
 	}
 }
@@ -286,5 +343,133 @@ func TestOtherCauseIsLoggedAgain(t *testing.T) {
 				t.Fatalf("log %q, want %q", log.lines(t), want)
 			}
 		}
+	}
+}
+
+// TestReadinessNamesEachServer with its fault, and the fault alone if there is one server.
+func TestReadinessNamesEachServer(t *testing.T) {
+	t.Parallel()
+	c := newCard(t)
+	key := &troubled{Key: newKey(t, c.Dial(t), tezos.P256)}
+	key.trouble.Store(faulty(hsm.Unfit))
+	db, _ := newRatchet(t)
+	var replicas []signer.Replica
+	for i, want := range []string{"fault 2", "A: fault 2; B: fault 2", "A: fault 2; B: fault 2; C: fault 2"} {
+		replicas = append(replicas, signer.Replica{Key: key, Server: newPlace(string(rune('A'+i)), hsm.Up)})
+		s := newSigner(t, signer.Entry{Ratchet: db.Ratchet, Replicas: slices.Clone(replicas)})
+		if err := s.Readiness()[key.PublicKey().Hash()]; err == nil || err.Error() != want {
+			t.Errorf("%d servers: %v, want %s", i+1, err, want)
+		}
+	}
+}
+
+// TestWatchEndsWithItsProbes: what it has begun is over when it returns, and one probe of a key is
+// under way at a time.
+func TestWatchEndsWithItsProbes(t *testing.T) {
+	t.Parallel()
+	c := newCard(t)
+	var under, most, done atomic.Int32
+	letGo := make(chan struct{})
+	key := &troubled{Key: newKey(t, c.Dial(t), tezos.P256)}
+	key.sign = func(context.Context, tezos.Message) (tezos.Signature, error) {
+		most.Store(max(most.Load(), under.Add(1)))
+		<-letGo
+		under.Add(-1)
+		time.Sleep(100 * time.Millisecond)
+		done.Add(1)
+		return tezos.Signature{}, errors.New("no signature")
+	}
+	db, _ := newRatchet(t)
+	s := newSigner(t, signer.Entry{Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: newPlace("a server", hsm.Up)}}})
+	stop := signertest.Watch(t, s.Watch)
+	time.Sleep(2500 * time.Millisecond) // three rounds
+	time.AfterFunc(100*time.Millisecond, func() { close(letGo) })
+	stop()
+	if done.Load() == 0 || under.Load() != 0 {
+		t.Errorf("Watch has returned with %d probes under way and %d done", under.Load(), done.Load())
+	}
+	if n := most.Load(); n != 1 {
+		t.Errorf("%d probes of a key at once, want 1", n)
+	}
+}
+
+// TestWhoLeavesDuringTheSecondTry gets the error of its own context.
+func TestWhoLeavesDuringTheSecondTry(t *testing.T) {
+	t.Parallel()
+	c := newCard(t)
+	client := c.Dial(t)
+	ctx, leave := context.WithCancel(t.Context())
+	key := &spoiler{Key: newKey(t, client, tezos.P256)}
+	key.spoil = func(call int, sig tezos.Signature) (tezos.Signature, error) {
+		if call == 1 {
+			return flipped(t, sig, tezos.P256, 300), nil
+		}
+		leave()
+		return tezos.Signature{}, ctx.Err()
+	}
+	db, _ := newRatchet(t)
+	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}})
+	if _, err := s.Sign(ctx, key.PublicKey().Hash(), michelson(1)); !errors.Is(err, context.Canceled) || errors.Is(err, signer.ErrHSM) {
+		t.Errorf("%v, want %v", err, context.Canceled)
+	}
+	if n := key.calls.Load(); n != 2 {
+		t.Errorf("%d tries, want 2", n)
+	}
+}
+
+// TestPanicIsLogged with its key and its place.
+func TestPanicIsLogged(t *testing.T) {
+	t.Parallel()
+	c := newCard(t)
+	key := &troubled{Key: newKey(t, c.Dial(t), tezos.P256)}
+	key.sign = func(context.Context, tezos.Message) (tezos.Signature, error) {
+		var nothing *spoiler
+		return tezos.Signature{}, fmt.Errorf("calls: %d", nothing.calls.Load())
+	}
+	db, _ := newRatchet(t)
+	var log logtest.Buffer
+	s, err := signer.New([]signer.Entry{{Policy: allowAll, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key}}}},
+		signer.Options{Log: slog.New(slog.NewJSONHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	if _, err := s.Sign(t.Context(), key.PublicKey().Hash(), michelson(1)); !errors.Is(err, signer.ErrHSM) {
+		t.Errorf("%v, want %v", err, signer.ErrHSM)
+	}
+	if text := log.String(); !strings.Contains(text, key.PublicKey().Hash().String()) || !strings.Contains(text, "again_test.go") {
+		t.Errorf("log %q, want the key and the place", text)
+	}
+}
+
+// TestNewRefuses what cannot be a keyring, and Close ends what New has taken over.
+func TestNewRefuses(t *testing.T) {
+	t.Parallel()
+	c := newCard(t)
+	client := c.Dial(t)
+	key := newKey(t, client, tezos.P256)
+	db, _ := newRatchet(t, key)
+	entry := signer.Entry{Policy: allowAll, Ratchet: db.Ratchet, Replicas: []signer.Replica{{Key: key, Server: client}}}
+	if s, err := signer.New([]signer.Entry{entry, entry}, signer.Options{}); err == nil || s != nil {
+		t.Errorf("a key twice: %v, %v; want an error and no signer", s, err)
+	}
+	s := newSigner(t, entry)
+	if _, err := s.Sign(t.Context(), key.PublicKey().Hash(), block(1, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	if _, err := db.Marks(t.Context()); !errors.Is(err, ratchet.ErrStopped) {
+		t.Errorf("the ratchet after Close: %v, want %v", err, ratchet.ErrStopped)
+	}
+	if _, err := key.Sign(t.Context(), tezos.NewMessage([]byte("m"))); err == nil {
+		t.Error("the connection stands after Close")
+	}
+	store, failed := newFailedStore(t)
+	s = newSigner(t, signer.Entry{Ratchet: failed, Replicas: []signer.Replica{{Key: key}}})
+	close(store.failed)
+	if err := s.Close(); !errors.Is(err, ratchet.ErrStopped) {
+		t.Errorf("Close after a failure: %v, want %v", err, ratchet.ErrStopped)
 	}
 }
