@@ -55,3 +55,9 @@ func Refusal(err error, id string) (status int, msg string) {
 const MaxAdminAnswer = maxAdminAnswer
 
 var ReadAnswer = readAnswer
+
+// Row returns the status, the label and the level that err has in the table.
+func Row(err error) (status int, decision string, level slog.Level) {
+	row := refusalOf(err)
+	return row.status, row.decision, row.level
+}
