@@ -53,6 +53,7 @@ func (db *Store) idleCheckpoint() {
 	}
 	db.trouble.end(err, false) // a checkpoint with nothing to copy writes nothing
 	if err == nil {
+		reserveWAL(db.path)
 		_, _ = db.transact([]*job{newProbe()}) // an error is Trouble's, or the failure
 	}
 }

@@ -187,13 +187,15 @@ func (d *diskDaemon) stop(t *testing.T) int {
 	return d.cmd.ProcessState.ExitCode()
 }
 
-// asks is one slot of each key and kind, at the next level.
+// asks is one slot of each key, kind and chain that it may sign on, at the next level.
 func (s *diskStand) asks() (asks []ask) {
 	s.level++
 	for _, key := range s.keys {
 		for _, kind := range kinds {
-			mark := ratchet.Mark{Key: key.Hash(), ChainID: chain, Kind: kind, Level: s.level, Round: s.random.Int32N(3)}
-			asks = append(asks, ask{mark, s.random.IntN(2)})
+			for _, c := range chainsOf(key) {
+				mark := ratchet.Mark{Key: key.Hash(), ChainID: c, Kind: kind, Level: s.level, Round: s.random.Int32N(3)}
+				asks = append(asks, ask{mark, s.random.IntN(2)})
+			}
 		}
 	}
 	return asks
@@ -260,6 +262,7 @@ func (s *diskStand) answersFor(t *testing.T, d *diskDaemon, step []answer) {
 		asks = append(asks, ask{a.mark, 1 - a.variant})
 	}
 	s.patiently(t, d, asks, http.StatusConflict)
+	s.refusesForbidden(t, d.daemon, s.level)
 	first, signed := s.random.IntN(2), make(map[ratchet.Mark][]answer)
 	for i := range 4 {
 		asks = nil

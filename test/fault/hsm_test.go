@@ -94,7 +94,8 @@ func (h *hsmRig) next(key tezos.PublicKey, kind tezos.Kind) ask {
 	defer h.mu.Unlock()
 	slot := hsmSlotKey{key.Hash(), kind}
 	h.levels[slot]++
-	return ask{mark: ratchet.Mark{Key: slot.key, ChainID: chain, Kind: kind, Level: h.levels[slot]}}
+	level := h.levels[slot]
+	return ask{mark: ratchet.Mark{Key: slot.key, ChainID: chainOf(key, int(level)), Kind: kind, Level: level}}
 }
 
 // ask asks the daemon, and tells the oracle.
