@@ -199,3 +199,12 @@ func WhileUnused(ctx context.Context, path string, read func() error) error {
 	}
 	return whileUnused(ctx, path, database, read)
 }
+
+// Noted returns the mark that the note beside the file has.
+func (db *Store) Noted() (ratchet.Mark, error) {
+	said, err := lastIn(db.last.fd, db.path, db.database.identity)
+	if err != nil || said == nil {
+		return ratchet.Mark{}, err
+	}
+	return said.mark, nil
+}
