@@ -208,3 +208,18 @@ func (db *Store) Noted() (ratchet.Mark, error) {
 	}
 	return said.mark, nil
 }
+
+// Remember tells memory of a mark, as a commit that has returned does.
+func (db *Store) Remember(m ratchet.StoredMark) { db.memory.putMark(m) }
+
+// RememberRegistration tells memory of a registration.
+func (db *Store) RememberRegistration(r ratchet.Registration) { db.memory.putRegistration(r) }
+
+// NoteOf returns the note of a mark as a pawl that knew no totals wrote it.
+func (db *Store) NoteOf(m ratchet.Mark) []byte { return note{mark: m}.text(db.database.identity) }
+
+// NoteInto has the note written to another file.
+func (db *Store) NoteInto(fd int) {
+	_ = unix.Close(db.last.fd)
+	db.last.fd = fd
+}
