@@ -309,7 +309,7 @@ func TestWhoWaitsGetsTheOutcome(t *testing.T) {
 	m, d := block(100, 0), bytesNumber(0)
 	errHSM := errors.New("CKR_DEVICE_ERROR")
 	first := ask(t.Context(), db, m, d, c.Sign(d))
-	<-c.Called
+	c.Await(t)
 	leaver, leave := context.WithCancel(t.Context())
 	var joined, leaving []<-chan answer
 	for range 20 {
@@ -319,7 +319,7 @@ func TestWhoWaitsGetsTheOutcome(t *testing.T) {
 	time.Sleep(200 * time.Millisecond) // they wait
 	leave()
 	for _, asked := range leaving {
-		if got := <-asked; !errors.Is(got.Err, context.Canceled) || got.Release != (ratchet.Release{}) {
+		if got := wait(t, asked); !errors.Is(got.Err, context.Canceled) || got.Release != (ratchet.Release{}) {
 			t.Errorf("a caller that left while it waited: %+v, want %v", got, context.Canceled)
 		}
 	}
@@ -327,7 +327,7 @@ func TestWhoWaitsGetsTheOutcome(t *testing.T) {
 		c.Answers <- errHSM
 	}
 	for _, asked := range append(joined, first) {
-		if got := <-asked; !errors.Is(got.Err, errHSM) || got.Release != (ratchet.Release{}) {
+		if got := wait(t, asked); !errors.Is(got.Err, errHSM) || got.Release != (ratchet.Release{}) {
 			t.Errorf("a caller that waited: %+v, want %v", got, errHSM)
 		}
 	}
@@ -345,11 +345,11 @@ func TestOtherSlotOfTheSameBytes(t *testing.T) {
 	d := bytesNumber(0)
 	var all sync.WaitGroup
 	flying := ask(t.Context(), db, block(100, 0), d, c.Sign(d))
-	<-c.Called
+	c.Await(t)
 	for _, m := range []ratchet.Mark{block(101, 0), block(101, 1)} {
 		asked := join(t, db, m, d, c.Sign(d))
 		all.Go(func() {
-			if got := <-asked; got.Err != nil {
+			if got := wait(t, asked); got.Err != nil {
 				t.Errorf("level %d and round %d: %v", m.Level, m.Round, got.Err)
 			}
 		})
@@ -357,7 +357,7 @@ func TestOtherSlotOfTheSameBytes(t *testing.T) {
 	for range 3 {
 		c.Answers <- nil
 	}
-	if got := <-flying; got.Err != nil {
+	if got := wait(t, flying); got.Err != nil {
 		t.Error(got.Err)
 	}
 	all.Wait()
