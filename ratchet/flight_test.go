@@ -290,6 +290,9 @@ func TestNothingIsPlacedAfterAFailure(t *testing.T) {
 	if got := wait(t, flying); !errors.Is(got.Err, ratchet.ErrStopped) || got.Release != (ratchet.Release{}) {
 		t.Errorf("the flight of before got %+v, want %v", got, ratchet.ErrStopped)
 	}
+	if n := db.Dropped(); n != 1 {
+		t.Errorf("%d signatures dropped, want that of the flight", n)
+	}
 	stored, err := db.Store.List(t.Context())
 	if err != nil || len(stored.Marks) != 0 {
 		t.Errorf("stored after a failure: %+v, %v, want no mark", stored.Marks, err)

@@ -23,18 +23,22 @@ import (
 type place struct {
 	address   string
 	state     hsm.State
-	refreshed chan struct{} // has room
+	refreshed chan struct{}               // has room
+	refresh   func(context.Context) error // what comes of it; nil is nothing
 }
 
 func newPlace(address string, state hsm.State) *place {
-	return &place{address, state, make(chan struct{}, 100)}
+	return &place{address: address, state: state, refreshed: make(chan struct{}, 100)}
 }
 
 func (p *place) Address() string  { return p.address }
 func (p *place) State() hsm.State { return p.state }
 func (p *place) Close() error     { return nil }
-func (p *place) Refresh(context.Context) error {
+func (p *place) Refresh(ctx context.Context) error {
 	p.refreshed <- struct{}{}
+	if p.refresh != nil {
+		return p.refresh(ctx)
+	}
 	return nil
 }
 

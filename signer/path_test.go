@@ -51,6 +51,9 @@ func TestEachKeyHasItsPolicy(t *testing.T) {
 		if !errors.Is(err, test.want) || (res.Signature == tezos.Signature{}) != (test.want != nil) {
 			t.Errorf("%s: %v, %v; want %v", test.name, res.Signature, err, test.want)
 		}
+		if want := tezos.NewMessage(test.payload).Digest(); res.Digest != want || res.Request == nil {
+			t.Errorf("%s: digest %v and request %v are told, want %v", test.name, res.Digest, res.Request, want)
+		}
 	}
 }
 
