@@ -128,7 +128,17 @@ func (db *DB) Failed() <-chan struct{} { return db.Ratchet.Failed() }
 // Place commits a signature without the look that comes before it in Sign: only the transaction
 // decides.
 func (db *DB) Place(m ratchet.Mark, d tezos.Message, fresh tezos.Signature) (ratchet.Release, error) {
-	return db.Store.Place(context.Background(), db.Proposal(m, d, fresh))
+	placed := make(chan Answer, 1)
+	go func() {
+		release, err := db.Store.Place(context.Background(), db.Proposal(m, d, fresh))
+		placed <- Answer{release, err}
+	}()
+	select {
+	case got := <-placed:
+		return got.Release, got.Err
+	case <-time.After(patience):
+		return ratchet.Release{}, errors.New("a proposal is not answered")
+	}
 }
 
 // Proposal is what Place proposes.

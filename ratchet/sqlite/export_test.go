@@ -95,7 +95,12 @@ func (db *Store) PlaceTogether(members ...ratchet.Proposal) ([]ratchet.Release, 
 	db.commitBatch(jobs)
 	releases, errs := make([]ratchet.Release, len(members)), make([]error, len(members))
 	for i, j := range jobs {
-		if errs[i] = <-j.done; errs[i] == nil {
+		select {
+		case errs[i] = <-j.done:
+		case <-time.After(20 * time.Second):
+			errs[i] = errors.New("a proposal is not answered")
+		}
+		if errs[i] == nil {
 			releases[i], errs[i] = placing[i].release, placing[i].refused
 		}
 	}
