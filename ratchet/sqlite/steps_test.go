@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"strings"
@@ -285,5 +286,64 @@ func TestAskOfWhoHasLeft(t *testing.T) {
 	held, err := db.Store.List(t.Context())
 	if err != nil || len(held.Registrations) != 1 {
 		t.Errorf("registrations %+v, %v, want that of the baker", held.Registrations, err)
+	}
+}
+
+// TestFailedStoreStoresNothing, whoever asks it.
+func TestFailedStoreStoresNothing(t *testing.T) {
+	t.Parallel()
+	db := openRegistered(t, options{})
+	mustSign(t, db, block(1, 0), bytesNumber(0))
+	before := read(t, db.Path()+"-wal")
+	cause := errors.New("as the test wants")
+	db.Fail(cause)
+	d := bytesNumber(1)
+	release, err := db.Place(block(2, 0), d, signatureOf(t, d, 1))
+	if !errors.Is(err, ratchet.ErrStopped) || release != (ratchet.Release{}) {
+		t.Errorf("Place: %+v, %v, want %v", release, err, ratchet.ErrStopped)
+	}
+	if err := db.Store.Register(t.Context(), ratchet.Registration{Key: keyNumber(3), ChainID: mainnet}); !errors.Is(err, ratchet.ErrStopped) {
+		t.Errorf("Register: %v, want %v", err, ratchet.ErrStopped)
+	}
+	if _, err := db.Store.List(t.Context()); !errors.Is(err, ratchet.ErrStopped) {
+		t.Errorf("List: %v, want %v", err, ratchet.ErrStopped)
+	}
+	db.IdleCheckpoint()
+	db.Probe()
+	if err := db.Store.Trouble(); !errors.Is(err, cause) {
+		t.Errorf("Trouble: %v, want %v", err, cause)
+	}
+	if after := read(t, db.Path()+"-wal"); !bytes.Equal(before, after) {
+		t.Error("the -wal has changed after the failure")
+	}
+	if err := db.Store.Close(); !errors.Is(err, ratchet.ErrStopped) {
+		t.Errorf("Close: %v, want %v", err, ratchet.ErrStopped)
+	}
+	if !present(t, db.Path()+"-wal") {
+		t.Error("Close after a failure removed the -wal")
+	}
+}
+
+// TestPanicStaysInTheStore: it is a failure of the store, also for those who wait for the same commit.
+func TestPanicStaysInTheStore(t *testing.T) {
+	t.Parallel()
+	db := openRegistered(t, options{})
+	db.SetCommit(func(_, _ func() error) error { panic("as the test wants") })
+	d := bytesNumber(0)
+	func() {
+		defer func() {
+			if value := recover(); value != nil {
+				t.Errorf("the panic came through: %v", value)
+			}
+		}()
+		release, err := db.Store.Place(t.Context(), db.Proposal(block(1, 0), d, signatureOf(t, d, 1)))
+		if !errors.Is(err, ratchet.ErrStopped) || release != (ratchet.Release{}) {
+			t.Errorf("got %+v, %v, want %v", release, err, ratchet.ErrStopped)
+		}
+	}()
+	select {
+	case <-db.Store.Failed():
+	default:
+		t.Error("the store has not failed")
 	}
 }
