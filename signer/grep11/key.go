@@ -91,8 +91,8 @@ func (c *Client) key(pk tezos.PublicKey, list []candidate) (*Key, error) {
 }
 
 // With returns the key with other blobs and reports whether one of them is new. The blob that Sign
-// asks with first stays, so that a change of blobs loses no signature, unless its last signature was
-// bad. It stays the first if a signature of it was good. When nothing changes With returns k itself.
+// asks with first stays, so that a change of blobs loses no signature: as the first if a signature of it
+// was good, else behind the others. When nothing changes With returns k itself.
 func (k *Key) With(blobs ...ep11.Blob) (changed *Key, fresh bool, err error) {
 	known := *k.blobs.Load()
 	var list []candidate
@@ -107,9 +107,7 @@ func (k *Key) With(blobs ...ep11.Blob) (changed *Key, fresh bool, err error) {
 			list = add(list, known[at])
 		}
 	}
-	if first := known[0]; !first.bad || len(list) == 0 {
-		list = add(list, first)
-	}
+	list = add(list, known[0])
 	if !fresh && len(list) == len(known) {
 		return k, false, nil
 	}
@@ -130,6 +128,9 @@ func badLast(a, b candidate) int {
 	}
 	return 1
 }
+
+// proven reports whether a signature of the blob to ask with first was good.
+func (k *Key) proven() bool { return (*k.blobs.Load())[0].proven }
 
 // onlyMasterKey returns the id of the master key that wraps the key's only blob. It is not ok
 // for a key with several: the card may refuse each of them for a reason of its own.
@@ -190,8 +191,8 @@ func (k *Key) Trouble() error {
 // Sign asks the card for a signature of m. The signature is low S. The caller must verify it: here
 // only the first one of each blob is. The error of a signature of another length than 64 bytes, and
 // of a first one that does not verify, Is tezos.ErrBadSignature; before that the other blobs are
-// tried. When the card refuses each blob the error is that of the first one, or a transient one.
-// Errors carry an hsm.Fault.
+// tried. When the card refuses each blob the error is that of the first one, or a transient one; if its
+// master key changed during the call, it is asked once more. Errors carry an hsm.Fault.
 func (k *Key) Sign(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
 	if err := k.client.enter(ctx, "SignSingle"); err != nil {
 		return tezos.Signature{}, withFault(err)
@@ -199,6 +200,18 @@ func (k *Key) Sign(ctx context.Context, m tezos.Message) (tezos.Signature, error
 	defer k.client.leave()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	signature, err := k.ask(ctx, m)
+	if e, ok := errors.AsType[*Error](err); ok && e.Code == ep11.CodeIBMBlobkeyConflict {
+		signature, err = k.ask(ctx, m) // the master key has changed by now
+	}
+	if err != nil {
+		k.client.masterKeys.confirm(ctx, k)
+	}
+	return signature, withFault(err)
+}
+
+// ask asks the card with one blob after the other.
+func (k *Key) ask(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
 	var refused, bad error
 	for i, c := range *k.blobs.Load() {
 		signature, err := k.signWith(ctx, c, m)
@@ -210,7 +223,7 @@ func (k *Key) Sign(ctx context.Context, m tezos.Message) (tezos.Signature, error
 			k.doubt(c)
 			bad = err
 		case !RefusesBlob(err):
-			return tezos.Signature{}, withFault(err)
+			return tezos.Signature{}, err
 		case refused == nil || Transient(err):
 			refused = err
 		}
@@ -218,7 +231,7 @@ func (k *Key) Sign(ctx context.Context, m tezos.Message) (tezos.Signature, error
 	if bad == nil {
 		k.client.masterKeys.refused(k, refused)
 	}
-	return tezos.Signature{}, withFault(cmp.Or(bad, refused))
+	return tezos.Signature{}, cmp.Or(bad, refused)
 }
 
 // signWith asks the card with one blob.

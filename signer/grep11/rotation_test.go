@@ -143,8 +143,34 @@ func signOnce(key *grep11.Key, signed *sync.Map) error {
 	return key.PublicKey().Verify(message, signature)
 }
 
+// The master key changes during a call with the only blob: it is asked with once more, at once.
+func TestKeyAsksOnceMoreWhenTheMasterKeyChanges(t *testing.T) {
+	t.Parallel()
+	for conflicts, good := range []bool{true, true, false} {
+		card := cardtest.New(t, 1)
+		client := dialCard(t, card, grep11.Both)
+		made, err := client.Generate(t.Context(), tezos.P256, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := client.Key(made.PublicKey, made.Blob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if conflicts > 0 {
+			card.SetFaults(&softcard.Fault{Call: "SignSingle", Times: conflicts, Err: softcard.Refusal(ep11.CodeIBMBlobkeyConflict)})
+		}
+		if _, err = key.Sign(t.Context(), tezos.Message{}); good != (err == nil) || err != nil && !grep11.Transient(err) {
+			t.Errorf("after %d conflicts: %v", conflicts, err)
+		}
+	}
+}
+
 // errBadAnswer has scriptedRefusals give a signature that does not verify, as with the blob of another key.
 var errBadAnswer = errors.New("bad signature")
+
+// errShortAnswer has it give one of 63 bytes.
+var errShortAnswer = errors.New("short signature")
 
 // scriptedRefusals is a key of three blobs, for each of which the server has an answer;
 // asked lists the blobs that came.
@@ -157,12 +183,16 @@ func scriptedRefusals(t *testing.T, answers map[byte]error) (key *grep11.Key, as
 		defer mu.Unlock()
 		name := r.GetPrivKeyBytes()[32]
 		got = append(got, name)
-		if err := answers[name]; err == errBadAnswer {
+		switch err := answers[name]; err {
+		case nil:
+			return signed(r)
+		case errBadAnswer:
 			return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
-		} else if err != nil {
+		case errShortAnswer:
+			return &pb.SignSingleResponse{Signature: make([]byte, 63)}, nil
+		default:
 			return nil, err
 		}
-		return signed(r)
 	})
 	key = keyOf(t, client, namedBlob('a'))
 	return key, func() string {
@@ -203,7 +233,7 @@ func TestKeyAsksWithTheOtherBlob(t *testing.T) {
 		"the third is taken, and kept":        {map[byte]error{'a': mismatch, 'b': unsound}, "abc", "c", ""},
 		"changed during the call":             {map[byte]error{'a': changed}, "ab", "b", ""},
 		"none is taken: the first error":      {map[byte]error{'a': mismatch, 'b': unsound, 'c': unsound}, "abc", "abc", "CKR_IBM_WKID_MISMATCH"},
-		"none is taken, but may be":           {map[byte]error{'a': mismatch, 'b': changed, 'c': unsound}, "abc", "abc", "CKR_IBM_BLOBKEY_CONFLICT"},
+		"none is taken, but may be":           {map[byte]error{'a': mismatch, 'b': changed, 'c': unsound}, "abcabc", "abcabc", "CKR_IBM_BLOBKEY_CONFLICT"},
 		"another refusal ends it":             {map[byte]error{'a': notPermitted}, "a", "a", "CKR_KEY_FUNCTION_NOT_PERMITTED"},
 		"a lost connection ends it":           {map[byte]error{'a': unavailable}, "a", "a", "Unavailable"},
 		"another refusal of the second":       {map[byte]error{'a': mismatch, 'b': notPermitted}, "ab", "ab", "CKR_KEY_FUNCTION_NOT_PERMITTED"},
@@ -341,13 +371,17 @@ func TestProvenBlobStaysTheFirst(t *testing.T) {
 	if _, err := key.Sign(t.Context(), tezos.Message{}); err != nil {
 		t.Fatal(err)
 	}
+	answers['a'], answers['b'] = errShortAnswer, refuse(t, codes.Unknown, ep11.CodeIBMWKIDMismatch, "")
+	if _, err := key.Sign(t.Context(), tezos.Message{}); !errors.Is(err, tezos.ErrBadSignature) || asked() != "aab" {
+		t.Errorf("a signature cut short: %v", err)
+	}
 	answers['a'] = errBadAnswer
 	message := tezos.NewMessage([]byte("spoiled"))
 	if signature, err := key.Sign(t.Context(), message); err == nil && key.PublicKey().Verify(message, signature) == nil {
 		t.Error("a spoiled signature verifies: the test is wrong")
 	}
 	delete(answers, 'a')
-	if _, err := key.Sign(t.Context(), message); err != nil || asked() != "aaa" {
+	if _, err := key.Sign(t.Context(), message); err != nil || asked() != "aa" {
 		t.Errorf("%v", err)
 	}
 }
