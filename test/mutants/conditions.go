@@ -51,6 +51,7 @@ func conditions() (all []sabotage, spared []equivalent, err error) {
 func parseConditions(text string) (all []sabotage, spared []equivalent, err error) {
 	var file string
 	var from, to []string
+	names := make(map[string]int)
 	n := 0
 	for line := range strings.Lines(text) {
 		n++
@@ -68,6 +69,9 @@ func parseConditions(text string) (all []sabotage, spared []equivalent, err erro
 				return nil, nil, fmt.Errorf("line %d: an entry is not whole", n)
 			}
 			s := condition(file, from, to)
+			if names[s.name]++; names[s.name] > 1 {
+				s.name += fmt.Sprintf(" (%d)", names[s.name])
+			}
 			if from, to = nil, nil; mark == "~" {
 				spared = append(spared, equivalent{s, rest})
 				continue
@@ -84,7 +88,8 @@ func parseConditions(text string) (all []sabotage, spared []equivalent, err erro
 	return all, spared, nil
 }
 
-// condition makes the sabotage of an entry. Its name is the file and the first line that changes.
+// condition makes the sabotage of an entry. Its name is the file and the first line that changes; a
+// number tells entries with the same line apart.
 func condition(file string, from, to []string) sabotage {
 	changed := to[0]
 	for i, line := range to {
