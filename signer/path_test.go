@@ -75,7 +75,7 @@ func TestMarkIsThatOfTheRequest(t *testing.T) {
 		var want []ratchet.Mark
 		for j, chain := range chains {
 			for k, kind := range []tezos.Kind{tezos.Block, tezos.Preattestation, tezos.Attestation} {
-				n := int32(6*i + 3*j + k) //nolint:gosec // a small number
+				n := int32(6*i + 3*j + k)
 				m := ratchet.Mark{Key: key.PublicKey().Hash(), ChainID: chain, Kind: kind, Level: 100 + n, Round: 1 + n}
 				payload := tezostest.Consensus(chain, kind, m.Level, m.Round, tezostest.PayloadHash(1))
 				res, err := s.Sign(t.Context(), m.Key, payload)

@@ -3,6 +3,7 @@ package daemon_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -47,9 +48,7 @@ func (p *pair) entries(first, second map[string]any) {
 	keys := make(map[string]any)
 	for i, more := range []map[string]any{first, second} {
 		entry := map[string]any{"public_key": p.keys[i].PublicKey.String(), "secret_key": p.keys[i].Blob.Hex()}
-		for name, value := range more {
-			entry[name] = value
-		}
+		maps.Copy(entry, more)
 		keys[p.keys[i].PublicKey.Hash().String()] = entry
 	}
 	p.write(map[string]any{"keys": keys})

@@ -266,6 +266,7 @@ func TestTheSameBlobTwiceIsOne(t *testing.T) {
 
 // refusedWith makes the refusals of a server those of a code.
 func (s *refusing) refusedWith(t *testing.T, code ep11.Code) {
+	t.Helper()
 	s.answer = refuse(t, codes.Unknown, code, "")
 }
 
