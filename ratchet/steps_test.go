@@ -382,3 +382,23 @@ func TestRefusedIsOnlyRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestAdmits: only a chain that is not open can be opened, and only for a key that was made here.
+func TestAdmits(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		standing ratchet.Standing
+		want     bool
+	}{
+		"a new key":                  {ratchet.Standing{NeverUsed: true}, true},
+		"a new key with seven":       {ratchet.Standing{NeverUsed: true, Chains: 7}, true},
+		"a new key with eight":       {ratchet.Standing{NeverUsed: true, Chains: 8}, false},
+		"the chain is open":          {ratchet.Standing{NeverUsed: true, Registered: true, Chains: 1}, false},
+		"an operator's registration": {ratchet.Standing{NeverUsed: true, Confined: true, Chains: 1}, false},
+		"nobody knows the key":       {ratchet.Standing{}, false},
+	} {
+		if got := test.standing.Admits(); got != test.want {
+			t.Errorf("%s: admits %v, want %v", name, got, test.want)
+		}
+	}
+}

@@ -419,6 +419,7 @@ func TestMasterKeyGoesWithItsLastKey(t *testing.T) {
 	}
 	moved := s.key(t, 'b', '6') // whose master key is not missing
 	_ = move(moved, '7')
+	_ = move(s.key(t, 'd', '8'), '9') // the last one of a master key that is not missing
 	s.refused['3'] = true
 	_ = s.sign(other)
 	if other.Trouble() == nil {
