@@ -4,7 +4,9 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN make static && install -d -m 0700 /data
+# There is no repository here: docker build --build-arg VERSION="$(git describe --tags --always)" .
+ARG VERSION
+RUN make static VERSION="$VERSION" && install -d -m 0700 /data
 
 FROM scratch
 COPY --from=build /src/bin/pawl-static /pawl

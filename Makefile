@@ -7,24 +7,31 @@ FUZZTIME ?= 10s
 TAGS     := netgo,osusergo,sqlite_omit_load_extension
 # Not cached: some tests build the command in a process of their own.
 TESTFLAGS := -race -tags $(TAGS) -timeout 15m -count=1
+# What `pawl version` says: the description of the repository, or make VERSION=… where there is none.
+VERSION  ?= $(shell test -e .git && git describe --tags --always --dirty 2>/dev/null)
+STAMP    := $(if $(VERSION),-X main.stamp=$(VERSION))
+# pawl refuses to start in folders that others may write to, and tests make theirs with the umask.
+CLOSED   := umask 022 &&
 # The same for all targets, so that SQLite is compiled twice at most: with the race detector and without.
 export GOFLAGS += -trimpath
 # SQLite syncs with fdatasync, as in every distribution's build, and not with fsync:
 # on a file system with a journal that is half as much writing.
 export CGO_CFLAGS := -O2 -g -DHAVE_FDATASYNC=1
 
-.PHONY: build run test race kill-test fuzz fault fault-long bench bench-compare bench-go lint fmt proto mutants test-clients static clean need-cc
+.PHONY: help build run test race kill-test fuzz fault fault-long bench bench-compare bench-go lint fmt proto mutants test-clients static clean need-cc
 
+# bin/pawl.
 build: need-cc
-	$(GO) build -tags $(TAGS) -o bin/pawl ./cmd/pawl
+	$(GO) build -tags $(TAGS) -ldflags '$(STAMP)' -o bin/pawl ./cmd/pawl
 
+# A demo that needs no HSM.
 run: build
 	./bin/pawl demo
 
 # Everything that needs no other language: unit, property, vector and CLI tests,
 # the interoperation witness and a short fault campaign, all under the race detector.
 test: need-cc
-	$(GO) test $(TESTFLAGS) ./...
+	$(CLOSED) $(GO) test $(TESTFLAGS) ./...
 
 # The packages of the sign path again and again, for races that one run misses.
 race: need-cc
@@ -49,19 +56,19 @@ fuzz: need-cc
 fault:
 	$(MAKE) fault-long FOR=10m
 
+# The same for as long as FOR says.
 fault-long: need-cc
 	@test -n "$(FOR)" || { echo "make fault-long needs a duration: FOR=40m" >&2; exit 1; }
 	$(GO) test -c -tags $(TAGS) -o bin/fault ./test/fault
 	mkdir -p docs
-	cd test/fault && ../../bin/fault -test.v -test.parallel 2 -test.timeout 0 -for $(FOR) -report ../../docs/fault-report.md $(FAULT)
+	$(CLOSED) cd test/fault && ../../bin/fault -test.v -test.parallel 2 -test.timeout 0 -for $(FOR) -report ../../docs/fault-report.md $(FAULT)
 
 # What a signature costs, beside what it cannot cost less than: tables, and JSON and
 # lines for benchstat in bin/bench. BENCH passes flags, see go run ./test/bench --help.
 bench: build
 	$(GO) run -tags $(TAGS) ./test/bench $(BENCH)
 
-# pawl's CPU time per signature and that of an older commit, in turns:
-# make bench-compare OLD=HEAD~5
+# pawl's CPU time per signature and that of an older commit, in turns: OLD=HEAD~5
 bench-compare: build
 	@test -n "$(OLD)" || { echo "make bench-compare needs a commit: OLD=HEAD~1" >&2; exit 1; }
 	rm -rf bin/old && mkdir -p bin/old && git archive $(OLD) | tar -x -C bin/old
@@ -72,15 +79,17 @@ bench-compare: build
 bench-go: need-cc
 	$(GO) test -tags $(TAGS) -run '^$$' -bench . -count 6 ./tezos ./ratchet/sqlite
 
+# Style and mistakes; fmt mends the format.
 lint: need-cc
 	$(GO) vet -tags $(TAGS) ./...
 	$(LINT) run --build-tags $(TAGS) ./...
 	$(LINT) fmt --diff ./...
 
+# The format of every file.
 fmt:
 	$(LINT) fmt ./...
 
-# Needs protoc (Debian: protobuf-compiler).
+# The Go code of grep11.proto. It needs protoc (Debian: protobuf-compiler).
 proto:
 	@command -v protoc >/dev/null || { echo "make proto needs protoc: apt-get install protobuf-compiler" >&2; exit 1; }
 	$(GO) build -modfile=tools/go.mod -o bin/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
@@ -96,13 +105,21 @@ test-clients: build
 	@command -v npm >/dev/null || { echo "make test-clients needs Node.js and npm: apt-get install nodejs npm" >&2; exit 1; }
 	cd test/clients && npm ci --no-audit --no-fund && npm test
 
-# One file without shared libraries, as the Dockerfile builds it.
+# One file without shared libraries, as the Dockerfile builds it: loaded at an address of chance, and
+# with canaries in the frames of its C code.
 static: need-cc
-	CGO_ENABLED=1 $(GO) build -tags $(TAGS) -ldflags '-s -w -linkmode external -extldflags "-static"' -o bin/pawl-static ./cmd/pawl
+	CGO_ENABLED=1 CGO_CFLAGS='$(CGO_CFLAGS) -fstack-protector-strong' $(GO) build -tags $(TAGS) -buildmode pie -ldflags '-s -w $(STAMP) -linkmode external -extldflags "-static-pie"' -o bin/pawl-static ./cmd/pawl
 
 need-cc:
 	@command -v $(GO) >/dev/null || { echo "pawl needs Go 1.26 or later" >&2; exit 1; }
 	@command -v $${CC:-gcc} >/dev/null || { echo "pawl needs a C compiler for SQLite: apt-get install gcc libc6-dev" >&2; exit 1; }
 
+# Without what was built.
 clean:
 	rm -rf bin
+
+# The targets, each with what its comment says first.
+help:
+	@awk '/^#/ {text = text (text ? " " : "") substr($$0, 3); next} /^[A-Z]+ *[?:]=/ {next} \
+		/^[a-z][a-z-]*:([^=]|$$)/ && text {sub(/[.:;]( .*)?$$/, "", text); printf "%-14s %s\n", substr($$1, 1, length($$1) - 1), text} \
+		{text = ""}' Makefile

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 
+	"pawl/internal/certfile"
 	"pawl/internal/durable"
 )
 
@@ -38,8 +39,9 @@ func isLoopback(host string) bool {
 
 // TLSConfig returns the server side of HTTPS from PEM files: TLS 1.2 or later, with session
 // resumption. With clientCA, every client must have a certificate of that authority. If all three
-// are empty there is no HTTPS, and the configuration is nil. The key file must not be accessible
-// to other users. Errors name the file.
+// are empty there is no HTTPS, and the configuration is nil. It refuses a key file that other users
+// may read, a certificate that has ended or is not for servers, a key of another certificate, and
+// authorities with which no client would be admitted. Errors name the file.
 func TLSConfig(cert, key, clientCA string) (*tls.Config, error) {
 	if cert == "" && key == "" && clientCA == "" {
 		return nil, nil //nolint:nilnil // nil is net/http's word for no TLS
@@ -47,16 +49,33 @@ func TLSConfig(cert, key, clientCA string) (*tls.Config, error) {
 	if cert == "" || key == "" {
 		return nil, fmt.Errorf("TLS needs both a certificate and a key: give --tls-cert and --tls-key")
 	}
-	if err := durable.CheckMode(key, durable.Others); err != nil {
+	if err := checkPrivate(key); err != nil {
 		return nil, fmt.Errorf("TLS key: %v", err)
 	}
-	pair, err := tls.LoadX509KeyPair(cert, key)
+	return tlsConfig(cert, key, clientCA)
+}
+
+// checkPrivate returns an error if others may read the file.
+func checkPrivate(path string) error {
+	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("TLS certificate %s with key %s: %v", cert, key, err)
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return nil // reading it tells why
+	}
+	return durable.Self().CheckSecret(path, info)
+}
+
+// tlsConfig is TLSConfig, whoever may read the key.
+func tlsConfig(cert, key, clientCA string) (*tls.Config, error) {
+	pair, err := readPair(cert, key)
+	if err != nil {
+		return nil, err
 	}
 	cfg := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	if clientCA != "" {
-		if cfg.ClientCAs, err = readAuthority(clientCA); err != nil {
+		if cfg.ClientCAs, err = readAuthorities(clientCA); err != nil {
 			return nil, err
 		}
 		cfg.ClientAuth = tls.RequireAndVerifyClientCert
@@ -64,14 +83,35 @@ func TLSConfig(cert, key, clientCA string) (*tls.Config, error) {
 	return cfg, nil
 }
 
-func readAuthority(path string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+func readPair(cert, key string) (tls.Certificate, error) {
+	pair, err := certfile.Pair(cert, key)
+	if err != nil {
+		return pair, fmt.Errorf("TLS certificate: %v", err)
+	}
+	if err := usable(pair.Leaf, x509.ExtKeyUsageServerAuth); err != nil {
+		return pair, fmt.Errorf("TLS certificate %s %v", cert, err)
+	}
+	return pair, nil
+}
+
+// readAuthorities reads the authorities of clients. Those that no client can come with any more
+// may stay in the file beside others.
+func readAuthorities(path string) (*x509.CertPool, error) {
+	all, err := certfile.Read(path)
 	if err != nil {
 		return nil, fmt.Errorf("TLS client authority: %v", err)
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("TLS client authority %s has no PEM certificate", path)
+	for _, cert := range all {
+		if err = usable(cert, x509.ExtKeyUsageClientAuth); err == nil {
+			return certfile.Pool(all), nil
+		}
 	}
-	return pool, nil
+	return nil, fmt.Errorf("TLS client authority %s %v", path, err)
+}
+
+func usable(cert *x509.Certificate, use x509.ExtKeyUsage) error {
+	if err := certfile.CheckEnd(cert); err != nil {
+		return err
+	}
+	return certfile.CheckUse(cert, use)
 }

@@ -7,9 +7,9 @@ import (
 	"slices"
 )
 
-// OperationKind is Octez's name for a kind of operation contents. Three transactions of an
+// OperationKind is Octez's name for a kind of operation contents. Four transactions of an
 // account to itself are kinds of their own, named after their entrypoint: "stake",
-// "unstake" and "finalize_unstake".
+// "unstake", "finalize_unstake" and "set_delegate_parameters".
 type OperationKind string
 
 // The kinds of operations that a key may be asked to sign.
@@ -19,6 +19,7 @@ const (
 	OpStake                  OperationKind = "stake"
 	OpUnstake                OperationKind = "unstake"
 	OpFinalizeUnstake        OperationKind = "finalize_unstake"
+	OpSetDelegateParameters  OperationKind = "set_delegate_parameters"
 	OpOrigination            OperationKind = "origination"
 	OpDelegation             OperationKind = "delegation"
 	OpRegisterGlobalConstant OperationKind = "register_global_constant"
@@ -45,11 +46,12 @@ const (
 // OperationKinds returns every kind of operation that a key may be asked to sign.
 func OperationKinds() []OperationKind {
 	return []OperationKind{
-		OpReveal, OpTransaction, OpStake, OpUnstake, OpFinalizeUnstake, OpOrigination, OpDelegation,
-		OpRegisterGlobalConstant, OpSetDepositsLimit, OpIncreasePaidStorage, OpUpdateConsensusKey,
-		OpUpdateCompanionKey, OpTransferTicket, OpRollupOriginate, OpRollupAddMessages, OpRollupCement,
-		OpRollupPublish, OpRollupRefute, OpRollupTimeout, OpRollupExecute, OpRollupRecoverBond,
-		OpDALPublishCommitment, OpProposals, OpBallot, OpDrainDelegate, OpFailingNoop,
+		OpReveal, OpTransaction, OpStake, OpUnstake, OpFinalizeUnstake, OpSetDelegateParameters,
+		OpOrigination, OpDelegation, OpRegisterGlobalConstant, OpSetDepositsLimit, OpIncreasePaidStorage,
+		OpUpdateConsensusKey, OpUpdateCompanionKey, OpTransferTicket, OpRollupOriginate,
+		OpRollupAddMessages, OpRollupCement, OpRollupPublish, OpRollupRefute, OpRollupTimeout,
+		OpRollupExecute, OpRollupRecoverBond, OpDALPublishCommitment, OpProposals, OpBallot,
+		OpDrainDelegate, OpFailingNoop,
 	}
 }
 

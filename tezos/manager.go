@@ -9,6 +9,8 @@ const (
 	maxEntrypoint = 31
 	blsProofSize  = 96
 	mldsaKeySize  = 1312 // FIPS 204, table 2
+
+	firstManagerTag = 0x6b // the lowest in managerBodies
 )
 
 // reveal reads a public key, which must be that of the source.
@@ -47,6 +49,13 @@ func (r *reader) publicKey() PublicKeyHash {
 // others.
 func (r *reader) proof(kind KeyKind) {
 	at := r.pos
+	switch {
+	case r.err != nil:
+	case at == r.end:
+		r.fail(at, "proof is cut short: forged for a protocol before Seoul, or cut off")
+	case r.buf[at] >= firstManagerTag && r.buf[at] != flagPresent: // the next operation begins here
+		r.fail(at, "proof flag 0x%02x is neither 00 nor ff: forged for a protocol before Seoul", r.buf[at])
+	}
 	present := r.flag("proof")
 	if present != (kind == BLS12381) {
 		r.fail(at, "proof must be present for a tz4 key, and absent for others")
@@ -60,8 +69,8 @@ func (r *reader) proof(kind KeyKind) {
 	}
 }
 
-// transaction reads a transfer or call. The three by which an account moves its own stake
-// get kinds of their own.
+// transaction reads a transfer or call. Those by which an account moves its own stake, or sets
+// what its delegators get, have kinds of their own.
 func (r *reader) transaction(c *Content) {
 	c.Amount = r.natural("amount", maxMutez)
 	destination := r.contract("destination")
@@ -75,13 +84,15 @@ func (r *reader) transaction(c *Content) {
 	if entrypoint == defaultEntrypoint && string(value) == unit {
 		r.fail(at, "parameters are the default ones, which must be left out")
 	}
-	if staking := OperationKind(entrypoint); holds(destination, c.Source) && slices.Contains(stakingKinds, staking) {
-		c.Kind = staking
+	if own := OperationKind(entrypoint); holds(destination, c.Source) && slices.Contains(ownKinds, own) {
+		c.Kind = own
 	}
+	c.Entrypoint, c.Parameters = entrypoint, len(value)
 }
 
-// stakingKinds are the kinds that are also names of entrypoints.
-var stakingKinds = []OperationKind{OpStake, OpUnstake, OpFinalizeUnstake}
+// ownKinds are the entrypoints that an implicit account has for itself alone (apply.ml,
+// apply_manager_operation). They are kinds too.
+var ownKinds = []OperationKind{OpStake, OpUnstake, OpFinalizeUnstake, OpSetDelegateParameters}
 
 const (
 	defaultEntrypoint = "default"
@@ -180,9 +191,11 @@ func (r *reader) transferTicket(c *Content) {
 	}
 	c.Destination = contractAddress(r.contract("destination"))
 	at = r.pos
-	if n := len(r.dynamic("entrypoint")); n == 0 || n > maxEntrypoint {
+	entrypoint := r.dynamic("entrypoint")
+	if n := len(entrypoint); n == 0 || n > maxEntrypoint {
 		r.fail(at, "entrypoint has %d bytes, not 1 to %d", n, maxEntrypoint)
 	}
+	c.Entrypoint = string(entrypoint)
 }
 
 // dalPublishCommitment reads a slot index, a commitment and its proof

@@ -9,6 +9,9 @@ type Content struct {
 	Destination string        // in base58; "" for kinds without one
 	Amount      uint64        // in mutez, of a transaction or origination; otherwise 0
 	Fee         uint64        // in mutez; 0 for kinds without one
+	Entrypoint  string        // of a call or a ticket's destination, as it stands in the payload; otherwise ""
+	Parameters  int           // of a call: bytes of its parameters
+	Period      int32         // of proposals and ballots
 	Ballot      Ballot        // only for kind "ballot"
 }
 
@@ -91,7 +94,7 @@ func (r *reader) own(what string, key PublicKeyHash) PublicKeyHash {
 func (r *reader) proposals(key PublicKeyHash, c *Content) {
 	const hash, most = 32, 20
 	c.Source = r.own("source", key)
-	r.natural32("period")
+	c.Period = r.natural32("period")
 	at := r.pos
 	hashes := r.dynamic("list")
 	if n := len(hashes); n == 0 || n%hash != 0 || n > most*hash {
@@ -101,7 +104,7 @@ func (r *reader) proposals(key PublicKeyHash, c *Content) {
 
 func (r *reader) ballot(key PublicKeyHash, c *Content) {
 	c.Source = r.own("source", key)
-	r.natural32("period")
+	c.Period = r.natural32("period")
 	r.bytes(32, "proposal")
 	at := r.pos
 	c.Ballot = Ballot(r.byte("vote"))

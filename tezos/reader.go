@@ -60,11 +60,17 @@ func (r *reader) byte(what string) byte {
 }
 
 // natural32 reads an int32 that must not be negative.
-func (r *reader) natural32(what string) {
+func (r *reader) natural32(what string) int32 {
 	at := r.pos
-	if b := r.bytes(4, what); b != nil && int32At(b, 0) < 0 {
-		r.fail(at, "%s %d is negative", what, int32At(b, 0))
+	b := r.bytes(4, what)
+	if b == nil {
+		return 0
 	}
+	n := int32At(b, 0)
+	if n < 0 {
+		r.fail(at, "%s %d is negative", what, n)
+	}
+	return n
 }
 
 // flag reads the presence byte of an optional field.

@@ -186,6 +186,12 @@ func describe(c tezos.Content) string {
 	if c.Fee != 0 {
 		s += fmt.Sprintf(" fee=%d", c.Fee)
 	}
+	if c.Entrypoint != "" && string(c.Kind) != c.Entrypoint {
+		s += fmt.Sprintf(" entrypoint=%s parameters=%d", c.Entrypoint, c.Parameters)
+	}
+	if c.Kind == tezos.OpBallot || c.Kind == tezos.OpProposals {
+		s += fmt.Sprintf(" period=%d", c.Period)
+	}
 	if c.Kind == tezos.OpBallot {
 		s += " ballot=" + c.Ballot.String()
 	}

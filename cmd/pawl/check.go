@@ -8,18 +8,25 @@ import (
 	"time"
 
 	"pawl/internal/check"
+	"pawl/server"
 )
 
 type checkCmd struct {
-	Config string `default:"./keys.json" placeholder:"FILE" help:"keys.json to check (default: ${default})."`
-	Admin  string `default:"127.0.0.1:9732" placeholder:"ADDR" help:"Admin listener of a running daemon, asked while it holds the ratchet (default: ${default})."`
-	JSON   bool   `name:"json" help:"Print JSON."`
+	Config      string `default:"./keys.json" placeholder:"FILE" help:"keys.json to check (default: ${default})."`
+	Admin       string `default:"127.0.0.1:9732" placeholder:"ADDR" help:"Admin listener of a running daemon, asked while it holds the ratchet (default: ${default})."`
+	TLSCert     string `name:"tls-cert" and:"tls" placeholder:"FILE" help:"As given to pawl serve: its certificate is checked too."`
+	TLSKey      string `name:"tls-key" and:"tls" placeholder:"FILE" help:"As given to pawl serve."`
+	TLSClientCA string `name:"tls-client-ca" placeholder:"FILE" help:"As given to pawl serve."`
+	JSON        bool   `name:"json" help:"Print JSON."`
 	// Timeout bounds a check, whatever hangs. A server that is down costs seconds.
 	Timeout time.Duration `default:"2m" placeholder:"TIME" help:"End after so long; what was not checked by then is told (default: ${default})."`
 }
 
-// Validate refuses a timeout that is not positive.
+// Validate refuses a timeout that is not positive, and a flag that means nothing without another one.
 func (c *checkCmd) Validate() error {
+	if c.TLSClientCA != "" && c.TLSCert == "" {
+		return errors.New("--tls-client-ca needs --tls-cert and --tls-key")
+	}
 	if c.Timeout <= 0 {
 		return fmt.Errorf("--timeout %v: want a time above 0", c.Timeout)
 	}
@@ -27,7 +34,7 @@ func (c *checkCmd) Validate() error {
 }
 
 func (*checkCmd) Help() string {
-	return helpText("Checks keys.json and all that it points at: certificates, the GREP11 servers, a signature of "+
+	return helpText("Checks keys.json and all that it points at: certificates (with --tls-cert those of pawl serve too), the GREP11 servers, a signature of "+
 		"each key, the ratchets, file modes, the clock. It changes nothing and may run beside a daemon.",
 		"pawl check --json | jq .findings", "0 if nothing is broken, be there warnings; 1 if anything is, be it one "+
 			"server of several; 2 for wrong usage")
@@ -35,7 +42,10 @@ func (*checkCmd) Help() string {
 
 // Run prints the findings.
 func (c *checkCmd) Run(ctx context.Context, s *streams) error {
-	r := check.Run(ctx, check.Options{Config: c.Config, Admin: c.Admin, Timeout: c.Timeout})
+	r := check.Run(ctx, check.Options{
+		Config: c.Config, Admin: c.Admin, Timeout: c.Timeout,
+		HTTPS: server.HTTPSFiles{Cert: c.TLSCert, Key: c.TLSKey, ClientCA: c.TLSClientCA},
+	})
 	show := showReport
 	if c.JSON {
 		show = showReportJSON

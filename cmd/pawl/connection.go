@@ -9,11 +9,18 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unicode"
 
+	"pawl/internal/config"
+	"pawl/internal/durable"
 	"pawl/signer/grep11"
+	"pawl/tezos"
 )
 
-const connectionFile = "./credential.yaml"
+const (
+	connectionFile = "./credential.yaml"
+	maxCredential  = 64 << 10 // bytes: four lines with paths
+)
 
 // connection returns the GREP11 servers for createtezoskey: those of config if it is given,
 // else of ./credential.yaml, else of ./keys.json.
@@ -21,7 +28,7 @@ func connection(config string) ([]grep11.Config, error) {
 	if config != "" {
 		return connectionOf(config)
 	}
-	data, err := os.ReadFile(connectionFile)
+	data, _, err := durable.ReadFile(connectionFile, maxCredential)
 	switch {
 	case err == nil:
 		server, err := parseCredential(data, filepath.Dir(connectionFile))
@@ -55,10 +62,14 @@ func connectionOf(path string) ([]grep11.Config, error) {
 // value are allowed; any other YAML is an error. Relative paths count from dir.
 func parseCredential(data []byte, dir string) (grep11.Config, error) {
 	var cfg grep11.Config
+	text, err := durable.Text(data)
+	if err != nil {
+		return grep11.Config{}, fmt.Errorf("%s: %w", connectionFile, err)
+	}
 	fields := map[string]*string{
 		"url": &cfg.Address, "cert_path": &cfg.CertPath, "key_path": &cfg.KeyPath, "cacert_path": &cfg.CACertPath,
 	}
-	lines := bufio.NewScanner(bytes.NewReader(data))
+	lines := bufio.NewScanner(bytes.NewReader(text))
 	for n := 1; lines.Scan(); n++ {
 		if err := credentialLine(lines.Text(), fields); err != nil {
 			return grep11.Config{}, fmt.Errorf("%s: line %d: %w", connectionFile, n, err)
@@ -90,17 +101,34 @@ func credentialLine(line string, fields map[string]*string) error {
 	case !ok:
 		return errors.New("is not `name: value`")
 	case !known:
-		return fmt.Errorf("unknown name %q", name)
+		return fmt.Errorf("unknown name %q", tezos.Redact(name))
 	case *field != "":
 		return fmt.Errorf("%s occurs twice", name)
 	case rest != "" && rest[0] != ' ' && rest[0] != '\t':
 		return fmt.Errorf("a blank is missing after %s", name+":")
 	}
 	value, err := yamlScalar(strings.TrimSpace(rest))
+	if err == nil {
+		err = checkCredential(name, value)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	*field = value
+	return nil
+}
+
+// checkCredential finds a value that cannot be meant, among them a secret in the wrong place.
+func checkCredential(name, value string) error {
+	if secret := tezos.SecretIn(value); secret != "" {
+		return fmt.Errorf("%s, which does not belong here", secret)
+	}
+	if strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return fmt.Errorf("%q has a control character or an invisible one", value)
+	}
+	if name == "url" {
+		return config.CheckAddress(value)
+	}
 	return nil
 }
 

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 
+	"pawl/internal/durable"
 	"pawl/signer/grep11"
 	"pawl/softcard"
 	"pawl/softcard/cardtest"
@@ -67,5 +70,35 @@ func TestSilentServersCostOneTimeout(t *testing.T) {
 	_, err = newKey(t.Context(), silent, tezos.P256, false)
 	if took := time.Since(began); err == nil || strings.Count(err.Error(), ": GetMechanismList: ") != len(silent) || took > 4*time.Second {
 		t.Errorf("%v after %v; want each of %d named after two seconds", err, took, len(silent))
+	}
+}
+
+// A credential.yaml that an editor of Windows wrote is read, or called what it is.
+func TestCredentialOfWindows(t *testing.T) {
+	t.Parallel()
+	const text = "\ufeff# the HSM\r\nurl: localhost:9876\r\ncert_path: c.pem\r\nkey_path: \"k.pem\"\r\ncacert_path: a.pem # its CA\r\n"
+	cfg, err := parseCredential([]byte(text), "/d")
+	if err != nil || cfg.Address != "localhost:9876" || cfg.KeyPath != "/d/k.pem" || cfg.CACertPath != "/d/a.pem" {
+		t.Errorf("%+v, %v", cfg, err)
+	}
+	var wide []byte
+	for _, unit := range utf16.Encode([]rune(text)) {
+		wide = append(wide, byte(unit), byte(unit>>8))
+	}
+	if _, err := parseCredential(wide, "/d"); !errors.Is(err, durable.ErrUTF16) || !strings.Contains(err.Error(), "./credential.yaml") {
+		t.Errorf("%v, want ErrUTF16 with the file named", err)
+	}
+	for value, want := range map[string]string{
+		"localhost":              `"localhost" is not host:port`,
+		"localhost:0":            "the port is not a number",
+		"https://localhost:9876": "has a scheme",
+		"a\x00b:1":               `"a\x00b:1" has a control character`,
+		"a\u200b:1":              `"a\u200b:1" has a control character or an invisible one`,
+		sandboxSecret:            "a clear secret key (edsk…)",
+	} {
+		_, err := parseCredential([]byte("url: "+value+"\n"), "/d")
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), sandboxSecret[4:]) {
+			t.Errorf("%q: %v, want %s", value, err, want)
+		}
 	}
 }

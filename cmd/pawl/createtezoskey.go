@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"pawl/internal/config"
@@ -31,7 +31,8 @@ type createTezosKeyCmd struct {
 func (*createTezosKeyCmd) Help() string {
 	return helpText("Prints four lines: the key blob in hex, an empty line, the public key, its hash. The key blob "+
 		"is wrapped by the HSM's master key. Back it up: without it the key is lost. A key that is not added with --add "+
-		"must still be added to keys.json and registered with pawl ratchet register.",
+		"must still be added to keys.json and registered with pawl ratchet register. --add names <hash>.sk.hex in "+
+		"keys.json as secret_key_file: leave it where it is.",
 		"pawl createtezoskey tz3 --add", exitCodes)
 }
 
@@ -72,7 +73,7 @@ func (c *createTezosKeyCmd) run(ctx context.Context, s *streams) (err error) {
 	if c.Extractable {
 		s.notef("warning: this key is extractable: whoever may use the HSM can take it out")
 	}
-	if err := add.do(ctx, key); err != nil {
+	if err := add.do(ctx, key, c.Dir); err != nil {
 		return withHint(err, "the key is kept in %s", c.Dir)
 	}
 	err = s.printf("%s\n\n%v\n%v\n", key.Blob.Hex(), key.PublicKey, key.PublicKey.Hash())
@@ -83,11 +84,8 @@ func (c *createTezosKeyCmd) run(ctx context.Context, s *streams) (err error) {
 // flag is the flag that named dir.
 func writable(flag, dir string) error {
 	probe, err := os.CreateTemp(dir, ".pawl-*")
-	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
-		return fmt.Errorf("%s %s: %w", flag, dir, pathError.Err)
-	}
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", flag, dir, err)
+		return fmt.Errorf("%s %s: %w", flag, dir, withoutPath(err))
 	}
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
@@ -170,19 +168,39 @@ func (c *createTezosKeyCmd) openAddition(ctx context.Context) (addition, error) 
 	return addition{config: c.Config, db: db}, nil
 }
 
-// do registers the key first: a daemon does not start with a baking key that has no
-// registration.
-func (a addition) do(ctx context.Context, key grep11.Generated) error {
+// do registers the key, whose files are in dir, and adds it. It registers it first: a daemon does
+// not start with a baking key that has no registration.
+func (a addition) do(ctx context.Context, key grep11.Generated, dir string) error {
 	if a.db == nil {
 		return nil
 	}
 	if err := a.db.Register(ctx, ratchet.Registration{Key: key.PublicKey.Hash(), AnyChain: true}); err != nil {
 		return fmt.Errorf("registering %v: %w", key.PublicKey.Hash(), err)
 	}
-	if err := config.AddKey(a.config, key.PublicKey, key.Blob); err != nil {
+	file, err := a.nameOf(blobFile(dir, key.PublicKey.Hash()))
+	if err == nil {
+		err = config.AddKey(a.config, key.PublicKey, file)
+	}
+	if err != nil {
 		return fmt.Errorf("adding %v: %w", key.PublicKey.Hash(), err)
 	}
 	return nil
+}
+
+// nameOf returns the name of a file for keys.json, whose relative paths count from its own folder:
+// relative if the file is in there, else absolute.
+func (a addition) nameOf(file string) (string, error) {
+	folder, err := filepath.Abs(filepath.Dir(a.config))
+	if err != nil {
+		return "", err
+	}
+	if file, err = filepath.Abs(file); err != nil {
+		return "", err
+	}
+	if name, err := filepath.Rel(folder, file); err == nil && filepath.IsLocal(name) {
+		return name, nil
+	}
+	return file, nil
 }
 
 func (a addition) close() error {

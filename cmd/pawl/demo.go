@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 
 	"pawl/internal/config"
+	"pawl/internal/latelog"
 	"pawl/server"
 	"pawl/softcard"
 	"pawl/tezos"
@@ -29,8 +31,16 @@ func (*demoCmd) Help() string {
 }
 
 // Run makes the folder if it does not exist, and serves it until ctx is done.
-func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
+func (c *demoCmd) Run(ctx context.Context, s *streams) error {
+	return s.daemon(func(s *streams, log *latelog.Log) error { return c.run(ctx, s, log) })
+}
+
+func (c *demoCmd) run(ctx context.Context, s *streams, log *latelog.Log) error {
 	if err := harden(); err != nil {
+		return err
+	}
+	if err := cmp.Or(checkAddress("--listen", c.Listen, "6732"), checkAddress("--admin", c.Admin, "9732"),
+		checkAddress("--card", c.Card, "9876")); err != nil {
 		return err
 	}
 	for _, addr := range []string{c.Listen, c.Admin} {
@@ -50,7 +60,7 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 	dir := softcard.Dir(c.Dir)
 	card, err := softcard.Open(dir)
 	if err != nil {
-		return fmt.Errorf("--dir %s: %w", c.Dir, err)
+		return fmt.Errorf("--dir: %w", err)
 	}
 	s.notef(noHSM, filepath.Join(c.Dir, "master.key"))
 
@@ -63,17 +73,16 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 		defer stop()
 		stopped <- card.Serve(cardCtx, ln, dir, false)
 	}()
-	err = c.serve(ctx, s, address)
+	err = c.serve(ctx, s, log, address)
 	stopCard()
 	return errors.Join(err, <-stopped)
 }
 
 // serve runs the signer as `pawl serve` does, with the card at that address.
-func (c *demoCmd) serve(ctx context.Context, s *streams, address string) error {
+func (c *demoCmd) serve(ctx context.Context, s *streams, log *latelog.Log, address string) error {
 	path := filepath.Join(c.Dir, demoConfig)
-	log, flush := s.logger()
-	defer flush()
-	d, err := (&serveCmd{Config: path, Listen: c.Listen, Admin: c.Admin, hsm: address}).open(ctx, log)
+	signer := &serveCmd{Config: path, Listen: c.Listen, Admin: c.Admin, hsm: address}
+	d, err := started(ctx, func() (*service, error) { return signer.open(ctx, log) })
 	if err != nil {
 		return startError(ctx, err)
 	}
@@ -81,6 +90,7 @@ func (c *demoCmd) serve(ctx context.Context, s *streams, address string) error {
 	if err := config.SetURL(path, address); err != nil {
 		return errors.Join(err, d.close())
 	}
+	d.Edited()
 	if err := printImports(s, d.at.Public.Addr().String(), d.Keys()); err != nil {
 		return errors.Join(err, d.close())
 	}

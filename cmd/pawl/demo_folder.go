@@ -33,17 +33,25 @@ func openFolder(ctx context.Context, s *streams, dir, cardAddress string) error 
 		s.notef("using %s", dir)
 		return nil
 	case !errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("--dir %s: %w", dir, err)
+		return fmt.Errorf("--dir %s: %w", dir, withoutPath(err))
 	}
 	if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return withHint(fmt.Errorf("--dir %s: is there, but no folder of a demo: it has no %s", dir, demoConfig),
 			"name a folder that does not exist")
 	}
 	if err := makeFolder(ctx, dir, cardAddress); err != nil {
-		return fmt.Errorf("--dir %s: %w", dir, err)
+		return fmt.Errorf("--dir %s: %w", dir, withoutPath(err))
 	}
 	s.notef("made %s: a software card, a tz1, a tz2 and a tz3 key, and their ratchet", dir)
 	return nil
+}
+
+// withoutPath returns the cause of an error of a path, where the path is named before it.
+func withoutPath(err error) error {
+	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
+		return pathError.Err
+	}
+	return err
 }
 
 // makeFolder makes the folder whole or not at all: under another name first, renamed when it

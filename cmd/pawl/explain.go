@@ -3,15 +3,18 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"pawl/internal/config"
+	"pawl/internal/durable"
 	"pawl/tezos"
 )
 
 type explainCmd struct {
-	Hex    string `arg:"" help:"The payload as the signer gets it, in hex: magic byte first."`
+	Hex    string `arg:"" help:"The payload as the signer gets it, in hex: magic byte first. 0x, quotes and blanks do no harm; - reads it from the standard input."`
 	Config string `placeholder:"FILE" help:"keys.json with the key: say what its policy and its ratchet would decide."`
 	Key    string `placeholder:"PKH" help:"Hash of the key that would sign (default: the source in the payload, or any key that fits)."`
 	Admin  string `default:"127.0.0.1:9732" placeholder:"ADDR" help:"Admin listener of a running daemon, asked for the marks while it holds the ratchet (default: ${default})."`
@@ -25,9 +28,9 @@ func (*explainCmd) Help() string {
 
 // Run prints what the payload is.
 func (c *explainCmd) Run(ctx context.Context, s *streams) error {
-	payload, err := hex.DecodeString(strings.TrimSpace(c.Hex))
+	payload, err := c.payload(ctx)
 	if err != nil {
-		return fmt.Errorf("the payload is not hex: %w", err)
+		return err
 	}
 	var cfg *config.Config
 	if c.Config != "" {
@@ -41,7 +44,7 @@ func (c *explainCmd) Run(ctx context.Context, s *streams) error {
 	}
 	req, err := tezos.ParseRequest(payload, key)
 	if err != nil {
-		return err
+		return withoutMagicByte(err, payload)
 	}
 	lines := table{out: s.out}
 	describe(&lines, req)
@@ -51,6 +54,54 @@ func (c *explainCmd) Run(ctx context.Context, s *streams) error {
 		c.decide(ctx, &lines, cfg, key, req, digest)
 	}
 	return lines.flush()
+}
+
+// maxHexSize bounds the payload on the standard input, in bytes: the hex of what a signer
+// takes (64 KiB), with room for blanks.
+const maxHexSize = 256 << 10
+
+// payload reads the payload as people paste it: with 0x, quotes, and blanks at any place.
+func (c *explainCmd) payload(ctx context.Context) ([]byte, error) {
+	text := c.Hex
+	if text == "-" {
+		data, err := interruptible(ctx, func() ([]byte, error) {
+			return readBounded(os.Stdin, maxHexSize, "standard input")
+		})
+		if err != nil {
+			return nil, err
+		}
+		if data, err = durable.Text(data); err != nil {
+			return nil, fmt.Errorf("standard input: %w", err)
+		}
+		text = string(data)
+	}
+	if secret := tezos.SecretIn(text); secret != "" {
+		return nil, fmt.Errorf("this is %s, not a payload", secret)
+	}
+	digits := strings.Trim(strings.Join(strings.Fields(text), ""), `"'`)
+	if len(digits) >= 2 && strings.EqualFold(digits[:2], "0x") {
+		digits = digits[2:]
+	}
+	payload, err := hex.DecodeString(digits)
+	switch {
+	case errors.Is(err, hex.ErrLength):
+		return nil, withHint(fmt.Errorf("the payload has %d hex digits, which is an odd number", len(digits)),
+			"a digit is missing: at the end, or the zero at the beginning (03, 05)")
+	case err != nil:
+		return nil, fmt.Errorf("the payload is not hex: %w", err)
+	}
+	return payload, nil
+}
+
+// withoutMagicByte adds to the error of a payload that a ballot or proposals begin with 03, and
+// not with the tag that names them.
+func withoutMagicByte(err error, payload []byte) error {
+	const tagProposals, tagBallot = 0x05, 0x06 // operation_repr.ml, contents_cases
+	if len(payload) > 0 && (payload[0] == tagProposals || payload[0] == tagBallot) {
+		return withHint(err, "proposals (tag 05) and ballots (tag 06) are operations: magic byte 03, then the branch, "+
+			"then the tag")
+	}
+	return err
 }
 
 // key returns the key to read the payload for: that of the flag, else the one in the payload,
@@ -116,49 +167,4 @@ func likelyKey(payload []byte) (key tezos.PublicKeyHash, named bool) {
 		}
 	}
 	return key, false
-}
-
-// describe prints the kind of the request and what it holds.
-func describe(lines *table, req tezos.Request) {
-	switch req := req.(type) {
-	case tezos.Consensus:
-		lines.row("kind", "%v", req.Kind)
-		lines.row("chain", "%v", req.ChainID)
-		lines.row("level", "%d", req.Level)
-		lines.row("round", "%d", req.Round)
-		if req.Kind == tezos.Attestation {
-			lines.row("dal", "%v", req.DAL)
-		}
-		if req.Kind == tezos.Block {
-			lines.row("liquidity baking", "%v", req.LiquidityBaking)
-		}
-	case tezos.Operation:
-		lines.row("kind", "operation")
-		for i, content := range req.Contents {
-			lines.row(fmt.Sprintf("content %d", i+1), "%s", describeContent(content))
-		}
-	case tezos.Michelson:
-		lines.row("kind", "packed Michelson data")
-	}
-}
-
-// describeContent prints one content on a line. Amounts are in mutez, a millionth of a tez.
-func describeContent(c tezos.Content) string {
-	text := string(c.Kind)
-	if c.Source != (tezos.PublicKeyHash{}) {
-		text += " from " + c.Source.String()
-	}
-	if c.Destination != "" {
-		text += " to " + c.Destination
-	}
-	if c.Amount != 0 || c.Kind == tezos.OpTransaction {
-		text += fmt.Sprintf(", %d mutez", c.Amount)
-	}
-	if c.Kind == tezos.OpBallot {
-		return text + ", " + c.Ballot.String()
-	}
-	if c.Fee != 0 {
-		text += fmt.Sprintf(", fee %d mutez", c.Fee)
-	}
-	return text
 }

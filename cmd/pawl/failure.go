@@ -4,12 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
+	"unicode"
 
 	"pawl/internal/check"
 	"pawl/internal/config"
 	"pawl/ratchet"
+	"pawl/tezos"
 )
 
 // Exit codes.
@@ -33,6 +34,11 @@ type hintedError struct {
 
 func (e *hintedError) Error() string { return e.err.Error() }
 func (e *hintedError) Unwrap() error { return e.err }
+
+// reportedError is an error that was printed already.
+type reportedError struct{ error }
+
+func (e *reportedError) Unwrap() error { return e.error }
 
 // withHint adds a remedy to an error, and nothing to nil.
 func withHint(err error, format string, args ...any) error {
@@ -59,24 +65,25 @@ type findingsError struct {
 func (e *findingsError) Error() string { return strings.Join(e.lines(), "; ") }
 
 func (e *findingsError) lines() []string {
-	lines := make([]string, len(e.findings))
-	for i, f := range e.findings {
+	shown, more := config.Shown(e.findings)
+	lines := make([]string, len(shown))
+	for i, f := range shown {
 		lines[i] = fmt.Sprintf("%s: %v", e.file, f)
+	}
+	if more > 0 {
+		lines = append(lines, fmt.Sprintf("%s: and %s more", e.file, counted(more, "finding")))
 	}
 	return lines
 }
 
 // report prints err, one line for each error and one for the remedy, and returns the exit
-// code.
+// code. It prints no error twice.
 func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	for _, line := range errorLines(err) {
-		tell(stderr, "pawl: error: ", line)
-	}
-	if hint := hintFor(err); hint != "" {
-		tell(stderr, "hint: ", hint)
+	if _, reported := errors.AsType[*reportedError](err); !reported {
+		printError(stderr, err)
 	}
 	if _, misuse := errors.AsType[*usageError](err); misuse {
 		return exitUsage
@@ -84,9 +91,18 @@ func report(stderr io.Writer, err error) int {
 	return exitFailed
 }
 
+func printError(stderr io.Writer, err error) {
+	for _, line := range errorLines(err) {
+		tell(stderr, "pawl: error: ", line)
+	}
+	if hint := hintFor(err); hint != "" {
+		tell(stderr, "hint: ", hint)
+	}
+}
+
 // tell writes a line. That stderr cannot be written cannot be told either.
 func tell(stderr io.Writer, what, text string) {
-	_, _ = fmt.Fprintf(stderr, "%s%s\n", what, oneLine(text))
+	_, _ = fmt.Fprintf(stderr, "%s%s\n", what, oneLine(tezos.RedactKeys(text)))
 }
 
 func errorLines(err error) []string {
@@ -111,14 +127,14 @@ func hintFor(err error) string {
 	return ""
 }
 
-// secretWord matches what a secret in the wrong place looks like: a Tezos secret key, or 16
-// bytes of hex or more (the shortest seed).
-var secretWord = regexp.MustCompile(`\b(edsk|edesk|spsk|spesk|p2sk|p2esk|BLsk|BLesk|mdsk)[0-9A-Za-z]*|[0-9A-Fa-f]{32,}`)
-
-// withoutSecrets cuts from a message what may be a secret.
-func withoutSecrets(text string) string { return secretWord.ReplaceAllString(text, "$1[redacted]") }
-
-// oneLine keeps foreign text, such as a server's message, on one line.
+// oneLine keeps foreign text, such as a server's message, on one line, and its control characters
+// off the terminal.
 func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }

@@ -13,6 +13,7 @@ import (
 )
 
 type keysCmd struct {
+	List    keysListCmd    `cmd:"" help:"List the keys of keys.json."`
 	Import  keysImportCmd  `cmd:"" help:"Bring a key that exists into the HSM."`
 	Derive  keysDeriveCmd  `cmd:"" help:"Derive a key in the HSM from a seed in it."`
 	Seed    keysSeedCmd    `cmd:"" help:"Make a seed in the HSM, or bring one into it."`

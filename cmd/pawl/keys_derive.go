@@ -115,11 +115,21 @@ func parsePath(s string) ([]uint32, error) {
 	return path, nil
 }
 
-// readBlobFile reads a file with the hex of one blob. The name may be a secret in the wrong place.
+// readBlobFile reads a file with the hex of one blob, or a pipe: of a program that decrypts a backup,
+// for one. The name may be a secret in the wrong place.
 func readBlobFile(path string) (ep11.Blob, error) {
-	blob, err := ep11.ReadBlob(path)
+	file, err := os.Open(path) //nolint:gosec // the operator names the file
 	if err != nil {
-		return nil, errors.New(withoutSecrets(err.Error()))
+		return nil, errors.New(tezos.Redact(err.Error()))
+	}
+	defer file.Close() //nolint:errcheck // only read
+	text, err := readBounded(file, maxSecretSize, path)
+	if err != nil {
+		return nil, errors.New(tezos.Redact(err.Error()))
+	}
+	blob, err := ep11.ParseBlob(string(text))
+	if err != nil {
+		return nil, errors.New(tezos.Redact(fmt.Sprintf("%s: %v", path, err)))
 	}
 	return blob, nil
 }

@@ -81,6 +81,9 @@ func (c *keysImportCmd) secretKey(ctx context.Context, s *streams) (*tezos.Secre
 		return nil, err
 	}
 	defer clear(text)
+	if err := notAKey(text); err != nil {
+		return nil, err
+	}
 	secret, err := tezos.ParseSecretKey(text, func() ([]byte, error) {
 		if c.PassphraseFile != "" {
 			return interruptible(ctx, func() ([]byte, error) { return passphraseOf(c.PassphraseFile) })

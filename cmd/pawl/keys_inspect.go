@@ -63,6 +63,9 @@ func (c *keysInspectCmd) Run(ctx context.Context, s *streams) error {
 			return err
 		}
 	}
+	if len(blobs) == 0 && len(unreadable) == 0 {
+		s.notef("note: %s has no keys", c.File)
+	}
 	for _, b := range blobs {
 		b.warn(s)
 	}
@@ -91,11 +94,11 @@ func (c *keysInspectCmd) blobs(data []byte) ([]inspected, []config.Finding, erro
 func (c *keysInspectCmd) read() ([]byte, error) {
 	file, err := os.Open(c.File)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, withHint(fmt.Errorf("%s does not exist", withoutSecrets(c.File)),
+		return nil, withHint(fmt.Errorf("%s does not exist", tezos.Redact(c.File)),
 			"name a keys.json or a file with a key blob")
 	}
 	if err != nil {
-		return nil, errors.New(withoutSecrets(err.Error()))
+		return nil, errors.New(tezos.Redact(err.Error()))
 	}
 	defer file.Close() //nolint:errcheck // only read
 	return io.ReadAll(io.LimitReader(file, config.MaxConfigSize))

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"pawl/internal/config"
+	"pawl/internal/ep11"
 	"pawl/signer/grep11"
 	"pawl/tezos"
 )
@@ -31,7 +36,11 @@ func (c *keysRewrapCmd) promote(ctx context.Context, s *streams, clients []*grep
 	if err := config.PromoteBlobs(c.Config, promoted); err != nil {
 		return fmt.Errorf("promoting the new blobs: %w", err)
 	}
-	s.notef("note: back up the new blobs; those before are of no use any more")
+	s.notef("note: back up %s: what held the blobs before is of no use any more", strings.Join(c.holders(next), ", "))
+	for _, file := range c.stale(next) {
+		s.notef("warning: %s still holds a blob of the master key before: remove it, and see that no backup is made of it",
+			file)
+	}
 	for _, key := range keys {
 		if key.Next != nil {
 			continue
@@ -41,6 +50,41 @@ func (c *keysRewrapCmd) promote(ctx context.Context, s *streams, clients []*grep
 		}
 	}
 	return t.flush()
+}
+
+// holders are the files that hold the new blobs.
+func (c *keysRewrapCmd) holders(keys []rotatingKey) []string {
+	files := []string{c.Config}
+	for _, key := range keys {
+		if key.file != "" {
+			files = append(files, key.file)
+		}
+	}
+	return files
+}
+
+// stale are the files beside keys.json, or in the working folder, in which createtezoskey and its
+// like kept the old blob of a key, and which keys.json does not name.
+func (c *keysRewrapCmd) stale(keys []rotatingKey) (files []string) {
+	dirs := []string{filepath.Dir(c.Config)}
+	if here, err := filepath.Abs("."); err == nil && !sameFolder(here, dirs[0]) {
+		dirs = append(dirs, here)
+	}
+	for _, key := range keys {
+		for _, dir := range dirs {
+			file := blobFile(dir, key.Key)
+			if old, err := ep11.ReadBlob(file); err == nil && !bytes.Equal(old, key.Next) {
+				files = append(files, file)
+			}
+		}
+	}
+	return files
+}
+
+func sameFolder(a, b string) bool {
+	infoA, errA := os.Stat(a)
+	infoB, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
 // tryNext returns nil if a server signs with the next blob of each key; all are those of keys.json.

@@ -33,6 +33,7 @@ func (*keysRewrapCmd) Help() string {
 type rotatingKey struct {
 	config.Rotation
 	public tezos.PublicKey
+	file   string // secret_key_file, or ""
 }
 
 // Run rewraps the keys, or promotes their new blobs.
@@ -73,7 +74,11 @@ func rotatingKeys(path string) ([]rotatingKey, error) {
 	unreadable := unreadableBlobs(findings)
 	keys := make([]rotatingKey, len(cfg.Keys))
 	for i, key := range cfg.Keys {
-		keys[i] = rotatingKey{config.Rotation{Key: key.PublicKey.Hash(), Blob: key.Blob, Next: key.NextBlob}, key.PublicKey}
+		keys[i] = rotatingKey{
+			Rotation: config.Rotation{Key: key.PublicKey.Hash(), Blob: key.Blob, Next: key.NextBlob},
+			public:   key.PublicKey,
+			file:     key.BlobFile,
+		}
 		if key.BlobFile == "" {
 			continue
 		}
@@ -131,10 +136,31 @@ func (k *rotatingKey) rewrap(ctx context.Context, client *grep11.Client) (next e
 		next, err = client.Rewrap(ctx, k.Blob)
 		return err
 	})
-	if err != nil {
-		return nil, rewrapHint(fmt.Errorf("rewrapping %v at %s: %w", k.Key, client.Address(), err), k.Next != nil)
+	if err == nil {
+		return next, nil
 	}
-	return next, nil
+	err = fmt.Errorf("rewrapping %v at %s: %w", k.Key, client.Address(), err)
+	if noNewMasterKey(err) && grep11.RefusesBlob(k.try(ctx, client, k.Blob)) {
+		return nil, tooLate(err, k.Next != nil)
+	}
+	return nil, rewrapHint(err, k.Next != nil)
+}
+
+// noNewMasterKey reports whether the server has no committed master key to rewrap for.
+func noNewMasterKey(err error) bool {
+	refusal, ok := errors.AsType[*grep11.Error](err)
+	return ok && refusal.Code == ep11.CodeIBMWKNotInitialized
+}
+
+// tooLate adds the remedy for a key whose blob is not of the server's master key, where no other
+// is on its way.
+func tooLate(err error, hasNext bool) error {
+	if hasNext {
+		return withHint(err, "the new master key is finalised already: run pawl keys rewrap --promote")
+	}
+	return withHint(err, "this blob is not of the HSM's master key, and no other one is committed: if that was finalised "+
+		"before the key was rewrapped, have the master key before it loaded, committed and finalised again, and begin anew; "+
+		"else the blob is of another HSM")
 }
 
 // wrappingKey is the id of a blob's master key in hex. The blob has been read, so it has
@@ -156,8 +182,7 @@ func cannotRewrap(err error) bool {
 // rewrapHint adds the remedy if a server did not rewrap a key.
 func rewrapHint(err error, hasNext bool) error {
 	const promote = "if the new master key is finalised already, run pawl keys rewrap --promote"
-	refusal, _ := errors.AsType[*grep11.Error](err)
-	early := refusal != nil && refusal.Code == ep11.CodeIBMWKNotInitialized
+	early := noNewMasterKey(err)
 	switch {
 	case cannotRewrap(err):
 		return withHint(err, "this GREP11 server has no RewrapKeyBlob: update it, or name another server of its HSM "+

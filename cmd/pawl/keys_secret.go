@@ -32,6 +32,19 @@ const secretOnLine = "a secret does not go on the command line, where others see
 
 // read reads the secret; the caller zeroes it.
 func (c secretSource) read(ctx context.Context, s *streams, prompt string) ([]byte, error) {
+	data, err := c.readRaw(ctx, s, prompt)
+	if err != nil {
+		return nil, err
+	}
+	text, err := durable.Text(data)
+	if err != nil {
+		clear(data)
+		return nil, fmt.Errorf("the secret %w", err)
+	}
+	return text, nil
+}
+
+func (c secretSource) readRaw(ctx context.Context, s *streams, prompt string) ([]byte, error) {
 	if c.From != "-" {
 		return interruptible(ctx, func() ([]byte, error) { return c.readFile(s) })
 	}
@@ -47,7 +60,7 @@ func (c secretSource) readFile(s *streams) ([]byte, error) {
 		return nil, fmt.Errorf("--from: %w", err)
 	}
 	defer file.Close() //nolint:errcheck // only read
-	if durable.CheckInfo(c.From, info, durable.OthersRead) != nil {
+	if durable.Self().CheckSecret(c.From, info) != nil && info.Mode()&durable.OthersRead != 0 {
 		s.notef("warning: mode %04o lets others read %s", info.Mode().Perm(), c.From)
 	}
 	return readBounded(file, maxSecretSize, "--from "+c.From)
@@ -60,14 +73,23 @@ func passphraseOf(path string) ([]byte, error) {
 		return nil, fmt.Errorf("--passphrase-file: %w", err)
 	}
 	defer file.Close() //nolint:errcheck // only read
-	if err := durable.CheckInfo(path, info, durable.Others); err != nil {
+	if err := durable.Self().CheckSecret(path, info); err != nil {
 		return nil, fmt.Errorf("--passphrase-file %s: %w", path, err)
 	}
-	phrase, err := readBounded(file, maxPassphraseSize, "--passphrase-file "+path)
-	return bytes.TrimSuffix(bytes.TrimSuffix(phrase, []byte("\n")), []byte("\r")), err
+	whole, err := readBounded(file, maxPassphraseSize, "--passphrase-file "+path)
+	if err != nil {
+		return nil, err
+	}
+	phrase, err := durable.Text(whole)
+	if err != nil {
+		clear(whole)
+		return nil, fmt.Errorf("--passphrase-file %s %w", path, err)
+	}
+	return bytes.TrimSuffix(bytes.TrimSuffix(phrase, []byte("\n")), []byte("\r")), nil
 }
 
-// openSecret opens a file. The error does not quote the name, which may be the secret itself.
+// openSecret opens a file. It may be a pipe, of a password manager for one, so the caller reads it
+// within interruptible. The error does not quote the name, which may be the secret itself.
 func openSecret(path string) (*os.File, fs.FileInfo, error) {
 	file, err := os.Open(path) //nolint:gosec // the operator names the file
 	if wrong, ok := errors.AsType[*fs.PathError](err); ok {
@@ -88,7 +110,7 @@ func openSecret(path string) (*os.File, fs.FileInfo, error) {
 func readBounded(r io.Reader, size int, what string) ([]byte, error) {
 	data, err := durable.ReadAll(r, size)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
+		return nil, fmt.Errorf("%s: %w", what, withoutPath(err))
 	}
 	if len(data) == 0 {
 		return nil, fmt.Errorf("%s: nothing in it", what)

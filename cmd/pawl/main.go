@@ -13,12 +13,14 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/alecthomas/kong"
+	"google.golang.org/grpc/grpclog"
+
+	"pawl/tezos"
 )
 
 const description = `A Tezos remote signer whose keys never leave the HSM.
@@ -30,7 +32,7 @@ type commands struct {
 	Serve          serveCmd          `cmd:"" help:"Run the signer."`
 	Demo           demoCmd           `cmd:"" help:"Try it out: a software card, three keys and the signer."`
 	Createtezoskey createTezosKeyCmd `cmd:"" help:"Make a key in the HSM and print it."`
-	Keys           keysCmd           `cmd:"" help:"Keys that exist: bring them into the HSM, derive, inspect."`
+	Keys           keysCmd           `cmd:"" help:"Keys that exist: list them, bring them into the HSM, derive, inspect."`
 	Ratchet        ratchetCmd        `cmd:"" help:"The high watermark: what was signed and may not be signed again."`
 	Check          checkCmd          `cmd:"" help:"Check configuration, HSM, keys and ratchet."`
 	Explain        explainCmd        `cmd:"" help:"Say what a payload is and what would become of it."`
@@ -60,24 +62,18 @@ func (s *streams) printf(format string, args ...any) error {
 // notef writes to the person at the terminal.
 func (s *streams) notef(format string, args ...any) { _, _ = fmt.Fprintf(s.err, format+"\n", args...) }
 
-// logger writes JSON lines beside the notes, a little later; flush writes those that
-// wait. Their key level is that of a block or vote; slog's own is called severity.
-func (s *streams) logger() (log *slog.Logger, flush func()) {
-	return newLateLog(s.err, &slog.HandlerOptions{ReplaceAttr: renameLevel})
-}
-
-func renameLevel(_ []string, a slog.Attr) slog.Attr {
-	if a.Key == slog.LevelKey && a.Value.Kind() == slog.KindAny { // a block's is an integer
-		a.Key = "severity"
-	}
-	return a
-}
-
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := report(os.Stderr, run(ctx, os.Args, os.Stdout, os.Stderr))
-	stop() // not earlier: make and timeout signal twice, and the stop is bounded anyway
-	os.Exit(code)
+	muteLibraries()
+	ctx := untilSignal(os.Stderr, os.Exit)
+	os.Exit(report(os.Stderr, run(ctx, os.Args, os.Stdout, os.Stderr)))
+}
+
+// muteLibraries turns off what libraries print on stderr by themselves: gRPC and the client of
+// net/http do so when a server misbehaves, and would wait for whoever reads it. Errors of calls say
+// the same.
+func muteLibraries() {
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // and package log's
 }
 
 // run runs the command that args name until it is done or ctx is. args[0] is the name of the
@@ -103,12 +99,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 // arguments adds the command that the program's name implies: installed as createtezoskey,
-// pawl is that command.
+// pawl is that command. It also takes the two words for it that every other program knows: --version,
+// and help with or without a command.
 func arguments(args []string) []string {
-	if filepath.Base(args[0]) == "createtezoskey" {
-		return append([]string{"createtezoskey"}, args[1:]...)
+	program, args := filepath.Base(args[0]), args[1:]
+	switch {
+	case program == "createtezoskey":
+		return append([]string{"createtezoskey"}, args...)
+	case len(args) == 1 && args[0] == "--version":
+		return []string{"version"}
+	case len(args) > 0 && args[0] == "help":
+		return append(slices.Clone(args[1:]), "--help")
 	}
-	return args[1:]
+	return args
 }
 
 // usage makes a parser's error a usage error that names the right help.
@@ -122,5 +125,5 @@ func usage(err error, parser *kong.Kong) error {
 	if secret && strings.HasPrefix(err.Error(), "unexpected argument") {
 		return &usageError{text: secretOnLine, help: command + " --help"} // and is not printed once more
 	}
-	return &usageError{text: withoutSecrets(err.Error()), help: command + " --help"}
+	return &usageError{text: tezos.Redact(err.Error()), help: command + " --help"}
 }

@@ -68,7 +68,7 @@ func missingRatchets(config string, s *streams) ([]string, error) {
 
 type ratchetRegisterCmd struct {
 	Key       string `arg:"" name:"pkh" help:"Hash of the key: tz1…, tz2… or tz3…."`
-	Chain     string `required:"" placeholder:"NetX…" help:"Chain that the key will bake on, e.g. NetXdQprcVkpaWU for mainnet."`
+	Chain     string `required:"" placeholder:"NetX…" help:"Chain that the key will bake on: its id, or the name of a public network such as mainnet or shadownet."`
 	FromLevel int32  `required:"" placeholder:"N" help:"First level that may be signed. Take one above every level that was ever signed with this key, e.g. the head of the chain and 10."`
 	Config    string `default:"./keys.json" placeholder:"FILE" help:"keys.json that names the ratchet of the key (default: ${default})."`
 	DB        string `name:"db" placeholder:"PATH" help:"Ratchet file, instead of that of keys.json."`
@@ -85,7 +85,7 @@ func (c *ratchetRegisterCmd) Run(ctx context.Context, s *streams) (err error) {
 	if err != nil {
 		return &usageError{text: fmt.Sprintf("%q: %v", c.Key, err)}
 	}
-	chain, err := tezos.ParseChainID(c.Chain)
+	chain, err := tezos.ParseChain(c.Chain)
 	if err != nil {
 		return &usageError{text: fmt.Sprintf("--chain %q: %v", c.Chain, err)}
 	}

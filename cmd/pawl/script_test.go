@@ -21,6 +21,7 @@ func TestMain(m *testing.M) {
 		"createtezoskey": main,
 		"http":           httpMain,
 		"verify":         verifyMain,
+		"chatter":        chatterMain,
 	})
 }
 
@@ -40,6 +41,7 @@ func TestScripts(t *testing.T) {
 			"halt":    haltCommand,
 			"exits":   exitsCommand,
 			"capture": captureCommand,
+			"odd":     oddCommand,
 			"mode":    modeCommand,
 			"payload": payloadCommand,
 

@@ -1,13 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"slices"
+	"time"
 
 	"pawl/internal/config"
 	"pawl/internal/daemon"
+	"pawl/internal/durable"
+	"pawl/internal/latelog"
 	"pawl/server"
 )
 
@@ -24,9 +30,9 @@ type serveCmd struct {
 }
 
 func (*serveCmd) Help() string {
-	return helpText("Serves until SIGTERM or Ctrl-C, then answers the requests in flight, closes the ratchet and "+
-		"ends. New key blobs in keys.json and renewed certificates of the HSM connection are taken up while it runs; "+
-		"all else needs a restart.",
+	return helpText("Serves until SIGTERM, SIGHUP or Ctrl-C, then answers the requests in flight, closes the ratchet "+
+		"and ends; a second SIGTERM or Ctrl-C ends it at once. New key blobs in keys.json and renewed certificates are "+
+		"taken up while it runs; all else needs a restart.",
 		"pawl serve --config /etc/pawl/keys.json", "0 after a clean stop; 1 if it did not start, if requests were cut "+
 			"off, or if the ratchet failed: start it again then; 2 for wrong usage")
 }
@@ -41,21 +47,52 @@ func (c *serveCmd) Validate() error {
 
 // Run serves until ctx is done, then until each request in flight is answered.
 func (c *serveCmd) Run(ctx context.Context, s *streams) error {
-	if err := harden(); err != nil {
-		return err
-	}
-	log, flush := s.logger()
-	defer flush()
-	opened, err := c.open(ctx, log)
-	if err != nil {
-		return startError(ctx, err)
-	}
-	return opened.serve(ctx)
+	return s.daemon(func(_ *streams, log *latelog.Log) error {
+		if err := harden(); err != nil {
+			return err
+		}
+		opened, err := started(ctx, func() (*service, error) { return c.open(ctx, log) })
+		if err != nil {
+			return startError(ctx, err)
+		}
+		return opened.serve(ctx)
+	})
 }
 
-// startError returns why a daemon did not start: nothing if it was told to stop meanwhile.
+// startGrace is how long a start that was told to stop may take to close what it has opened.
+const startGrace = 2 * time.Second
+
+// errStartHangs is that of a start that was told to stop and did not.
+var errStartHangs = errors.New("the start was given up: a disk or a network file system does not answer")
+
+// started waits for open, and not for ever when ctx is done: open may read a file on a file system
+// that hangs. What it holds then ends with the process, as at a kill.
+func started(ctx context.Context, open func() (*service, error)) (opened *service, err error) {
+	done := make(chan struct{})
+	var late struct {
+		opened *service
+		err    error
+	}
+	go func() {
+		defer close(done)
+		late.opened, late.err = open()
+	}()
+	select {
+	case <-done:
+		return late.opened, late.err
+	case <-ctx.Done():
+	}
+	select {
+	case <-done:
+		return late.opened, late.err
+	case <-time.After(startGrace):
+		return nil, errStartHangs
+	}
+}
+
+// startError returns why a daemon did not start: nothing if it was told to stop meanwhile, and did.
 func startError(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
+	if ctx.Err() == nil || errors.Is(err, errStartHangs) {
 		return err
 	}
 	return nil
@@ -69,7 +106,8 @@ type service struct {
 }
 
 // open opens all that serve needs. Whatever is wrong is found here, once.
-func (c *serveCmd) open(ctx context.Context, log *slog.Logger) (*service, error) {
+func (c *serveCmd) open(ctx context.Context, late *latelog.Log) (*service, error) {
+	log := late.Logger()
 	cfg, err := loadConfig(c.Config)
 	if err != nil {
 		return nil, err
@@ -77,28 +115,39 @@ func (c *serveCmd) open(ctx context.Context, log *slog.Logger) (*service, error)
 	if len(cfg.Keys) == 0 {
 		return nil, withHint(fmt.Errorf("%s has no keys", c.Config), "make one with pawl createtezoskey --add")
 	}
+	if c.hsm == "" && os.Geteuid() == 0 { // a demo is for whoever tries it
+		log.Warn("pawl runs as root, which it does not need: give it a user of its own")
+	}
 	if c.hsm != "" {
 		cfg.HSM.Address, cfg.OtherServers = c.hsm, nil
 	}
 	at, err := c.listeners(ctx, len(cfg.AuthorizedKeys) > 0)
+	if err == nil {
+		err = c.checkHTTPS(log, at.HTTPS)
+	}
 	if err != nil {
 		at.Close()
 		return nil, err
 	}
 	version, _ := buildVersion()
 	metrics := server.NewMetrics(version)
+	metrics.LogLinesDropped = late.Dropped
 	d, err := c.openDaemon(ctx, log, cfg, metrics)
 	if err != nil {
 		at.Close()
 		return nil, err
 	}
-	metrics.CertificateEnds = d.CertificateEnds
+	metrics.CertificateEnds = func() map[string]time.Time { return d.CertificateEnds(at.HTTPS) }
 	srv := server.New(server.Config{Signer: d.Signer, AuthorizedKeys: cfg.AuthorizedKeys, Log: log, Metrics: metrics})
 	return &service{d, srv, at}, nil
 }
 
 // listeners opens both addresses, if they may be opened with these flags.
 func (c *serveCmd) listeners(ctx context.Context, authenticated bool) (at daemon.Listeners, err error) {
+	err = cmp.Or(checkAddress("--listen", c.Listen, "6732"), checkAddress("--admin", c.Admin, "9732"))
+	if err != nil {
+		return at, err
+	}
 	if err := server.CheckListen(c.Listen, authenticated || c.TLSClientCA != "", c.BehindTunnel); err != nil {
 		return at, &usageError{text: fmt.Sprintf("%v: give --tls-client-ca, authorized_keys in %s, or --behind-tunnel", err,
 			c.Config)}
@@ -106,7 +155,7 @@ func (c *serveCmd) listeners(ctx context.Context, authenticated bool) (at daemon
 	if err := server.CheckListen(c.Admin, false, c.BehindTunnel); err != nil {
 		return at, &usageError{text: fmt.Sprintf("--admin: %v: give --behind-tunnel", err)}
 	}
-	if at.TLS, err = server.TLSConfig(c.TLSCert, c.TLSKey, c.TLSClientCA); err != nil {
+	if at.HTTPS, err = server.OpenHTTPS(server.HTTPSFiles{Cert: c.TLSCert, Key: c.TLSKey, ClientCA: c.TLSClientCA}); err != nil {
 		return at, err
 	}
 	if at.Public, err = listen(ctx, "--listen", c.Listen); err != nil {
@@ -114,6 +163,36 @@ func (c *serveCmd) listeners(ctx context.Context, authenticated bool) (at daemon
 	}
 	at.Admin, err = listen(ctx, "--admin", c.Admin)
 	return at, err
+}
+
+// checkHTTPS refuses HTTPS by files that are in the hands of others, and warns of what is only doubtful.
+func (c *serveCmd) checkHTTPS(log *slog.Logger, https *server.HTTPS) error {
+	findings := config.HTTPSRights(durable.Self(), c.TLSCert, c.TLSKey, c.TLSClientCA)
+	for _, file := range https.Certificates() {
+		if soon := file.EndsSoon(); soon != "" {
+			findings = append(findings, config.Finding{Severity: config.Warning, Path: file.Name, Text: soon})
+		}
+	}
+	warn(log, findings)
+	for _, f := range findings {
+		if f.Severity > config.Warning {
+			return errors.New(f.String())
+		}
+	}
+	return nil
+}
+
+// warn logs the findings that are warnings.
+func warn(log *slog.Logger, findings []config.Finding) {
+	warnings, more := config.Shown(slices.DeleteFunc(slices.Clone(findings), func(f config.Finding) bool {
+		return f.Severity != config.Warning
+	}))
+	for _, f := range warnings {
+		log.Warn("configuration", "path", f.Path, "finding", f.Text)
+	}
+	if more > 0 {
+		log.Warn("configuration has more findings than are logged: pawl check counts them", "more", more)
+	}
 }
 
 // openDaemon opens the daemon and reports the findings in keys.json.
@@ -124,11 +203,7 @@ func (c *serveCmd) openDaemon(
 		Log: log, OnSign: metrics.ObserveSign,
 		OnCommit: metrics.ObserveCommit,
 	})
-	for _, f := range findings {
-		if f.Severity == config.Warning {
-			log.Warn("configuration", "path", f.Path, "finding", f.Text)
-		}
-	}
+	warn(log, findings)
 	if err != nil {
 		return nil, fatalFindings(c.Config, findings, config.Unopenable, err)
 	}

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"pawl/internal/durable"
+	"pawl/internal/latelog"
 	"pawl/softcard"
 )
 
@@ -44,6 +46,13 @@ func (c *softcardCmd) Validate() error {
 
 // Run serves the card until ctx is done.
 func (c *softcardCmd) Run(ctx context.Context, s *streams) error {
+	return s.daemon(func(s *streams, log *latelog.Log) error { return c.run(ctx, s, log) })
+}
+
+func (c *softcardCmd) run(ctx context.Context, s *streams, log *latelog.Log) error {
+	if err := checkAddress("--listen", c.Listen, "9876"); err != nil {
+		return err
+	}
 	ln, err := listen(ctx, "--listen", c.Listen)
 	if err != nil {
 		return err
@@ -63,17 +72,15 @@ func (c *softcardCmd) Run(ctx context.Context, s *streams) error {
 	}
 	dir := softcard.Dir(c.Dir)
 	if _, err := dir.Init(); err != nil {
-		return fmt.Errorf("--dir %s: %w", c.Dir, err)
+		return fmt.Errorf("--dir: %w", err)
 	}
 	card, err := softcard.Open(dir)
 	if err != nil {
-		return fmt.Errorf("--dir %s: %w", c.Dir, err)
+		return fmt.Errorf("--dir: %w", err)
 	}
 	card.Delay, card.AnyClient, card.BearerToken = c.Delay, c.AnyClient, token
 	s.notef(noHSM, filepath.Join(c.Dir, "master.key"))
-	log, flush := s.logger()
-	defer flush()
-	log.Info("card listening", "address", ln.Addr().String(), "tls", !c.Plaintext)
+	log.Logger().Info("card listening", "address", ln.Addr().String(), "tls", !c.Plaintext)
 	return card.Serve(ctx, ln, dir, c.Plaintext)
 }
 
@@ -100,6 +107,26 @@ func (c *softcardCmd) token() (string, error) {
 func loopback(addr net.Addr) bool {
 	tcp, ok := addr.(*net.TCPAddr)
 	return ok && tcp.IP.IsLoopback()
+}
+
+// checkAddress finds an address that nobody could listen at, and says how to write it. port is that
+// of the flag's default.
+func checkAddress(flag, address, port string) error {
+	_, given, err := net.SplitHostPort(address)
+	if err == nil {
+		if _, err = strconv.ParseUint(given, 10, 16); err == nil {
+			return nil
+		}
+		return &usageError{text: fmt.Sprintf("%s %q: the port is not a number from 0 to 65535", flag, address)}
+	}
+	example := "127.0.0.1:" + port
+	switch _, notPort := strconv.ParseUint(address, 10, 16); {
+	case notPort == nil:
+		example = "127.0.0.1:" + address
+	case address != "" && !strings.ContainsAny(address, ":/ []") || net.ParseIP(address) != nil:
+		example = net.JoinHostPort(address, port)
+	}
+	return &usageError{text: fmt.Sprintf("%s %q: want host:port, such as %s", flag, address, example)}
 }
 
 // listen opens the address that a flag gave.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 
 	"pawl/softcard"
 )
@@ -27,7 +26,7 @@ func (c *softcardKeyCmd) Run(s *streams) error {
 		return withHint(err, "name its folder with --dir; pawl softcard makes one")
 	}
 	if err != nil {
-		return fmt.Errorf("--dir %s: %w", c.Dir, err)
+		return err
 	}
 	return s.printf("%v\n", registers)
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	_ "embed" // archive.txt
 	"runtime/debug"
+	"strings"
 
 	"github.com/mattn/go-sqlite3"
 )
@@ -19,21 +21,45 @@ func (versionCmd) Run(s *streams) error {
 	return s.printf("pawl       %s\ngo         %s\nsqlite     %s\nprotocols  %s\n", version, goVersion, sqlite, protocols)
 }
 
-// buildVersion returns the module's version, or the commit it was built from, and the version
+// stamp is the version that the build was given: make VERSION=…, or -ldflags "-X main.stamp=…". An
+// image is built without a repository to ask.
+var stamp string
+
+// archive is the commit of a source archive, which git archive writes there (gitattributes(5),
+// export-subst), and begins with $ in a repository.
+//
+//go:embed archive.txt
+var archive string
+
+// buildVersion returns the version of pawl, or the commit that it was built from, and the version
 // of Go.
 func buildVersion() (version, goVersion string) {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "unknown", "unknown"
+		return versionOf(stamp, "", archive), "unknown"
 	}
-	version = info.Main.Version // holds the commit, unless that was left out of the build
+	known := info.Main.Version // holds the commit, unless that was left out of the build
 	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" && (version == "" || version == "(devel)") {
-			version = setting.Value
+		if setting.Key == "vcs.revision" && (known == "" || known == noVersion) {
+			known = setting.Value
 		}
 	}
-	if version == "" {
-		version = "(devel)"
+	return versionOf(stamp, known, archive), info.GoVersion
+}
+
+// noVersion is Go's word for a module of which it knows no version.
+const noVersion = "(devel)"
+
+// versionOf chooses between what the build was given, what Go knows, and the commit of an archive.
+func versionOf(stamp, known, archive string) string {
+	archive = strings.TrimSpace(archive)
+	switch {
+	case stamp != "":
+		return stamp
+	case known != "" && known != noVersion:
+		return known
+	case archive != "" && archive[0] != '$':
+		return archive
 	}
-	return version, info.GoVersion
+	return noVersion
 }

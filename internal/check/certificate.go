@@ -5,14 +5,33 @@ import (
 	"crypto/x509"
 	"time"
 
-	"pawl/signer/grep11"
+	"pawl/internal/certfile"
+	"pawl/internal/config"
+	"pawl/internal/durable"
+	"pawl/server"
 )
 
-// certificates checks the files of the TLS with the server.
-func (r *Report) certificates(hsm grep11.Config) {
-	for _, c := range hsm.Certificates() {
+// https checks the files of pawl's own HTTPS as its start does.
+func (r *Report) https(files server.HTTPSFiles, user durable.User) {
+	if files == (server.HTTPSFiles{}) {
+		return
+	}
+	for _, f := range config.HTTPSRights(user, files.Cert, files.Key, files.ClientCA) {
+		r.finding("", f)
+	}
+	if err := files.Check(); err != nil {
+		r.fail("HTTPS", "mend the file that is named: with it pawl serve does not start, and a running one goes on "+
+			"with what it has", "%v", err)
+		return
+	}
+	r.certificates(files.Certificates(), "put a certificate in PEM form there")
+}
+
+// certificates checks the dates of those in files.
+func (r *Report) certificates(files []certfile.File, remedy string) {
+	for _, c := range files {
 		if c.Err != nil {
-			r.fail(c.Name, "put the PEM file there that the administrator of the GREP11 server gave", "%v", c.Err)
+			r.fail(c.Name, remedy, "%v", c.Err)
 			continue
 		}
 		r.certificate(c.Name, c.Path+": ", c.Cert)
@@ -30,7 +49,7 @@ func (r *Report) certificate(subject, prefix string, cert *x509.Certificate) {
 		r.fail(subject, renew+", or set the clock of this host", "%scertificate %q ended on %s", prefix, name, end)
 	case now.Before(cert.NotBefore):
 		r.fail(subject, "set the clock of this host, or wait", "%scertificate %q begins on %s", prefix, name, begin)
-	case cert.NotAfter.Sub(now) < grep11.CertificateWarning:
+	case cert.NotAfter.Sub(now) < certfile.Warning:
 		r.warn(subject, renew+" before that day", "%scertificate %q ends on %s", prefix, name, end)
 	default:
 		r.ok(subject, "%scertificate %q ends on %s", prefix, name, end)

@@ -46,7 +46,7 @@ func TestCheckOfSeveralCertificates(t *testing.T) {
 			t.Fatal(err)
 		}
 		var r Report
-		r.certificates(grep11.Config{CertPath: path, CACertPath: path})
+		r.certificates(grep11.Config{CertPath: path, CACertPath: path}.Certificates(), "")
 		for i, subject := range []string{"cert_path", "cacert_path"} {
 			status, end := OK, ends[days[i]]
 			if days[i] < 0 {

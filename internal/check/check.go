@@ -7,13 +7,12 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"maps"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"pawl/internal/config"
 	"pawl/internal/durable"
+	"pawl/server"
 )
 
 // Options are what a check is asked for.
@@ -21,6 +20,8 @@ type Options struct {
 	Config string // path of keys.json
 	// Admin is the admin listener of a running daemon, asked while that one holds the ratchet.
 	Admin string
+	// HTTPS are the files of the daemon's own HTTPS, which are named by its flags alone.
+	HTTPS server.HTTPSFiles
 	// Timeout bounds the check, whatever hangs. What was not checked by then is a finding.
 	Timeout time.Duration
 }
@@ -31,12 +32,13 @@ func Run(ctx context.Context, opts Options) *Report {
 	defer cancel()
 	r := new(Report)
 	if cfg := r.config(opts.Config); cfg != nil {
-		r.certificates(cfg.HSM)
+		r.certificates(cfg.HSM.Certificates(), "put the PEM file there that the administrator of the GREP11 server gave")
+		r.https(opts.HTTPS, userOf(cfg))
 		r.ratchets(ctx, cfg, opts.Admin)
 		for _, server := range serversOf(cfg) {
 			r.server(ctx, server, cfg.Keys)
 		}
-		r.modes(opts.Config, cfg)
+		r.closedFiles(userOf(cfg))
 	}
 	r.clock()
 	r.end(ctx, opts.Timeout)
@@ -48,14 +50,9 @@ func Run(ctx context.Context, opts Options) *Report {
 func (r *Report) config(path string) *config.Config {
 	cfg, findings, err := config.Load(path)
 	if cfg != nil {
-		cfg, findings = cfg.ReadFiles()
+		cfg, findings = cfg.ReadFiles(userOf(cfg))
 	}
-	for _, f := range findings {
-		r.finding(path, f)
-	}
-	if cfg != nil {
-		r.blobFileModes(cfg.Keys)
-	}
+	r.findings(path, findings)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		r.fail(path, "name another with --config, or copy keys.json.example", "does not exist")
@@ -77,6 +74,22 @@ func withoutPath(err error) error {
 	return err
 }
 
+// findings tells of those of keys.json, or of as many as one can mend at a time.
+func (r *Report) findings(path string, findings []config.Finding) {
+	shown, more := config.Shown(findings)
+	for _, f := range shown {
+		r.finding(path, f)
+	}
+	if more == 0 {
+		return
+	}
+	worse := r.warn
+	if slices.ContainsFunc(findings[len(shown):], func(f config.Finding) bool { return f.Severity > config.Warning }) {
+		worse = r.fail
+	}
+	worse(path, "mend those above first", "has %s more", counted(more, "finding"))
+}
+
 // finding is one of keys.json, whose text says what to do.
 func (r *Report) finding(path string, f config.Finding) {
 	subject, remedy := f.Path, "mend "+path
@@ -85,6 +98,7 @@ func (r *Report) finding(path string, f config.Finding) {
 	}
 	if f.Code == config.ModeOpen {
 		r.open = true
+		remedy = remedyOf(f)
 	}
 	if f.Severity == config.Warning {
 		r.warn(subject, remedyOf(f), "%s", f.Text)
@@ -99,7 +113,7 @@ func remedyOf(f config.Finding) string {
 	case config.NoOperations:
 		return `add "operations": [] if the key should only bake`
 	case config.ModeOpen:
-		return "close it to others, so that only the user of the daemon gets at it"
+		return "close it to others with that command, so that only root and the user of the daemon get at it"
 	case config.BadNextBlob:
 		return "run `pawl keys rewrap` again, or remove the line"
 	case config.BadBlob, config.Other:
@@ -107,48 +121,20 @@ func remedyOf(f config.Finding) string {
 	return "change keys.json if it is not meant so"
 }
 
-// blobFileModes warns of key blobs that others may read or exchange.
-func (r *Report) blobFileModes(keys []config.KeySpec) {
-	for _, key := range keys {
-		if key.BlobFile != "" {
-			r.mode("keys."+key.PublicKey.Hash().String()+".secret_key_file", key.BlobFile, durable.Others)
-		}
-	}
-}
-
-// modes looks at the ratchets, whatever state they are in, and at the folders of all that
-// is secret or decides; the modes of keys.json and of the secrets are findings of it.
-func (r *Report) modes(config string, cfg *config.Config) {
-	guarded := []string{config, cfg.HSM.KeyPath, cfg.HSM.APIKeyFile}
-	ratchets := make(map[string]bool)
-	for _, key := range cfg.Keys {
-		guarded = append(guarded, key.BlobFile, key.DB)
-		ratchets[key.DB] = true
-	}
-	folders := make(map[string]bool)
-	for _, path := range guarded {
-		if path != "" {
-			folders[filepath.Dir(path)] = true
-		}
-	}
-	for _, path := range slices.Sorted(maps.Keys(ratchets)) {
-		for _, suffix := range []string{"", "-wal", "-last"} {
-			r.mode(path+suffix, path+suffix, durable.Others)
-		}
-	}
-	for _, folder := range slices.Sorted(maps.Keys(folders)) {
-		r.mode(folder, folder, durable.OthersWrite)
-	}
+// closedFiles says so when no file or folder is open to others; each that is has a finding.
+func (r *Report) closedFiles(user durable.User) {
 	if !r.open {
-		r.ok("file modes", "keys.json, the ratchets, the secret files and the folders of them all are closed to others")
+		r.ok("file modes", "only root and user %d may write keys.json, the files that it names and their folders; "+
+			"the secret ones are closed to others", user)
 	}
 }
 
-// mode warns of a file or folder whose mode gives others one of the forbidden permissions.
-func (r *Report) mode(subject, path string, forbidden fs.FileMode) {
-	if open, ok := errors.AsType[*durable.OpenError](durable.CheckMode(path, forbidden)); ok {
-		r.open = true
-		r.warn(subject, "close it to others, so that only the user of the daemon gets at it",
-			"mode %04o, owner %d is too open: %s", open.Mode, open.Owner, open.Remedy)
+// userOf returns who runs the daemon: the owner of its ratchet, be the one who checks another.
+func userOf(cfg *config.Config) durable.User {
+	for _, key := range cfg.Keys {
+		if key.DB != "" {
+			return durable.OwnerOf(key.DB)
+		}
 	}
+	return durable.Self()
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Status is how bad a finding is.
@@ -106,9 +107,16 @@ func (r *Report) Err() error {
 	}
 }
 
-// oneLine keeps what others wrote, such as a server's message, to its line.
+// oneLine keeps what others wrote, such as a server's message, to its line, and its control
+// characters off the terminal.
 func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }
 
 // counted is a number of things.

@@ -2,8 +2,11 @@ package check
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
+
+	"pawl/internal/config"
 )
 
 // A server may tell of a deadline before the context does.
@@ -76,5 +79,24 @@ func TestPercentileIsTheNearestRank(t *testing.T) {
 	}
 	if got := percentile(sorted[:1], 50); got != time.Millisecond {
 		t.Errorf("of one: %v", got)
+	}
+}
+
+// Of a keys.json with very many mistakes the first are told, and how many there are; what others wrote
+// cannot move the cursor.
+func TestFindingsAreBounded(t *testing.T) {
+	t.Parallel()
+	findings := slices.Repeat([]config.Finding{{Severity: config.Warning, Path: "keys", Text: "odd\x1b[2J"}}, config.MaxShown+7)
+	for severity, want := range map[config.Severity]Status{config.Warning: Warning, config.Invalid: Error} {
+		var r Report
+		findings[len(findings)-1].Severity = severity
+		r.findings("k.json", findings)
+		if len(r.Findings) != config.MaxShown+1 {
+			t.Errorf("%d findings, want %d", len(r.Findings), config.MaxShown+1)
+		}
+		r.wants(t, want, "k.json", "has 7 findings more")
+		if got := r.Findings[0].Text; got != "odd\ufffd[2J" {
+			t.Errorf("%q", got)
+		}
 	}
 }

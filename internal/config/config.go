@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"pawl/internal/durable"
@@ -78,17 +79,14 @@ func Load(path string) (*Config, []Finding, error) {
 	if open, ok := errors.AsType[*durable.OpenError](durable.CheckInfo(path, info, durable.OthersWrite)); ok {
 		return nil, nil, &FileError{path, fmt.Errorf("mode %04o lets others write it: chmod 600 %s", open.Mode, path)}
 	}
-	root, err := parseJSON(data)
-	if err != nil {
-		return nil, nil, &FileError{path, err}
-	}
-	cfg, findings, err := interpret(root, filepath.Dir(path))
-	if open, ok := errors.AsType[*durable.OpenError](durable.CheckInfo(path, info, durable.OthersRead)); ok {
+	cfg, findings, err := read(data, filepath.Dir(path))
+	if open, ok := errors.AsType[*durable.OpenError](durable.Self().CheckSecret(path, info)); ok &&
+		open.Mode&durable.OthersRead != 0 {
 		text := fmt.Sprintf("mode %04o lets others read %s: chmod 600 %[2]s", open.Mode, path)
 		findings = append(findings, Finding{Warning, ModeOpen, "", text})
 	}
 	if err != nil {
-		return nil, findings, err
+		return nil, findings, &FileError{path, err}
 	}
 	cfg.Path, cfg.File, cfg.findings = path, info, findings
 	return cfg, findings, nil
@@ -122,9 +120,22 @@ func causeOf(err error) error {
 // Parse reads keys.json and returns every finding. Relative paths are relative to dir. It
 // opens no file. The error is not nil if a finding is Invalid.
 func Parse(data []byte, dir string) (*Config, []Finding, error) {
-	root, err := parseJSON(data)
+	cfg, findings, err := read(data, dir)
 	if err != nil {
-		return nil, nil, &FileError{"keys.json", err}
+		return nil, findings, &FileError{"keys.json", err}
+	}
+	return cfg, findings, nil
+}
+
+// read is Parse whose errors do not name the file.
+func read(data []byte, dir string) (*Config, []Finding, error) {
+	text, err := durable.Text(data)
+	if err != nil {
+		return nil, nil, err
+	}
+	root, err := parseJSON(text)
+	if err != nil {
+		return nil, nil, err
 	}
 	return interpret(root, dir)
 }
@@ -132,8 +143,10 @@ func Parse(data []byte, dir string) (*Config, []Finding, error) {
 // interpret reads what parseJSON has read.
 func interpret(root value, dir string) (*Config, []Finding, error) {
 	p := parser{report: report{dir: dir}}
-	p.root(root)
-	p.complete()
+	if p.secrets("", root); len(p.findings) == 0 { // else other findings might quote one
+		p.root(root)
+		p.complete()
+	}
 	if err := Refusal(p.findings, Invalid); err != nil {
 		return nil, p.findings, err
 	}
@@ -176,7 +189,7 @@ func (p *parser) root(v value) {
 
 func (p *parser) signerKind(v value) {
 	if s := p.text(v); s != "" && s != "grep11" {
-		p.invalid(v.path, "%q does not exist: use \"grep11\"; for trying out there is `pawl demo`", s)
+		p.invalid(v.path, "%s does not exist: use \"grep11\"; for trying out there is `pawl demo`", quote(s))
 	}
 }
 
@@ -193,7 +206,7 @@ func (p *parser) url(v value) {
 	for _, item := range v.items {
 		address := p.address(item)
 		if address != "" && slices.Contains(all, address) {
-			p.invalid(item.path, "%q occurs twice", address)
+			p.invalid(item.path, "%s occurs twice", quote(address))
 		}
 		all = append(all, address)
 	}
@@ -220,28 +233,43 @@ func (c *Config) Servers() []grep11.Config {
 
 func (p *parser) address(v value) string {
 	s := p.text(v)
-	host, port, err := net.SplitHostPort(s)
-	switch {
-	case s == "":
-	case strings.Contains(s, "://"):
-		p.invalid(v.path, "%q has a scheme: write host:port", s)
-	case err != nil || host == "" || port == "":
-		p.invalid(v.path, "%q is not host:port", s)
+	if s == "" {
+		return s
+	}
+	if err := CheckAddress(s); err != nil {
+		p.invalid(v.path, "%v", err)
 	}
 	return s
 }
 
+// CheckAddress returns nil if s is host:port, with a port from 1 to 65535. Its error quotes s, but
+// for what may be a secret.
+func CheckAddress(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	switch {
+	case strings.Contains(s, "://"):
+		return fmt.Errorf("%s has a scheme: write host:port", quote(s))
+	case err != nil || host == "" || port == "" || strings.ContainsAny(host, " /@"):
+		return fmt.Errorf("%s is not host:port", quote(s))
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("%s: the port is not a number from 1 to 65535", quote(s))
+	}
+	return nil
+}
+
 func (p *parser) iamEndpoint(v value) {
 	p.cfg.HSM.IAMEndpoint = p.text(v)
-	if err := grep11.CheckIAMEndpoint(p.cfg.HSM.IAMEndpoint); err != nil && p.cfg.HSM.IAMEndpoint != "" {
-		p.invalid(v.path, "%v", err)
+	if s := p.cfg.HSM.IAMEndpoint; s != "" && grep11.CheckIAMEndpoint(s) != nil {
+		p.invalid(v.path, "%s is no IAM endpoint: write https://host", quote(s))
 	}
 }
 
 func (p *parser) dialect(v value) {
-	dialect, err := grep11.ParseDialect(p.text(v))
+	s := p.text(v)
+	dialect, err := grep11.ParseDialect(s)
 	if err != nil {
-		p.invalid(v.path, "%v", err)
+		p.invalid(v.path, "%s is no dialect: use \"v1\", \"v2\" or \"both\"", quote(s))
 	}
 	p.cfg.HSM.Dialect = dialect
 }
@@ -252,7 +280,7 @@ func (p *parser) chainRatchet(v value) {
 	case "mockery":
 		p.warn(v.path, "\"mockery\" is ignored: the real ratchet is always used")
 	default:
-		p.invalid(v.path, "%q does not exist: use \"sqlitedb\"", s)
+		p.invalid(v.path, "%s does not exist: use \"sqlitedb\"", quote(s))
 	}
 }
 

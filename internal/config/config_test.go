@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf16"
 
 	"golang.org/x/sys/unix"
 
@@ -20,6 +22,7 @@ const (
 	samplePublic = "p2pk66EnR4uFKpTmZj9z5Fg9J2J8KmLb7LCwZe5QPySs8JurcTP1PXM"
 	otherHash    = "tz1hjmoX6vQhfboTyTRSaqep4yeGbsb3LN7z"
 	otherPublic  = "edpkvWoG8zRAgfPpQtWhf6VEMifvBsmGriKKRXfmHJv1kBWT6oucKn"
+	clearKey     = "edsk3gUfUPyBSfrS9CCgmCiQsTCHGkviBDusMxDJstFtojtc1zcpsh" // of nobody: bootstrap1 of a sandbox
 )
 
 // sampleBlob is a blob with a sound head: wrapping key id, attributes, marker.
@@ -140,6 +143,34 @@ func TestParseRefuses(t *testing.T) {
 		{"bad address in a list", []string{`"grep11.example:9876"`, `["a:1", "b"]`}, `url[1]: "b" is not host:port`},
 		{"url with a scheme", []string{`grep11.example:9876`, `https://grep11.example:9876`}, "has a scheme"},
 		{"url without a port", []string{`grep11.example:9876`, `grep11.example`}, "not host:port"},
+		{"url with a blank before", []string{`"grep11.example:9876"`, `" grep11.example:9876"`}, `url: " grep11.example:9876" begins or ends with a blank`},
+		{"url with a blank behind", []string{`"grep11.example:9876"`, `"grep11.example:9876 "`}, `begins or ends with a blank`},
+		{"url with a blank within", []string{`"grep11.example:9876"`, `"grep11 example:9876"`}, `is not host:port`},
+		{"url with a user", []string{`"grep11.example:9876"`, `"me@grep11.example:9876"`}, `is not host:port`},
+		{"url with a path", []string{`"grep11.example:9876"`, `"grep11.example/x:9876"`}, `is not host:port`},
+		{"port 0", []string{`:9876"`, `:0"`}, `url: "grep11.example:0": the port is not a number from 1 to 65535`},
+		{"port too high", []string{`:9876"`, `:65536"`}, `the port is not a number from 1 to 65535`},
+		{"port negative", []string{`:9876"`, `:-1"`}, `the port is not a number from 1 to 65535`},
+		{"port a word", []string{`:9876"`, `:grep11"`}, `the port is not a number from 1 to 65535`},
+		{"NUL in a path", []string{`"ratchet.db"`, `"ratchet\u0000.db"`}, `db: "ratchet\x00.db" has a control character`},
+		{"line end in a path", []string{`"client.pem"`, `"client\n.pem"`}, `cert_path: "client\n.pem" has a control character`},
+		{"bell in server_name", []string{`"db"`, `"server_name": "h\u0007", "db"`}, `server_name: "h\a" has a control character`},
+		{"text that runs backwards", []string{`"ratchet.db"`, `"bd.\u202ech"`}, `db: "bd.\u202ech" has a control character or an invisible one`},
+		{"no-break space in a path", []string{`"ratchet.db"`, `"r\u00a0.db"`}, `or an invisible one`},
+		{"blank in a path", []string{`"ratchet.db"`, `"ratchet.db "`}, `db: "ratchet.db " begins or ends with a blank`},
+		{"control character in a name", []string{`"policy": {`, `"po\u0000l\ni": 1, "policy": {`}, `"po\x00l\ni": unknown name`},
+		{"control character in a hash", []string{`"keys": {`, `"keys": {"tz1\u001b[2J": {},`}, `keys."tz1\x1b[2J": the name is not a public key hash`},
+		{"very long name", []string{`"policy": {`, `"` + strings.Repeat("xy", 5000) + `": 1, "policy": {`}, `"` + strings.Repeat("xy", 32) + `…": unknown name`},
+		{"very long value", []string{`"grep11.example:9876"`, `"` + strings.Repeat("xy", 5000) + `"`}, `url: "` + strings.Repeat("xy", 32) + `…" is not host:port`},
+		{"Signatory's word for blocks", []string{`"operations": []`, `"operations": ["block"]`}, "policy.operations[0]: block is opened by policy.baking"},
+		{"Signatory's word for attestations", []string{`"operations": []`, `"operations": ["attestation_with_dal"]`}, "attestation_with_dal is opened by policy.baking"},
+		{"the old word for attestations", []string{`"operations": []`, `"operations": ["reveal", "endorsement"]`}, "policy.operations[1]: endorsement is opened by policy.baking"},
+		{"Signatory's word for operations", []string{`"operations": []`, `"operations": ["generic"]`}, "generic is opened by the kinds of operations, each by its name"},
+		{"name of no chain", []string{`"baking"`, `"chains": ["testnet"], "baking"`}, "policy.chains[0]: neither a chain id"},
+		{"a clear key for a blob", []string{sampleBlob("01"), clearKey}, hash + ".secret_key: a clear secret key (edsk…), which does not belong in keys.json: bring the key into the HSM with `pawl keys import`"},
+		{"an encrypted key for a blob", []string{sampleBlob("01"), "encrypted:edesk1uiM6BaysskGto8pRtzKQqFqsy1sea1QRjTzaQYuBxYNhuN6eqEU78TGRXZocsVRJYcN7AaU9JDykwUd8KW"}, "an encrypted secret key (edesk…)"},
+		{"a clear key for a name", []string{`"` + sampleHash + `"`, `"` + clearKey + `"`}, `keys."edsk[redacted]": the name is a clear secret key (edsk…)`},
+		{"a seed for an address", []string{`"grep11.example:9876"`, `"` + strings.Repeat("0a", 16) + `:9876"`}, `url: what may be a secret in hex`},
 		{"url a number", []string{`"grep11.example:9876"`, `9876`}, "url: must be a string"},
 		{"unknown dialect", []string{`"db"`, `"dialect": "v3", "db"`}, "dialect"},
 		{"no keys", []string{`"keys"`, `"ratchet"`}, "keys: missing"},
@@ -186,8 +217,13 @@ func TestParseRefuses(t *testing.T) {
 			if !strings.Contains(all, test.want) {
 				t.Errorf("Parse: %s\nwant %q in it", all, test.want)
 			}
-			if strings.Contains(err.Error(), "\n") || strings.Contains(all, "abababab") {
-				t.Errorf("error of more than one line, or with a blob in it: %q", all)
+			if strings.Contains(err.Error(), "\n") || strings.Contains(all, "abababab") || strings.Contains(all, clearKey[4:]) {
+				t.Errorf("error of more than one line, or with a blob or a key in it: %q", all)
+			}
+			for _, f := range findings {
+				if text := f.String(); strings.ContainsFunc(text, unicode.IsControl) || len(text) > 300 {
+					t.Errorf("finding with a control character, or of %d bytes: %.400q", len(text), text)
+				}
 			}
 		})
 	}
@@ -322,6 +358,60 @@ func TestLoadReadsRegularFilesOnly(t *testing.T) {
 	for _, path := range []string{pipe, filepath.Dir(pipe), os.DevNull} {
 		if _, _, err := config.Load(path); err == nil || err.Error() != path+": not a regular file" {
 			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// What Windows and its editors write is read, or called what it is.
+func TestParseTextOfWindows(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"byte order mark": "\ufeff" + sample(),
+		"line ends":       strings.ReplaceAll(sample(), "\n", "\r\n"),
+		"both":            "\ufeff" + strings.ReplaceAll(sample(), "\n", "\r\n"),
+		"blob with both":  sample(sampleBlob("01"), "\ufeff"+sampleBlob("01")+`\r\n`),
+	} {
+		cfg, findings, err := config.Parse([]byte(text), ".")
+		if err != nil || len(findings) > 0 || len(cfg.Keys) != 1 || cfg.Keys[0].Blob == nil {
+			t.Errorf("%s: %v, %v", name, findings, err)
+		}
+	}
+	for _, mark := range []string{"", "\ufeff"} {
+		var little, big []byte
+		for _, unit := range utf16.Encode([]rune(mark + sample())) {
+			little = append(little, byte(unit), byte(unit>>8))
+			big = append(big, byte(unit>>8), byte(unit))
+		}
+		for _, data := range [][]byte{little, big} {
+			_, findings, err := config.Parse(data, ".")
+			if err == nil || len(findings) > 0 || err.Error() != "keys.json: is UTF-16 text: save it as UTF-8" {
+				t.Errorf("% x…: %v, %v", data[:8], findings, err)
+			}
+		}
+	}
+}
+
+// Networks have names, in policies too.
+func TestParseNamesOfChains(t *testing.T) {
+	t.Parallel()
+	cfg, findings, err := config.Parse([]byte(sample(`"baking"`, `"chains": ["mainnet", "NetXnHfVqm9iesp", "Shadownet"], "baking"`)), ".")
+	if err != nil {
+		t.Fatal(err, findings)
+	}
+	var got []string
+	for _, chain := range cfg.Keys[0].Policy.Chains {
+		got = append(got, chain.String())
+	}
+	if want := []string{"NetXdQprcVkpaWU", "NetXnHfVqm9iesp", "NetXsqzbfFenSTS"}; !slices.Equal(got, want) {
+		t.Errorf("chains %v, want %v", got, want)
+	}
+}
+
+func TestShown(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int][2]int{0: {0, 0}, 50: {50, 0}, 51: {50, 1}, 10050: {50, 10000}} {
+		if shown, more := config.Shown(make([]config.Finding, n)); len(shown) != want[0] || more != want[1] {
+			t.Errorf("of %d: %d and %d more, want %v", n, len(shown), more, want)
 		}
 	}
 }

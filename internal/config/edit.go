@@ -1,19 +1,21 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"pawl/internal/durable"
-	"pawl/internal/ep11"
 	"pawl/tezos"
 )
 
-// AddKey adds an entry for a key to the keys.json at path and changes no other byte. It
-// replaces the file in one step, durably. It refuses a key that has an entry already.
-func AddKey(path string, pk tezos.PublicKey, blob ep11.Blob) error {
+// AddKey adds an entry for a key to the keys.json at path, with blobFile as its secret_key_file,
+// and changes no other byte. It replaces the file in one step, durably. It refuses a key that has
+// an entry already.
+func AddKey(path string, pk tezos.PublicKey, blobFile string) error {
 	return edit(path, func(data []byte, root value) ([]byte, error) {
 		keys, ok := root.get("keys")
 		if !ok || !keys.object {
@@ -23,23 +25,27 @@ func AddKey(path string, pk tezos.PublicKey, blob ep11.Blob) error {
 		if _, double := keys.get(hash); double {
 			return nil, fmt.Errorf("has the key %s already", hash)
 		}
-		entry, err := keyEntry(hash, pk.String(), blob.Hex())
+		entry, err := keyEntry(hash, pk.String(), blobFile)
 		if err != nil {
 			return nil, err
 		}
+		from, to := keys.start+1, keys.end-1 // of the blanks before the brace
 		if n := len(keys.members); n > 0 {
-			return splice(data, keys.members[n-1].value.end, keys.members[n-1].value.end, ","+entry), nil
+			from, entry = keys.members[n-1].value.end, ","+entry
 		}
-		return splice(data, keys.start+1, keys.start+1, entry), nil
+		if blank := data[from:to]; len(keys.members) == 0 || !bytes.Contains(blank, []byte("\n")) {
+			return splice(data, from, to, asLines(data, entry+"\n    ")), nil // the brace on a line of its own
+		}
+		return splice(data, from, from, asLines(data, entry)), nil
 	})
 }
 
 // keyEntry is the text of a member of keys, indented by four blanks.
-func keyEntry(hash, public, blob string) (string, error) {
+func keyEntry(hash, public, blobFile string) (string, error) {
 	entry, err := json.MarshalIndent(struct {
 		PublicKey string `json:"public_key"`
-		SecretKey string `json:"secret_key"`
-	}{public, blob}, "        ", "    ")
+		BlobFile  string `json:"secret_key_file"`
+	}{public, blobFile}, "        ", "    ")
 	return fmt.Sprintf("\n        %q: %s", hash, entry), err
 }
 
@@ -76,23 +82,36 @@ func edit(path string, change func(data []byte, root value) ([]byte, error)) err
 		return err
 	}
 	defer unlock()
-	data, _, err := durable.ReadFile(path, MaxConfigSize)
+	whole, _, err := durable.ReadFile(path, MaxConfigSize)
 	if err != nil {
 		return err
 	}
+	data, err := durable.Text(whole)
+	if err != nil {
+		return &FileError{path, err}
+	}
 	root, err := parseJSON(data)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return &FileError{path, err}
 	}
 	changed, err := change(data, root)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return &FileError{path, err}
 	}
 	if string(changed) == string(data) {
 		return nil
 	}
-	if _, _, err := Parse(changed, filepath.Dir(path)); err != nil {
-		return err
+	if _, _, err := read(changed, filepath.Dir(path)); err != nil {
+		return &FileError{path, err}
 	}
-	return durable.Replace(path, changed)
+	mark := whole[:len(whole)-len(data)] // a byte order mark, or nothing
+	return durable.Replace(path, append(bytes.Clone(mark), changed...))
+}
+
+// asLines gives text the line ends of data: those of Windows if it has any.
+func asLines(data []byte, text string) string {
+	if bytes.Contains(data, []byte("\r\n")) {
+		return strings.ReplaceAll(text, "\n", "\r\n")
+	}
+	return text
 }

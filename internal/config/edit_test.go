@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pawl/internal/config"
-	"pawl/internal/ep11"
 	"pawl/tezos"
 )
 
@@ -34,33 +33,34 @@ func readFile(t *testing.T, path string) string {
 	return string(data)
 }
 
-func otherKey(t *testing.T) (tezos.PublicKey, ep11.Blob) {
+func otherKey(t *testing.T) tezos.PublicKey {
 	t.Helper()
 	pk, err := tezos.ParsePublicKey(otherPublic)
 	if err != nil {
 		t.Fatal(err)
 	}
-	blob, err := ep11.ParseBlob(sampleBlob("01"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pk, blob
+	return pk
 }
+
+const blobFile = otherHash + ".sk.hex"
 
 func TestAddKey(t *testing.T) {
 	t.Parallel()
-	pk, blob := otherKey(t)
+	pk := otherKey(t)
+	windows := "\ufeff" + strings.ReplaceAll(sample(), "\n", "\r\n")
 	for name, edits := range map[string][]string{
 		"behind a key":   nil,
 		"to no keys":     {sample(), strings.Replace(sample(), sample()[strings.Index(sample(), `"`+sampleHash):strings.Index(sample(), "    },\n    \"policy\"")], "", 1)},
 		"to one line":    {sample(), `{"keys":{}}`},
+		"to one entry":   {sample(), `{"keys":{"` + sampleHash + `": {"public_key": "` + samplePublic + `", "secret_key": "` + sampleBlob("01") + `"}}}`},
 		"with odd blank": {`"keys": {`, "\"keys\"\t:\n {"},
+		"from Windows":   {sample(), windows},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := writeSample(t, edits...)
 			before := readFile(t, path)
-			if err := config.AddKey(path, pk, blob); err != nil {
+			if err := config.AddKey(path, pk, blobFile); err != nil {
 				t.Fatalf("AddKey to %s: %v", before, err)
 			}
 			after := readFile(t, path)
@@ -69,14 +69,20 @@ func TestAddKey(t *testing.T) {
 				t.Fatalf("after AddKey: %v %v\n%s", err, findings, after)
 			}
 			added := cfg.Keys[len(cfg.Keys)-1]
-			if added.PublicKey != pk || added.Blob.Hex() != blob.Hex() {
-				t.Errorf("added %v", added.PublicKey)
+			if added.PublicKey != pk || added.BlobFile != blobFile {
+				t.Errorf("added %v with %q", added.PublicKey, added.BlobFile)
+			}
+			if entry := after[strings.Index(after, otherHash):]; !strings.Contains(strings.ReplaceAll(entry, "\r", ""), "\n        }\n    }") {
+				t.Errorf("braces of the entry and of keys are on one line: %s", entry)
+			}
+			if strings.Count(before, "\n") == strings.Count(before, "\r\n") != (strings.Count(after, "\n") == strings.Count(after, "\r\n")) && strings.Contains(before, "\n") {
+				t.Errorf("the line ends are mixed: %q", after)
 			}
 			head, _, _ := strings.Cut(after, `"`+otherHash)
-			if !strings.HasPrefix(before, strings.TrimRight(head, ", \n")) {
+			if !strings.HasPrefix(before, strings.TrimRight(head, ", \r\n")) {
 				t.Errorf("bytes before the entry changed: %s", cmp.Diff(before, after))
 			}
-			if err := config.AddKey(path, pk, blob); err == nil || readFile(t, path) != after {
+			if err := config.AddKey(path, pk, blobFile); err == nil || readFile(t, path) != after {
 				t.Errorf("second AddKey: %v; want an error and an unchanged file", err)
 			}
 		})
@@ -176,7 +182,7 @@ func TestEditsAtOnce(t *testing.T) {
 			}
 		})
 		both.Go(func() {
-			if err := config.AddKey(path, public, parsedBlob(t, sampleBlob("01"))); err != nil {
+			if err := config.AddKey(path, public, blobFile); err != nil {
 				t.Error(err)
 			}
 		})

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -10,35 +9,33 @@ import (
 	"pawl/internal/ep11"
 )
 
-// ReadFiles checks the secret files that keys.json names and reads the key blobs that lie in
-// files of their own. It returns a copy of the configuration whose keys have these blobs, and all
-// findings, those of Load among them. A key whose file is bad has no blob, and a finding says
-// why. Nothing is changed and no lock is taken.
-func (c *Config) ReadFiles() (*Config, []Finding) {
+// ReadFiles reads the key blobs that lie in files of their own, and judges the files that keys.json
+// names for the user who runs the daemon: see Rights. It returns a copy of the configuration whose
+// keys have these blobs, and all findings, those of Load among them. A key whose file is bad has no
+// blob, and a finding says why. Nothing is changed and no lock is taken.
+func (c *Config) ReadFiles(user durable.User) (*Config, []Finding) {
 	copied := *c
 	copied.Keys = slices.Clone(c.Keys)
 	r := report{findings: slices.Clone(c.findings), wrappingID: maps.Clone(c.wrappingID)}
-	r.secret("key_path", c.HSM.KeyPath)
-	r.secret("apikey_file", c.HSM.APIKeyFile)
+	r.readable("key_path", c.HSM.KeyPath)
+	r.readable("apikey_file", c.HSM.APIKeyFile)
 	for i := range copied.Keys {
 		r.blobFile(&copied.Keys[i])
 	}
 	if len(r.wrappingID) != len(c.wrappingID) { // Parse has not seen those in files
 		r.checkWrappingKeys()
 	}
+	r.findings = append(r.findings, c.Rights(user)...)
 	copied.findings, copied.wrappingID = r.findings, r.wrappingID
 	return &copied, r.findings
 }
 
-// secret checks that nobody else may read a private key.
-func (r *report) secret(name, path string) {
+// readable checks that there is a file that we may read. Reading it is for those who need it.
+func (r *report) readable(name, path string) {
 	if path == "" {
 		return
 	}
-	err := durable.CheckMode(path, durable.Others)
-	if open, ok := errors.AsType[*durable.OpenError](err); ok {
-		r.add(Unopenable, ModeOpen, name, "%v", open)
-	} else if err != nil {
+	if err := durable.CheckRegular(path); err != nil {
 		r.unopenable(name, "%v", err)
 	}
 }

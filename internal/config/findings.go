@@ -2,12 +2,14 @@ package config
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"pawl/internal/ep11"
 	"pawl/signer/grep11"
@@ -75,6 +77,15 @@ func (r *report) add(severity Severity, code Code, path, format string, args ...
 	r.findings = append(r.findings, Finding{severity, code, path, fmt.Sprintf(format, args...)})
 }
 
+// MaxShown is how many findings are worth showing: whoever reads them mends those first.
+const MaxShown = 50
+
+// Shown returns the first MaxShown findings, and how many more there are.
+func Shown(findings []Finding) (shown []Finding, more int) {
+	n := min(len(findings), MaxShown)
+	return findings[:n], len(findings) - n
+}
+
 // said reports whether there is a finding of path already.
 func (r *report) said(path string) bool {
 	return slices.ContainsFunc(r.findings, func(f Finding) bool { return f.Path == path })
@@ -97,9 +108,9 @@ func Refusal(findings []Finding, atLeast Severity) error {
 	case more < 0:
 		return nil
 	case more == 0:
-		return fmt.Errorf("keys.json: %s", first)
+		return errors.New(first)
 	}
-	return fmt.Errorf("keys.json: %s (and %d more)", first, more)
+	return fmt.Errorf("%s (and %d more)", first, more)
 }
 
 // object passes each member of an object to the function of its name. A name without a
@@ -131,7 +142,7 @@ func (r *report) eachMember(v value, do func(name string, child value)) {
 		case other == m.name:
 			r.invalid(m.value.path, "occurs twice")
 		default:
-			r.invalid(m.value.path, "differs from %q only in case", other)
+			r.invalid(m.value.path, "differs from %s only in case", quote(other))
 		}
 	}
 }
@@ -149,14 +160,32 @@ func (r *report) eachString(v value, do func(path, item string)) {
 	}
 }
 
-// text returns a string that is not empty, or "" with a finding.
+// text returns a string that is not empty, or "" with a finding. What cannot be seen in it, or at
+// its ends, was not meant.
 func (r *report) text(v value) string {
+	s := r.anyText(v)
+	switch {
+	case strings.TrimSpace(s) != s:
+		r.invalid(v.path, "%s begins or ends with a blank", quote(s))
+	case strings.ContainsFunc(s, invisible):
+		r.invalid(v.path, "%s has a control character or an invisible one", quote(s))
+	default:
+		return s
+	}
+	return ""
+}
+
+// anyText is text whose blanks do no harm.
+func (r *report) anyText(v value) string {
 	s, ok := v.scalar.(string)
 	if !ok || s == "" {
 		r.invalid(v.path, "must be a string that is not empty")
 	}
 	return s
 }
+
+// invisible reports whether r is a control character, or another that no editor shows.
+func invisible(r rune) bool { return !unicode.IsPrint(r) }
 
 // file returns a path, made absolute or relative to the working folder.
 func (r *report) file(v value) string {

@@ -70,7 +70,7 @@ func (p *parser) publicKey(path, name, public string) (tezos.PublicKey, bool) {
 // blob reads the hex of a wrapped private key. An unreadable one does not make the file
 // invalid; the daemon refuses to start with it.
 func (p *parser) blob(v value) ep11.Blob {
-	blob, err := ep11.ParseBlob(p.text(v))
+	blob, err := ep11.ParseBlob(p.anyText(v))
 	if err != nil {
 		p.add(Unopenable, BadBlob, v.path, "%v", err)
 		return nil
@@ -82,7 +82,7 @@ func (p *parser) blob(v value) ep11.Blob {
 // nextBlob reads a blob under the HSM's next master key. It is not compared with the blobs
 // in use, and an unreadable one does not keep the key from signing with the blob in use.
 func (p *parser) nextBlob(v value) ep11.Blob {
-	blob, err := ep11.ParseBlob(p.text(v))
+	blob, err := ep11.ParseBlob(p.anyText(v))
 	if err != nil {
 		p.add(Warning, BadNextBlob, v.path, "%v: `pawl keys rewrap` makes it anew", err)
 		return nil

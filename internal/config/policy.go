@@ -36,7 +36,7 @@ func (p *parser) ballots(v value) (ballots []tezos.Ballot) {
 		}
 		ballot, err := tezos.ParseBallot(item)
 		if err != nil {
-			p.invalid(path, "%q is no ballot: use yay, nay, pass", item)
+			p.invalid(path, "%s is no ballot: use yay, nay, pass", quote(item))
 			return
 		}
 		ballots = append(ballots, ballot)
@@ -47,17 +47,36 @@ func (p *parser) ballots(v value) (ballots []tezos.Ballot) {
 func (p *parser) operations(v value) (kinds []tezos.OperationKind) {
 	p.eachString(v, func(path, item string) {
 		kind, err := tezos.ParseOperationKind(item)
-		switch {
+		switch line, known := openedBy[item]; {
+		case known:
+			p.invalid(path, "%s is opened by %s", item, line)
 		case err != nil:
-			p.invalid(path, "%v", err)
-		case kind == tezos.OpBallot:
-			p.invalid(path, "ballots are opened by policy.voting")
+			p.invalid(path, "%s is no kind of operation: use a name of Octez, such as delegation", quote(item))
 		default:
 			kinds = append(kinds, kind)
 		}
 	})
 	return kinds
 }
+
+// openedBy are the words of Signatory, octez-signer and older protocols that people write as
+// operations, with the line that opens what they mean.
+var openedBy = map[string]string{
+	"block":                bakingLine,
+	"preattestation":       bakingLine,
+	"attestation":          bakingLine,
+	"attestation_with_dal": bakingLine,
+	"preendorsement":       bakingLine,
+	"endorsement":          bakingLine,
+	"endorsement_with_dal": bakingLine,
+	"baking":               bakingLine,
+	"ballot":               "policy.voting, with yay, nay, pass",
+	"voting":               "policy.voting, with yay, nay, pass",
+	"michelson":            "policy.michelson",
+	"generic":              "the kinds of operations, each by its name",
+}
+
+const bakingLine = "policy.baking"
 
 // destinations returns a list that is never nil: an empty list allows none.
 func (p *parser) destinations(v value) []string {
@@ -73,7 +92,7 @@ func (p *parser) destinations(v value) []string {
 
 func (p *parser) chains(v value) (chains []tezos.ChainID) {
 	p.eachString(v, func(path, item string) {
-		chain, err := tezos.ParseChainID(item)
+		chain, err := tezos.ParseChain(item)
 		if err != nil {
 			p.invalid(path, "%v", err)
 		}
@@ -97,7 +116,7 @@ func (p *parser) liquidityBaking(v value) *tezos.LiquidityBakingVote {
 	case "pass":
 		vote = tezos.LiquidityBakingPass
 	default:
-		p.invalid(v.path, "%q is no vote: use any, on, off, pass", s)
+		p.invalid(v.path, "%s is no vote: use any, on, off, pass", quote(s))
 	}
 	return &vote
 }

@@ -95,7 +95,7 @@ func editKeys(path string, keys []Rotation, how keyEdit) error {
 
 // changeKeys edits the entries of all keys, or of none.
 func changeKeys(path string, data []byte, root value, keys []Rotation, how keyEdit) ([]byte, error) {
-	cfg, _, err := Parse(data, filepath.Dir(path))
+	cfg, _, err := read(data, filepath.Dir(path))
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"strconv"
 	"strings"
+
+	"pawl/tezos"
 )
 
 // maxDepth bounds the nesting of keys.json, which is four levels deep.
@@ -40,7 +44,30 @@ func (v value) get(name string) (value, bool) {
 	return value{}, false
 }
 
-// parseJSON reads one JSON object that fills data.
+// plainName matches the names that a path shows as they are.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// segment is a name as a path shows it: quoted if it is odd, cut short if it is long, and without
+// what may be a secret.
+func segment(name string) string {
+	if plainName.MatchString(name) && tezos.Redact(name) == name {
+		return name
+	}
+	return quote(name)
+}
+
+// quote is foreign text as a finding shows it: in quotes, with control characters written out, cut
+// short, and without what may be a secret.
+func quote(text string) string {
+	const most = 64 // characters
+	text = tezos.Redact(text)
+	if runes := []rune(text); len(runes) > most {
+		text = string(runes[:most]) + "…"
+	}
+	return strconv.Quote(text)
+}
+
+// parseJSON reads one JSON object that fills data, which has no byte order mark.
 func parseJSON(data []byte) (value, error) {
 	p := jsonParser{data: data, dec: json.NewDecoder(bytes.NewReader(data))}
 	p.dec.UseNumber()
@@ -103,7 +130,7 @@ func (p *jsonParser) membersOf(v *value, depth int) error {
 			return noEOF(err)
 		}
 		name, _ := token.(string) // the decoder allows nothing else here
-		child, err := p.value(strings.TrimPrefix(v.path+"."+name, "."), depth+1)
+		child, err := p.value(strings.TrimPrefix(v.path+"."+segment(name), "."), depth+1)
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"pawl/internal/config"
+	"pawl/internal/durable"
 	"pawl/ratchet/ratchettest"
 )
 
@@ -15,7 +16,7 @@ func (f *folder) checked() ([]config.KeySpec, []config.Finding) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	read, findings := cfg.ReadFiles()
+	read, findings := cfg.ReadFiles(durable.Self())
 	return read.Keys, findings
 }
 

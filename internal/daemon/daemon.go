@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"pawl/internal/config"
+	"pawl/internal/durable"
 	"pawl/ratchet"
 	"pawl/signer"
 	"pawl/signer/grep11"
@@ -20,7 +21,7 @@ import (
 // Options are hooks of a daemon. Each may be left out.
 type Options struct {
 	// Log gets what the signer and the connections have to say, and what becomes of a keys.json
-	// that changes.
+	// that changes. It must not block: signatures would wait for it.
 	Log *slog.Logger
 	// OnSign is told of each attempt at an HSM signature.
 	OnSign func(key tezos.PublicKeyHash, elapsed time.Duration, err error)
@@ -40,8 +41,9 @@ type Daemon struct {
 	paths    []string // of ratchets
 	ratchets []*ratchet.Ratchet
 	lock     *ratchet.KeyLock // of all keys
-	entries  []signer.Entry // of the keyring in use
+	entries  []signer.Entry   // of the keyring in use
 	reload   reload
+	rights   rights
 }
 
 // Open opens what cfg points at, takes the key locks of this host, and connects to the servers
@@ -49,7 +51,7 @@ type Daemon struct {
 // and bad blob; the error is nil unless one of them refuses the start. A key that may bake and is
 // registered for no chain refuses it too.
 func Open(ctx context.Context, cfg *config.Config, opts Options) (*Daemon, []config.Finding, error) {
-	cfg, findings := cfg.ReadFiles()
+	cfg, findings := cfg.ReadFiles(durable.Self())
 	findings = append(findings, certificateFindings(cfg.HSM)...)
 	if err := config.Refusal(findings, config.Unopenable); err != nil {
 		return nil, findings, err
@@ -57,7 +59,7 @@ func Open(ctx context.Context, cfg *config.Config, opts Options) (*Daemon, []con
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &Daemon{cfg: cfg, log: opts.Log, opts: opts, reload: newReload(cfg)}
+	d := &Daemon{cfg: cfg, log: opts.Log, opts: opts, reload: newReload(cfg), rights: newRights(findings)}
 	if err := d.open(ctx); err != nil {
 		return nil, findings, errors.Join(err, d.undo())
 	}
@@ -77,31 +79,4 @@ func (d *Daemon) Watch(ctx context.Context) {
 // Sign is not to be called any more.
 func (d *Daemon) Close() error {
 	return errors.Join(d.Signer.Close(), d.unlockKeys())
-}
-
-// CertificateEnds returns when the certificates of the HSM connection end, by their names in
-// keys.json. The files are read anew, as each connection does; one that cannot be read is left
-// out.
-func (d *Daemon) CertificateEnds() map[string]time.Time {
-	ends := make(map[string]time.Time)
-	for _, c := range d.cfg.HSM.Certificates() {
-		if c.Err == nil {
-			ends[c.Name] = c.Cert.NotAfter
-		}
-	}
-	return ends
-}
-
-// certificateFindings warns of a certificate that ends soon; grep11.Dial judges the rest.
-func certificateFindings(hsm grep11.Config) (findings []config.Finding) {
-	for _, c := range hsm.Certificates() {
-		switch {
-		case c.Err != nil:
-			findings = append(findings, config.Finding{Severity: config.Unopenable, Path: c.Name, Text: c.Err.Error()})
-		case time.Until(c.Cert.NotAfter) < grep11.CertificateWarning:
-			text := c.Path + ": the certificate ends on " + c.Cert.NotAfter.Format(time.DateOnly)
-			findings = append(findings, config.Finding{Severity: config.Warning, Path: c.Name, Text: text})
-		}
-	}
-	return findings
 }

@@ -229,7 +229,7 @@ func TestCertificateEnds(t *testing.T) {
 	if err != nil || len(findings) != 0 {
 		t.Fatalf("Open: %v %v", err, findings)
 	}
-	ends := s.CertificateEnds()
+	ends := s.CertificateEnds(nil)
 	if len(ends) != 2 || ends["cert_path"].Before(soon) || ends["cacert_path"].Before(soon) {
 		t.Errorf("CertificateEnds = %v; want two, ten years from now", ends)
 	}
@@ -246,7 +246,7 @@ func TestCertificateEnds(t *testing.T) {
 	}) {
 		t.Errorf("findings = %v; want a warning of %s", findings, soon.UTC().Format(time.DateOnly))
 	}
-	if left := time.Until(s.CertificateEnds()["cacert_path"]); left > 21*24*time.Hour {
+	if left := time.Until(s.CertificateEnds(nil)["cacert_path"]); left > 21*24*time.Hour {
 		t.Errorf("cacert_path ends in %v, want 20 days", left)
 	}
 }

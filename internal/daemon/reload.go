@@ -11,7 +11,7 @@ import (
 	"pawl/signer/grep11"
 )
 
-// watchInterval is how often keys.json is looked at.
+// watchInterval is how often keys.json, and the files of HTTPS, are looked at.
 const watchInterval = time.Second
 
 // reload is what is known of the keys.json that the daemon was opened from. There is none with
@@ -22,10 +22,11 @@ type reload struct {
 	seen os.FileInfo   // as it was at the last look
 	bad  bool          // and could not be read
 	told string        // why, once said
+	load func(path string) (*config.Config, []config.Finding, error)
 }
 
 func newReload(cfg *config.Config) reload {
-	return reload{path: cfg.Path, turn: make(chan struct{}, 1), seen: cfg.File}
+	return reload{path: cfg.Path, turn: make(chan struct{}, 1), seen: cfg.File, load: config.Load}
 }
 
 // changed reports whether the file is to be read: it is not as the last look found it, or, with
@@ -39,6 +40,14 @@ func (r *reload) changed(rereadBad bool) bool {
 	same := os.SameFile(info, r.seen) && info.ModTime().Equal(r.seen.ModTime()) && info.Size() == r.seen.Size()
 	r.seen = info
 	return !same || r.bad && rereadBad
+}
+
+// Edited says that the caller itself has just changed keys.json, before Watch, and that the change
+// is none for the daemon: it is neither loaded nor told.
+func (d *Daemon) Edited() {
+	if info, err := os.Stat(d.reload.path); err == nil {
+		d.reload.seen = info
+	}
 }
 
 // watchConfig looks at keys.json every second until ctx is done.
@@ -93,7 +102,7 @@ func (d *Daemon) reloadBlobs(rereadBad bool) {
 	if !d.reload.changed(rereadBad) {
 		return
 	}
-	cfg, findings, err := config.Load(d.reload.path)
+	cfg, findings, err := d.reload.load(d.reload.path)
 	d.reload.bad = err != nil
 	if err != nil {
 		if text := err.Error(); text != d.reload.told {
@@ -103,13 +112,22 @@ func (d *Daemon) reloadBlobs(rereadBad bool) {
 		return
 	}
 	d.reload.seen, d.reload.told = cfg.File, ""
-	for _, f := range findings {
-		if f.Severity >= config.Unopenable {
-			d.log.Warn("keys.json changed and would not start again", "path", f.Path, "finding", f.Text)
-		}
-	}
+	d.warn(findings)
 	fresh := d.takeUp(cfg)
 	d.log.Info("keys.json changed: key blobs loaded; all other changes need a restart", "keys_with_new_blobs", fresh)
+}
+
+// warn tells of the findings for which the daemon would not start again.
+func (d *Daemon) warn(findings []config.Finding) {
+	fatal, more := config.Shown(slices.DeleteFunc(slices.Clone(findings), func(f config.Finding) bool {
+		return f.Severity < config.Unopenable
+	}))
+	for _, f := range fatal {
+		d.log.Warn("keys.json changed and would not start again", "path", f.Path, "finding", f.Text)
+	}
+	if more > 0 {
+		d.log.Warn("keys.json has more findings than are logged: pawl check counts them", "more", more)
+	}
 }
 
 // takeUp swaps in the keyring with the blobs of cfg and returns how many keys have a new one.

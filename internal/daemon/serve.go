@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -18,7 +17,7 @@ var ErrRatchetFailed = errors.New("ratchet failed")
 // Listeners are where a daemon serves.
 type Listeners struct {
 	Public, Admin net.Listener
-	TLS           *tls.Config // of Public; nil is HTTP
+	HTTPS         *server.HTTPS // of Public; nil is HTTP
 }
 
 // Close closes the listeners that are open. They may be closed already.
@@ -39,11 +38,13 @@ func (d *Daemon) Serve(ctx context.Context, srv *server.Server, at Listeners) er
 	var tasks sync.WaitGroup
 	var served, adminServed, failed error
 	tasks.Go(func() { d.Watch(ctx) })
-	tasks.Go(func() { defer stop(); served = srv.Serve(ctx, at.Public, srv.Handler(), at.TLS) })
+	tasks.Go(func() { d.watchCertificates(ctx, at.HTTPS) })
+	tasks.Go(func() { d.watchRights(ctx, at.HTTPS) })
+	tasks.Go(func() { defer stop(); served = srv.Serve(ctx, at.Public, srv.Handler(), at.HTTPS.Config()) })
 	tasks.Go(func() { defer stop(); adminServed = srv.Serve(ctx, at.Admin, srv.Admin(), nil) })
 	tasks.Go(func() { defer stop(); failed = d.failure(ctx) })
 	d.log.Info("listening", "address", at.Public.Addr().String(), "admin", at.Admin.Addr().String(),
-		"tls", at.TLS != nil, "keys", len(d.Keys()))
+		"tls", at.HTTPS != nil, "keys", len(d.Keys()))
 	tasks.Wait()
 	err := errors.Join(served, adminServed, d.Close())
 	if failed != nil {

@@ -28,18 +28,11 @@ func (e *sizeError) Is(target error) bool { return target == ErrTooLarge }
 // when it was opened. It does not wait for the writer of a pipe: that is ErrNotRegular.
 // Each error names the file.
 func ReadFile(path string, limit int) ([]byte, fs.FileInfo, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) //nolint:gosec // the operator names the file
+	file, info, err := openRegular(path)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer file.Close() //nolint:errcheck // only read
-	info, err := file.Stat()
-	if err != nil {
-		return nil, nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("%s: %w", path, ErrNotRegular)
-	}
 	data, err := io.ReadAll(io.LimitReader(file, int64(limit)+1))
 	if err != nil {
 		return nil, nil, err
@@ -50,27 +43,65 @@ func ReadFile(path string, limit int) ([]byte, fs.FileInfo, error) {
 	return data, info, nil
 }
 
-// ReadPrivate reads a secret of at most limit bytes from a file or a pipe to which nobody
-// but its owner has access; else the error is an *OpenError. No copy of the secret stays
-// but the one it returns, which the caller clears. Each error names the file.
-func ReadPrivate(path string, limit int) ([]byte, error) {
-	file, err := os.Open(path) //nolint:gosec // the operator names the file
+// ReadSecret reads a secret from a regular file of at most limit bytes. Who else may read it is
+// not looked at: see ReadPrivate. No copy of the secret stays but the one it returns, which the
+// caller clears. Each error names the file.
+func ReadSecret(path string, limit int) ([]byte, error) {
+	file, _, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close() //nolint:errcheck // only read
-	info, err := file.Stat()
+	return readSecret(file, path, limit)
+}
+
+// ReadPrivate is ReadSecret for a file to which nobody but its owner has access, or root has lent
+// to us; else the error is an *OpenError.
+func ReadPrivate(path string, limit int) ([]byte, error) {
+	file, info, err := openRegular(path)
 	if err != nil {
 		return nil, err
 	}
-	if err := CheckInfo(path, info, Others); err != nil {
+	defer file.Close() //nolint:errcheck // only read
+	if err := Self().CheckSecret(path, info); err != nil {
 		return nil, err
 	}
+	return readSecret(file, path, limit)
+}
+
+func readSecret(file *os.File, path string, limit int) ([]byte, error) {
 	data, err := ReadAll(file, limit)
 	if errors.Is(err, ErrTooLarge) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return data, err
+}
+
+// CheckRegular returns an error that names the file if there is none at path, if we may not read it,
+// or if it is not a regular one.
+func CheckRegular(path string) error {
+	file, _, err := openRegular(path)
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}
+
+// openRegular opens a regular file without waiting: the opening of a pipe would wait for its
+// writer, and that of a device for the device.
+func openRegular(path string) (*os.File, fs.FileInfo, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: %w", path, ErrNotRegular)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, file.Close())
+	}
+	return file, info, nil
 }
 
 // ReadAll reads all of r into one buffer, so that no copy of a secret stays elsewhere. More

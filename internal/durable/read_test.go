@@ -76,9 +76,22 @@ func TestReadPrivate(t *testing.T) {
 	if err := unix.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	go func() { _ = os.WriteFile(pipe, []byte("piped"), 0o600) }()
-	if data, err := durable.ReadPrivate(pipe, 5); err != nil || string(data) != "piped" {
-		t.Errorf("a pipe: %q, %v", data, err)
+	for _, odd := range []string{pipe, "/dev/zero", "/dev/tty", dir} { // none is waited for, none read without end
+		if data, err := durable.ReadPrivate(odd, 5); err == nil || data != nil {
+			t.Errorf("%s: %q, %v", odd, data, err)
+		}
+		if err := durable.CheckRegular(odd); err == nil {
+			t.Errorf("%s passes for a regular file", odd)
+		}
+	}
+	if _, err := durable.ReadPrivate(pipe, 5); !errors.Is(err, durable.ErrNotRegular) {
+		t.Errorf("a pipe: %v", err)
+	}
+	if data, err := durable.ReadSecret(path, 5); err != nil || string(data) != "12345" { // of mode 0620 by now
+		t.Errorf("without a look at the rights: %q, %v", data, err)
+	}
+	if err := durable.CheckRegular(path); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
+
+	"pawl/internal/durable"
+	"pawl/tezos"
 )
 
 // The clear head of an EP11 blob: session id (32 bytes), wrapping key id (16), boolean
@@ -35,19 +37,34 @@ const redacted = "[redacted]"
 // "[redacted]"; only Hex shows it.
 type Blob []byte
 
-// ParseBlob reads a blob from hex of any case and ignores blanks around it. It checks the
-// head; only the card knows whether it takes the blob. The error does not quote the blob.
+// ParseBlob reads a blob from hex of any case and ignores blanks around it and a byte order
+// mark. It checks the head; only the card knows whether it takes the blob. The error does not
+// quote the blob, and names a secret key for what it is.
 func ParseBlob(s string) (Blob, error) {
-	s = strings.TrimSpace(s)
-	if s == "" {
+	text, err := durable.Text([]byte(s))
+	if err != nil {
+		return nil, err
+	}
+	s = strings.TrimSpace(string(text))
+	switch secret := tezos.SecretIn(s); {
+	case s == "":
 		return nil, errors.New("nothing in it")
+	case secret != "":
+		return nil, fmt.Errorf("%s, and no key blob: bring the key into the HSM with `pawl keys import`", secret)
+	case strings.HasPrefix(s, "-----BEGIN "):
+		return nil, errors.New("PEM, and no key blob")
+	case strings.ContainsAny(s, "\r\n"):
+		return nil, errors.New("key blob on several lines: its hex goes on one")
 	}
 	if len(s) > hex.EncodedLen(maxBlobSize) {
 		return nil, fmt.Errorf("key blob of %d hex digits: want at most %d", len(s), hex.EncodedLen(maxBlobSize))
 	}
 	b, err := hex.DecodeString(s)
-	if err != nil {
-		return nil, fmt.Errorf("key blob of %d characters is not hex: %v", len(s), err)
+	switch {
+	case errors.Is(err, hex.ErrLength):
+		return nil, fmt.Errorf("key blob of %d characters is not hex: an odd number, so one is missing", len(s))
+	case err != nil:
+		return nil, fmt.Errorf("key blob of %d characters is not hex", len(s))
 	}
 	if _, err := Blob(b).Header(); err != nil {
 		return nil, err
@@ -58,19 +75,11 @@ func ParseBlob(s string) (Blob, error) {
 // maxBlobFile is room for the hex of the largest blob and for blanks around it, in bytes.
 const maxBlobFile = 64 << 10
 
-// ReadBlob reads a file with the hex of one blob. Its errors name the file.
+// ReadBlob reads a regular file with the hex of one blob. Its errors name the file.
 func ReadBlob(path string) (Blob, error) {
-	file, err := os.Open(path) //nolint:gosec // the operator names the file
+	data, _, err := durable.ReadFile(path, maxBlobFile)
 	if err != nil {
 		return nil, err
-	}
-	defer file.Close() //nolint:errcheck // only read
-	data, err := io.ReadAll(io.LimitReader(file, maxBlobFile+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case len(data) > maxBlobFile:
-		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxBlobFile)
 	}
 	blob, err := ParseBlob(string(data))
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 
 	"pawl/ratchet"
 
@@ -52,9 +53,14 @@ func (f file) regular() bool { return f.mode&unix.S_IFMT == unix.S_IFREG }
 
 // lookup examines path without following a symbolic link and without opening the file: to close any
 // descriptor of the database file would drop SQLite's locks on it (fcntl(2), "Record locking").
-func lookup(path string) (file, error) {
+func lookup(path string) (file, error) { return statx(path, unix.AT_SYMLINK_NOFOLLOW) }
+
+// lookupFolder examines the folder of path, also where a symbolic link leads to it.
+func lookupFolder(path string) (file, error) { return statx(filepath.Dir(path), 0) }
+
+func statx(path string, flags int) (file, error) {
 	var st unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS|unix.STATX_BTIME, &st)
+	err := unix.Statx(unix.AT_FDCWD, path, flags, unix.STATX_BASIC_STATS|unix.STATX_BTIME, &st)
 	if err != nil {
 		return file{}, &fs.PathError{Op: "statx", Path: path, Err: err}
 	}

@@ -58,6 +58,41 @@ func TestFileMountedAlone(t *testing.T) {
 	open(t, elsewhere, options{}) // it is in order
 }
 
+// TestOtherFilesMountedAlone: so are the files beside it. The -last file is a witness of the disk.
+func TestOtherFilesMountedAlone(t *testing.T) {
+	t.Parallel()
+	for _, suffix := range []string{"-wal", "-last"} {
+		elsewhere := filepath.Join(t.TempDir(), "file")
+		write(t, elsewhere, nil)
+		path := tmpfsRatchet(t, "size=16m")
+		write(t, path+suffix, nil)
+		mounted(t, elsewhere, path+suffix, "", unix.MS_BIND, "")
+		db, err := openDB(t.Context(), path, options{})
+		if err == nil {
+			closeDB(t, db)
+		}
+		if err == nil || !strings.Contains(err.Error(), path+suffix+" is mounted into its folder by itself") {
+			t.Errorf("ratchet.db%s: %v, want it refused", suffix, err)
+		}
+	}
+}
+
+// TestFolderBehindALink: a symbolic link leads to the folder, from another disk.
+func TestFolderBehindALink(t *testing.T) {
+	t.Parallel()
+	made := tmpfsRatchet(t, "size=16m")
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(filepath.Dir(made), link); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(link, "ratchet.db")
+	db := open(t, path, options{})
+	closeDB(t, db)
+	if _, err := sqlite.Examine(t.Context(), path); err != nil {
+		t.Errorf("Examine: %v", err)
+	}
+}
+
 // TestFileOnFUSE: one file of a FUSE file system in a local folder.
 func TestFileOnFUSE(t *testing.T) {
 	t.Parallel()

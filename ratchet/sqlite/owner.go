@@ -12,18 +12,19 @@ import (
 )
 
 // beside gives a file beside the database to the owner of the database, and refuses one that this process
-// cannot write. A command that root runs before the service starts must not leave files to which the service
-// has no access.
+// cannot write or that is on another disk. A command that root runs before the service starts must not leave
+// files to which the service has no access.
 func beside(path, suffix string, database file) error {
 	f, err := lookup(path + suffix)
 	if err != nil {
 		return err
 	}
 	if os.Geteuid() == 0 && (f.owner != database.owner || f.group != database.group) {
-		err = unix.Fchownat(unix.AT_FDCWD, path+suffix, int(database.owner), int(database.group), unix.AT_SYMLINK_NOFOLLOW)
-		if err != nil {
-			return fmt.Errorf("giving %s to the owner of %s: %v", path+suffix, path, err)
-		}
+		// Root in a container may not be allowed to. Then the file is no worse than it was.
+		_ = unix.Fchownat(unix.AT_FDCWD, path+suffix, int(database.owner), int(database.group), unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err := checkDevice(path+suffix, f, database); err != nil {
+		return err
 	}
 	return foreignOwner(path, suffix, unix.Access(path+suffix, unix.W_OK))
 }

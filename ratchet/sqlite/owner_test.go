@@ -1,14 +1,13 @@
 package sqlite_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-
-	"pawl/ratchet/sqlite"
 )
 
 // nobody is the user of a daemon in these tests.
@@ -50,12 +49,14 @@ func TestFilesHaveTheOwnerOfTheDatabase(t *testing.T) {
 		}
 	}
 	closeDB(t, db)
-	if err := sqlite.OpenAndFail(t.Context(), path); err == nil { // which leaves its note
+	spoilt := bytes.Replace(read(t, path), []byte("CREATE TABLE marks"), []byte("CREATE TABLE \x01arks"), 1)
+	write(t, path, spoilt)
+	if _, err := openDB(t.Context(), path, options{}); err == nil { // which leaves its note
 		t.Fatal("the opening did not fail")
 	}
 	files, err := filepath.Glob(path + "*")
-	if err != nil || len(files) < 3 {
-		t.Fatalf("files %v, %v", files, err)
+	if err != nil || len(files) != 4 || !present(t, path+"-opening") {
+		t.Fatalf("files %v, %v, want the database, its -wal and two notes", files, err)
 	}
 	for _, file := range files {
 		if got := owner(t, file); got != [2]uint32{nobody, nobody} {

@@ -24,6 +24,9 @@ const (
 	lastSuffix    = "-last"    // the last mark
 )
 
+// maxNote bounds the note of an opening, in bytes: an identity has 41.
+const maxNote = 256
+
 // provenance is the row that says how the file was left.
 type provenance struct {
 	clean    bool // closed, not killed
@@ -158,7 +161,7 @@ func prepareWAL(path string, database file, wal *file) (file, error) {
 	if err != nil {
 		return file{}, err
 	}
-	if err := errors.Join(checkDevice(path+walSuffix, made, database), beside(path, walSuffix, database)); err != nil {
+	if err := beside(path, walSuffix, database); err != nil {
 		return file{}, err
 	}
 	note := path + openingSuffix
@@ -194,7 +197,7 @@ func freeWAL(path string) error {
 // readOpening returns the file that the note of an interrupted opening names. A note that is missing or
 // incomplete names none: it was written while the -wal was empty.
 func readOpening(path string) identity {
-	text, err := os.ReadFile(path + openingSuffix) //nolint:gosec // beside the operator's own ratchet file
+	text, _, err := durable.ReadFile(path+openingSuffix, maxNote)
 	if err != nil {
 		return identity{}
 	}

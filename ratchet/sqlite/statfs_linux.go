@@ -50,7 +50,7 @@ func checkMount(fd int, path string, database file) error {
 	if err := checkFilesystemType(path, uint32(st.Type)); err != nil { //nolint:gosec // a 32-bit magic number
 		return err
 	}
-	folder, err := lookup(filepath.Dir(path))
+	folder, err := lookupFolder(path)
 	if err != nil {
 		return err
 	}

@@ -79,8 +79,8 @@ func (c *Client) key(pk tezos.PublicKey, list []candidate) (*Key, error) {
 	if len(list) == 0 {
 		return nil, errors.New("a key without a blob cannot sign")
 	}
-	for _, of := range list {
-		if _, err := of.blob.Header(); err != nil {
+	for i := range list {
+		if _, err := list[i].blob.Header(); err != nil {
 			return nil, err
 		}
 	}
@@ -150,12 +150,15 @@ func add(list []candidate, c candidate) []candidate {
 
 func (c candidate) isOf(other candidate) bool { return bytes.Equal(c.blob, other.blob) }
 
-// settle notes what came of a blob's signature: a good one makes it the first, a bad one the last. It
-// reports whether anything was not known before.
+// settle notes what came of a blob's signature: a good one makes it the first, a bad one the last unless
+// it has proven itself. It reports whether anything was not known before.
 func (k *Key) settle(blob ep11.Blob, good bool) bool {
 	now := candidate{blob: blob, proven: good, bad: !good}
 	for {
 		was := k.blobs.Load()
+		if !good && slices.ContainsFunc(*was, func(c candidate) bool { return c.proven && c.isOf(now) }) {
+			return false
+		}
 		list := slices.DeleteFunc(slices.Clone(*was), now.isOf)
 		if good {
 			list = slices.Insert(list, 0, now)
@@ -257,7 +260,7 @@ func (k *Key) taken(i int, c candidate) {
 
 // doubt notes that a blob gave a bad signature. Of a proven one that says nothing.
 func (k *Key) doubt(c candidate) {
-	if !c.proven && k.settle(c.blob, false) {
+	if k.settle(c.blob, false) {
 		k.client.cfg.Log.Warn("key blob gives bad signatures: it may be that of another key",
 			"pkh", k.public.Hash().String(), "server", k.client.Address())
 	}

@@ -3,16 +3,15 @@ package grep11
 import (
 	"context"
 	"errors"
-	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
 	grpccodes "google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"pawl/internal/certfile"
 	"pawl/internal/ep11"
 	"pawl/signer/grep11/pb"
 )
@@ -27,13 +26,13 @@ var errClosedTwice = errors.New("grep11 client closed twice")
 type connection struct {
 	now atomic.Pointer[grpc.ClientConn]
 
-	mu      sync.Mutex // of what follows; never held during a call that signs
-	files   stamp      // of the certificates that now was made of
+	mu      sync.Mutex     // of what follows; never held during a call that signs
+	files   certfile.Stamp // of the certificates that now was made of
 	retired map[*grpc.ClientConn]*time.Timer
 	closed  bool
 }
 
-func newConnection(conn *grpc.ClientConn, files stamp) *connection {
+func newConnection(conn *grpc.ClientConn, files certfile.Stamp) *connection {
 	n := &connection{files: files, retired: make(map[*grpc.ClientConn]*time.Timer)}
 	n.now.Store(conn)
 	return n
@@ -83,14 +82,14 @@ func stands(ctx context.Context, conn *grpc.ClientConn) error {
 	return err
 }
 
-func (n *connection) outdated(files stamp) bool {
+func (n *connection) outdated(files certfile.Stamp) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.files != files
 }
 
 // move makes conn the current connection, unless the client is closed.
-func (n *connection) move(conn *grpc.ClientConn, files stamp) bool {
+func (n *connection) move(conn *grpc.ClientConn, files certfile.Stamp) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
@@ -122,25 +121,7 @@ func (n *connection) close() error {
 	return n.now.Load().Close()
 }
 
-// stamp identifies the certificate, key and CA files and their last change.
-type stamp [3]struct {
-	device, inode uint64
-	size          int64
-	written       int64 // Unix nanoseconds
-}
-
-// stampOf looks at the files, through links. A file that cannot be looked at has a zero stamp:
-// reading it will tell why.
-func stampOf(cfg Config) (s stamp) {
-	for i, path := range []string{cfg.CertPath, cfg.KeyPath, cfg.CACertPath} {
-		info, err := os.Stat(path)
-		if err != nil {
-			continue
-		}
-		s[i].size, s[i].written = info.Size(), info.ModTime().UnixNano()
-		if unix, ok := info.Sys().(*syscall.Stat_t); ok {
-			s[i].device, s[i].inode = unix.Dev, unix.Ino
-		}
-	}
-	return s
+// stampOf identifies the files of the connection as they are now.
+func stampOf(cfg Config) certfile.Stamp {
+	return certfile.StampOf(cfg.CertPath, cfg.KeyPath, cfg.CACertPath)
 }

@@ -183,12 +183,12 @@ func scriptedRefusals(t *testing.T, answers map[byte]error) (key *grep11.Key, as
 		defer mu.Unlock()
 		name := r.GetPrivKeyBytes()[32]
 		got = append(got, name)
-		switch err := answers[name]; err {
-		case nil:
+		switch err := answers[name]; {
+		case err == nil:
 			return signed(r)
-		case errBadAnswer:
+		case errors.Is(err, errBadAnswer):
 			return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
-		case errShortAnswer:
+		case errors.Is(err, errShortAnswer):
 			return &pb.SignSingleResponse{Signature: make([]byte, 63)}, nil
 		default:
 			return nil, err

@@ -8,13 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"pawl/internal/certfile"
 )
 
 // transportCredentials returns mutual TLS, or none for a loopback host when cfg asks for it.
@@ -165,24 +166,20 @@ func (f tlsFiles) load() (*tls.Config, error) {
 }
 
 func (f tlsFiles) clientCertificate() (*tls.Certificate, error) {
-	cert, err := tls.LoadX509KeyPair(f.cert, f.key)
+	cert, err := certfile.Pair(f.cert, f.key)
 	if err != nil {
-		return nil, fmt.Errorf("grep11 client certificate %s with key %s: %v", f.cert, f.key, err)
+		return nil, fmt.Errorf("grep11 client certificate: %w", err)
 	}
-	if end := cert.Leaf.NotAfter; time.Now().After(end) {
-		return nil, fmt.Errorf("grep11 client certificate %s expired at %s", f.cert, end.Format(time.RFC3339))
+	if err := certfile.CheckEnd(cert.Leaf); err != nil {
+		return nil, fmt.Errorf("grep11 client certificate %s %w", f.cert, err)
 	}
 	return &cert, nil
 }
 
 func (f tlsFiles) authorities() (*x509.CertPool, error) {
-	pem, err := os.ReadFile(f.ca)
+	all, err := certfile.Read(f.ca)
 	if err != nil {
-		return nil, fmt.Errorf("grep11 CA certificate: %v", err)
+		return nil, fmt.Errorf("grep11 CA certificate: %w", err)
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("grep11 CA certificate %s: no certificate in PEM form", f.ca)
-	}
-	return pool, nil
+	return certfile.Pool(all), nil
 }

@@ -341,7 +341,7 @@ func TestCertificateSpoiltLater(t *testing.T) {
 	if a.seen.Load() != 7 {
 		t.Errorf("the server saw certificate no. %d, want 7", a.seen.Load())
 	}
-	named := "grep11 client certificate " + a.path("client.pem")
+	named := "grep11 client certificate: " + a.path("client.pem")
 	if _, err := a.client.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), named) {
 		t.Errorf("Reload: %v; want the file named", err)
 	}

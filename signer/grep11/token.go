@@ -102,7 +102,7 @@ func newTokens(keyFile, endpoint string) (*tokens, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := readAPIKey(keyFile) // only to say at once that it is unusable
+	key, err := readAPIKey(keyFile, durable.ReadPrivate) // only to say at once that it is unusable
 	clear(key)
 	if err != nil {
 		return nil, err
@@ -219,7 +219,7 @@ func (t *tokens) ask(ctx context.Context) (token string, end time.Time, err erro
 
 // form is the request's body, with the key in it.
 func (t *tokens) form() ([]byte, error) {
-	key, err := readAPIKey(t.keyFile)
+	key, err := readAPIKey(t.keyFile, durable.ReadSecret) // rights that change later stop no signature
 	defer clear(key)
 	if err != nil {
 		return nil, err
@@ -229,14 +229,18 @@ func (t *tokens) form() ([]byte, error) {
 	return append(append(form, grant...), key...), nil
 }
 
-// readAPIKey reads the key, from a file that must be private. It has letters, digits, - and _,
-// none of which a form would escape.
-func readAPIKey(path string) ([]byte, error) {
-	text, err := durable.ReadPrivate(path, maxAPIKey)
+// readAPIKey reads the key. It has letters, digits, - and _, none of which a form would escape.
+func readAPIKey(path string, read func(path string, limit int) ([]byte, error)) ([]byte, error) {
+	text, err := read(path, maxAPIKey)
 	if err != nil && !errors.Is(err, durable.ErrTooLarge) {
 		return nil, fmt.Errorf("API key: %v", err)
 	}
-	key := bytes.TrimSpace(text)
+	plain, err := durable.Text(text)
+	if err != nil {
+		clear(text)
+		return nil, fmt.Errorf("API key: %s %w", path, err)
+	}
+	key := bytes.TrimSpace(plain)
 	if len(key) == 0 || bytes.ContainsFunc(key, notInKey) {
 		clear(text)
 		return nil, fmt.Errorf("API key: %s holds no API key: it has to be one line of letters, digits, - and _", path)

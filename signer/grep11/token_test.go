@@ -101,6 +101,29 @@ func TestOneTokenForManyCalls(t *testing.T) {
 	}
 }
 
+// A key file that others may read is refused at the start. If its rights change later, no call waits
+// for an operator: whoever could read it has read it.
+func TestRightsOfTheKeyFileThatChangeLater(t *testing.T) {
+	t.Parallel()
+	s := newIAM(t, anHour)
+	pool := x509.NewCertPool()
+	pool.AddCert(s.Certificate())
+	path := keyFile(t, apiKey+"\n", 0o600)
+	source, err := grep11.NewTokenSource(path, s.URL, pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantToken(t, source, "token-1")
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	source.Pass(2 * time.Hour)
+	wantToken(t, source, "token-2")
+	if _, err := grep11.NewTokenSource(path, s.URL, pool); err == nil {
+		t.Error("a start takes it")
+	}
+}
+
 // In its last minute a token still serves, while another one is fetched.
 func TestATokenIsRenewedAMinuteEarly(t *testing.T) {
 	t.Parallel()

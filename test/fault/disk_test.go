@@ -31,6 +31,7 @@ func TestDisk(t *testing.T) {
 		t.Run("opening and closing", s.openingAndClosing)
 		t.Run("stopped", s.damagedWhileStopped)
 		t.Run("running", s.damagedWhileRunning)
+		t.Run("of two times", s.ofTwoTimes)
 		t.Run("owners", s.owners)
 		t.Run("tmpfs", func(t *testing.T) { onTmpfs(t, pawl, shim, random) })
 		t.Run("ext4", func(t *testing.T) { onExt4(t, pawl, shim, random) })
@@ -52,7 +53,8 @@ type diskStand struct {
 	last   map[ratchet.Mark]answer // the highest release of each key and kind, by its mark at level 0
 	open   map[tezos.Digest]bool   // what was asked for and neither signed nor refused
 	faults int
-	away   int // files put away
+	away   int             // files put away
+	more   []tezos.ChainID // that keys are registered for, beside chains
 }
 
 func newDiskStand(t *testing.T, pawl, dir string, shim *ioShim, random *rand.Rand) *diskStand {

@@ -59,6 +59,7 @@ var (
 	partDisk     = part{"disk", 0.1}
 	partProcess  = part{"clock and process", 0.1}
 	partModel    = part{"model", 0.1}
+	partAround   = part{"around", 0.1}
 )
 
 // random is the part's own generator: what it chooses does not depend on the others.

@@ -26,7 +26,7 @@ func durableFiles() []sabotage {
 		{
 			name: "secret-open-to-others",
 			file: "internal/durable/read.go",
-			old:  "CheckInfo(path, info, Others); err != nil",
+			old:  "Self().CheckSecret(path, info); err != nil",
 			new:  "CheckInfo(path, info, OthersWrite); err != nil",
 			pkg:  "./internal/durable", test: "TestReadPrivate",
 		},

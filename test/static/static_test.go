@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,8 +27,11 @@ import (
 // user is the one of the Dockerfile.
 const user = 65532
 
+// stamp is the version that the build is given, as the Dockerfile gives it.
+const stamp = "v0.0.0-static-test"
+
 // buildStatic builds with the command of the Makefile's target, into a new root
-// folder that holds nothing else but data/.
+// folder that holds nothing else but data/. The symbols are kept, to look into it.
 func buildStatic(t *testing.T) (root string) {
 	t.Helper()
 	root = t.TempDir()
@@ -50,20 +54,20 @@ func buildStatic(t *testing.T) (root string) {
 // makeCommand is what `make static` would run, with another output.
 func makeCommand(t *testing.T, output string) string {
 	t.Helper()
-	cmd := exec.Command("make", "--no-print-directory", "-n", "static")
+	cmd := exec.Command("make", "--no-print-directory", "-n", "static", "VERSION="+stamp)
 	cmd.Dir = "../.."
 	cmd.Env = append(os.Environ(), "MAKEFLAGS=", "MAKELEVEL=0")
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("make -n static: %v", err)
 	}
-	const option = "-o bin/pawl-static"
+	const option, strip = "-o bin/pawl-static", "-s -w "
 	for line := range strings.Lines(string(out)) {
-		if strings.Count(line, option) == 1 {
-			return strings.Replace(line, option, "-o '"+output+"'", 1)
+		if strings.Count(line, option) == 1 && strings.Count(line, strip) == 1 {
+			return strings.NewReplacer(option, "-o '"+output+"'", strip, "").Replace(line)
 		}
 	}
-	t.Fatalf("make -n static prints no command with %s:\n%s", option, out)
+	t.Fatalf("make -n static prints no command with %s and %s:\n%s", option, strip, out)
 	return ""
 }
 
@@ -73,18 +77,13 @@ func makeCommand(t *testing.T, output string) string {
 func TestStaticBinary(t *testing.T) {
 	t.Parallel()
 	root := buildStatic(t)
-	t.Run("needs no interpreter", func(t *testing.T) {
-		file, err := elf.Open(filepath.Join(root, "pawl"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = file.Close() }()
-		for _, program := range file.Progs {
-			if program.Type == elf.PT_INTERP || program.Type == elf.PT_DYNAMIC {
-				t.Errorf("dynamically linked: has %v", program.Type)
-			}
-		}
-	})
+	file, err := elf.Open(filepath.Join(root, "pawl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	t.Run("needs no interpreter", func(t *testing.T) { isStaticPIE(t, file) })
+	t.Run("has canaries", func(t *testing.T) { hasCanaries(t, file) })
 	if os.Geteuid() != 0 {
 		t.Skip("chroot needs root: the rest is not tried")
 	}
@@ -96,11 +95,64 @@ func TestStaticBinary(t *testing.T) {
 	}
 	t.Run("version", func(t *testing.T) {
 		out, err := inChroot(root, "version").CombinedOutput()
-		if err != nil || !strings.HasPrefix(string(out), "pawl ") {
-			t.Errorf("%q, %v, want the version", out, err)
+		if first, _, _ := strings.Cut(string(out), "\n"); err != nil || strings.Join(strings.Fields(first), " ") != "pawl "+stamp {
+			t.Errorf("%q, %v, want the version %s", out, err, stamp)
 		}
 	})
 	t.Run("signs, and again after a restart", func(t *testing.T) { signsInChroot(t, root) })
+}
+
+// isStaticPIE wants a program that is loaded at an address of chance and asks for no library. Its
+// dynamic section is that of its own relocations.
+func isStaticPIE(t *testing.T, file *elf.File) {
+	t.Helper()
+	for _, program := range file.Progs {
+		if program.Type == elf.PT_INTERP {
+			t.Errorf("dynamically linked: has %v", program.Type)
+		}
+	}
+	if libraries, err := file.ImportedLibraries(); err != nil || len(libraries) != 0 {
+		t.Errorf("needs %v, %v", libraries, err)
+	}
+	flags, err := file.DynValue(elf.DT_FLAGS_1)
+	if err != nil || len(flags) != 1 || elf.DynFlag1(flags[0])&elf.DF_1_PIE == 0 || file.Type != elf.ET_DYN {
+		t.Errorf("is of type %v with flags %#x, %v, want a position-independent executable", file.Type, flags, err)
+	}
+}
+
+// canary is an instruction that takes the canary of the stack or compares it (x86-64 psABI: %fs:0x28).
+var canary = regexp.MustCompile(`(?s)\x64[\x48\x4c][\x2b\x33\x3b\x8b].\x25\x28\x00\x00\x00`)
+
+// hasCanaries wants functions of SQLite that guard their frames. Without -fstack-protector-strong
+// none does.
+func hasCanaries(t *testing.T, file *elf.File) {
+	t.Helper()
+	if file.Machine != elf.EM_X86_64 {
+		t.Skip("known for x86-64 only")
+	}
+	text := file.Section(".text")
+	code, err := text.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	symbols, err := file.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	functions, guarded := 0, 0
+	for _, s := range symbols {
+		if elf.ST_TYPE(s.Info) != elf.STT_FUNC || !strings.HasPrefix(s.Name, "sqlite3") || s.Value < text.Addr || s.Value+s.Size > text.Addr+text.Size {
+			continue
+		}
+		functions++
+		if canary.Match(code[s.Value-text.Addr:][:s.Size]) {
+			guarded++
+		}
+	}
+	t.Logf("%d of %d functions of SQLite guard their frames", guarded, functions)
+	if functions < 100 || guarded < 20 {
+		t.Errorf("%d of %d functions of SQLite guard their frames", guarded, functions)
+	}
 }
 
 // inChroot is pawl with args, alone in root.
