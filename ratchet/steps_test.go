@@ -74,6 +74,9 @@ func over(t *testing.T, store ratchet.Store, opts ratchet.Options) *ratchet.Ratc
 // is what the look judges with and what the store is told.
 func TestMaxLevelGap(t *testing.T) {
 	t.Parallel()
+	if ratchet.DefaultMaxLevelGap != 57_600 || ratchet.MaxChains != 8 || ratchet.MaxWaiting != 8 {
+		t.Errorf("gap %d, chains %d, waiting %d; want four days of levels, 8 and 8", ratchet.DefaultMaxLevelGap, ratchet.MaxChains, ratchet.MaxWaiting)
+	}
 	if _, err := ratchet.New(newScripted(), ratchet.Options{MaxLevelGap: -1}); err == nil {
 		t.Error("a negative gap is taken")
 	}

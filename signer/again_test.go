@@ -94,6 +94,7 @@ func TestAgain(t *testing.T) {
 		{"bad signature, one of two", []server{up}, time.Hour, bad, 1, false},
 		{"bad signature, the other not connected", []server{down}, time.Hour, bad, 0, false},
 		{"bad signature, no time", []server{up}, 15 * time.Millisecond, bad, -1, false},
+		{"bad signature, hardly time", []server{up}, 200 * time.Millisecond, bad, 1, false},
 		{"bad signature, the time is over", []server{up}, -time.Second, bad, -1, false},
 		{"rejected, alone", nil, time.Hour, faulty(hsm.Rejected), -1, false},
 		{"rejected, one of two", []server{up}, time.Hour, faulty(hsm.Rejected), -1, false},

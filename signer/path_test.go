@@ -55,6 +55,9 @@ func TestEachKeyHasItsPolicy(t *testing.T) {
 			t.Errorf("%s: digest %v and request %v are told, want %v", test.name, res.Digest, res.Request, want)
 		}
 	}
+	if marks, err := s.Marks(t.Context()); err != nil || len(marks) != 1 || marks[0].Key != bakes.PublicKey().Hash() {
+		t.Errorf("marks %+v, %v; want one of the key that bakes", marks, err)
+	}
 }
 
 // TestMarkIsThatOfTheRequest: what is stored has the key, chain, kind, level and round of the

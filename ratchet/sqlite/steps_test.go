@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -59,6 +60,9 @@ func TestRefusedMarkIsNotRemembered(t *testing.T) {
 		t.Errorf("on a full disk: %v, want %v", err, ratchet.ErrCommit)
 	}
 	db.SetCommit(nil)
+	if noted, err := db.Noted(); err != nil || noted != block(5, 0) {
+		t.Errorf("noted %+v, %v, want the mark that was committed", noted, err)
+	}
 	if standing, err := db.Look(t.Context(), block(5, 0)); err != nil || standing.Mark != nil {
 		t.Errorf("memory has %+v, %v, want nothing", standing.Mark, err)
 	}
@@ -345,5 +349,25 @@ func TestPanicStaysInTheStore(t *testing.T) {
 	case <-db.Store.Failed():
 	default:
 		t.Error("the store has not failed")
+	}
+}
+
+// TestFileMovedDuringCommit: the look after COMMIT notices what the one before it cannot.
+func TestFileMovedDuringCommit(t *testing.T) {
+	t.Parallel()
+	for _, suffix := range []string{"", "-wal"} {
+		db := openRegistered(t, options{})
+		mustSign(t, db, block(1, 0), bytesNumber(0))
+		db.SetCommit(func(commit, _ func() error) error {
+			return errors.Join(commit(), os.Rename(db.Path()+suffix, db.Path()+suffix+".away"))
+		})
+		d := bytesNumber(1)
+		release, err := db.Place(block(2, 0), d, signatureOf(t, d, 1))
+		if !errors.Is(err, ratchet.ErrStopped) || release != (ratchet.Release{}) {
+			t.Errorf("%q moved away: %+v, %v, want %v", suffix, release, err, ratchet.ErrStopped)
+		}
+		if noted, err := db.Noted(); err != nil || noted != block(1, 0) {
+			t.Errorf("%q moved away: noted %+v, %v, want the mark before", suffix, noted, err)
+		}
 	}
 }
