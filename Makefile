@@ -95,9 +95,10 @@ proto:
 	$(GO) build -modfile=tools/go.mod -o bin/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
 	PATH="$(CURDIR)/bin:$$PATH" protoc --proto_path=. --go_out=. --go_opt=module=pawl --go-grpc_out=. --go-grpc_opt=module=pawl signer/grep11/grep11.proto
 
-# One-line sabotages of the safety rules; each must turn a named test red.
+# One-line sabotages of the safety rules and of each condition of the sign path; each must turn a named test
+# red. MUTANTS passes flags: MUTANTS="-run signer/try".
 mutants: need-cc
-	$(GO) run ./test/mutants
+	$(GO) run ./test/mutants $(MUTANTS)
 
 # Clients of other languages against a running demo.
 test-clients: build

@@ -154,3 +154,13 @@ func TestCheck(t *testing.T) {
 		})
 	}
 }
+
+// TestDeniedIsOnlyDenied: a refusal by the policy is no other error.
+func TestDeniedIsOnlyDenied(t *testing.T) {
+	t.Parallel()
+	closed := policy.Policy{}
+	err := closed.Check(tezos.Michelson{})
+	if !errors.Is(err, policy.ErrDenied) || errors.Is(err, tezos.ErrMalformed) {
+		t.Errorf("Check: %v, want %v and not %v", err, policy.ErrDenied, tezos.ErrMalformed)
+	}
+}

@@ -19,11 +19,11 @@ func TestThousandIdenticalShareOneSignature(t *testing.T) {
 	for i := range answers {
 		answers[i] = ask(t.Context(), db, m, d, c.Sign(d))
 	}
-	<-c.Called
+	c.Await(t)
 	c.Answers <- nil
 	var first tezos.Signature
 	for i, pending := range answers {
-		got := <-pending
+		got := wait(t, pending)
 		if i == 0 {
 			first = got.Signature
 		}
@@ -42,13 +42,13 @@ func TestFailedFlightFailsAllWhoJoined(t *testing.T) {
 	c := newHeldCard()
 	m, d := block(100, 0), bytesNumber(0)
 	first := ask(t.Context(), db, m, d, c.Sign(d))
-	<-c.Called
+	c.Await(t)
 	joined := join(t, db, m, d, func(context.Context, tezos.Message) (tezos.Signature, error) {
 		return tezos.Signature{}, errors.New("the second caller signed by itself")
 	})
 	errHSM := errors.New("CKR_SESSION_HANDLE_INVALID")
 	c.Answers <- errHSM
-	for i, got := range []answer{<-first, <-joined} {
+	for i, got := range []answer{wait(t, first), wait(t, joined)} {
 		if !errors.Is(got.Err, errHSM) {
 			t.Errorf("caller %d: got %v, want %v", i, got.Err, errHSM)
 		}
@@ -75,7 +75,7 @@ func TestQueueHoldsEightOtherPayloads(t *testing.T) {
 	db := openRegistered(t, options{})
 	c := newHeldCard()
 	flying := ask(t.Context(), db, block(100, 0), bytesNumber(0), c.Sign(bytesNumber(0)))
-	<-c.Called
+	c.Await(t)
 	var waiting []<-chan answer
 	for i := range ratchet.MaxWaiting {
 		d := bytesNumber(i + 1)
@@ -94,15 +94,15 @@ func TestQueueHoldsEightOtherPayloads(t *testing.T) {
 	for range 1 + len(waiting) {
 		c.Answers <- nil
 	}
-	if got := <-flying; got.Err != nil {
+	if got := wait(t, flying); got.Err != nil {
 		t.Errorf("the first payload: %v", got.Err)
 	}
 	for i, pending := range waiting {
-		if got := <-pending; got.Err != nil {
+		if got := wait(t, pending); got.Err != nil {
 			t.Errorf("waiting payload %d: %v", i, got.Err)
 		}
 	}
-	if got := <-joined; got.Err != nil {
+	if got := wait(t, joined); got.Err != nil {
 		t.Errorf("a caller with the bytes of a waiting payload: %v", got.Err)
 	}
 	if late.Calls.Load() != 0 {
@@ -123,23 +123,23 @@ func TestCallerWhoLeavesChangesNothing(t *testing.T) {
 	m, d := block(100, 0), bytesNumber(0)
 	ctx, leave := context.WithCancel(t.Context())
 	first := ask(ctx, db, m, d, c.Sign(d))
-	<-c.Called
+	c.Await(t)
 	joined := join(t, db, m, d, c.Sign(d))
 	leaving := ask(ctx, db, m, d, c.Sign(d))
 	other := join(t, db, m, bytesNumber(1), c.Sign(bytesNumber(1)))
 	leave()
-	if got := <-leaving; !errors.Is(got.Err, context.Canceled) || got.Signature != (tezos.Signature{}) {
+	if got := wait(t, leaving); !errors.Is(got.Err, context.Canceled) || got.Signature != (tezos.Signature{}) {
 		t.Errorf("the caller that joined and left got %+v, want %v", got, context.Canceled)
 	}
 	c.Answers <- nil
-	got := <-joined
+	got := wait(t, joined)
 	if got.Err != nil || c.Calls.Load() != 1 {
 		t.Fatalf("the caller that joined got %v after %d sign calls, want a signature after 1", got.Err, c.Calls.Load())
 	}
-	if flew := <-first; flew.Err != nil || flew.Signature != got.Signature {
+	if flew := wait(t, first); flew.Err != nil || flew.Signature != got.Signature {
 		t.Errorf("the caller that left in flight got %+v, want %s", flew, got.Signature)
 	}
-	wantRefused(t, (<-other).Err, ratchet.OtherBytes, "block level 100 and round 0 already signed with different data")
+	wantRefused(t, wait(t, other).Err, ratchet.OtherBytes, "block level 100 and round 0 already signed with different data")
 	if again := mustSign(t, db, m, d); !again.Stored || again.Signature != got.Signature {
 		t.Errorf("asked again: got %+v, want the stored %s", again, got.Signature)
 	}
@@ -190,7 +190,7 @@ func TestCloseFinishesFlights(t *testing.T) {
 	c := newHeldCard()
 	m, d := block(100, 0), bytesNumber(0)
 	flying := ask(t.Context(), db, m, d, c.Sign(d))
-	<-c.Called
+	c.Await(t)
 	closed := make(chan error, 1)
 	go func() { closed <- db.Close() }()
 	for start := time.Now(); ; { // until Close has begun
@@ -205,7 +205,7 @@ func TestCloseFinishesFlights(t *testing.T) {
 		}
 	}
 	c.Answers <- nil
-	got := <-flying
+	got := wait(t, flying)
 	if err := <-closed; err != nil || got.Err != nil {
 		t.Fatalf("Close: %v; the flight: %v", err, got.Err)
 	}
@@ -272,7 +272,7 @@ func TestNothingIsPlacedAfterAFailure(t *testing.T) {
 	register(t, db, keyNumber(2), mainnet, 0)
 	c := newHeldCard()
 	flying := ask(t.Context(), db, block(1, 0), bytesNumber(0), c.Sign(bytesNumber(0)))
-	<-c.Called
+	c.Await(t)
 	other := block(1, 0)
 	other.Key = keyNumber(2)
 	_, err := db.Sign(t.Context(), other, bytesNumber(1), func(context.Context, tezos.Message) (tezos.Signature, error) {
@@ -287,8 +287,11 @@ func TestNothingIsPlacedAfterAFailure(t *testing.T) {
 		t.Error("Failed is not closed when the caller knows of the failure")
 	}
 	c.Answers <- nil
-	if got := <-flying; !errors.Is(got.Err, ratchet.ErrStopped) || got.Release != (ratchet.Release{}) {
+	if got := wait(t, flying); !errors.Is(got.Err, ratchet.ErrStopped) || got.Release != (ratchet.Release{}) {
 		t.Errorf("the flight of before got %+v, want %v", got, ratchet.ErrStopped)
+	}
+	if n := db.Dropped(); n != 1 {
+		t.Errorf("%d signatures dropped, want that of the flight", n)
 	}
 	stored, err := db.Store.List(t.Context())
 	if err != nil || len(stored.Marks) != 0 {

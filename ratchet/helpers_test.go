@@ -29,4 +29,5 @@ var (
 
 	newHeldCard = ratchettest.NewHeldCard
 	ask         = ratchettest.Ask
+	wait        = ratchettest.Wait
 )

@@ -93,6 +93,12 @@ const MaxAdminAnswer = maxAdminAnswer
 
 var ReadAnswer = readAnswer
 
+// Row returns the status, the label and the level that err has in the table.
+func Row(err error) (status int, decision string, level slog.Level) {
+	row := refusalOf(err)
+	return row.status, row.decision, row.level
+}
+
 // TellSkipped has the log told of the lines that were left out.
 func (s *Server) TellSkipped() { s.limit.tellAll() }
 

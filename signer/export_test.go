@@ -25,3 +25,10 @@ func (s *Signer) ProbeServers(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Again is at which server of a key the second try would be, after one at first that failed with
+// err: -1 for none.
+func (s *Signer) Again(ctx context.Context, hash tezos.PublicKeyHash, first int, err error) int {
+	k := s.ring.Load().keys[hash]
+	return slices.Index(k.replicas, k.again(ctx, k.replicas[first], err))
+}

@@ -118,7 +118,7 @@ func TestSwapKeepsAFailure(t *testing.T) {
 	if _, err := s.Sign(t.Context(), goes.PublicKey().Hash(), block(1, 0, 0)); err == nil {
 		t.Fatal("signed with a ratchet whose file is gone")
 	}
-	<-s.Failed()
+	awaitFailed(t, s)
 	if err := s.Swap([]signer.Entry{entry(stays, well.Ratchet)}); err != nil {
 		t.Fatal(err)
 	}

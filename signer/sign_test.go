@@ -253,7 +253,7 @@ func TestFailedRatchetStopsEveryKey(t *testing.T) {
 	if res, err := s.Sign(t.Context(), broken.Replicas[0].Key.PublicKey().Hash(), block(1, 0, 0)); !errors.Is(err, ratchet.ErrStopped) || res.Signature != (tezos.Signature{}) {
 		t.Fatalf("Sign over a ratchet that was moved away: %v, %v; want ErrStopped", res.Signature, err)
 	}
-	<-s.Failed()
+	awaitFailed(t, s)
 	if s.Err() == nil {
 		t.Error("Failed is closed and Err is nil")
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	secp256k1ecdsa "github.com/decred/dcrd/dcrec/secp256k1/v4/ecdsa"
+
 	"pawl/tezos"
 )
 
@@ -270,6 +272,46 @@ func TestNewSignature(t *testing.T) {
 		for _, size := range []int{0, 64, 96} {
 			if _, err := tezos.NewSignature(kind, make([]byte, size)); err == nil {
 				t.Errorf("%s signature of %d bytes is accepted", kind, size)
+			}
+		}
+	}
+}
+
+// TestScalarsPlusTheOrder: r and s that only a reduction would make right are refused. Small ones
+// are needed, so that the sum fits into 32 bytes; the key is the one that they belong to.
+func TestScalarsPlusTheOrder(t *testing.T) {
+	t.Parallel()
+	message := tezos.NewMessage([]byte("a message"))
+	digest := message.Digest()
+	for small, tried := int64(1), 0; tried < 5; small++ {
+		compact := make([]byte, 65) // a recovery code, r and s
+		compact[0] = 27 + 4
+		r, s := big.NewInt(small), big.NewInt(small+7)
+		r.FillBytes(compact[1:33])
+		s.FillBytes(compact[33:])
+		found, _, err := secp256k1ecdsa.RecoverCompact(compact, digest[:])
+		if err != nil {
+			continue // no point has such an x
+		}
+		tried++
+		key, err := tezos.NewPublicKey(tezos.Secp256k1, found.SerializeCompressed())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := key.Verify(message, newSignature(t, tezos.Secp256k1, compact[1:])); err != nil {
+			t.Fatalf("r %v and s %v: %v, want a good signature", r, s, err)
+		}
+		order := groupOrder(tezos.Secp256k1)
+		for name, scalars := range map[string][2]*big.Int{
+			"r":       {new(big.Int).Add(r, order), s},
+			"s":       {r, new(big.Int).Add(s, order)},
+			"r and s": {new(big.Int).Add(r, order), new(big.Int).Add(s, order)},
+		} {
+			raw := make([]byte, 64)
+			scalars[0].FillBytes(raw[:32])
+			scalars[1].FillBytes(raw[32:])
+			if err := key.Verify(message, newSignature(t, tezos.Secp256k1, raw)); !errors.Is(err, tezos.ErrBadSignature) {
+				t.Errorf("%s over the order: %v, want %v", name, err, tezos.ErrBadSignature)
 			}
 		}
 	}

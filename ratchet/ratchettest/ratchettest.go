@@ -24,6 +24,9 @@ var (
 	Ghostnet = tezos.ChainID{0xb3, 0xd7, 0x9f, 0x99}
 )
 
+// patience is how long tests wait for what comes at all.
+const patience = 20 * time.Second
+
 // KeyNumber returns the hash of no real key.
 func KeyNumber(n int) tezos.PublicKeyHash {
 	k := tezos.PublicKeyHash{byte(tezos.P256)}
@@ -125,7 +128,17 @@ func (db *DB) Failed() <-chan struct{} { return db.Ratchet.Failed() }
 // Place commits a signature without the look that comes before it in Sign: only the transaction
 // decides.
 func (db *DB) Place(m ratchet.Mark, d tezos.Message, fresh tezos.Signature) (ratchet.Release, error) {
-	return db.Store.Place(context.Background(), db.Proposal(m, d, fresh))
+	placed := make(chan Answer, 1)
+	go func() {
+		release, err := db.Store.Place(context.Background(), db.Proposal(m, d, fresh))
+		placed <- Answer{release, err}
+	}()
+	select {
+	case got := <-placed:
+		return got.Release, got.Err
+	case <-time.After(patience):
+		return ratchet.Release{}, errors.New("a proposal is not answered")
+	}
 }
 
 // Proposal is what Place proposes.
@@ -163,8 +176,15 @@ func Open(tb testing.TB, path string, opts Options) *DB {
 		tb.Fatalf("Open(%s): %v", filepath.Base(path), err)
 	}
 	tb.Cleanup(func() {
-		if err := db.Close(); err != nil && !errors.Is(err, ratchet.ErrStopped) {
-			tb.Errorf("Close: %v", err)
+		closed := make(chan error, 1)
+		go func() { closed <- db.Close() }()
+		select {
+		case err := <-closed:
+			if err != nil && !errors.Is(err, ratchet.ErrStopped) {
+				tb.Errorf("Close: %v", err)
+			}
+		case <-time.After(patience):
+			tb.Error("Close does not end")
 		}
 	})
 	return db
@@ -199,11 +219,11 @@ func CloseDB(tb testing.TB, db *DB) {
 func MustSign(tb testing.TB, db *DB, m ratchet.Mark, d tezos.Message) ratchet.Release {
 	tb.Helper()
 	var c Card
-	release, err := db.Sign(tb.Context(), m, d, c.Sign(d))
-	if err != nil {
-		tb.Fatalf("Sign(%s %d/%d): %v", m.Kind, m.Level, m.Round, err)
+	got := Wait(tb, Ask(tb.Context(), db, m, d, c.Sign(d)))
+	if got.Err != nil {
+		tb.Fatalf("Sign(%s %d/%d): %v", m.Kind, m.Level, m.Round, got.Err)
 	}
-	return release
+	return got.Release
 }
 
 // WantRefused checks the kind of a refusal, and its text unless that is "".
@@ -251,6 +271,16 @@ func NewHeldCard() *HeldCard {
 	return &HeldCard{Called: make(chan struct{}, 100), Answers: make(chan error, 100)}
 }
 
+// Await waits for a call.
+func (c *HeldCard) Await(tb testing.TB) {
+	tb.Helper()
+	select {
+	case <-c.Called:
+	case <-time.After(patience):
+		tb.Fatal("the card is not asked")
+	}
+}
+
 // Sign returns the SignFunc for a payload.
 func (c *HeldCard) Sign(d tezos.Message) ratchet.SignFunc {
 	return func(ctx context.Context, _ tezos.Message) (tezos.Signature, error) {
@@ -273,6 +303,18 @@ func (c *HeldCard) Sign(d tezos.Message) ratchet.SignFunc {
 type Answer struct {
 	ratchet.Release
 	Err error
+}
+
+// Wait returns the answer of an Ask.
+func Wait(tb testing.TB, asked <-chan Answer) Answer {
+	tb.Helper()
+	select {
+	case got := <-asked:
+		return got
+	case <-time.After(patience):
+		tb.Fatal("a request is not answered")
+		return Answer{}
+	}
 }
 
 // Ask signs on a goroutine of its own.

@@ -110,7 +110,12 @@ func (db *Store) PlaceTogether(members ...ratchet.Proposal) ([]ratchet.Release, 
 	db.commitBatch(jobs)
 	releases, errs := make([]ratchet.Release, len(members)), make([]error, len(members))
 	for i, j := range jobs {
-		if errs[i] = <-j.done; errs[i] == nil {
+		select {
+		case errs[i] = <-j.done:
+		case <-time.After(20 * time.Second):
+			errs[i] = errors.New("a proposal is not answered")
+		}
+		if errs[i] == nil {
 			releases[i], errs[i] = placing[i].release, placing[i].refused
 		}
 	}
@@ -213,4 +218,28 @@ func WhileUnused(ctx context.Context, path string, read func() error) error {
 		return err
 	}
 	return whileUnused(ctx, path, database, read)
+}
+
+// Noted returns the mark that the note beside the file has.
+func (db *Store) Noted() (ratchet.Mark, error) {
+	said, err := lastIn(db.last.fd, db.path, db.database.identity)
+	if err != nil || said == nil {
+		return ratchet.Mark{}, err
+	}
+	return said.mark, nil
+}
+
+// Remember tells memory of a mark, as a commit that has returned does.
+func (db *Store) Remember(m ratchet.StoredMark) { db.memory.putMark(m) }
+
+// RememberRegistration tells memory of a registration.
+func (db *Store) RememberRegistration(r ratchet.Registration) { db.memory.putRegistration(r) }
+
+// NoteOf returns the note of a mark as a pawl that knew no totals wrote it.
+func (db *Store) NoteOf(m ratchet.Mark) []byte { return note{mark: m}.text(db.database.identity) }
+
+// NoteInto has the note written to another file.
+func (db *Store) NoteInto(fd int) {
+	_ = unix.Close(db.last.fd)
+	db.last.fd = fd
 }

@@ -263,3 +263,222 @@ func TestTheSameBlobTwiceIsOne(t *testing.T) {
 		t.Error("the refusal tells nothing of the master key")
 	}
 }
+
+// refusedWith makes the refusals of a server those of a code.
+func (s *refusing) refusedWith(t *testing.T, code ep11.Code) {
+	t.Helper()
+	s.answer = refuse(t, codes.Unknown, code, "")
+}
+
+// Only a refusal for the master key of a key's only blob tells of other keys.
+func TestOtherRefusalsTellOfNoMasterKey(t *testing.T) {
+	t.Parallel()
+	for name, code := range map[string]ep11.Code{
+		"blob error": ep11.CodeIBMBlobError, "blob key conflict": ep11.CodeIBMBlobkeyConflict, "device error": ep11.CodeDeviceError,
+		"no such mechanism": ep11.CodeMechanismInvalid,
+	} {
+		s := newRefusing(t)
+		one, two := s.key(t, 'a', '1'), s.key(t, 'a', '2')
+		s.refusedWith(t, code)
+		s.refused['1'] = true
+		if err := s.sign(one); err == nil {
+			t.Errorf("%s: signed", name)
+		}
+		if err := errors.Join(one.Trouble(), two.Trouble()); err != nil {
+			t.Errorf("%s: trouble %v, want none", name, err)
+		}
+	}
+	s := newRefusing(t)
+	other := s.key(t, 'a', '1')
+	first, second := namedBlob('a'), namedBlob('b')
+	first[len(first)-1], second[len(second)-1] = '2', '3'
+	several := keyOf(t, s.client, first, second)
+	s.refused['2'], s.refused['3'] = true, true
+	if err := s.sign(several); hsm.FaultOf(err) != hsm.Unfit {
+		t.Errorf("a key of two blobs: %v", err)
+	}
+	if err := errors.Join(other.Trouble(), several.Trouble()); err != nil {
+		t.Errorf("a key of two blobs was refused: trouble %v, want none: either blob may be the reason", err)
+	}
+	s.asked = nil
+	_ = s.client.Refresh(t.Context())
+	if len(s.asked) != 0 {
+		t.Errorf("probed with %q, want no probe: no master key is missing", s.asked)
+	}
+	s.refused['1'] = true
+	_ = s.sign(other)
+	s.refused['2'] = false
+	if err := s.sign(several); err != nil || other.Trouble() == nil || several.Trouble() != nil {
+		t.Errorf("a key of two blobs signs: %v; trouble of its own %v, of the refused key %v: want none, and one", err, several.Trouble(), other.Trouble())
+	}
+}
+
+// The first refusal counts once, however many keys of the master key are refused, and one signature ends it.
+func TestManyRefusalsAreOne(t *testing.T) {
+	t.Parallel()
+	s := newRefusing(t)
+	one, two, other := s.key(t, 'a', '1'), s.key(t, 'a', '2'), s.key(t, 'b', '3')
+	s.refused['1'], s.refused['2'], s.refused['3'] = true, true, true
+	for range 3 {
+		_, _, _ = s.sign(one), s.sign(two), s.sign(other)
+	}
+	delete(s.refused, '2')
+	if err := s.sign(two); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(one.Trouble(), two.Trouble()); err != nil {
+		t.Errorf("after a signature: %v, want no trouble", err)
+	}
+	if other.Trouble() == nil {
+		t.Error("another master key is still missing, and there is no trouble")
+	}
+	delete(s.refused, '3')
+	if err := s.sign(other); err != nil || other.Trouble() != nil {
+		t.Errorf("the other master key is there: %v, trouble %v", err, other.Trouble())
+	}
+	s.refused['2'] = true // the master key goes again
+	_ = s.sign(two)
+	if one.Trouble() == nil || two.Trouble() == nil {
+		t.Error("the master key is missing again, and there is no trouble")
+	}
+	s.asked = nil
+	_ = s.client.Refresh(t.Context())
+	if len(s.asked) != 1 {
+		t.Errorf("probed with %q, want one key of the one master key", s.asked)
+	}
+}
+
+// A key whose refusal was its own speaks for itself from then on; the key that signs stays good, and so
+// does one that was refused itself and signs again.
+func TestOwnRefusalIsRemembered(t *testing.T) {
+	t.Parallel()
+	s := newRefusing(t)
+	broken, whole := s.key(t, 'a', '1'), s.key(t, 'a', '2')
+	s.refused['1'], s.refused['2'] = true, true
+	_ = s.sign(whole)
+	delete(s.refused, '2')
+	if err := s.sign(whole); err != nil { // which was the one that had learned it
+		t.Fatal(err)
+	}
+	s.refused['2'] = true
+	_ = s.sign(whole)
+	if broken.Trouble() == nil {
+		t.Error("a key that signed and was refused again tells of its master key, and there is no trouble")
+	}
+	delete(s.refused, '2')
+	_ = s.sign(whole)
+	_ = s.sign(broken)
+	if err := s.sign(whole); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.sign(broken); hsm.FaultOf(err) != hsm.Unfit {
+			t.Errorf("the broken key: %v", err)
+		}
+		if err := errors.Join(whole.Trouble(), broken.Trouble()); err != nil {
+			t.Errorf("trouble %v, want none: the refusal is the key's own", err)
+		}
+	}
+}
+
+// A master key is forgotten with its last key, and counts no more; as long as it has one it counts.
+func TestMasterKeyGoesWithItsLastKey(t *testing.T) {
+	t.Parallel()
+	s := newRefusing(t)
+	one, two, other := s.key(t, 'a', '1'), s.key(t, 'a', '2'), s.key(t, 'b', '3')
+	s.refused['1'], s.refused['2'] = true, true
+	_ = s.sign(one)
+	move := func(key *grep11.Key, name byte) *grep11.Key {
+		t.Helper()
+		next := namedBlob('c')
+		next[len(next)-1] = name
+		changed, _, err := key.With(next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return changed
+	}
+	one = move(one, '4')
+	if two.Trouble() == nil {
+		t.Error("the other key of the missing master key has no trouble")
+	}
+	two = move(two, '5')
+	for _, key := range []*grep11.Key{one, two, other} {
+		if err := key.Trouble(); err != nil {
+			t.Errorf("no key is of the missing master key any more: trouble %v, want none", err)
+		}
+	}
+	s.refused['3'] = true // the count is right: another one is missing, and comes back
+	_ = s.sign(other)
+	if other.Trouble() == nil {
+		t.Error("another master key is missing, and there is no trouble")
+	}
+	delete(s.refused, '3')
+	if err := s.sign(other); err != nil || other.Trouble() != nil {
+		t.Errorf("it is back: %v, trouble %v, want none", err, other.Trouble())
+	}
+	moved := s.key(t, 'b', '6') // whose master key is not missing
+	_ = move(moved, '7')
+	_ = move(s.key(t, 'd', '8'), '9') // the last one of a master key that is not missing
+	s.refused['3'] = true
+	_ = s.sign(other)
+	if other.Trouble() == nil {
+		t.Error("it is missing again, and there is no trouble")
+	}
+}
+
+// A server whose list lacks the mechanism is not one for the key, as soon as the list is known.
+func TestLackIsATrouble(t *testing.T) {
+	t.Parallel()
+	s := newRefusing(t)
+	key := keyOf(t, s.client, namedBlob('a'))
+	other, err := s.client.Key(edKey(t), namedBlob('b'))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(key.Trouble(), other.Trouble()); err != nil {
+		t.Errorf("before the list is known: %v, want no trouble", err)
+	}
+	if err := s.client.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := key.Trouble(); err != nil {
+		t.Errorf("the mechanism is in the list: %v, want no trouble", err)
+	}
+	var lack *grep11.LackError
+	if err := other.Trouble(); !errors.As(err, &lack) || lack.Kind != tezos.Ed25519 || hsm.FaultOf(err) != hsm.Unfit {
+		t.Errorf("the mechanism is not in the list: %v, want what it lacks, unfit", err)
+	}
+}
+
+// edKey is a tz1 key that nobody has.
+func edKey(t *testing.T) tezos.PublicKey {
+	t.Helper()
+	key, err := tezos.NewPublicKey(tezos.Ed25519, make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// Key takes a key of a kind that signs here, with one blob at least, each with a sound header.
+func TestKeyRefuses(t *testing.T) {
+	t.Parallel()
+	s := newRefusing(t)
+	bls, err := tezos.ParsePublicKey("BLpk1nRV5SBB2QCxsiem5Neoywcizr3mkdp167HL1iKFgFvzPhKo4RSy7J8JBh2BgGgVYjNsRGwU")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		key   tezos.PublicKey
+		blobs []ep11.Blob
+	}{
+		"a tz4 key":       {bls, []ep11.Blob{namedBlob('a')}},
+		"no blob":         {edKey(t), nil},
+		"an unsound blob": {edKey(t), []ep11.Blob{namedBlob('a'), namedBlob('b')[:20]}},
+	} {
+		if key, err := s.client.Key(test.key, test.blobs...); err == nil || key != nil {
+			t.Errorf("%s: %v, %v, want an error and no key", name, key, err)
+		}
+	}
+}

@@ -41,7 +41,11 @@ func main() {
 
 // run applies the sabotages that pattern names and prints a line for each.
 func run(ctx context.Context, out io.Writer, pattern string, list bool) error {
-	chosen, err := choose(sabotages(), pattern)
+	all, err := sabotages()
+	if err != nil {
+		return err
+	}
+	chosen, err := choose(all, pattern)
 	if err != nil {
 		return err
 	}

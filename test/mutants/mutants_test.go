@@ -13,22 +13,66 @@ import (
 // be sabotaged stands there once, and each named test exists.
 func TestTableFitsTheCode(t *testing.T) {
 	t.Parallel()
+	all, err := sabotages()
+	if err != nil {
+		t.Fatal(err)
+	}
 	names := make(map[string]bool)
-	for _, s := range sabotages() {
-		if names[s.name] {
-			t.Errorf("%s occurs twice", s.name)
-		}
-		names[s.name] = true
-		text, err := os.ReadFile(filepath.Join("../..", s.file))
-		if err != nil {
-			t.Errorf("%s: %v", s.name, err)
-			continue
-		}
-		if _, err := s.apply(string(text)); err != nil {
-			t.Error(err)
-		}
+	for _, s := range all {
+		fits(t, s, names)
 		if !hasTest(t, s.pkg, s.test) {
 			t.Errorf("%s: there is no %s in %s", s.name, s.test, s.pkg)
+		}
+	}
+}
+
+// TestEquivalentsFitTheCode: what no test can notice is there to be read, and its reason is given.
+func TestEquivalentsFitTheCode(t *testing.T) {
+	t.Parallel()
+	_, spared, err := conditions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := make(map[string]bool)
+	for _, e := range spared {
+		fits(t, e.sabotage, names)
+		if len(strings.Fields(e.why)) < 3 {
+			t.Errorf("%s: %q is no reason", e.name, e.why)
+		}
+	}
+}
+
+// fits checks that a sabotage can be applied to its file, and that its name is its own.
+func fits(t *testing.T, s sabotage, names map[string]bool) {
+	t.Helper()
+	if names[s.name] {
+		t.Errorf("%s occurs twice", s.name)
+	}
+	names[s.name] = true
+	text, err := os.ReadFile(filepath.Join("../..", s.file))
+	if err != nil {
+		t.Errorf("%s: %v", s.name, err)
+		return
+	}
+	if _, err := s.apply(string(text)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestParseConditions reads entries of both kinds, and refuses one that is not whole.
+func TestParseConditions(t *testing.T) {
+	t.Parallel()
+	caught, spared, err := parseConditions("# Heading\n\n== a/b.go\n- \tif x {\n- \t\tone()\n+ \tif !x {\n+ \t\tone()\n= TestX\n- y\n+ z\n~ it is the same\n")
+	want := sabotage{name: "a/b.go: if !x {", file: "a/b.go", old: "\tif x {\n\t\tone()", new: "\tif !x {\n\t\tone()", pkg: "./a", test: "TestX"}
+	if err != nil || len(caught) != 1 || caught[0] != want {
+		t.Errorf("caught %+v, %v, want %+v", caught, err, want)
+	}
+	if len(spared) != 1 || spared[0].name != "a/b.go: z" || spared[0].why != "it is the same" {
+		t.Errorf("spared %+v", spared)
+	}
+	for _, text := range []string{"- y\n+ z\n= TestX\n", "== a\n- y\n= TestX\n", "== a\n- y\n+ z\n=\n", "== a\n- y\n+ z\n", "y\n"} {
+		if _, _, err := parseConditions(text); err == nil {
+			t.Errorf("%q is taken", text)
 		}
 	}
 }

@@ -1,7 +1,8 @@
 package main
 
-// sabotages lists what must never pass unnoticed, in the order of the sign path.
-func sabotages() []sabotage {
+// sabotages lists what must never pass unnoticed: the rules in the order of the sign path, then the
+// conditions line by line.
+func sabotages() ([]sabotage, error) {
 	var all []sabotage
 	for _, group := range [][]sabotage{
 		parser(), policies(), watermark(), registration(), flights(), commits(), files(), losses(), seals(), locks(), signing(),
@@ -9,7 +10,8 @@ func sabotages() []sabotage {
 	} {
 		all = append(all, group...)
 	}
-	return all
+	caught, _, err := conditions()
+	return append(all, caught...), err
 }
 
 func parser() []sabotage {
@@ -53,6 +55,14 @@ func policies() []sabotage {
 			old:  "\tcase !p.Baking:",
 			new:  "\tcase false:",
 			pkg:  "./policy", test: "TestCheck",
+		},
+		{
+			name: "policy-of-any-key",
+			file: "signer/signer.go",
+			old:  "\tif err = key.policy.Check(res.Request); err != nil {",
+			new: "\terr = key.policy.Check(res.Request)\n\tfor _, other := range s.ring.Load().keys {\n" +
+				"\t\tif other.policy.Check(res.Request) == nil {\n\t\t\terr = nil\n\t\t}\n\t}\n\tif err != nil {",
+			pkg: "./signer", test: "TestEachKeyHasItsPolicy",
 		},
 		{
 			name: "duplicate-names-accepted",

@@ -24,6 +24,13 @@ func watermark() []sabotage {
 			pkg:  "./ratchet/sqlite", test: "TestEqualDigestDropsFreshSignature",
 		},
 		{
+			name: "memory-told-the-fresh-signature",
+			file: "ratchet/sqlite/place.go",
+			old:  "Digest: p.Digest, Signature: &placing.release.Signature})",
+			new:  "Digest: p.Digest, Signature: &placing.Signature})",
+			pkg:  "./ratchet/sqlite", test: "TestStoredSignatureIsRemembered",
+		},
+		{
 			name: "other-bytes-get-the-stored",
 			file: "ratchet/standing.go",
 			old:  "\tcase r.Digest != d:",
@@ -59,8 +66,8 @@ func registration() []sabotage {
 		{
 			name: "no-floor",
 			file: "ratchet/standing.go",
-			old:  "\tcase s.HasFloor && m.Level < s.Floor:",
-			new:  "\tcase s.HasFloor && m.Level < s.Floor && false:",
+			old:  "\tif s.HasFloor && m.Level < s.Floor {",
+			new:  "\tif s.HasFloor && m.Level < s.Floor && false {",
 			pkg:  "./ratchet/sqlite", test: "TestFloorAndGap",
 		},
 		{
@@ -245,6 +252,20 @@ func losses() []sabotage {
 			old:  "\tif said == nil || said.mark.Kind == 0 {",
 			new:  "\tif said == nil || path != \"\" {",
 			pkg:  "./ratchet/sqlite", test: "TestLastMarkIsMissed",
+		},
+		{
+			name: "last-mark-by-its-level-alone",
+			file: "ratchet/sqlite/last.go",
+			old:  "there != nil && !m.Above(there.Mark) {",
+			new:  "there != nil && m.Level <= there.Level {",
+			pkg:  "./ratchet/sqlite", test: "TestLastMarkOfTheSameLevel",
+		},
+		{
+			name: "note-of-the-first-mark",
+			file: "ratchet/sqlite/last.go",
+			old:  "\t\tif j.stored != nil {\n\t\t\tdb.last.note.mark = *j.stored\n\t\t}",
+			new:  "\t\tif j.stored != nil {\n\t\t\tdb.last.note.mark = *j.stored\n\t\t\tbreak\n\t\t}",
+			pkg:  "./ratchet/sqlite", test: "TestNoteIsOfTheLastMark",
 		},
 		{
 			name: "last-mark-not-noted",
