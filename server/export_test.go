@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -55,3 +56,19 @@ func Refusal(err error, id string) (status int, msg string) {
 const MaxAdminAnswer = maxAdminAnswer
 
 var ReadAnswer = readAnswer
+
+// TellSkipped has the log told of the lines that were left out.
+func (s *Server) TellSkipped() { s.limit.tellAll() }
+
+// The sizes of the buckets of log lines.
+var (
+	StrangerBurst = int(strangerLines.burst)
+	KeyBurst      = int(keyLines.burst)
+)
+
+// StrangersLine returns what decides whether a line of a stranger is written, for a server that has
+// this log.
+func StrangersLine(log *slog.Logger) (mayWrite func() bool) {
+	limit := newLineLimit(log, func() {})
+	return func() bool { return limit.take(lineKind{decision: "x"}, slog.LevelInfo, time.Now()) }
+}

@@ -162,7 +162,7 @@ func (r *renewing) client(t *testing.T, of *authority) *http.Client {
 
 // ask returns the serial number of the server's certificate, and whether the session was resumed.
 func (r *renewing) ask(client *http.Client) (serial int64, resumed bool, err error) {
-	res, err := client.Get(r.url + "/authorized_keys") //nolint:noctx // a test
+	res, err := client.Get(r.url + "/authorized_keys")
 	if err != nil {
 		return 0, false, err
 	}
@@ -219,11 +219,19 @@ func TestHTTPSCertificateIsRenewed(t *testing.T) {
 		t.Errorf("the log:\n%s", text)
 	}
 	for name, spoil := range map[string]func(){
-		"ended":       func() { c, k := r.ca.use(t, "e", 10, time.Now().Add(-time.Hour)); replace(c, r.files.Cert); replace(k, r.files.Key) },
-		"for clients": func() { c, k := r.ca.use(t, "c", 11, soon, forClients); replace(c, r.files.Cert); replace(k, r.files.Key) },
-		"cut short":   func() { write(t, r.files.Cert, readFile(t, cert)[:100]) },
-		"gone":        func() { _ = os.Remove(r.files.Key) },
-		"a pipe":      func() { _ = os.Remove(r.files.Cert); _ = unix.Mkfifo(r.files.Cert, 0o600) },
+		"ended": func() {
+			c, k := r.ca.use(t, "e", 10, time.Now().Add(-time.Hour))
+			replace(c, r.files.Cert)
+			replace(k, r.files.Key)
+		},
+		"for clients": func() {
+			c, k := r.ca.use(t, "c", 11, soon, forClients)
+			replace(c, r.files.Cert)
+			replace(k, r.files.Key)
+		},
+		"cut short": func() { write(t, r.files.Cert, readFile(t, cert)[:100]) },
+		"gone":      func() { _ = os.Remove(r.files.Key) },
+		"a pipe":    func() { _ = os.Remove(r.files.Cert); _ = unix.Mkfifo(r.files.Cert, 0o600) },
 	} {
 		spoil()
 		r.Renew(r.slog)

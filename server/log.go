@@ -20,6 +20,7 @@ type requestLog struct {
 	start   time.Time
 	quiet   slog.Level          // of the line of an answer without a signature
 	signing bool                // a sign request, whether or not it could be read
+	asked   bool                // the signer was asked: the client may ask for signatures
 	key     tezos.PublicKeyHash // not set before pkh is
 	pkh     string              // text of key
 	result  signer.Result       // of signRequest
@@ -40,9 +41,13 @@ func (s *Server) setKey(log *requestLog, hash tezos.PublicKeyHash) {
 // maxAttrs is how many attributes a log line can have.
 const maxAttrs = 16
 
-// writeLog writes the one line of a request.
+// writeLog writes the one line of a request, unless there were too many of its kind.
 func (s *Server) writeLog(ctx context.Context, log *requestLog, err error, transport []slog.Attr) {
 	elapsed := time.Since(log.start)
+	level := log.level(err)
+	if !s.log.Enabled(ctx, level) || !s.mayLog(log, err, level) {
+		return
+	}
 	attrs := append(make([]slog.Attr, 0, maxAttrs), slog.String("request_id", log.id))
 	attrs = append(attrs, transport...)
 	if log.pkh != "" {
@@ -65,12 +70,41 @@ func (s *Server) writeLog(ctx context.Context, log *requestLog, err error, trans
 	ctx = context.WithoutCancel(ctx)
 	switch {
 	case err != nil:
-		s.log.LogAttrs(ctx, refusalOf(err).level, "refused", attrs...)
+		s.log.LogAttrs(ctx, level, "refused", attrs...)
 	case log.result.Request != nil:
-		s.log.LogAttrs(ctx, slog.LevelInfo, "signed", attrs...)
+		s.log.LogAttrs(ctx, level, "signed", attrs...)
 	default:
-		s.log.LogAttrs(ctx, log.quiet, "answered", attrs...)
+		s.log.LogAttrs(ctx, level, "answered", attrs...)
 	}
+}
+
+// level is that of the line of a request.
+func (log *requestLog) level(err error) slog.Level {
+	switch {
+	case err != nil:
+		return refusalOf(err).level
+	case log.result.Request != nil:
+		return slog.LevelInfo
+	}
+	return log.quiet
+}
+
+// mayLog reports whether the line of a request is to be written. That of a new signature always is.
+func (s *Server) mayLog(log *requestLog, err error, level slog.Level) bool {
+	kind := lineKind{decision: log.decision(err)}
+	switch {
+	case err != nil:
+		row := refusalOf(err)
+		kind.decision, kind.status = row.decision, row.status
+	case kind.decision == "signed":
+		return true
+	case kind.decision == "":
+		kind.decision = "answered"
+	}
+	if log.asked && s.metrics.label(log) != unknownKey {
+		kind.pkh = log.pkh
+	}
+	return s.limit.take(kind, level, time.Now())
 }
 
 // decision is "signed", "stored", "refused" or "failed", and "" for an answer without a

@@ -24,6 +24,7 @@ type Metrics struct {
 	registry   *prometheus.Registry
 	signatures *prometheus.CounterVec
 	bad        prometheus.Counter
+	skipped    prometheus.Counter
 	hsm        *prometheus.HistogramVec
 	commit     prometheus.Histogram
 	marks      prometheus.Histogram
@@ -33,6 +34,8 @@ type Metrics struct {
 	// CertificateEnds returns when the certificates of the HSM connections end, by name. It is
 	// called at each scrape. Optional; set it before the first one.
 	CertificateEnds func() map[string]time.Time
+	// LogLinesDropped returns how many lines of the log were dropped. Optional, as CertificateEnds.
+	LogLinesDropped func() uint64
 
 	mu   sync.Mutex
 	last map[lastKey]time.Time
@@ -54,6 +57,10 @@ func NewMetrics(version string) *Metrics {
 		bad: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "pawl_bad_signatures_total",
 			Help: "Signatures of the HSM that did not verify. None was released.",
+		}),
+		skipped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "pawl_log_lines_skipped_total",
+			Help: "Lines of requests and connections that were not logged, because there were too many of their kind.",
 		}),
 		hsm: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "pawl_hsm_seconds",
@@ -78,7 +85,7 @@ func NewMetrics(version string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.signatures, m.bad, m.hsm, m.commit, m.marks, build, keyCollector{m},
+	m.registry.MustRegister(m.signatures, m.bad, m.skipped, m.hsm, m.commit, m.marks, build, keyCollector{m},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -139,6 +146,8 @@ var (
 		"1 when every key can sign at the HSM server.", []string{"server"}, nil)
 	triesDesc = prometheus.NewDesc("pawl_hsm_server_tries_total",
 		"Tries of signatures at the HSM server by result, ok or error.", []string{"server", "result"}, nil)
+	logDroppedDesc = prometheus.NewDesc("pawl_log_lines_dropped_total",
+		"Lines of the log that were dropped, because nobody read the log or it could not be written.", nil, nil)
 	readyDesc = prometheus.NewDesc("pawl_key_ready", "1 when the key can sign.", []string{"pkh"}, nil)
 )
 
@@ -147,6 +156,7 @@ func (m keyCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- lastDesc
 	ch <- certificateDesc
 	ch <- droppedDesc
+	ch <- logDroppedDesc
 	ch <- readyDesc
 	ch <- serverReadyDesc
 	ch <- triesDesc
@@ -158,6 +168,9 @@ func (m keyCollector) Collect(ch chan<- prometheus.Metric) {
 	defer m.mu.Unlock()
 	for key, at := range m.last {
 		ch <- gauge(lastDesc, time.Since(at).Seconds(), key.pkh, key.kind)
+	}
+	if m.LogLinesDropped != nil {
+		ch <- counter(logDroppedDesc, m.LogLinesDropped())
 	}
 	s := m.signer.Load()
 	if s == nil {

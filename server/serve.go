@@ -59,6 +59,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, handler http.Handle
 	}
 	err := shutdown(ctx, srv, ln.Addr())
 	<-served //nolint:errcheck // http.ErrServerClosed, now that it is shut
+	s.limit.tellAll()
 	return err
 }
 
@@ -105,6 +106,6 @@ func (s *Server) httpServer(handler http.Handler, tlsConfig *tls.Config) *http.S
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		// A client with the wrong certificate shows up nowhere else.
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		ErrorLog: slog.NewLogLogger(s.connectionLog(), slog.LevelWarn),
 	}
 }

@@ -10,8 +10,8 @@
 //   - A refusal is a JSON error trace, the only form that octez-client shows in full.
 //   - Every read is bounded in size and time.
 //   - A signature is sent before its log line and its metrics are written.
-//   - Each request has one log line. It names the key, the digest and the decision, never the
-//     payload.
+//   - Each new signature has one log line, and so has any other request, unless there are too many
+//     of its kind. It names the key, the digest and the decision, never the payload.
 //
 // The Octez routes serve programs, not browsers. A web page can make a browser POST to
 // 127.0.0.1, and browsers put an Origin header on every such POST: a request with that header is
@@ -42,7 +42,8 @@ type Config struct {
 	// is empty but not nil refuses every sign request. A request costs one hash and at most one
 	// verification per key.
 	AuthorizedKeys []tezos.PublicKey
-	// Log gets one line per request. The attribute "level" of a line is the level of a block or
+	// Log gets one line per request. It must not block: the next request of a connection waits for
+	// it. The attribute "level" of a line is the level of a block or
 	// an attestation: a JSON handler must rename slog's own level
 	// (slog.HandlerOptions.ReplaceAttr). Optional; the default is no log.
 	Log *slog.Logger
@@ -55,6 +56,7 @@ type Server struct {
 	signer     *signer.Signer
 	authorized []tezos.PublicKey // nil: no authentication
 	log        *slog.Logger
+	limit      *lineLimit
 	metrics    *Metrics
 
 	// The keys that the signer had in New, by text and by hash. They save each request the base58
@@ -79,6 +81,7 @@ func New(cfg Config) *Server {
 	if s.metrics == nil {
 		s.metrics = NewMetrics("unknown")
 	}
+	s.limit = newLineLimit(s.log, s.metrics.skipped.Inc)
 	for _, hash := range cfg.Signer.Keys() {
 		s.hashes[hash.String()], s.texts[hash] = hash, hash.String()
 	}

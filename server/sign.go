@@ -20,6 +20,7 @@ func (s *Server) signRequest(ctx context.Context, log *requestLog, hash tezos.Pu
 	if err := s.authenticate(authentication, hash, payload); err != nil {
 		return result, err
 	}
+	log.asked = true
 	result, err = s.signer.Sign(ctx, hash, payload)
 	log.result = result
 	return result, err

@@ -35,7 +35,7 @@ type Result struct {
 // Options are hooks of a signer. Each may be left out.
 type Options struct {
 	// Log gets an error for each bad signature of an HSM, and a line when a server is left out
-	// or in use again.
+	// or in use again. It must not block: signatures would wait for it.
 	Log *slog.Logger
 	// OnSign is told of each attempt at an HSM signature. It must be quick.
 	OnSign func(key tezos.PublicKeyHash, elapsed time.Duration, err error)

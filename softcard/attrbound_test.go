@@ -67,7 +67,7 @@ func (b *bench) wrongBound(name string, wrap *pb.WrapKeyRequest, unwrap *pb.Unwr
 		{"a wrapping key that is not bound", wrap.GetKeyBytes(), b.kek, wrap.GetMacKeyBytes(), ep11.CodeKeyFunctionNotPermitted},
 		{"a MAC key that is not bound", wrap.GetKeyBytes(), wrap.GetKeKBytes(), b.kek, ep11.CodeKeyFunctionNotPermitted},
 		{"no MAC key", wrap.GetKeyBytes(), wrap.GetKeKBytes(), nil, ep11.CodeArgumentsBad},
-		{"not extractable", b.aes(32, template{ep11.AttrIBMAttrBound: true}), wrap.GetKeKBytes(), wrap.GetMacKeyBytes(), ep11.CodeKeyUnextractable},
+		{"not extractable", b.aes(32, template{ep11.AttrIBMAttrBound: true, ep11.AttrExtractable: false}), wrap.GetKeKBytes(), wrap.GetMacKeyBytes(), ep11.CodeKeyUnextractable},
 	} {
 		_, err := b.WrapKey(t.Context(), &pb.WrapKeyRequest{Mech: wrap.GetMech(), KeyBytes: test.key, KeKBytes: test.kek, MacKeyBytes: test.mac})
 		if got := codeOf(t, err); got != test.want {

@@ -41,6 +41,13 @@ func attributesOf(class, keyType int64, bits uint64) map[uint64]*pb.AttributeVal
 // describe returns the attributes of a public key as a KeyBlob lists them.
 func (k publicKey) describe() (map[uint64]*pb.AttributeValue, error) {
 	list := attributesOf(ep11.ClassPublicKey, k.kind.keyType(), k.attributes)
+	if k.point != nil {
+		point, err := appendOctets(nil, k.point) // PKCS #11 v2.40, mechanisms, section 2.3.3
+		if err != nil {
+			return nil, err
+		}
+		list[ep11.AttrECPoint] = bytesValue(point)
+	}
 	return list, k.describePublic(list)
 }
 
@@ -102,7 +109,7 @@ func (c *Card) describe(blob []byte) (map[uint64]*pb.AttributeValue, error) {
 // GetAttributeValue returns the attributes that the request names, as typed values and,
 // where the request asks for bytes, as bytes. CKA_VALUE of a private or secret key fails
 // with CKR_ATTRIBUTE_SENSITIVE, an attribute that the key does not have with
-// CKR_ATTRIBUTE_TYPE_INVALID.
+// CKR_ATTRIBUTE_TYPE_INVALID. The answer has the ids of the request, however long they are.
 func (s *service) GetAttributeValue(
 	_ context.Context, request *pb.GetAttributeValueRequest,
 ) (*pb.GetAttributeValueResponse, error) {
@@ -132,10 +139,10 @@ func (s *service) GetAttributeValue(
 }
 
 func pick(all map[uint64]*pb.AttributeValue, id uint64) (*pb.AttributeValue, error) {
-	if value, ok := all[id]; ok {
+	if value, ok := all[lowID(id)]; ok {
 		return value, nil
 	}
-	if id == ep11.AttrValue {
+	if lowID(id) == ep11.AttrValue {
 		return nil, refuse(ep11.CodeAttributeSensitive, "a card does not give the value of a key")
 	}
 	return nil, refuse(ep11.CodeAttributeTypeInvalid, "the key has no attribute 0x%x", id)
@@ -192,6 +199,7 @@ func (w *wrapping) reset(blob []byte, attrs map[uint64]*pb.AttributeValue) ([]by
 	if k.attributes, err = changed(k.attributes, attrs); err != nil {
 		return nil, err
 	}
+	k.attributes &^= dropped(k.kind.keyType())
 	return w.seal(k, len(blob))
 }
 
@@ -227,6 +235,10 @@ func changeable(was, is uint64) error {
 // changed returns the bits of a key after a change.
 func changed(bits uint64, attrs map[uint64]*pb.AttributeValue) (uint64, error) {
 	was := bits
+	attrs, err := underLowIDs(attrs)
+	if err != nil {
+		return 0, err
+	}
 	for _, id := range slices.Sorted(maps.Keys(attrs)) {
 		bit, err := changeableBit(id)
 		if err != nil {

@@ -21,6 +21,7 @@ func (b *bench) get(object []byte, ids ...uint64) (*pb.GetAttributeValueResponse
 func TestGetAttributeValue(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
+	edwards := testCurves[0].pair(t, direct(b.card))
 	pair := testCurves[1].pair(t, direct(b.card))
 	for _, test := range []struct {
 		name   string
@@ -43,6 +44,9 @@ func TestGetAttributeValue(t *testing.T) {
 		{"never extractable private key", pair.GetPrivKeyBytes(), ep11.AttrNeverExtractable, true, "\x01"},
 		{"class of a public key", pair.GetPubKeyBytes(), ep11.AttrClass, int64(2), "\x00\x00\x00\x00\x00\x00\x00\x02"},
 		{"verifying", pair.GetPubKeyBytes(), ep11.AttrVerify, true, "\x01"},
+		{"point of a public key", pair.GetPubKeyBytes(), ep11.AttrECPoint, octets(pair.GetPubKeyBytes()[23:88]), octets(pair.GetPubKeyBytes()[23:88])},
+		{"point on Ed25519", edwards.GetPubKeyBytes(), ep11.AttrECPoint, octets(edwards.GetPubKeyBytes()[21:53]), octets(edwards.GetPubKeyBytes()[21:53])},
+		{"an id with its sign extended", b.kek, ^uint64(1<<32-1) | ep11.AttrIBMUseAsData, true, "\x01"},
 	} {
 		r, err := b.get(test.object, test.id)
 		if err != nil {
@@ -64,6 +68,8 @@ func TestGetAttributeValue(t *testing.T) {
 	}{
 		"the value":            {b.kek, ep11.AttrValue, ep11.CodeAttributeSensitive},
 		"a curve of AES":       {b.kek, ep11.AttrECParams, ep11.CodeAttributeTypeInvalid},
+		"a point of AES":       {b.kek, ep11.AttrECPoint, ep11.CodeAttributeTypeInvalid},
+		"the value, long id":   {b.kek, 1<<40 | ep11.AttrValue, ep11.CodeAttributeSensitive},
 		"an unknown attribute": {pair.GetPubKeyBytes(), 0xdeadbeef, ep11.CodeAttributeTypeInvalid},
 		"nothing":              {nil, ep11.AttrClass, ep11.CodeArgumentsBad},
 		"no blob":              {make([]byte, 256), ep11.AttrClass, ep11.CodeIBMBlobError},
@@ -74,6 +80,73 @@ func TestGetAttributeValue(t *testing.T) {
 		if got := codeOf(t, err); got != test.want {
 			t.Errorf("%s: %v, want %v", name, got, test.want)
 		}
+	}
+}
+
+// octets is a DER OCTET STRING of fewer than 128 bytes.
+func octets(value []byte) string { return "\x04" + string(rune(len(value))) + string(value) }
+
+// A new public key comes with its point.
+func TestNewKeyTellsItsPoint(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for _, curve := range testCurves {
+		public := curve.pair(t, direct(b.card)).GetPubKey()
+		spki, size := public.GetAttributes()[ep11.AttrPublicKeyInfo].GetAttributeB(), 65
+		if curve.params == ep11.CurveEd25519 {
+			size = 32
+		}
+		if got, want := public.GetAttributes()[ep11.AttrECPoint].GetAttributeB(), octets(spki[len(spki)-size:]); string(got) != want {
+			t.Errorf("%s: %x, want %x", curve.name, got, want)
+		}
+	}
+	if rsa := b.rsaPair(1024, 65537, nil, nil).GetPubKey().GetAttributes(); rsa[ep11.AttrECPoint] != nil {
+		t.Errorf("RSA: %v", rsa[ep11.AttrECPoint])
+	}
+}
+
+// Java clients extend the sign of ids from 0x80000000 on. Of an id the low 32 bits count, in each call.
+func TestLongIDs(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	long := func(id uint64) uint64 { return id | 0xffffffff<<32 }
+	info, err := b.GetMechanismInfo(t.Context(), &pb.GetMechanismInfoRequest{Mech: long(ep11.MechIBMBTCDerive)})
+	if err != nil || info.GetMechInfo().GetFlags()&ep11.CanDerive == 0 {
+		t.Errorf("GetMechanismInfo: %v, %v", info, err)
+	}
+	secret, point := testCurves[0].outside(t)
+	of := ecImport().but(template{
+		ep11.AttrKeyType: nil, long(ep11.AttrKeyType): ep11.KeyTypeEC,
+		ep11.AttrExtractable: nil, long(ep11.AttrExtractable): false, long(ep11.AttrIBMUseAsData): true,
+	})
+	brought, err := b.bring(pkcs8(ep11.CurveEd25519, secret, point), of)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := brought.GetUnwrappedBytes()
+	if got := binary.BigEndian.Uint64(key[48:]); got != 0x184 {
+		t.Errorf("UnwrapKey: attributes 0x%x, want 0x184", got)
+	}
+	if _, err := b.sign(mech(long(ep11.MechIBMEd25519SHA512)), key, []byte("data")); err != nil {
+		t.Errorf("SignSingle: %v", err)
+	}
+	begun, err := b.SignInit(t.Context(), &pb.SignInitRequest{Mech: mech(long(ep11.MechIBMEd25519SHA512)), PrivKeyBytes: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Sign(t.Context(), &pb.SignRequest{State: begun.GetState(), Data: []byte("data")}); err != nil {
+		t.Errorf("Sign: %v", err)
+	}
+	set, err := b.SetAttributeValue(t.Context(), &pb.SetAttributeValueRequest{
+		Object: key, Attributes: template{long(ep11.AttrIBMUseAsData): false}.attributes(t),
+	})
+	if got := binary.BigEndian.Uint64(set.GetObject()[48:]); err != nil || got != 0x104 {
+		t.Errorf("SetAttributeValue: attributes 0x%x, want 0x104: %v", got, err)
+	}
+	rsaKey := b.rsaPair(2048, 65537, nil, nil)
+	padded := pss(ep11.MechRSAPKCSPSS, long(ep11.MechIBMSHA3T256), pb.RSAPSSParm_CkgIbmMgf1Sha3_256, 32)
+	if _, err := b.sign(padded, rsaKey.GetPrivKeyBytes(), make([]byte, 32)); err != nil {
+		t.Errorf("PSS with a long id of its hash: %v", err)
 	}
 }
 

@@ -63,10 +63,12 @@ func TestAttributesInTheBlobsHeader(t *testing.T) {
 	}{
 		{"not extractable", private(), 0x400126}, // as seen on cards
 		{"extractable", template{ep11.AttrSign: true, ep11.AttrExtractable: true}, 0x400125},
-		{"without SIGN", nil, 0x400026},
-		{"SIGN denied", template{ep11.AttrSign: false}, 0x400026},
-		{"not modifiable", template{ep11.AttrSign: true, ep11.AttrModifiable: false}, 0x40012a},
-		{"derivation", template{ep11.AttrSign: true, ep11.AttrDerive: true, ep11.AttrIBMUseAsData: true}, 0x4011a6},
+		{"extractability not mentioned", template{ep11.AttrSign: true, ep11.AttrPrivate: true, ep11.AttrSensitive: true}, 0x400125}, // as seen on cards
+		{"without SIGN", nil, 0x400025},
+		{"SIGN denied", template{ep11.AttrSign: false, ep11.AttrExtractable: false}, 0x400026},
+		{"not modifiable", template{ep11.AttrSign: true, ep11.AttrModifiable: false, ep11.AttrExtractable: "\x00"}, 0x40012a},
+		{"derivation", template{ep11.AttrSign: true, ep11.AttrDerive: true, ep11.AttrIBMUseAsData: true, ep11.AttrExtractable: false}, 0x4011a6},
+		{"unknown attributes", private().but(template{0xdeadbeef: true, ep11.AttrPrimeBits: nil, 0x102: "id"}), 0x400126},
 	} {
 		pair, err := direct(card)(pairRequest(t, testCurves[0].public(), test.private))
 		if err != nil {
@@ -247,7 +249,7 @@ func FuzzGenerateKeyPair(f *testing.F) {
 		if _, err := softcard.Service(card).SignSingle(t.Context(), &pb.SignSingleRequest{
 			Mech: mech(ep11.MechECDSA), PrivKeyBytes: pair.GetPrivKeyBytes(), Data: []byte("digest"),
 		}); err != nil { // an Ed25519 key, or one without SIGN
-			if code := codeOf(t, err); code != ep11.CodeMechanismInvalid && code != ep11.CodeKeyFunctionNotPermitted {
+			if code := codeOf(t, err); code != ep11.CodeKeyTypeInconsistent && code != ep11.CodeKeyFunctionNotPermitted {
 				t.Errorf("a key just made does not sign: %v", err)
 			}
 		}

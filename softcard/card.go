@@ -28,6 +28,14 @@ type Card struct {
 	// HSM in another building.
 	Delay time.Duration
 
+	// AnyClient, if set before Serve, admits clients without a certificate, as IBM Cloud does. Without
+	// a BearerToken the card then serves loopback addresses only.
+	AnyClient bool
+
+	// BearerToken, if set before Serve, is what every call must bear in its metadata: "authorization:
+	// Bearer …". Others fail with CKR_IBM_GREP11_NOT_AUTHENTICATED.
+	BearerToken string
+
 	master master // the master key registers
 
 	faults atomic.Pointer[[]*Fault] // set by SetFaults

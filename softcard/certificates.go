@@ -4,11 +4,14 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 )
 
@@ -16,20 +19,24 @@ import (
 // demonstration lasts that long.
 const certificateYears = 10
 
-// authority signs the certificates of one card and is then forgotten.
+// authority signs the certificates of one card.
 type authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
 }
 
-// newCertificates makes the PEM files of a card: an authority, a server for the loopback
+// newCertificates makes the PEM files of a card: an authority with its key, a server for the loopback
 // names, and a client.
 func newCertificates() (map[string][]byte, error) {
 	ca, err := newAuthority()
 	if err != nil {
 		return nil, err
 	}
-	files := map[string][]byte{caFile: pemBlock("CERTIFICATE", ca.certificate.Raw)}
+	caKey, err := pemKey(ca.key)
+	if err != nil {
+		return nil, err
+	}
+	files := map[string][]byte{caFile: pemBlock("CERTIFICATE", ca.certificate.Raw), caKeyFile: caKey}
 	server := leaf("pawl software card", x509.ExtKeyUsageServerAuth)
 	server.DNSNames = []string{"localhost"}
 	server.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
@@ -73,11 +80,37 @@ func (a authority) issue(template *x509.Certificate) (certificate, private []byt
 	if err != nil {
 		return nil, nil, fmt.Errorf("certificate of %s: %v", template.Subject.CommonName, err)
 	}
-	encoded, err := x509.MarshalPKCS8PrivateKey(key)
+	private, err = pemKey(key)
+	return pemBlock("CERTIFICATE", der), private, err
+}
+
+// readAuthority reads an authority from its two files.
+func readAuthority(certificate, key []byte) (authority, error) {
+	pair, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
-		return nil, nil, fmt.Errorf("key of %s: %v", template.Subject.CommonName, err)
+		return authority{}, err
 	}
-	return pemBlock("CERTIFICATE", der), pemBlock("PRIVATE KEY", encoded), nil
+	private, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return authority{}, errors.New("the authority's key is not an EC key")
+	}
+	return authority{certificate: pair.Leaf, key: private}, nil
+}
+
+// withPort issues a server's certificate again, with localhost:port and 127.0.0.1:port among its DNS
+// names. They are no names of the DNS, but there are clients of GREP11 servers that expect the host
+// with its port there. They stand last, for a client that stops at a name it cannot read.
+func (a authority) withPort(server *x509.Certificate, port int) ([]byte, error) {
+	template := leaf(server.Subject.CommonName, x509.ExtKeyUsageServerAuth)
+	template.NotBefore, template.NotAfter = server.NotBefore, server.NotAfter
+	template.IPAddresses = server.IPAddresses
+	template.DNSNames = append(slices.Clone(server.DNSNames), fmt.Sprintf("localhost:%d", port),
+		fmt.Sprintf("127.0.0.1:%d", port))
+	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, server.PublicKey, a.key)
+	if err != nil {
+		return nil, fmt.Errorf("certificate of the card with its port: %v", err)
+	}
+	return der, nil
 }
 
 func leaf(name string, use x509.ExtKeyUsage) *x509.Certificate {
@@ -93,6 +126,14 @@ func leaf(name string, use x509.ExtKeyUsage) *x509.Certificate {
 func validity() *x509.Certificate {
 	now := time.Now()
 	return &x509.Certificate{NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(certificateYears, 0, 0)}
+}
+
+func pemKey(key *ecdsa.PrivateKey) ([]byte, error) {
+	encoded, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("key of a certificate: %v", err)
+	}
+	return pemBlock("PRIVATE KEY", encoded), nil
 }
 
 func pemBlock(kind string, der []byte) []byte {

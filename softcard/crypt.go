@@ -134,13 +134,14 @@ func (c *Card) cryptPart(d direction, state, data []byte) (next, out []byte, err
 		return nil, nil, err
 	}
 	out = m.part(&op, b, data)
+	op.InParts = true
 	next, err = c.sealState(op)
 	return next, out, err
 }
 
 // cryptEnd ends an operation with its last data.
-func (c *Card) cryptEnd(d direction, state, data []byte) ([]byte, error) {
-	op, m, err := c.openState(state, d)
+func (c *Card) cryptEnd(d direction, state, data []byte, how ending) ([]byte, error) {
+	op, m, err := c.openLast(state, d, how)
 	if err != nil {
 		return nil, err
 	}

@@ -173,7 +173,7 @@ func TestIBMsPartsComeWhenIBMsExampleWantsThem(t *testing.T) {
 func TestEachWrongEncryptionHasItsCode(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	mute := b.aes(32, template{})
+	mute := b.aes(32, template{ep11.AttrEncrypt: false, ep11.AttrDecrypt: false})
 	generic := b.bringSecret(ep11.KeyTypeGenericSecret, make([]byte, 32))
 	ec := testCurves[2].pair(t, direct(b.card))
 	foreign := newBench2(t)
@@ -275,7 +275,7 @@ func TestReencryptSingle(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	other := b.aes(16, template{ep11.AttrEncrypt: true, ep11.AttrDecrypt: true})
-	mute := b.aes(16, template{ep11.AttrDecrypt: true})
+	mute := b.aes(16, template{ep11.AttrEncrypt: false})
 	iv := bytes.Repeat([]byte{9}, 16)
 	plain := []byte("Hello, this is a very long and creative message")
 	request := &pb.ReencryptSingleRequest{

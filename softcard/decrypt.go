@@ -40,7 +40,7 @@ func (s *service) DecryptUpdate(
 
 // DecryptFinal returns the last plaintext, without the padding.
 func (s *service) DecryptFinal(_ context.Context, request *pb.DecryptFinalRequest) (*pb.DecryptFinalResponse, error) {
-	out, err := s.card.cryptEnd(decrypting, request.GetState(), nil)
+	out, err := s.card.cryptEnd(decrypting, request.GetState(), nil, inParts)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (s *service) DecryptFinal(_ context.Context, request *pb.DecryptFinalReques
 
 // Decrypt decrypts in one call after DecryptInit.
 func (s *service) Decrypt(_ context.Context, request *pb.DecryptRequest) (*pb.DecryptResponse, error) {
-	out, err := s.card.cryptEnd(decrypting, request.GetState(), request.GetCiphered())
+	out, err := s.card.cryptEnd(decrypting, request.GetState(), request.GetCiphered(), atOnce)
 	if err != nil {
 		return nil, err
 	}

@@ -82,7 +82,7 @@ func (s *service) DigestKey(_ context.Context, request *pb.DigestKeyRequest) (*p
 
 // DigestFinal returns the hash of the updates.
 func (s *service) DigestFinal(_ context.Context, request *pb.DigestFinalRequest) (*pb.DigestFinalResponse, error) {
-	_, _, digest, err := s.card.finish(request.GetState(), nil, digesting)
+	_, _, digest, err := s.card.finish(request.GetState(), nil, digesting, inParts)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func (s *service) Digest(_ context.Context, request *pb.DigestRequest) (*pb.Dige
 	if len(request.GetData()) == 0 {
 		return nil, errNoData
 	}
-	_, _, digest, err := s.card.finish(request.GetState(), request.GetData(), digesting)
+	_, _, digest, err := s.card.finish(request.GetState(), request.GetData(), digesting, atOnce)
 	if err != nil {
 		return nil, err
 	}

@@ -17,19 +17,20 @@ import (
 const (
 	masterKeyFile = "master.key" // 32 bytes in hex
 	caFile        = "ca.pem"
+	caKeyFile     = "ca-key.pem" // absent from the folders of older cards
 	serverFile    = "server.pem"
 	serverKeyFile = "server-key.pem"
 	clientFile    = "client.pem"
 	clientKeyFile = "client-key.pem"
 )
 
-// dirFiles lists the files in the order in which Init links them.
+// dirFiles lists the files that a card must have, in the order in which Init links them.
 var dirFiles = []string{caFile, serverFile, serverKeyFile, clientFile, clientKeyFile, masterKeyFile}
 
 // Dir is the folder of a card. master.key wraps every key that the card makes. ca.pem,
 // server.pem and server-key.pem are what the card serves with, client.pem and
-// client-key.pem what a client connects with. The key that signed the certificates is not
-// kept: other certificates need a new authority.
+// client-key.pem what a client connects with. ca-key.pem signs server.pem anew for the port that the
+// card serves at.
 type Dir string
 
 // Init makes a card in the folder, and the folder with mode 0700 if it is absent. Files of
@@ -113,15 +114,16 @@ func (d Dir) create() error {
 // place writes the files in stage, then links them. If a name is taken it removes the links
 // it has made: the card is made whole or not at all.
 func (d Dir) place(stage string, contents map[string][]byte) error {
-	for _, name := range dirFiles {
+	names := append([]string{caKeyFile}, dirFiles...)
+	for _, name := range names {
 		if err := durable.WriteNew(filepath.Join(stage, name), contents[name], 0o600); err != nil {
 			return fmt.Errorf("writing %s of the card: %w", name, err)
 		}
 	}
-	for i, name := range dirFiles {
+	for i, name := range names {
 		if err := os.Link(filepath.Join(stage, name), d.path(name)); err != nil {
 			err = fmt.Errorf("putting %s of the card in place: %w", name, err)
-			for _, linked := range dirFiles[:i] {
+			for _, linked := range names[:i] {
 				err = errors.Join(err, os.Remove(d.path(linked)))
 			}
 			return err

@@ -42,7 +42,7 @@ func TestInitMakesTheCardOnce(t *testing.T) {
 		t.Errorf("folder: %v, %v", info.Mode(), err)
 	}
 	first := contents(t, d)
-	if len(first) != 6 {
+	if len(first) != 7 {
 		t.Errorf("files %v", first)
 	}
 	for _, name := range softcard.DirFiles {
@@ -76,7 +76,7 @@ func TestInitKeepsOtherFiles(t *testing.T) {
 	if created, err := d.Init(); err != nil || !created {
 		t.Fatalf("Init: %v, %v", created, err)
 	}
-	if found := contents(t, d); len(found) != 7 || found["keys.json"] != "mine" {
+	if found := contents(t, d); len(found) != 8 || found["keys.json"] != "mine" {
 		t.Errorf("files %v", found)
 	}
 }
@@ -156,7 +156,7 @@ func TestConcurrentInitMakesOneCard(t *testing.T) {
 		t.Errorf("%d made the card", made)
 	}
 	found := contents(t, d)
-	if len(found) != 6 {
+	if len(found) != 7 {
 		t.Errorf("files %v", found)
 	}
 	authority := x509.NewCertPool()

@@ -17,7 +17,9 @@
 // # Use
 //
 // Dir.Init makes a card's folder, Open opens it, and Card.Serve serves it behind mutual
-// TLS. New makes a card in memory. Tests start cards with package cardtest.
+// TLS. New makes a card in memory. Tests start cards with package cardtest. For clients of
+// IBM Cloud Card.AnyClient does without their certificates, and Card.BearerToken asks for a
+// token with each call.
 //
 // The master key of a card changes as it does in an HSM, through two registers: see
 // Dir.LoadNext. Tests can make calls fail: see Fault. Nothing else sets a fault.
@@ -27,8 +29,13 @@
 // It has every call of the service but Login and Logout, which fail with
 // CKR_FUNCTION_NOT_SUPPORTED. Keys are Ed25519, secp256k1, P-224, P-256, P-384, P-521, RSA,
 // DSA, Diffie-Hellman, AES, triple DES, or generic secrets; GetMechanismList tells what it
-// does with them. It has no BLS, no post-quantum keys and no other curves. The format of
-// attribute-bound keys is not published, so it uses one of its own.
+// does with them. It has no BLS and no other curves: CKR_CURVE_NOT_SUPPORTED. It has no
+// post-quantum keys: their mechanisms are CKR_MECHANISM_INVALID, which IBM's clients take for an
+// answer. The format of attribute-bound keys is not published, so it uses one of its own.
+//
+// Where a template is silent a key is as on cards, which may surprise: it is extractable, and an AES
+// key signs, verifies, encrypts and decrypts. Attributes that the card does not know are ignored.
+// Of the numbers of mechanisms and attributes the low 32 bits count.
 //
 // Errors of the transport, such as a message over gRPC's 4 MiB, carry no Grep11Error.
 package softcard

@@ -108,7 +108,7 @@ func (b *bench) wrongAgreements(curve testCurve, key, point []byte, wanted templ
 		{"more than there is", withIV(ep11.MechECDH1Derive, point), key, wanted.but(template{ep11.AttrValueLen: 33}), ep11.CodeTemplateInconsistent},
 		{"AES of 20 bytes", withIV(ep11.MechECDH1Derive, point), key, wanted.but(template{ep11.AttrKeyType: ep11.KeyTypeAES, ep11.AttrValueLen: 20}), ep11.CodeKeySizeRange},
 		{"a key that is to sign", withIV(ep11.MechECDH1Derive, point), signs.GetPrivKeyBytes(), wanted, ep11.CodeKeyFunctionNotPermitted},
-		{"Ed25519", withIV(ep11.MechECDH1Derive, point), edwards.GetPrivKeyBytes(), wanted, ep11.CodeMechanismInvalid},
+		{"Ed25519", withIV(ep11.MechECDH1Derive, point), edwards.GetPrivKeyBytes(), wanted, ep11.CodeKeyTypeInconsistent},
 		{"a secret key", withIV(ep11.MechECDH1Derive, point), b.kek, wanted, ep11.CodeKeyTypeInconsistent},
 	} {
 		_, err := b.derive(test.m, test.key, test.t)

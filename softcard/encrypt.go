@@ -40,7 +40,7 @@ func (s *service) EncryptUpdate(
 
 // EncryptFinal returns the last block.
 func (s *service) EncryptFinal(_ context.Context, request *pb.EncryptFinalRequest) (*pb.EncryptFinalResponse, error) {
-	out, err := s.card.cryptEnd(encrypting, request.GetState(), nil)
+	out, err := s.card.cryptEnd(encrypting, request.GetState(), nil, inParts)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (s *service) EncryptFinal(_ context.Context, request *pb.EncryptFinalReques
 
 // Encrypt encrypts in one call after EncryptInit.
 func (s *service) Encrypt(_ context.Context, request *pb.EncryptRequest) (*pb.EncryptResponse, error) {
-	out, err := s.card.cryptEnd(encrypting, request.GetState(), request.GetPlain())
+	out, err := s.card.cryptEnd(encrypting, request.GetState(), request.GetPlain(), atOnce)
 	if err != nil {
 		return nil, err
 	}

@@ -181,7 +181,6 @@ func TestEachWrongImportHasItsCode(t *testing.T) {
 		{"an EC key for an RSA key", good, ecImport().but(template{ep11.AttrKeyType: ep11.KeyTypeRSA}), ep11.CodeWrappedKeyInvalid},
 		{"an AES key of 20 bytes", make([]byte, 20), secretTemplate, ep11.CodeWrappedKeyInvalid},
 		{"an empty generic secret", nil, secretTemplate.but(template{ep11.AttrKeyType: ep11.KeyTypeGenericSecret}), ep11.CodeWrappedKeyInvalid},
-		{"another length in the template", make([]byte, 16), secretTemplate.but(template{ep11.AttrValueLen: 32}), ep11.CodeTemplateInconsistent},
 	} {
 		_, err := b.bring(test.plain, test.t)
 		if got := codeOf(t, err); got != test.want {

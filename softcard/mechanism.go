@@ -26,7 +26,7 @@ const (
 	dhKeys
 )
 
-// mechanism is one entry of the card's list. Choose adds the parameter of a request.
+// mechanism is one that the card serves. Choose adds the parameter of a request.
 type mechanism struct {
 	id               uint64
 	minBits, maxBits uint64 // in bytes for block ciphers
@@ -35,6 +35,7 @@ type mechanism struct {
 	hash             crypto.Hash // hashes the data before signing; 0 signs the data itself
 	mode             mode        // of a block cipher, or RSA's padding
 	takes            parameterType
+	unlisted         bool // served, and not in the list of cards
 
 	parameter
 }
@@ -53,7 +54,7 @@ const (
 	maxSecretBytes = 256 // of a generic secret
 )
 
-// mechanisms is the card's list. CKM_RSA_PKCS stands first because IBM's clients demand it
+// mechanisms is all that the card serves, in the order of its list. CKM_RSA_PKCS stands first because IBM's clients demand it
 // there.
 var mechanisms = []mechanism{
 	{
@@ -145,7 +146,7 @@ var mechanisms = []mechanism{
 	ecSign(ep11.MechIBMEd25519SHA512, edwardsKeys, 0),
 	schnorr(ep11.MechIBMECDSAOther),
 	{id: ep11.MechIBMAttrBoundWrap, flags: wrapFlags},
-	{id: ep11.MechIBMTransportKey, flags: ep11.CanUnwrap},
+	{id: ep11.MechIBMTransportKey, flags: ep11.CanUnwrap, unlisted: true},
 	{id: ep11.MechIBMBTCDerive, minBits: ecBits, maxBits: ecBits, flags: ep11.CanDerive | ecFlags, takes: btcParameter},
 }
 
@@ -198,7 +199,7 @@ func blockCipher(id uint64, keys family, by mode, flags uint64) mechanism {
 // lookUp finds a mechanism that has the wanted abilities.
 func lookUp(id, wanted uint64) (mechanism, error) {
 	for _, m := range mechanisms {
-		if m.id == id && m.flags&wanted == wanted {
+		if m.id == lowID(id) && m.flags&wanted == wanted {
 			return m, nil
 		}
 	}
@@ -217,13 +218,12 @@ func choose(wire *pb.Mechanism, wanted uint64) (mechanism, error) {
 	return m, m.read(wire)
 }
 
-// checkKey refuses a mechanism that does not fit the key. On the wrong curve it blames the
-// mechanism: for EP11 all these keys are of type CKK_EC.
+// checkKey refuses a mechanism that does not fit the key: its type or its curve.
 func (m mechanism) checkKey(k kind) error {
 	on, isEC := k.curve()
 	if isEC && (m.keys == ecdsaKeys || m.keys == edwardsKeys) {
 		if (on == edwards25519) != (m.keys == edwardsKeys) || m.takes == schnorrParameter && on.size() != scalarSize {
-			return refuse(ep11.CodeMechanismInvalid, "mechanism 0x%x does not fit the key's curve", m.id)
+			return refuse(ep11.CodeKeyTypeInconsistent, "mechanism 0x%x does not fit the key's curve", m.id)
 		}
 		return nil
 	}

@@ -24,7 +24,7 @@ func TestMechanismList(t *testing.T) {
 		0x220, 0x255, 0x250, 0x260, 0x270, 0x48, 0x4c, 0x80010013, 0x80010012, 0x80010001, 0x80010002, 0x80010003, 0x80010004, // digests
 		0x221, 0x256, 0x251, 0x261, 0x271, 0x49, 0x4d, 0x80010015, 0x80010014, 0x80010025, 0x80010026, 0x80010027, 0x80010028, // HMAC
 		0x1040, 0x1041, 0x1042, 0x1043, 0x1044, 0x1045, 0x1046, 0x80010008, 0x80010009, 0x8001000a, 0x8001000b, 0x1050, 0x8001001c, 0x80010031, // EC
-		0x80020004, 0x80020005, 0x80070001,
+		0x80020004, 0x80070001,
 	}
 	if !slices.Equal(list.GetMechs(), want) {
 		t.Errorf("mechanisms %x, want %x", list.GetMechs(), want)
@@ -49,8 +49,35 @@ func TestMechanismList(t *testing.T) {
 			t.Errorf("mechanism 0x%x: %v, %v", test.mech, info, err)
 		}
 	}
-	_, err = c.GetMechanismInfo(t.Context(), &pb.GetMechanismInfoRequest{Mech: 0x80010023}) // CKM_IBM_DILITHIUM
+	_, err = c.GetMechanismInfo(t.Context(), &pb.GetMechanismInfoRequest{Mech: ep11.MechIBMTransportKey}) // served, but not listed
 	wantCode(t, err, ep11.CodeMechanismInvalid)
+}
+
+// What the card does not have, each call says with the code that IBM's clients look for.
+func TestPostQuantumMechanismsAreInvalid(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	pair := b.ecPair(testCurves[2], private())
+	for name, id := range map[string]uint64{
+		"CKM_IBM_DILITHIUM": 0x80010023, "CKM_IBM_KYBER": 0x80010024, "CKM_IBM_ML_DSA_KEY_PAIR_GEN": 0x80010035,
+		"CKM_IBM_ML_DSA": 0x80010036, "CKM_IBM_ML_KEM_KEY_PAIR_GEN": 0x80010037, "CKM_IBM_ML_KEM": 0x80010038,
+	} {
+		m, errs := mech(id), map[string]error{}
+		_, errs["GetMechanismInfo"] = b.GetMechanismInfo(t.Context(), &pb.GetMechanismInfoRequest{Mech: id})
+		_, errs["GenerateKeyPair"] = b.GenerateKeyPair(t.Context(), &pb.GenerateKeyPairRequest{
+			Mech: m, PubKeyTemplate: template{0x80010010: 1, ep11.AttrVerify: true}.attributes(t), // CKA_IBM_PARAMETER_SET
+		})
+		_, errs["SignSingle"] = b.sign(m, pair.GetPrivKeyBytes(), []byte("data"))
+		_, errs["SignInit"] = b.SignInit(t.Context(), &pb.SignInitRequest{Mech: m, PrivKeyBytes: pair.GetPrivKeyBytes()})
+		errs["VerifySingle"] = b.verify(m, pair.GetPubKeyBytes(), []byte("data"), nil)
+		_, errs["DeriveKey"] = b.derive(m, pair.GetPrivKeyBytes(), nil)
+		_, errs["EncryptSingle"] = b.EncryptSingle(t.Context(), &pb.EncryptSingleRequest{Mech: m, KeyBytes: b.kek})
+		for call, err := range errs {
+			if got := codeOf(t, err); got != ep11.CodeMechanismInvalid {
+				t.Errorf("%s, %s: %v", name, call, got)
+			}
+		}
+	}
 }
 
 func TestGenerateRandom(t *testing.T) {

@@ -189,6 +189,6 @@ func TestOtherCurvesHaveNoChildrenAndNoSchnorr(t *testing.T) {
 		_, err = b.derive(btc(pb.BTCDeriveParm_CkSLIP0010PUB2PUB, 0, make([]byte, 32)), pair.GetPubKeyBytes(), derivation(curve.params))
 		wantCode(t, err, ep11.CodeCurveNotSupported)
 		_, err = b.sign(schnorr(schnorrKinds[0]), pair.GetPrivKeyBytes(), []byte("data"))
-		wantCode(t, err, ep11.CodeMechanismInvalid)
+		wantCode(t, err, ep11.CodeKeyTypeInconsistent)
 	}
 }

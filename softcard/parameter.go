@@ -93,7 +93,7 @@ var rsaHashes = []struct {
 // setHash takes the hash of a pair. Cards accept only pairs of one hash.
 func (m *mechanism) setHash(mech uint64, mask int32) error {
 	for _, h := range rsaHashes {
-		if h.mech == mech && h.mask == mask {
+		if h.mech == lowID(mech) && h.mask == mask {
 			m.rsaHash = h.hash
 			return nil
 		}

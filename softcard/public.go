@@ -196,7 +196,7 @@ func cutTrailer(trailer []byte) (fields [len(trailerLengths)][]byte, ok bool) {
 func appendOctets(dst, value []byte) ([]byte, error) {
 	octets, err := asn1.Marshal(value)
 	if err != nil {
-		return nil, fmt.Errorf("trailer of a public key: %v", err)
+		return nil, fmt.Errorf("DER of %d bytes: %v", len(value), err)
 	}
 	return append(dst, octets...), nil
 }

@@ -30,9 +30,13 @@ func (e *cardError) Error() string { return e.code.String() + ": " + e.detail }
 
 // GRPCStatus is what gRPC sends. The gRPC code means nothing, as with IBM's server: a
 // client must decide by the code in the detail. It is never Unavailable, which would make a
-// client try again.
+// client try again. Only a token that is not taken is Unauthenticated, as at IBM Cloud.
 func (e *cardError) GRPCStatus() *status.Status {
-	plain := status.New(codes.Unknown, e.Error())
+	code := codes.Unknown
+	if e.code == ep11.CodeIBMNotAuthenticated {
+		code = codes.Unauthenticated
+	}
+	plain := status.New(code, e.Error())
 	detailed, err := plain.WithDetails(&pb.Grep11Error{Code: uint64(e.code), Detail: e.detail})
 	if err != nil {
 		return plain

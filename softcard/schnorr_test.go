@@ -170,7 +170,7 @@ func TestWhatSchnorrDoesNotTake(t *testing.T) {
 		{"type 4", schnorr(4), pair, 1000, ep11.CodeMechanismParamInvalid},
 		{"no parameter", mech(ep11.MechIBMECDSAOther), pair, 1000, ep11.CodeMechanismParamInvalid},
 		{"an initialisation vector", withIV(ep11.MechIBMECDSAOther, zeroIV), pair, 1000, ep11.CodeMechanismParamInvalid},
-		{"Ed25519", good, edwards, 1000, ep11.CodeMechanismInvalid},
+		{"Ed25519", good, edwards, 1000, ep11.CodeKeyTypeInconsistent},
 		{"as much as goes", good, pair, room, 0},
 		{"a byte more", good, pair, room + 1, ep11.CodeMechanismInvalid},
 		{"ECDSA with the parameter", &pb.Mechanism{Mechanism: ep11.MechECDSA, Parameter: good.GetParameter()}, pair, 1000, ep11.CodeMechanismParamInvalid},

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"pawl/internal/ep11"
+	"pawl/signer/grep11/pb"
 )
 
 func TestGenerateKey(t *testing.T) {
@@ -107,16 +108,82 @@ func TestTripleDESKeysHaveOddParity(t *testing.T) {
 	}
 }
 
-func TestHeadersTellWhereAKeyIsFrom(t *testing.T) {
+// The attribute words of published blobs of cards, each with the template that was given.
+func TestAttributesAsOnCards(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	header := func(blob []byte) uint64 { return binary.BigEndian.Uint64(blob[48:]) }
-	made, err := b.generate(ep11.MechAESKeyGen, template{ep11.AttrValueLen: 32, ep11.AttrWrap: true})
-	if err != nil || header(made.GetKeyBytes()) != 0x404026 {
-		t.Errorf("generated: 0x%x, want 0x404026: %v", header(made.GetKeyBytes()), err)
+	made := func(mechanism uint64, of template) []byte {
+		r, err := b.generate(mechanism, of)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.GetKeyBytes()
 	}
-	brought, err := b.bring(make([]byte, 32), template{ep11.AttrClass: ep11.ClassSecretKey, ep11.AttrKeyType: ep11.KeyTypeAES, ep11.AttrSign: true})
-	if err != nil || header(brought.GetUnwrappedBytes()) != 0x104 {
-		t.Errorf("imported: 0x%x, want 0x104 as on cards: %v", header(brought.GetUnwrappedBytes()), err)
+	brought := func(keyType int64, of template) []byte {
+		plain := make([]byte, 32)
+		if keyType == ep11.KeyTypeEC {
+			plain, _ = testCurves[2].outside(t)
+			plain = pkcs8(ep11.CurveP256, plain, nil)
+		}
+		r, err := b.bring(plain, of.but(template{ep11.AttrKeyType: keyType}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.GetUnwrappedBytes()
+	}
+	derived := func(of template) []byte {
+		of = of.but(template{ep11.AttrKeyType: ep11.KeyTypeEC, ep11.AttrValueLen: 0, ep11.AttrECParams: ep11.CurveSecp256k1})
+		r, err := b.derive(btc(pb.BTCDeriveParm_CkSLIP0010MASTERK, 0, nil), b.bringSecret(ep11.KeyTypeGenericSecret, make([]byte, 32)), of)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.GetNewKeyBytes()
+	}
+	crypts := template{ep11.AttrValueLen: 32, ep11.AttrEncrypt: true, ep11.AttrDecrypt: true, ep11.AttrWrap: true, ep11.AttrUnwrap: true}
+	seed := template{ep11.AttrSign: true, ep11.AttrVerify: true, ep11.AttrDerive: true, ep11.AttrIBMUseAsData: true}
+	child := template{ep11.AttrVerify: true, ep11.AttrDerive: true, ep11.AttrIBMUseAsData: true}
+	kept := template{ep11.AttrExtractable: false}
+	wraps := template{ep11.AttrWrap: true, ep11.AttrUnwrap: true}
+	for _, test := range []struct {
+		name string
+		blob []byte
+		want uint64
+	}{
+		{"AES, UNWRAP denied", made(ep11.MechAESKeyGen, template{ep11.AttrValueLen: 32, ep11.AttrUnwrap: false, ep11.AttrEncrypt: true}), 0x408d25},
+		{"AES", made(ep11.MechAESKeyGen, crypts), 0x40ed25},
+		{"AES, not extractable", made(ep11.MechAESKeyGen, crypts.but(kept)), 0x00ed26},
+		{"generic secret, unwrapped", brought(ep11.KeyTypeGenericSecret, seed), 0x009185},
+		{"generic secret, unwrapped, that wraps", brought(ep11.KeyTypeGenericSecret, seed.but(wraps)), 0x009185},
+		{"derived", derived(child), 0x009d85},
+		{"EC, unwrapped", brought(ep11.KeyTypeEC, template{ep11.AttrSign: true}.but(kept)), 0x104},
+
+		// Not published; what follows from the rules.
+		{"AES, ENCRYPT and SIGN denied", made(ep11.MechAESKeyGen, template{ep11.AttrValueLen: 16, ep11.AttrEncrypt: false, ep11.AttrSign: false}), 0x408425},
+		{"generic secret", made(ep11.MechGenericSecretKeyGen, seed.but(wraps).but(template{ep11.AttrValueLen: 32})), 0x4091a5},
+		{"triple DES", made(ep11.MechDES3KeyGen, wraps), 0x406025},
+		{"generic secret, unwrapped, not extractable", brought(ep11.KeyTypeGenericSecret, seed.but(kept)), 0x009184},
+		{"EC, unwrapped, extractable", brought(ep11.KeyTypeEC, template{ep11.AttrSign: true}), 0x105},
+		{"AES, unwrapped", brought(ep11.KeyTypeAES, wraps), 0x6005},
+		{"derived, not extractable", derived(child.but(kept)), 0x009d84},
+	} {
+		if got := binary.BigEndian.Uint64(test.blob[48:]); got != test.want {
+			t.Errorf("%s: 0x%06x, want 0x%06x", test.name, got, test.want)
+		}
+	}
+}
+
+// A generic secret never wraps, not even when it is asked to later.
+func TestGenericSecretsDoNotWrap(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	secret := b.bringSecret(ep11.KeyTypeGenericSecret, make([]byte, 32))
+	r, err := b.SetAttributeValue(t.Context(), &pb.SetAttributeValueRequest{
+		Object: secret, Attributes: template{ep11.AttrWrap: true, ep11.AttrUnwrap: true, ep11.AttrVerify: false}.attributes(t),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if was, is := binary.BigEndian.Uint64(secret[48:]), binary.BigEndian.Uint64(r.GetObject()[48:]); is != was&^ep11.BlobVerify {
+		t.Errorf("0x%06x, it was 0x%06x", is, was)
 	}
 }

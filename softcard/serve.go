@@ -2,19 +2,13 @@ package softcard
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
-
-	"pawl/internal/durable"
 )
 
 const (
@@ -29,11 +23,11 @@ const (
 // Serve serves the card on ln until ctx is done. Then it lets calls in flight end for at
 // most 5 s and returns nil. It always closes ln.
 //
-// The server shows server.pem of d, speaks TLS 1.3 and admits only clients with a
-// certificate of ca.pem for client authentication. With plaintext it uses no TLS and does
-// not read d; ln must then be TCP on a loopback address.
+// The server shows server.pem of d, for the names of its port too, speaks TLS 1.3 and admits only
+// clients with a certificate of ca.pem for client authentication, unless AnyClient is set. With
+// plaintext it uses no TLS and does not read d; ln must then be TCP on a loopback address.
 func (c *Card) Serve(ctx context.Context, ln net.Listener, d Dir, plaintext bool) error {
-	creds, err := transport(ln, d, plaintext)
+	creds, err := c.transport(ln, d, plaintext)
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
@@ -72,46 +66,4 @@ func stop(server *grpc.Server) {
 	case <-time.After(stopTimeout):
 		server.Stop()
 	}
-}
-
-func transport(ln net.Listener, d Dir, plaintext bool) (credentials.TransportCredentials, error) {
-	if !plaintext {
-		return mutualTLS(d)
-	}
-	if addr, ok := ln.Addr().(*net.TCPAddr); !ok || !addr.IP.IsLoopback() {
-		return nil, fmt.Errorf("software card without TLS on %s: only a loopback address may do without", ln.Addr())
-	}
-	return insecure.NewCredentials(), nil
-}
-
-func mutualTLS(d Dir) (credentials.TransportCredentials, error) {
-	if err := d.whole(); err != nil {
-		return nil, err
-	}
-	certificate, _, err := durable.ReadFile(d.path(serverFile), maxFileSize)
-	if err != nil {
-		return nil, fmt.Errorf("reading %s of the card: %w", serverFile, err)
-	}
-	key, err := d.readSecret(serverKeyFile)
-	if err != nil {
-		return nil, err
-	}
-	pair, err := tls.X509KeyPair(certificate, key)
-	if err != nil {
-		return nil, fmt.Errorf("%s and %s in %s: %v", serverFile, serverKeyFile, d, err)
-	}
-	authorities, _, err := durable.ReadFile(d.path(caFile), maxFileSize)
-	if err != nil {
-		return nil, fmt.Errorf("reading %s of the card: %w", caFile, err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(authorities) {
-		return nil, fmt.Errorf("%s in %s holds no certificate", caFile, d)
-	}
-	return credentials.NewTLS(&tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{pair},
-		ClientAuth:   tls.RequireAndVerifyClientCert,
-		ClientCAs:    pool,
-	}), nil
 }

@@ -47,6 +47,9 @@ func handler(card *Card, name string, next grpc.MethodHandler) grpc.MethodHandle
 	return func(
 		srv any, ctx context.Context, receive func(any) error, interceptor grpc.UnaryServerInterceptor,
 	) (any, error) {
+		if err := card.admits(ctx); err != nil {
+			return nil, err
+		}
 		before := card.master.load()
 		var fault hit
 		read := func(request any) error {
@@ -94,9 +97,11 @@ func unknownCall(any, grpc.ServerStream) error {
 
 // GetMechanismList lists what the card can do; CKM_RSA_PKCS stands first.
 func (s *service) GetMechanismList(context.Context, *pb.GetMechanismListRequest) (*pb.GetMechanismListResponse, error) {
-	list := make([]uint64, len(mechanisms))
-	for i, m := range mechanisms {
-		list[i] = m.id
+	var list []uint64
+	for _, m := range mechanisms {
+		if !m.unlisted {
+			list = append(list, m.id)
+		}
 	}
 	return &pb.GetMechanismListResponse{Mechs: list}, nil
 }
@@ -108,6 +113,9 @@ func (s *service) GetMechanismInfo(
 	m, err := lookUp(request.GetMech(), 0)
 	if err != nil {
 		return nil, err
+	}
+	if m.unlisted {
+		return nil, refuse(ep11.CodeMechanismInvalid, "mechanism 0x%x is not listed", m.id)
 	}
 	return &pb.GetMechanismInfoResponse{MechInfo: m.info()}, nil
 }

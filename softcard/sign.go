@@ -145,16 +145,16 @@ func (s *service) SignUpdate(_ context.Context, request *pb.SignUpdateRequest) (
 
 // SignFinal signs the data of the updates.
 func (s *service) SignFinal(_ context.Context, request *pb.SignFinalRequest) (*pb.SignFinalResponse, error) {
-	signature, err := s.card.signState(request.GetState(), nil)
+	signature, err := s.card.signState(request.GetState(), nil, inParts)
 	if err != nil {
 		return nil, err
 	}
 	return &pb.SignFinalResponse{Signature: signature}, nil
 }
 
-// Sign signs data in one call after SignInit.
+// Sign signs data in one call after SignInit. After SignUpdate it is refused.
 func (s *service) Sign(_ context.Context, request *pb.SignRequest) (*pb.SignResponse, error) {
-	signature, err := s.card.signState(request.GetState(), request.GetData())
+	signature, err := s.card.signState(request.GetState(), request.GetData(), atOnce)
 	if err != nil {
 		return nil, err
 	}
@@ -162,8 +162,8 @@ func (s *service) Sign(_ context.Context, request *pb.SignRequest) (*pb.SignResp
 }
 
 // signState ends a signature with its last data.
-func (c *Card) signState(state, data []byte) ([]byte, error) {
-	op, m, message, err := c.finish(state, data, signing)
+func (c *Card) signState(state, data []byte, how ending) ([]byte, error) {
+	op, m, message, err := c.finish(state, data, signing, how)
 	if err != nil {
 		return nil, err
 	}

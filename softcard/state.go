@@ -49,7 +49,16 @@ type operation struct {
 	Hash      []byte // state of the hash, for a mechanism that hashes
 	Chain     []byte // last block of a chained cipher
 	Data      []byte // data so far of a mechanism that does not hash, or less than a block of a cipher
+	InParts   bool   // an Update was made
 }
+
+// ending says which call ends an operation.
+type ending bool
+
+const (
+	inParts ending = false // Final, after any number of Updates
+	atOnce  ending = true  // Sign, Verify, Digest, Encrypt, Decrypt: after Init, with all data
+)
 
 // begin starts an operation.
 func begin(d direction, wire *pb.Mechanism, blob []byte) (operation, error) {
@@ -73,12 +82,15 @@ func (c *Card) update(state, data []byte, d direction) ([]byte, error) {
 	if err := op.write(m, data); err != nil {
 		return nil, err
 	}
+	op.InParts = true
 	return c.sealState(op)
 }
 
 // finish takes the last data and returns what is to be signed or verified.
-func (c *Card) finish(state, data []byte, d direction) (op operation, m mechanism, message []byte, err error) {
-	if op, m, err = c.openState(state, d); err != nil {
+func (c *Card) finish(
+	state, data []byte, d direction, how ending,
+) (op operation, m mechanism, message []byte, err error) {
+	if op, m, err = c.openLast(state, d, how); err != nil {
 		return op, m, nil, err
 	}
 	if err = op.write(m, data); err != nil {
@@ -130,6 +142,16 @@ func (c *Card) openState(state []byte, d direction) (operation, mechanism, error
 		return operation{}, mechanism{}, refuse(ep11.CodeSavedStateInvalid, "the state is of another operation")
 	}
 	m, err := choose(&wire, ability[d])
+	return op, m, err
+}
+
+// openLast is openState for the call that ends an operation. What was begun in parts is not ended at
+// once (PKCS #11 v2.40 section 5.11, C_Sign); the code is opencryptoki's.
+func (c *Card) openLast(state []byte, d direction, how ending) (operation, mechanism, error) {
+	op, m, err := c.openState(state, d)
+	if err == nil && how == atOnce && op.InParts {
+		err = refuse(ep11.CodeOperationActive, "after an Update only Final ends the operation")
+	}
 	return op, m, err
 }
 

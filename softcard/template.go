@@ -73,24 +73,28 @@ const (
 	usage = ep11.BlobEncrypt | ep11.BlobDecrypt | ep11.BlobWrap | ep11.BlobUnwrap | ep11.BlobSign |
 		ep11.BlobSignRecover | ep11.BlobVerify | ep11.BlobVerifyRecover | ep11.BlobDerive | ep11.BlobTrusted
 
-	// derivedUsage is what a derived key may do unless its template says otherwise. IBM's
-	// clients sign with keys derived without CKA_SIGN, and blobs of cards show all these
-	// bits.
-	derivedUsage = ep11.BlobSign | ep11.BlobVerify | ep11.BlobEncrypt | ep11.BlobDecrypt | ep11.BlobDerive
+	// The usages that cards give to a generated AES key and to a derived key unless the template
+	// denies them. IBM's clients sign with keys derived without CKA_SIGN, and blobs of cards show
+	// all these bits.
+	aesUsage     = ep11.BlobSign | ep11.BlobVerify | ep11.BlobEncrypt | ep11.BlobDecrypt
+	derivedUsage = aesUsage | ep11.BlobDerive
 )
 
-// readTemplate reads one template strictly. A key has only the usages that the template
-// asks for; a derived key has those that it does not forbid.
+// readTemplate reads one template. A key has the usages that the template asks for, and those that
+// unmentioned and dropped add and take.
 func readTemplate(attrs map[uint64]*pb.AttributeValue, s shape) (keyTemplate, error) {
 	t := keyTemplate{shape: s, attributes: ep11.BlobModifiable, valueLen: -1, bits: -1}
+	attrs, err := underLowIDs(attrs)
+	if err != nil {
+		return keyTemplate{}, err
+	}
 	for _, id := range slices.Sorted(maps.Keys(attrs)) {
 		if err := t.set(id, attrs[id]); err != nil {
 			return keyTemplate{}, err
 		}
 	}
-	if s.origin == derived {
-		t.attributes |= derivedUsage &^ t.mentioned
-	}
+	t.attributes |= s.unmentioned() &^ t.mentioned
+	t.attributes &^= dropped(s.keyType)
 	if wrong := t.attributes & usage &^ s.usage; wrong != 0 && s.origin == generated {
 		return keyTemplate{}, refuse(ep11.CodeTemplateInconsistent,
 			"a key of class %d and type 0x%x cannot have usage 0x%x", s.class, s.keyType, wrong)
@@ -99,7 +103,30 @@ func readTemplate(attrs map[uint64]*pb.AttributeValue, s shape) (keyTemplate, er
 	return t, nil
 }
 
-// set reads one attribute.
+// unmentioned returns the bits of a key that its template does not mention. A private or secret key
+// is then extractable, however it came to be: blobs of cards show it.
+func (s shape) unmentioned() (bits uint64) {
+	if s.class != ep11.ClassPublicKey {
+		bits = ep11.BlobExtractable
+	}
+	switch {
+	case s.origin == derived:
+		bits |= derivedUsage
+	case s.origin == generated && s.keyType == ep11.KeyTypeAES:
+		bits |= aesUsage
+	}
+	return bits
+}
+
+// dropped returns the bits that keys of a type do not get, whoever asks for them.
+func dropped(keyType int64) uint64 {
+	if keyType == ep11.KeyTypeGenericSecret {
+		return ep11.BlobWrap | ep11.BlobUnwrap
+	}
+	return 0
+}
+
+// set reads one attribute. One that a card does not know it ignores.
 func (t *keyTemplate) set(id uint64, value *pb.AttributeValue) error {
 	switch id {
 	case ep11.AttrClass:
@@ -137,8 +164,16 @@ func (t *keyTemplate) setValue(id uint64, value *pb.AttributeValue) error {
 	case id == ep11.AttrPublicExponent && rsaPublic:
 		return t.setExponent(value)
 	}
+	if !slices.Contains(ofSomeKeys, id) {
+		return nil
+	}
 	return refuse(ep11.CodeAttributeTypeInvalid,
 		"attribute 0x%x is not of a key of class %d and type 0x%x", id, t.shape.class, t.shape.keyType)
+}
+
+// ofSomeKeys are the attributes that setValue reads for some kinds of keys and refuses for others.
+var ofSomeKeys = []uint64{
+	ep11.AttrECParams, ep11.AttrIBMStructParams, ep11.AttrValueLen, ep11.AttrModulusBits, ep11.AttrPublicExponent,
 }
 
 // setExponent takes big-endian bytes, or the integer that IBM's helper makes of them.
@@ -168,7 +203,7 @@ func (t *keyTemplate) setFlag(id, bit uint64, value *pb.AttributeValue) error {
 
 // born returns the bits that say how a key came to be. Cards show just these: a generated
 // key 0x400126 (SIGN, not extractable) or 0x400125 (SIGN, extractable), an imported one
-// 0x104, a derived one 0x9d85.
+// 0x104, a derived one 0x9d85, a generated AES key 0x40ed25 (extractable) or 0xed26 (not).
 func (t keyTemplate) born() (bits uint64) {
 	if t.shape.origin == generated {
 		bits = ep11.BlobLocal
@@ -181,10 +216,12 @@ func (t keyTemplate) born() (bits uint64) {
 		return bits | ep11.BlobExtractable
 	case t.shape.origin != generated:
 		return bits
-	case t.attributes&ep11.BlobExtractable == 0:
-		bits |= ep11.BlobNeverExtractable
+	case t.attributes&ep11.BlobExtractable != 0:
+		return bits | ep11.BlobNeverProtKey
+	case t.shape.class == ep11.ClassSecretKey:
+		return bits | ep11.BlobNeverExtractable
 	}
-	return bits | ep11.BlobNeverProtKey
+	return bits | ep11.BlobNeverExtractable | ep11.BlobNeverProtKey
 }
 
 func wantInt(id uint64, value *pb.AttributeValue, want int64) error {
@@ -231,11 +268,15 @@ func asBool(value *pb.AttributeValue) (on, ok bool) {
 
 // lookInt returns an integer that a template must have.
 func lookInt(attrs map[uint64]*pb.AttributeValue, id uint64) (int64, error) {
+	attrs, err := underLowIDs(attrs)
+	if err != nil {
+		return 0, err
+	}
 	value, ok := attrs[id]
 	if !ok {
 		return 0, refuse(ep11.CodeTemplateIncomplete, "the template lacks attribute 0x%x", id)
 	}
 	var got int64
-	err := readInt(id, value, &got)
+	err = readInt(id, value, &got)
 	return got, err
 }

@@ -78,7 +78,8 @@ func readImport(attrs map[uint64]*pb.AttributeValue) (keyTemplate, error) {
 	return readTemplate(attrs, shape{class: class, keyType: keyType, origin: imported})
 }
 
-// read makes a key from unwrapped bytes.
+// read makes a key from unwrapped bytes. The length of a secret key is theirs, whatever the template
+// says of CKA_VALUE_LEN.
 func (t keyTemplate) read(plain []byte) (key, error) {
 	switch t.shape.keyType {
 	case ep11.KeyTypeEC:
@@ -89,10 +90,6 @@ func (t keyTemplate) read(plain []byte) (key, error) {
 		return k, err
 	case ep11.KeyTypeRSA:
 		return readPKCS8RSA(plain)
-	}
-	if t.valueLen >= 0 && t.valueLen != int64(len(plain)) && t.shape.keyType != ep11.KeyTypeDES3 {
-		return key{}, refuse(ep11.CodeTemplateInconsistent,
-			"the wrapped key has %d bytes, CKA_VALUE_LEN is %d", len(plain), t.valueLen)
 	}
 	of := map[int64]kind{
 		ep11.KeyTypeAES: kindAES, ep11.KeyTypeDES3: kindDES3, ep11.KeyTypeGenericSecret: kindGeneric,

@@ -151,7 +151,7 @@ func (s *service) VerifyUpdate(_ context.Context, request *pb.VerifyUpdateReques
 
 // VerifyFinal verifies the data of the updates.
 func (s *service) VerifyFinal(_ context.Context, request *pb.VerifyFinalRequest) (*pb.VerifyFinalResponse, error) {
-	if err := s.card.verifyState(request.GetState(), nil, request.GetSignature()); err != nil {
+	if err := s.card.verifyState(request.GetState(), nil, request.GetSignature(), inParts); err != nil {
 		return nil, err
 	}
 	return &pb.VerifyFinalResponse{}, nil
@@ -159,15 +159,15 @@ func (s *service) VerifyFinal(_ context.Context, request *pb.VerifyFinalRequest)
 
 // Verify verifies data in one call after VerifyInit.
 func (s *service) Verify(_ context.Context, request *pb.VerifyRequest) (*pb.VerifyResponse, error) {
-	if err := s.card.verifyState(request.GetState(), request.GetData(), request.GetSignature()); err != nil {
+	if err := s.card.verifyState(request.GetState(), request.GetData(), request.GetSignature(), atOnce); err != nil {
 		return nil, err
 	}
 	return &pb.VerifyResponse{}, nil
 }
 
 // verifyState ends a verification with its last data.
-func (c *Card) verifyState(state, data, signature []byte) error {
-	op, m, message, err := c.finish(state, data, verifying)
+func (c *Card) verifyState(state, data, signature []byte, how ending) error {
+	op, m, message, err := c.finish(state, data, verifying, how)
 	if err != nil {
 		return err
 	}

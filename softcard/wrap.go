@@ -1,6 +1,7 @@
 package softcard
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -93,13 +94,14 @@ func (m mechanism) fill(plain []byte) []byte {
 	return append(plain, make([]byte, m.block()-len(plain)%m.block())...)
 }
 
-// cut removes fill's zeros if the template gives the length of the key.
+// cut removes fill's zeros if the template gives the length of the key. Other bytes are the key's.
 func (m mechanism) cut(t keyTemplate, plain []byte) []byte {
 	size := int(t.valueLen)
 	if t.shape.keyType == ep11.KeyTypeDES3 {
 		size = des3Size
 	}
-	if !m.unpadded() || size < 0 || size > len(plain) || len(plain)-size >= m.block() {
+	if !m.unpadded() || size < 0 || size > len(plain) || len(plain)-size >= m.block() ||
+		len(bytes.Trim(plain[size:], "\x00")) > 0 {
 		return plain
 	}
 	return plain[:size]

@@ -12,7 +12,7 @@ func TestEachWrongWrappingHasItsCode(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	pad := withIV(ep11.MechAESCBCPad, zeroIV)
-	kept := b.aes(32, all().but(template{ep11.AttrExtractable: nil}))
+	kept := b.aes(32, all().but(template{ep11.AttrExtractable: false}))
 	pair := testCurves[2].pair(t, direct(b.card)) // not extractable
 	open := b.ecPair(testCurves[2], private().but(template{ep11.AttrExtractable: true}))
 	rsaPair := b.rsaPair(1024, 65537, nil, nil)
@@ -31,7 +31,7 @@ func TestEachWrongWrappingHasItsCode(t *testing.T) {
 		{"too long for RSA", mech(ep11.MechRSAPKCS), b.bringSecret(ep11.KeyTypeGenericSecret, make([]byte, 118)), rsaPair.GetPubKeyBytes(), ep11.CodeKeySizeRange},
 		{"under a key that may not", pad, b.kek, b.aes(32, template{ep11.AttrEncrypt: true}), ep11.CodeKeyFunctionNotPermitted},
 		{"under an EC key", pad, b.kek, open.GetPrivKeyBytes(), ep11.CodeKeyFunctionNotPermitted},
-		{"under a generic secret", pad, b.kek, b.bringSecret(ep11.KeyTypeGenericSecret, make([]byte, 32)), ep11.CodeKeyTypeInconsistent},
+		{"under a generic secret", pad, b.kek, b.bringSecret(ep11.KeyTypeGenericSecret, make([]byte, 32)), ep11.CodeKeyFunctionNotPermitted},
 		{"no key", pad, nil, b.kek, ep11.CodeArgumentsBad},
 		{"under no key", pad, b.kek, nil, ep11.CodeArgumentsBad},
 		{"no vector", mech(ep11.MechAESCBCPad), b.kek, b.kek, ep11.CodeMechanismParamInvalid},

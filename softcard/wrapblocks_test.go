@@ -29,6 +29,8 @@ func TestWrappingInWholeBlocks(t *testing.T) {
 			{ep11.KeyTypeAES, 16, 16},
 			{ep11.KeyTypeAES, 24, 24},
 			{ep11.KeyTypeAES, 32, nil},
+			{ep11.KeyTypeAES, 32, 24}, // another length: that of the wrapped key counts
+			{ep11.KeyTypeAES, 16, 32},
 			{ep11.KeyTypeDES3, 24, nil},
 			{ep11.KeyTypeGenericSecret, 5, 5},
 			{ep11.KeyTypeGenericSecret, 48, nil},
@@ -61,6 +63,6 @@ func TestWrappingInWholeBlocks(t *testing.T) {
 		_, err = b.UnwrapKey(t.Context(), &pb.UnwrapKeyRequest{
 			Mech: m, KeKBytes: kek, Wrapped: make([]byte, 48), Template: template{ep11.AttrKeyType: ep11.KeyTypeAES, ep11.AttrValueLen: 16}.attributes(t),
 		})
-		wantCode(t, err, ep11.CodeTemplateInconsistent)
+		wantCode(t, err, ep11.CodeWrappedKeyInvalid)
 	}
 }

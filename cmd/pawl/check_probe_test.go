@@ -39,6 +39,7 @@ func TestCheckTellsWhyAKeyDoesNotSign(t *testing.T) {
 		ep11.CodeIBMBlobError:            "restore it",
 		ep11.CodeIBMWKNotInitialized:     "load it",
 		ep11.CodeMechanismInvalid:        "enable the mechanism",
+		ep11.CodeKeyTypeInconsistent:     "another key, of another curve",
 		ep11.CodeKeyFunctionNotPermitted: "may not sign",
 		ep11.CodeSessionClosed:           "login session",
 		ep11.CodeFunctionCanceled:        "administrator",
@@ -130,7 +131,7 @@ func TestCheckMeasuresFiftySignatures(t *testing.T) {
 	t.Error("no latency")
 }
 
-// The blob of a key of another curve is refused for the mechanism, which the card has.
+// The blob of a key of another curve is refused, and check says whose it is.
 func TestCheckOfExchangedBlobs(t *testing.T) {
 	t.Parallel()
 	file, _ := checkedDemo(t, nil)
@@ -144,5 +145,35 @@ func TestCheckOfExchangedBlobs(t *testing.T) {
 	replaceIn(t, file, `"ed"`, `"`+ec+`"`)
 	got := runCheck(t, file)
 	got.want(t, 2, "error", "keys.", "")
-	got.wantRemedy(t, "keys.", "that of another key")
+	got.want(t, 1, "error", "keys.tz3", "secret_key is the blob of tz1")
+	got.want(t, 1, "error", "keys.tz1", "secret_key is the blob of tz3")
+	got.wantRemedy(t, "keys.", "exchanged")
+}
+
+// The next blobs of two keys are exchanged, and the new master key is finalised.
+func TestCheckOfExchangedNextBlobs(t *testing.T) {
+	t.Parallel()
+	file, _ := checkedDemo(t, nil)
+	dir := softcard.Dir(filepath.Dir(file))
+	if err := errors.Join(dir.LoadNext(), dir.CommitNext()); err != nil {
+		t.Fatal(err)
+	}
+	if _, errOut, code := rewrapKeys(t, file); code != 0 {
+		t.Fatal(errOut)
+	}
+	cfg, _, err := config.Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ed, ec := cfg.Keys[0].NextBlob.Hex(), cfg.Keys[2].NextBlob.Hex()
+	replaceIn(t, file, ed, "ed")
+	replaceIn(t, file, ec, ed)
+	replaceIn(t, file, `"ed"`, `"`+ec+`"`)
+	if err := dir.Finalise(); err != nil {
+		t.Fatal(err)
+	}
+	got := runCheck(t, file)
+	got.want(t, 1, "error", "keys.tz3", "secret_key_next is the blob of tz1")
+	got.want(t, 1, "error", "keys.tz1", "secret_key_next is the blob of tz3")
+	got.want(t, 1, "warning", "keys.tz2", "signs with secret_key_next")
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"pawl/internal/config"
+	"pawl/internal/latelog"
 	"pawl/server"
 	"pawl/softcard"
 	"pawl/tezos"
@@ -30,13 +31,16 @@ func (*demoCmd) Help() string {
 }
 
 // Run makes the folder if it does not exist, and serves it until ctx is done.
-func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
+func (c *demoCmd) Run(ctx context.Context, s *streams) error {
+	return s.daemon(func(s *streams, log *latelog.Log) error { return c.run(ctx, s, log) })
+}
+
+func (c *demoCmd) run(ctx context.Context, s *streams, log *latelog.Log) error {
 	if err := harden(); err != nil {
 		return err
 	}
-	err = cmp.Or(checkAddress("--listen", c.Listen, "6732"), checkAddress("--admin", c.Admin, "9732"),
-		checkAddress("--card", c.Card, "9876"))
-	if err != nil {
+	if err := cmp.Or(checkAddress("--listen", c.Listen, "6732"), checkAddress("--admin", c.Admin, "9732"),
+		checkAddress("--card", c.Card, "9876")); err != nil {
 		return err
 	}
 	for _, addr := range []string{c.Listen, c.Admin} {
@@ -69,16 +73,14 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 		defer stop()
 		stopped <- card.Serve(cardCtx, ln, dir, false)
 	}()
-	err = c.serve(ctx, s, address)
+	err = c.serve(ctx, s, log, address)
 	stopCard()
 	return errors.Join(err, <-stopped)
 }
 
 // serve runs the signer as `pawl serve` does, with the card at that address.
-func (c *demoCmd) serve(ctx context.Context, s *streams, address string) error {
+func (c *demoCmd) serve(ctx context.Context, s *streams, log *latelog.Log, address string) error {
 	path := filepath.Join(c.Dir, demoConfig)
-	log, flush := s.logger()
-	defer flush()
 	signer := &serveCmd{Config: path, Listen: c.Listen, Admin: c.Admin, hsm: address}
 	d, err := started(ctx, func() (*service, error) { return signer.open(ctx, log) })
 	if err != nil {

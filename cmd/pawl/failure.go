@@ -35,6 +35,11 @@ type hintedError struct {
 func (e *hintedError) Error() string { return e.err.Error() }
 func (e *hintedError) Unwrap() error { return e.err }
 
+// reportedError is an error that was printed already.
+type reportedError struct{ error }
+
+func (e *reportedError) Unwrap() error { return e.error }
+
 // withHint adds a remedy to an error, and nothing to nil.
 func withHint(err error, format string, args ...any) error {
 	if err == nil {
@@ -72,21 +77,27 @@ func (e *findingsError) lines() []string {
 }
 
 // report prints err, one line for each error and one for the remedy, and returns the exit
-// code.
+// code. It prints no error twice.
 func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return exitOK
 	}
+	if _, reported := errors.AsType[*reportedError](err); !reported {
+		printError(stderr, err)
+	}
+	if _, misuse := errors.AsType[*usageError](err); misuse {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func printError(stderr io.Writer, err error) {
 	for _, line := range errorLines(err) {
 		tell(stderr, "pawl: error: ", line)
 	}
 	if hint := hintFor(err); hint != "" {
 		tell(stderr, "hint: ", hint)
 	}
-	if _, misuse := errors.AsType[*usageError](err); misuse {
-		return exitUsage
-	}
-	return exitFailed
 }
 
 // tell writes a line. That stderr cannot be written cannot be told either.

@@ -12,6 +12,7 @@ import (
 	"pawl/internal/config"
 	"pawl/internal/ep11"
 	"pawl/signer/grep11"
+	"pawl/tezos"
 )
 
 // promote writes the next blobs once every server has signed with each of them.
@@ -22,7 +23,7 @@ func (c *keysRewrapCmd) promote(ctx context.Context, s *streams, clients []*grep
 		return nil
 	}
 	if err := inOneLine(atEach(clients, func(client *grep11.Client) error {
-		return tryNext(ctx, client, next)
+		return tryNext(ctx, client, next, keys)
 	})); err != nil {
 		return err
 	}
@@ -86,19 +87,19 @@ func sameFolder(a, b string) bool {
 	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }
 
-// tryNext returns nil if a server signs with the next blob of each key.
-func tryNext(ctx context.Context, client *grep11.Client, keys []rotatingKey) error {
+// tryNext returns nil if a server signs with the next blob of each key; all are those of keys.json.
+func tryNext(ctx context.Context, client *grep11.Client, keys, all []rotatingKey) error {
 	for _, key := range keys {
-		if err := key.tryNext(ctx, client); err != nil {
+		if err := key.tryNext(ctx, client, all); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// tryNext returns nil if a server signs with the next blob. When it refuses that one, the
-// error says whether it still wants the one before.
-func (k *rotatingKey) tryNext(ctx context.Context, client *grep11.Client) error {
+// tryNext returns nil if a server signs with the next blob. When it refuses that one, the error says
+// whether it still wants the one before. When the blob is that of another key, the error says whose.
+func (k *rotatingKey) tryNext(ctx context.Context, client *grep11.Client, all []rotatingKey) error {
 	err := k.try(ctx, client, k.Next)
 	if err == nil {
 		return nil
@@ -108,7 +109,7 @@ func (k *rotatingKey) tryNext(ctx context.Context, client *grep11.Client) error 
 	case !grep11.RefusesBlob(err) && grep11.Transient(err):
 		return withHint(err, seeToTheServer)
 	case !grep11.RefusesBlob(err):
-		return err
+		return k.exchanged(ctx, client, err, all)
 	}
 	switch before := k.try(ctx, client, k.Blob); {
 	case before == nil:
@@ -118,4 +119,17 @@ func (k *rotatingKey) tryNext(ctx context.Context, client *grep11.Client) error 
 	default:
 		return err
 	}
+}
+
+// exchanged adds to err whose the next blob is, if it is that of another key of keys.json.
+func (k *rotatingKey) exchanged(ctx context.Context, client *grep11.Client, err error, all []rotatingKey) error {
+	publics := make([]tezos.PublicKey, len(all))
+	for i, key := range all {
+		publics[i] = key.public
+	}
+	owner, found := client.Owner(ctx, k.Next, publics)
+	if !found {
+		return err
+	}
+	return withHint(err, "nothing was changed: this secret_key_next is that of %v: give each key its own", owner.Hash())
 }

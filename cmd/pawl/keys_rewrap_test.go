@@ -173,8 +173,11 @@ func TestPromoteTriesEachBlob(t *testing.T) {
 		"of another key": {func(_, other string) string { return other }, tezos.ErrBadSignature.Error()},
 		"too early":      {func(own, _ string) string { return masked(own, "01") }, "nothing was changed: finalise"},
 	} {
-		config, text, _ := rotatedFolder(t, &faultyCard{}, test.next)
+		config, text, hashes := rotatedFolder(t, &faultyCard{}, test.next)
 		out, errOut, code := rewrapKeys(t, config, "--promote")
+		if owner := "is that of " + hashes[1] + ":"; name == "of another key" && !strings.Contains(errOut, owner) {
+			t.Errorf("%s: stderr %q, want %q", name, errOut, owner)
+		}
 		if code != 1 || out != "" || strings.Count(errOut, "\n") != 1 || !strings.Contains(errOut, test.want) {
 			t.Errorf("%s: exit %d, stdout %q, stderr %q; want one line with %q", name, code, out, errOut, test.want)
 		}

@@ -13,13 +13,12 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/alecthomas/kong"
+	"google.golang.org/grpc/grpclog"
 
 	"pawl/tezos"
 )
@@ -63,24 +62,18 @@ func (s *streams) printf(format string, args ...any) error {
 // notef writes to the person at the terminal.
 func (s *streams) notef(format string, args ...any) { _, _ = fmt.Fprintf(s.err, format+"\n", args...) }
 
-// logger writes JSON lines beside the notes, a little later; flush writes those that
-// wait. Their key level is that of a block or vote; slog's own is called severity.
-func (s *streams) logger() (log *slog.Logger, flush func()) {
-	return newLateLog(s.err, &slog.HandlerOptions{ReplaceAttr: renameLevel})
-}
-
-func renameLevel(_ []string, a slog.Attr) slog.Attr {
-	if a.Key == slog.LevelKey && a.Value.Kind() == slog.KindAny { // a block's is an integer
-		a.Key = "severity"
-	}
-	return a
-}
-
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := report(os.Stderr, run(ctx, os.Args, os.Stdout, os.Stderr))
-	stop() // not earlier: make and timeout signal twice, and the stop is bounded anyway
-	os.Exit(code)
+	muteLibraries()
+	ctx := untilSignal(os.Stderr, os.Exit)
+	os.Exit(report(os.Stderr, run(ctx, os.Args, os.Stdout, os.Stderr)))
+}
+
+// muteLibraries turns off what libraries print on stderr by themselves: gRPC and the client of
+// net/http do so when a server misbehaves, and would wait for whoever reads it. Errors of calls say
+// the same.
+func muteLibraries() {
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // and package log's
 }
 
 // run runs the command that args name until it is done or ctx is. args[0] is the name of the

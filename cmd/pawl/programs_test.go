@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log" //nolint:depguard // net/http uses it
 	"net/http"
 	"os"
 	"strings"
+
+	"google.golang.org/grpc/grpclog"
 
 	"pawl/tezos"
 )
@@ -43,6 +46,13 @@ func verifyMain() {
 	sig, err := tezos.ParseSignature(os.Args[3])
 	fatalIf(err)
 	fatalIf(key.Verify(tezos.NewMessage(payload), sig))
+}
+
+// chatterMain has the libraries say something by themselves, as pawl lets them.
+func chatterMain() {
+	muteLibraries()
+	grpclog.Error("of gRPC")
+	log.Print("of net/http")
 }
 
 func fatalIf(err error) {

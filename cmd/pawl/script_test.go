@@ -21,6 +21,7 @@ func TestMain(m *testing.M) {
 		"createtezoskey": main,
 		"http":           httpMain,
 		"verify":         verifyMain,
+		"chatter":        chatterMain,
 	})
 }
 

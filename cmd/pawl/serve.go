@@ -13,6 +13,7 @@ import (
 	"pawl/internal/config"
 	"pawl/internal/daemon"
 	"pawl/internal/durable"
+	"pawl/internal/latelog"
 	"pawl/server"
 )
 
@@ -29,9 +30,9 @@ type serveCmd struct {
 }
 
 func (*serveCmd) Help() string {
-	return helpText("Serves until SIGTERM or Ctrl-C, then answers the requests in flight, closes the ratchet and "+
-		"ends. New key blobs in keys.json and renewed certificates are taken up while it runs; "+
-		"all else needs a restart.",
+	return helpText("Serves until SIGTERM, SIGHUP or Ctrl-C, then answers the requests in flight, closes the ratchet "+
+		"and ends; a second SIGTERM or Ctrl-C ends it at once. New key blobs in keys.json and renewed certificates are "+
+		"taken up while it runs; all else needs a restart.",
 		"pawl serve --config /etc/pawl/keys.json", "0 after a clean stop; 1 if it did not start, if requests were cut "+
 			"off, or if the ratchet failed: start it again then; 2 for wrong usage")
 }
@@ -46,16 +47,16 @@ func (c *serveCmd) Validate() error {
 
 // Run serves until ctx is done, then until each request in flight is answered.
 func (c *serveCmd) Run(ctx context.Context, s *streams) error {
-	if err := harden(); err != nil {
-		return err
-	}
-	log, flush := s.logger()
-	defer flush()
-	opened, err := started(ctx, func() (*service, error) { return c.open(ctx, log) })
-	if err != nil {
-		return startError(ctx, err)
-	}
-	return opened.serve(ctx)
+	return s.daemon(func(_ *streams, log *latelog.Log) error {
+		if err := harden(); err != nil {
+			return err
+		}
+		opened, err := started(ctx, func() (*service, error) { return c.open(ctx, log) })
+		if err != nil {
+			return startError(ctx, err)
+		}
+		return opened.serve(ctx)
+	})
 }
 
 // startGrace is how long a start that was told to stop may take to close what it has opened.
@@ -105,7 +106,8 @@ type service struct {
 }
 
 // open opens all that serve needs. Whatever is wrong is found here, once.
-func (c *serveCmd) open(ctx context.Context, log *slog.Logger) (*service, error) {
+func (c *serveCmd) open(ctx context.Context, late *latelog.Log) (*service, error) {
+	log := late.Logger()
 	cfg, err := loadConfig(c.Config)
 	if err != nil {
 		return nil, err
@@ -129,6 +131,7 @@ func (c *serveCmd) open(ctx context.Context, log *slog.Logger) (*service, error)
 	}
 	version, _ := buildVersion()
 	metrics := server.NewMetrics(version)
+	metrics.LogLinesDropped = late.Dropped
 	d, err := c.openDaemon(ctx, log, cfg, metrics)
 	if err != nil {
 		at.Close()

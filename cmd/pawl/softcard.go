@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"pawl/internal/durable"
+	"pawl/internal/latelog"
 	"pawl/softcard"
 )
 
@@ -21,6 +23,8 @@ type softcardCmd struct {
 	Listen    string        `default:"127.0.0.1:9876" placeholder:"ADDR" help:"Address to serve GREP11 on (default: ${default})."`
 	Delay     time.Duration `placeholder:"TIME" help:"Take so much longer for each call, 25ms for one, as a distant HSM does."`
 	Plaintext bool          `help:"Serve without TLS. On loopback addresses only."`
+	AnyClient bool          `name:"no-client-certificate" help:"Admit clients without a certificate, as IBM Cloud does. On loopback addresses only, unless --bearer-token-file is given."`
+	TokenFile string        `name:"bearer-token-file" placeholder:"FILE" help:"File (mode 0600) with a token. Each call must bear it: authorization: Bearer TOKEN."`
 }
 
 func (*softcardCmd) Help() string {
@@ -29,16 +33,23 @@ func (*softcardCmd) Help() string {
 		"pawl softcard --dir ./card --listen 127.0.0.1:9876", exitCodes)
 }
 
-// Validate refuses a negative delay.
+// Validate refuses a negative delay, and a card that would ask for nothing.
 func (c *softcardCmd) Validate() error {
-	if c.Delay < 0 {
+	switch {
+	case c.Delay < 0:
 		return fmt.Errorf("--delay %v is negative", c.Delay)
+	case c.AnyClient && c.Plaintext:
+		return errors.New("--no-client-certificate with --plaintext: without TLS no client shows a certificate")
 	}
 	return nil
 }
 
 // Run serves the card until ctx is done.
 func (c *softcardCmd) Run(ctx context.Context, s *streams) error {
+	return s.daemon(func(s *streams, log *latelog.Log) error { return c.run(ctx, s, log) })
+}
+
+func (c *softcardCmd) run(ctx context.Context, s *streams, log *latelog.Log) error {
 	if err := checkAddress("--listen", c.Listen, "9876"); err != nil {
 		return err
 	}
@@ -51,6 +62,14 @@ func (c *softcardCmd) Run(ctx context.Context, s *streams) error {
 		return &usageError{text: fmt.Sprintf("--plaintext with --listen %s: without TLS a card serves loopback "+
 			"addresses only", c.Listen)}
 	}
+	if c.AnyClient && c.TokenFile == "" && !loopback(ln.Addr()) {
+		return &usageError{text: fmt.Sprintf("--no-client-certificate with --listen %s: anybody could use the card's "+
+			"keys; give it a --bearer-token-file, or a loopback address", c.Listen)}
+	}
+	token, err := c.token()
+	if err != nil {
+		return err
+	}
 	dir := softcard.Dir(c.Dir)
 	if _, err := dir.Init(); err != nil {
 		return fmt.Errorf("--dir: %w", err)
@@ -59,12 +78,29 @@ func (c *softcardCmd) Run(ctx context.Context, s *streams) error {
 	if err != nil {
 		return fmt.Errorf("--dir: %w", err)
 	}
-	card.Delay = c.Delay
+	card.Delay, card.AnyClient, card.BearerToken = c.Delay, c.AnyClient, token
 	s.notef(noHSM, filepath.Join(c.Dir, "master.key"))
-	log, flush := s.logger()
-	defer flush()
-	log.Info("card listening", "address", ln.Addr().String(), "tls", !c.Plaintext)
+	log.Logger().Info("card listening", "address", ln.Addr().String(), "tls", !c.Plaintext)
 	return card.Serve(ctx, ln, dir, c.Plaintext)
+}
+
+// maxToken bounds the file of a bearer token, in bytes. Those of IBM Cloud have about 1,500.
+const maxToken = 16 << 10
+
+// token reads the bearer token, or returns "" without a file.
+func (c *softcardCmd) token() (string, error) {
+	if c.TokenFile == "" {
+		return "", nil
+	}
+	text, err := durable.ReadPrivate(c.TokenFile, maxToken)
+	if err != nil {
+		return "", fmt.Errorf("--bearer-token-file: %w", err)
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", fmt.Errorf("--bearer-token-file %s: it has to be one line, without blanks", c.TokenFile)
+	}
+	return token, nil
 }
 
 // loopback reports whether only this host reaches the address.

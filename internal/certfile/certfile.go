@@ -169,21 +169,17 @@ func (f File) EndsSoon() string {
 	return f.Path + ": the certificate ends on " + f.Cert.NotAfter.Format(time.DateOnly)
 }
 
-// CheckUse returns an error if a certificate says what it may be used for, and use is not among
-// it (RFC 5280 section 4.2.1.12).
+// CheckUse returns an error if a certificate says what it may be used for, and use, of a server or
+// of a client, is not among it (RFC 5280 section 4.2.1.12).
 func CheckUse(cert *x509.Certificate, use x509.ExtKeyUsage) error {
 	none := len(cert.ExtKeyUsage) == 0 && len(cert.UnknownExtKeyUsage) == 0
 	if none || slices.Contains(cert.ExtKeyUsage, use) || slices.Contains(cert.ExtKeyUsage, x509.ExtKeyUsageAny) {
 		return nil
 	}
-	switch use {
-	case x509.ExtKeyUsageServerAuth:
+	if use == x509.ExtKeyUsageServerAuth {
 		return errors.New("is not for servers: its extended key usage lacks serverAuth")
-	case x509.ExtKeyUsageClientAuth:
-		return errors.New("is not for clients: its extended key usage lacks clientAuth")
-	default:
-		return errors.New("is for another use")
 	}
+	return errors.New("is not for clients: its extended key usage lacks clientAuth")
 }
 
 // Stamp identifies three files and their last change: certificate, key and authorities.

@@ -35,6 +35,9 @@ type keyProbe struct {
 	lack    error          // what the mechanism list says against it
 	err     error
 	elapsed time.Duration
+	owner   tezos.PublicKey // of the blob, if it is exchanged
+	// exchanged says that the blob is that of another key of keys.json.
+	exchanged bool
 }
 
 var (
@@ -60,6 +63,10 @@ func (p keyProbe) refused() bool {
 // as late as a timeout, the rest is not asked, or a thousand keys would wait for a thousand.
 func probeKeys(ctx context.Context, client *grep11.Client, mechanisms []uint64, keys []config.KeySpec) []keyProbe {
 	probes := make([]keyProbe, len(keys))
+	publics := make([]tezos.PublicKey, len(keys))
+	for i, key := range keys {
+		publics[i] = key.PublicKey
+	}
 	var asking sync.WaitGroup
 	var silent atomic.Bool
 	places := make(chan struct{}, checkProbes)
@@ -71,6 +78,9 @@ func probeKeys(ctx context.Context, client *grep11.Client, mechanisms []uint64, 
 		places <- struct{}{}
 		asking.Go(func() {
 			probes[i].ask(ctx, client, &silent)
+			if probes[i].doubtful() {
+				probes[i].owner, probes[i].exchanged = client.Owner(ctx, probes[i].config.Blob, publics)
+			}
 			<-places
 		})
 	}
@@ -85,10 +95,29 @@ func (p *keyProbe) ask(ctx context.Context, client *grep11.Client, silent *atomi
 	if grep11.RefusesBlob(p.err) && p.config.NextBlob != nil {
 		rewrapped := *p
 		rewrapped.config.Blob, rewrapped.next = p.config.NextBlob, true
-		if rewrapped.try(ctx, client, silent); rewrapped.err == nil || errors.Is(rewrapped.err, errNotReached) {
+		rewrapped.try(ctx, client, silent)
+		if rewrapped.err == nil || errors.Is(rewrapped.err, errNotReached) || rewrapped.doubtful() {
 			*p = rewrapped
 		}
 	}
+}
+
+// doubtful reports whether the blob may be that of another key: its signature did not verify, or the
+// card says that it is of another curve.
+func (p *keyProbe) doubtful() bool {
+	refusal, ok := errors.AsType[*grep11.Error](p.err)
+	return errors.Is(p.err, tezos.ErrBadSignature) || ok && refusal.Code == ep11.CodeKeyTypeInconsistent
+}
+
+// name is where the blob stands in keys.json.
+func (p *keyProbe) name() string {
+	switch {
+	case p.next:
+		return "secret_key_next"
+	case p.config.BlobFile != "":
+		return "secret_key_file"
+	}
+	return "secret_key"
 }
 
 // try has the key sign, twice if the first call was unlucky.
@@ -148,6 +177,11 @@ func (r *Report) probe(server string, p keyProbe) {
 			"%s: signs with secret_key_next, and no more with secret_key", server)
 	case p.err == nil:
 		r.ok(subject, "signed a probe at %s in %s, verified", server, milliseconds(p.elapsed))
+	case p.exchanged:
+		r.fail(subject, "give each key the blob of its own: two may have been exchanged", "%s: %s is the blob of %v: %v",
+			server, p.name(), p.owner.Hash(), p.err)
+	case p.lack == nil && p.next:
+		r.fail(subject, remedyFor(p.err), "%s: secret_key_next: %v", server, p.err)
 	case p.lack == nil:
 		r.fail(subject, remedyFor(p.err), "%s: %v", server, p.err)
 	}
@@ -175,9 +209,10 @@ func remedyFor(err error) string {
 		return "the blob is damaged, or of another card: restore it from <hash>.sk.hex"
 	case ep11.CodeIBMWKNotInitialized:
 		return "the card has no master key: have the HSM's administrator load it"
+	case ep11.CodeKeyTypeInconsistent:
+		return "the blob is that of another key, of another curve: restore it from <hash>.sk.hex"
 	case ep11.CodeMechanismInvalid:
-		return "the blob may be that of another key, of another curve; if it is not, have the HSM's administrator " +
-			"enable the mechanism"
+		return "have the HSM's administrator enable the mechanism; if it is, the blob may be that of another key"
 	case ep11.CodeKeyFunctionNotPermitted:
 		return "the key may not sign: it was made for another purpose, or the blob is that of another key"
 	case ep11.CodeSessionClosed:

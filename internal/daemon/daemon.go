@@ -21,7 +21,7 @@ import (
 // Options are hooks of a daemon. Each may be left out.
 type Options struct {
 	// Log gets what the signer and the connections have to say, and what becomes of a keys.json
-	// that changes.
+	// that changes. It must not block: signatures would wait for it.
 	Log *slog.Logger
 	// OnSign is told of each attempt at an HSM signature.
 	OnSign func(key tezos.PublicKeyHash, elapsed time.Duration, err error)

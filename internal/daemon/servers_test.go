@@ -69,14 +69,15 @@ func TestOneTryMarksAllKeysOfAMasterKey(t *testing.T) {
 	defer closeSigner(t, s)
 	p := s
 	signertest.Prove(t, p.Signer, 2)
-	b.Card.SetFaults(&softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(ep11.CodeIBMWKIDMismatch), Times: 1})
+	foreign := &softcard.Fault{Call: "SignSingle", Err: softcard.Refusal(ep11.CodeIBMWKIDMismatch)}
+	b.Card.SetFaults(foreign)
 	for level := range uint32(2) { // one of them goes there
 		if _, err := s.Sign(t.Context(), f.key, block(level+1, 0, 0)); err != nil {
 			t.Error(err)
 		}
 	}
-	if got := s.Servers()[1]; got.Err == nil || !strings.Contains(got.Err.Error(), "2 of 2 keys") {
-		t.Errorf("after one refusal: %v, want both keys", got.Err)
+	if got := s.Servers()[1]; got.Err == nil || !strings.Contains(got.Err.Error(), "2 of 2 keys") || foreign.Hits() != 2 {
+		t.Errorf("after one try, and one of the other key: %d calls, %v, want both keys", foreign.Hits(), got.Err)
 	}
 }
 

@@ -3,11 +3,17 @@ package ep11_test
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"pawl/internal/durable"
 	"pawl/internal/ep11"
 	"pawl/internal/ep11/ep11test"
 )
@@ -154,5 +160,37 @@ func TestBlobIsNeverPrinted(t *testing.T) {
 	}
 	if text, err := json.Marshal(blob); err != nil || string(text) != `"[redacted]"` {
 		t.Errorf("JSON: %s, %v", text, err)
+	}
+}
+
+// A blob's file is a regular one of bounded size: a pipe is not waited for.
+func TestReadBlob(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	blob := sampleBlobs(t)[0].blob
+	put := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	if got, err := ep11.ReadBlob(put("good", strings.ToUpper(blob)+"\r\n")); err != nil || got.Hex() != strings.ToLower(blob) {
+		t.Errorf("%v", err)
+	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]error{
+		pipe: durable.ErrNotRegular, "/dev/zero": durable.ErrNotRegular, dir: durable.ErrNotRegular,
+		filepath.Join(dir, "none"): fs.ErrNotExist, put("large", blob+strings.Repeat(" ", 64<<10)): durable.ErrTooLarge,
+	} {
+		if got, err := ep11.ReadBlob(path); got != nil || !errors.Is(err, want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v, want %v", path, err, want)
+		}
+	}
+	if got, err := ep11.ReadBlob(put("text", "text")); got != nil || err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "text")) {
+		t.Errorf("no blob: %v", err)
 	}
 }

@@ -42,6 +42,7 @@ const (
 	CodeMechanismInvalid        Code = 0x70
 	CodeMechanismParamInvalid   Code = 0x71
 	CodeObjectHandleInvalid     Code = 0x82
+	CodeOperationActive         Code = 0x90
 	CodeOperationNotInitialized Code = 0x91
 	CodeSessionClosed           Code = 0xb0
 	CodeSignatureInvalid        Code = 0xc0

@@ -29,6 +29,7 @@ var children = map[string]func(path string) error{
 	"overwrite": overwriteInPlace,
 	"loop":      signAndReopen,
 	"idle":      signAndCheckpoint,
+	"registers": registerAndDie,
 	"shell":     readAsShell,
 	"sign":      signOnce,
 	"three":     signThree,

@@ -8,12 +8,18 @@
 //   - A missing, foreign, copied, restored or replaced file is refused, never taken for a new start.
 //     [Create] is the only way to a new file. So is a file that lacks the last mark, which is noted in
 //     a file beside it: a -wal that was damaged after a kill, older content that was written into the
-//     file. And a file with a row that is not as it was written: each row bears a digest of itself.
+//     file. And a file with a row that is not as it was written, or with rows of different times: each
+//     row bears a digest of itself, and the file one of them all.
 //   - No other process can open the file, and no other program of this host can read it, while a
 //     Store has it open. [Read] and [Examine] look at a file that nobody has open.
 //
-// It does not guard against someone who, while no daemon runs, edits the file with SQLite or restores
-// it together with that note; nor against a disk that loses what it has synced.
+// What it cannot see, first of all: the file set back as a whole, together with that note and in place. So
+// do cp over both files, and a snapshot of btrfs, ZFS, LVM or of a virtual machine that is brought back. The
+// marks are older then and everything agrees with them: a slot is signed a second time. Nothing in the file
+// can tell.
+//
+// Nor does it guard against someone who edits the file with SQLite while no daemon runs and makes its
+// digests good.
 //
 // Open is the straight line of an opening, Place the transaction that decides, transact what every
 // commit goes through.

@@ -99,7 +99,9 @@ func examineLeft(ctx context.Context, path string, database file) (clean bool, e
 	if err != nil {
 		return false, fmt.Errorf("opening %s: %v", path, err)
 	}
-	err = checkHeader(ctx, fd, path)
+	if err = checkMount(fd, path, database); err == nil {
+		err = checkHeader(ctx, fd, path)
+	}
 	if err = errors.Join(err, unix.Close(fd)); err != nil {
 		return false, err
 	}

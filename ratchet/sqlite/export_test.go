@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"pawl/ratchet"
@@ -153,6 +154,20 @@ func (db *Store) LockDescriptor() int { return db.lock }
 func (db *Store) SpoilLast() {
 	_ = unix.Close(db.last.fd)
 	db.last.fd = -1
+}
+
+// SetBoot writes another start of the host into the note of the last mark.
+func SetBoot(path, boot string) error {
+	database, err := lookup(path)
+	if err != nil {
+		return err
+	}
+	said, err := readLast(path, database.identity)
+	if err != nil || said == nil {
+		return errors.Join(err, errors.New("no note"))
+	}
+	said.boot = boot
+	return os.WriteFile(path+lastSuffix, said.text(database.identity), 0o600)
 }
 
 // Fail makes the store fail.

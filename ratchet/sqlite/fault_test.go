@@ -230,6 +230,9 @@ func TestStatementErrorSparesTheOthers(t *testing.T) {
 			t.Errorf("%s is at level %d, want 6", m.Key, m.Level)
 		}
 	}
+	if err := db.CheckTotals(); err != nil { // the members have run twice
+		t.Error(err)
+	}
 	if err := db.Err(); err != nil {
 		t.Errorf("the ratchet failed: %v", err)
 	}

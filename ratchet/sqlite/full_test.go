@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,26 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pawl/ratchet"
-	"pawl/ratchet/sqlite"
 )
 
 // TestFullDisk fills a small file system. Each commit that finds no room is a definite no, nothing is lost,
 // and signing goes on when there is room again.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	folder := t.TempDir()
-	if err := unix.Mount("pawl-test", folder, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "size=256k"); err != nil {
-		t.Skipf("mounting a tmpfs: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(folder, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	path := filepath.Join(folder, "ratchet.db")
-	if err := sqlite.Create(t.Context(), path); err != nil {
-		t.Fatal(err)
-	}
+	path := tmpfsRatchet(t, "size=256k")
 	db := open(t, path, options{})
 	register(t, db, baker, mainnet, 0)
 	fill(t, path+".filler")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 
 	"pawl/ratchet"
 
@@ -44,15 +45,22 @@ type file struct {
 	size   uint64
 	links  uint32
 	mode   uint16
+	owner  uint32
+	group  uint32
 }
 
 func (f file) regular() bool { return f.mode&unix.S_IFMT == unix.S_IFREG }
 
 // lookup examines path without following a symbolic link and without opening the file: to close any
 // descriptor of the database file would drop SQLite's locks on it (fcntl(2), "Record locking").
-func lookup(path string) (file, error) {
+func lookup(path string) (file, error) { return statx(path, unix.AT_SYMLINK_NOFOLLOW) }
+
+// lookupFolder examines the folder of path, also where a symbolic link leads to it.
+func lookupFolder(path string) (file, error) { return statx(filepath.Dir(path), 0) }
+
+func statx(path string, flags int) (file, error) {
 	var st unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS|unix.STATX_BTIME, &st)
+	err := unix.Statx(unix.AT_FDCWD, path, flags, unix.STATX_BASIC_STATS|unix.STATX_BTIME, &st)
 	if err != nil {
 		return file{}, &fs.PathError{Op: "statx", Path: path, Err: err}
 	}
@@ -62,6 +70,8 @@ func lookup(path string) (file, error) {
 		size:     st.Size,
 		links:    st.Nlink,
 		mode:     st.Mode,
+		owner:    st.Uid,
+		group:    st.Gid,
 	}
 	if st.Mask&unix.STATX_BTIME != 0 {
 		f.birth = st.Btime.Sec*1e9 + int64(st.Btime.Nsec)
@@ -90,7 +100,7 @@ func samePlace(path string, seen *file) error {
 	case err != nil:
 		return fmt.Errorf("%s was moved away while it was open: %v", path, err)
 	case now.device != seen.device || !now.is(seen.identity):
-		return fmt.Errorf("%s was replaced by another file while it was open", path)
+		return fmt.Errorf("%s was replaced by another file while it was open%s", path, volumeHint(path))
 	case now.links != 1:
 		return fmt.Errorf("%s was given %d names while it was open: remove the others and start pawl again", path, now.links)
 	case now.size < seen.size:
@@ -113,10 +123,14 @@ func lookupDatabase(path string) (file, error) {
 	case !f.regular():
 		return file{}, fmt.Errorf("ratchet file %s is not a regular file", path)
 	case f.links != 1:
-		return file{}, verdict(Moved, fmt.Sprintf("%s has %d names (hard links)", path, f.links))
+		return file{}, severalNames(path, f.links)
 	}
 	// SQLite would open it read-only and then report "bad file descriptor".
-	if err := unix.Access(path, unix.W_OK); err != nil {
+	switch err := unix.Access(path, unix.W_OK); {
+	case errors.Is(err, unix.EACCES):
+		return file{}, fmt.Errorf("ratchet file %s cannot be written: %v: it belongs to user %d: chown it to the user who "+
+			"runs pawl", path, err, f.owner)
+	case err != nil:
 		return file{}, fmt.Errorf("ratchet file %s cannot be written: %v", path, err)
 	}
 	return f, nil
@@ -124,7 +138,7 @@ func lookupDatabase(path string) (file, error) {
 
 // otherFile says that the file is not the one that its provenance names.
 func otherFile(path string) string {
-	return fmt.Sprintf("%s is another file than the one last used, a copy or a restored backup", path)
+	return fmt.Sprintf("%s is another file than the one last used, a copy or a restored backup%s", path, volumeHint(path))
 }
 
 // lookupOptional is lookup, and nil when nothing is there.

@@ -53,6 +53,7 @@ func (db *Store) idleCheckpoint() {
 	}
 	db.trouble.end(err, false) // a checkpoint with nothing to copy writes nothing
 	if err == nil {
+		reserveWAL(db.path)
 		_, _ = db.transact([]*job{newProbe()}) // an error is Trouble's, or the failure
 	}
 }
@@ -60,10 +61,10 @@ func (db *Store) idleCheckpoint() {
 // touch writes to the file without changing a mark. The first write into an empty -wal syncs twice, once
 // for the header of the -wal (sqlite3WalFrames), so that write should not be a mark.
 func touch(ctx context.Context, tx *sql.Conn) error {
-	for _, table := range []string{"provenance", "totals"} {
-		if _, err := tx.ExecContext(ctx, "UPDATE "+table+" SET generation = generation + 1"); err != nil {
-			return err
-		}
+	const row, totals = "UPDATE provenance SET generation = generation + 1", "UPDATE totals SET generation = generation + 1"
+	_, err := tx.ExecContext(ctx, row)
+	if err == nil {
+		_, err = tx.ExecContext(ctx, totals)
 	}
-	return nil
+	return err
 }

@@ -57,7 +57,10 @@ func bootID() string {
 func (db *Store) openLast() (said *note, err error) {
 	const flags = unix.O_RDWR | unix.O_CREAT | unix.O_CLOEXEC | unix.O_NOFOLLOW
 	if db.last.fd, err = unix.Open(db.path+lastSuffix, flags, 0o600); err != nil {
-		return nil, fmt.Errorf("opening %s%s: %v", db.path, lastSuffix, err)
+		return nil, foreignOwner(db.path, lastSuffix, err)
+	}
+	if err := beside(db.path, lastSuffix, db.database); err != nil {
+		return nil, err
 	}
 	return lastIn(db.last.fd, db.path, db.database.identity)
 }

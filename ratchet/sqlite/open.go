@@ -99,6 +99,9 @@ func (db *Store) open(ctx context.Context) error {
 	if err := db.lockDatabase(); err != nil {
 		return err
 	}
+	if err := checkMount(db.lock, db.path, db.database); err != nil {
+		return err
+	}
 	if err := checkHeader(ctx, db.lock, db.path); err != nil {
 		return err
 	}
@@ -109,7 +112,7 @@ func (db *Store) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if db.wal, err = prepareWAL(db.path, wal); err != nil {
+	if db.wal, err = prepareWAL(db.path, db.database, wal); err != nil {
 		return err
 	}
 	if err := db.connect(ctx); err != nil {
@@ -179,6 +182,7 @@ func (db *Store) takeOver(ctx context.Context) error {
 		return err
 	}
 	db.database.size, db.wal.size = 0, 0 // from now on they only grow
+	reserveWAL(db.path)
 	return nil
 }
 
@@ -267,17 +271,16 @@ func (db *Store) record(ctx context.Context, clean bool) error {
 
 // write runs statements in one transaction while nobody else uses the connection. Its error names the file.
 func (db *Store) write(ctx context.Context, run func(ctx context.Context, tx *sql.Conn) error) error {
-	err := db.begin(ctx)
+	err := db.exec(ctx, "BEGIN IMMEDIATE")
 	if err == nil {
-		if err = run(ctx, db.conn); err != nil {
-			db.rollback(ctx)
-		} else {
-			err = db.execCommit(ctx)
-		}
+		err = run(ctx, db.conn)
+	}
+	if err == nil {
+		err = db.exec(ctx, "COMMIT")
 	}
 	if err != nil {
+		db.rollback(ctx)
 		return fmt.Errorf("writing to %s: %v", db.path, err)
 	}
 	return nil
 }
-

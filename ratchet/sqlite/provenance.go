@@ -5,6 +5,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -122,8 +123,11 @@ func lookupWAL(path string) (*file, error) {
 	case kept != nil:
 		names = 2
 	}
-	if !wal.regular() || wal.links != names {
-		return nil, verdict(Moved, fmt.Sprintf("%s is a link or has several names", path+walSuffix))
+	switch {
+	case !wal.regular():
+		return nil, verdict(Moved, fmt.Sprintf("%s is a link", path+walSuffix))
+	case wal.links != names:
+		return nil, severalNames(path+walSuffix, wal.links)
 	}
 	return wal, nil
 }
@@ -147,7 +151,7 @@ func walNames(path string) (wal, kept *file, err error) {
 // that its identity is on disk before SQLite writes to it. Without the note a kill during the opening
 // transaction would leave what looks like a stray -wal, and a kill after the checkpoint that empties
 // the -wal what looks like a loss.
-func prepareWAL(path string, wal *file) (file, error) {
+func prepareWAL(path string, database file, wal *file) (file, error) {
 	if wal == nil {
 		if err := createEmpty(path + walSuffix); err != nil {
 			return file{}, err
@@ -157,13 +161,16 @@ func prepareWAL(path string, wal *file) (file, error) {
 	if err != nil {
 		return file{}, err
 	}
+	if err := beside(path, walSuffix, database); err != nil {
+		return file{}, err
+	}
 	note := path + openingSuffix
 	if !readOpening(path).is(made.identity) { // a right note must not be gone while it is written again
 		if err := os.WriteFile(note, []byte(made.String()), 0o600); err != nil {
-			return file{}, err
+			return file{}, foreignOwner(path, openingSuffix, err)
 		}
 	}
-	if err := durable.Sync(note); err != nil {
+	if err := errors.Join(beside(path, openingSuffix, database), durable.Sync(note)); err != nil {
 		return file{}, err
 	}
 	return made, durable.Sync(filepath.Dir(path))

@@ -110,6 +110,7 @@ func changesFiles(regs *syscall.PtraceRegs) bool {
 // process is killed at the same point. The next opening must succeed and have every mark.
 func TestKillAtEveryWrite(t *testing.T) {
 	t.Parallel()
+	onceIsEnough := map[string]bool{"untotalled": true, "killed, and read by a shell": true}
 	for name, prepare := range map[string]func(*testing.T, *released, string){
 		"closed":   func(*testing.T, *released, string) {},
 		"killed":   func(t *testing.T, r *released, path string) { t.Helper(); r.read(t, runChild(t, "killed", path)+"\n") },
@@ -126,6 +127,9 @@ func TestKillAtEveryWrite(t *testing.T) {
 	} {
 		for _, twice := range []bool{false, true} {
 			child := "sign"
+			if twice && onceIsEnough[name] {
+				continue
+			}
 			if twice {
 				name, child = name+", twice", "idle"
 			}

@@ -22,6 +22,7 @@ func fill3(t *testing.T, pool *sql.DB) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = rows.Close() }()
 	for ; rows.Next(); count++ {
 		var seal []byte
 		if err := rows.Scan(&seal); err != nil {

@@ -41,18 +41,28 @@ func (v Verdict) String() string {
 type VerdictError struct {
 	Verdict Verdict // Moved, RolledBack or Lost
 	Text    string  // what was found, with the file's name
+	Remedy  string  // what to do
 }
 
-// wayOut ends every refusal of a file that may have lost marks.
+// wayOut is the remedy for a file that may have lost marks.
 const wayOut = "marks may be lost: move the file and its suffixes away, pawl ratchet init, and register each key " +
 	"from a level above the chain head"
 
 func (e *VerdictError) Error() string {
-	return fmt.Sprintf("%v: %s: %s", ratchet.ErrSuspect, e.Text, wayOut)
+	return fmt.Sprintf("%v: %s: %s", ratchet.ErrSuspect, e.Text, e.Remedy)
 }
 
 // Is makes each of them a [ratchet.ErrSuspect].
 func (e *VerdictError) Is(target error) bool { return target == ratchet.ErrSuspect }
 
-// verdict returns a VerdictError.
-func verdict(v Verdict, text string) error { return &VerdictError{v, text} }
+// verdict returns a VerdictError for a file that may have lost marks.
+func verdict(v Verdict, text string) error { return &VerdictError{v, text, wayOut} }
+
+// severalNames refuses a file with hard links. By its other name another process could have used it, but
+// mostly a backup tool has made the link, and no mark is lost.
+func severalNames(path string, names uint32) error {
+	return &VerdictError{
+		Moved, fmt.Sprintf("%s has %d names (hard links)", path, names),
+		fmt.Sprintf("remove the others and no more: find / -xdev -samefile %s", path),
+	}
+}

@@ -30,7 +30,7 @@ func checkWhole(ctx context.Context, path string, database file) error {
 		return err
 	}
 	if found != said.totals {
-		return fmt.Errorf("%d rows are there and not the %d that were written last", found.rows, said.totals.rows)
+		return fmt.Errorf("its %d rows are not the %d that were written last", found.rows, said.totals.rows)
 	}
 	return nil
 }

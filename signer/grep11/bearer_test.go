@@ -57,11 +57,11 @@ func (s *iam) bearerClient(t *testing.T, address string, words ...string) {
 // bearers is a server that notes the authorization of each signature.
 type bearers struct{ seen sync.Map }
 
-func (b *bearers) sign(ctx context.Context, _ *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+func (b *bearers) sign(ctx context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
 	header, _ := metadata.FromIncomingContext(ctx)
 	n, _ := b.seen.LoadOrStore(strings.Join(header.Get("authorization"), "; "), new(atomic.Int64))
 	n.(*atomic.Int64).Add(1)
-	return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
+	return signed(r)
 }
 
 // want wants so many signatures, all with one token, the first that was given.
@@ -123,11 +123,11 @@ func TestRevokedToken(t *testing.T) {
 		return
 	}
 	s := newIAM(t, anHour)
-	refuseFirst := func(ctx context.Context, _ *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+	refuseFirst := func(ctx context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
 		if header, _ := metadata.FromIncomingContext(ctx); header.Get("authorization")[0] == "Bearer token-1" {
 			return nil, status.Error(codes.Unauthenticated, "revoked")
 		}
-		return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
+		return signed(r)
 	}
 	address, _ := serve(t, "127.0.0.1:0", (&scripted{sign: refuseFirst}).register, grpc.Creds(credentials.NewServerTLSFromCert(&s.TLS.Certificates[0])))
 	s.bearerClient(t, address)

@@ -37,6 +37,10 @@ const (
 	// has at most 9216 bytes.
 	window = 1<<16 - 1
 
+	// maxMessage bounds an answer and the header list of one, in bytes: an error, which travels in
+	// headers, may quote a blob or two. gRPC would take 4 MiB and 16 MiB of a server gone mad.
+	maxMessage = 1 << 16
+
 	// connectTimeout and maxBackoff together are below three seconds, jitter included:
 	// a server that is back is used again by then, even when its host was off.
 	connectTimeout = 1500 * time.Millisecond
@@ -73,7 +77,7 @@ type Config struct {
 	// them has changed.
 	CertPath, KeyPath, CACertPath string
 
-	ServerName  string  // name in the server's certificate; default the host of Address
+	ServerName  string  // name in the server's certificate, to the letter, be it host:port; default the host of Address
 	Dialect     Dialect // default Both
 	MaxInFlight int     // calls at once, others wait; 0 means 8
 	Plaintext   bool    // no TLS; only with a loopback Address
@@ -159,6 +163,8 @@ func connect(cfg Config, perCall []grpc.DialOption) (*grpc.ClientConn, error) {
 		grpc.WithIdleTimeout(0),
 		// Windows that gRPC fits to the line cost a ping for each answer.
 		grpc.WithStaticStreamWindowSize(window),
+		grpc.WithMaxHeaderListSize(maxMessage),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{
 				BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: maxBackoff,

@@ -3,6 +3,7 @@ package grep11_test
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"slices"
@@ -87,7 +88,7 @@ func TestKeyIsSentInTheDialectsForm(t *testing.T) {
 		var got *pb.SignSingleRequest
 		client := dialScripted(t, grep11.Config{Dialect: test.dialect}, func(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
 			got = r
-			return &pb.SignSingleResponse{Signature: bytes.Repeat([]byte{1}, 64)}, nil
+			return signed(r)
 		})
 		if _, err := keyOf(t, client, ep11test.Blob()).Sign(t.Context(), message); err != nil {
 			t.Fatal(err)
@@ -110,7 +111,7 @@ func TestMechanismOfEachKind(t *testing.T) {
 	var got uint64
 	client := dialScripted(t, grep11.Config{}, func(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
 		got = r.GetMech().GetMechanism()
-		return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
+		return signed(r)
 	})
 	want := map[tezos.KeyKind]uint64{tezos.Ed25519: 0x8001001c, tezos.Secp256k1: 0x1041, tezos.P256: 0x1041}
 	for kind, public := range publicKeys(t) {
@@ -118,7 +119,7 @@ func TestMechanismOfEachKind(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := key.Sign(t.Context(), tezos.Message{}); err != nil || got != want[kind] {
+		if _, err := key.Sign(t.Context(), tezos.Message{}); !errors.Is(err, tezos.ErrBadSignature) || got != want[kind] {
 			t.Errorf("%v: mechanism %#x, want %#x, %v", kind, got, want[kind], err)
 		}
 	}
@@ -126,17 +127,25 @@ func TestMechanismOfEachKind(t *testing.T) {
 
 func TestEd25519SignatureIsKeptAsItIs(t *testing.T) {
 	t.Parallel()
-	high := bytes.Repeat([]byte{0xff}, 64)
-	client := dialScripted(t, grep11.Config{}, func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
-		return &pb.SignSingleResponse{Signature: high}, nil
+	private := ed25519.NewKeyFromSeed(scriptedSecret)
+	client := dialScripted(t, grep11.Config{}, func(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+		return &pb.SignSingleResponse{Signature: ed25519.Sign(private, r.GetData())}, nil
 	})
-	key, err := client.Key(publicKeys(t)[tezos.Ed25519], ep11test.Blob())
+	secret, err := tezos.NewSecretKey(tezos.Ed25519, scriptedSecret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signature, err := key.Sign(t.Context(), tezos.Message{})
-	if err != nil || !bytes.Equal(signature.Bytes(), high) {
-		t.Errorf("got %x, %v", signature.Bytes(), err)
+	key, err := client.Key(secret.PublicKey(), ep11test.Blob())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range byte(20) { // about half of them have a high S
+		message := tezos.NewMessage([]byte{i})
+		digest := message.Digest()
+		signature, err := key.Sign(t.Context(), message)
+		if want := ed25519.Sign(private, digest[:]); err != nil || !bytes.Equal(signature.Bytes(), want) {
+			t.Errorf("got %x, want %x, %v", signature.Bytes(), want, err)
+		}
 	}
 }
 
@@ -179,11 +188,11 @@ func TestCallEndsAtTheCallersDeadline(t *testing.T) {
 func TestCallHasTwoSecondsAtMost(t *testing.T) {
 	t.Parallel()
 	var left time.Duration
-	client := dialScripted(t, grep11.Config{}, func(ctx context.Context, _ *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+	client := dialScripted(t, grep11.Config{}, func(ctx context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
 		if deadline, ok := ctx.Deadline(); ok {
 			left = time.Until(deadline)
 		}
-		return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
+		return signed(r)
 	})
 	for name, timeout := range map[string]time.Duration{"none": 0, "an hour": time.Hour, "a second": time.Second} {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -221,10 +230,10 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 			t.Parallel()
 			const callers = 20
 			entered, release := make(chan struct{}, callers), make(chan struct{})
-			client := dialScripted(t, grep11.Config{MaxInFlight: limit}, func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+			client := dialScripted(t, grep11.Config{MaxInFlight: limit}, func(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
 				entered <- struct{}{}
 				<-release
-				return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
+				return signed(r)
 			})
 			want := limit
 			if want == 0 {
@@ -256,10 +265,10 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 func TestWaitForATurnEndsWithTheContext(t *testing.T) {
 	t.Parallel()
 	entered, release := make(chan struct{}, 1), make(chan struct{})
-	client := dialScripted(t, grep11.Config{MaxInFlight: 1}, func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+	client := dialScripted(t, grep11.Config{MaxInFlight: 1}, func(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
 		entered <- struct{}{}
 		<-release
-		return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
+		return signed(r)
 	})
 	defer close(release)
 	key := keyOf(t, client, ep11test.Blob())
@@ -357,7 +366,7 @@ func TestMessagesOfTheLargestBlobPass(t *testing.T) {
 		if len(r.GetPrivKeyBytes()) != len(blob) {
 			return nil, status.Error(codes.InvalidArgument, "blob cut")
 		}
-		return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
+		return signed(r)
 	})
 	if _, err := keyOf(t, client, blob).Sign(t.Context(), tezos.Message{}); err != nil {
 		t.Error(err)
@@ -370,7 +379,7 @@ func TestKeyHoldsItsOwnBlob(t *testing.T) {
 	var got []byte
 	client := dialScripted(t, grep11.Config{}, func(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
 		got = r.GetPrivKeyBytes()
-		return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
+		return signed(r)
 	})
 	blob := ep11test.Blob()
 	key := keyOf(t, client, blob)

@@ -92,7 +92,7 @@ func callError(rpc string, err error) error {
 			return &Error{RPC: rpc, Code: ep11.Code(e.GetCode()), Detail: oneLine(e.GetDetail())}
 		}
 	}
-	return &transportError{rpc, st}
+	return &transportError{rpc, status.New(st.Code(), cut(st.Message()))}
 }
 
 // Transient reports whether the same call may succeed when it is made again, here or
@@ -106,15 +106,35 @@ func Transient(err error) bool {
 	return code == grpccodes.Unavailable || code == grpccodes.DeadlineExceeded
 }
 
-// maxDetail is enough for any message of a server; more would flood the log.
-const maxDetail = 300
+const (
+	// maxWords is as much of a server's words as anything here reads, in bytes.
+	maxWords = 4 << 10
+	// maxDetail is enough for any message of a server; more would flood the log.
+	maxDetail = 300
+)
+
+// cut returns at most maxWords bytes of a server's words. The last of these words, of which the rest
+// may be missing, goes too: it may be a part of a key blob that is too short to be known for one.
+func cut(s string) string {
+	if len(s) <= maxWords {
+		return s
+	}
+	return strings.TrimRightFunc(strings.ToValidUTF8(s[:maxWords], ""), inLongWord) + "…"
+}
+
+// inLongWord reports whether longWord matches words with r.
+func inLongWord(r rune) bool {
+	return '0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z' || r == '+' || r == '='
+}
 
 // longWord is what a key blob looks like when a server quotes it, in hex or base64. A
 // label of a host name has at most 63 characters (RFC 1035 section 2.3.4).
 var longWord = regexp.MustCompile(`[0-9A-Za-z+=]{64,}`)
 
-// oneLine makes a server's words fit for an error: printable, short, no key material.
+// oneLine makes a server's words fit for an error: printable, short, no key material. What is beyond
+// maxWords it does not look at.
 func oneLine(s string) string {
+	s = cut(s)
 	s = longWord.ReplaceAllString(s, "[redacted]")
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

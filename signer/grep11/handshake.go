@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"time"
 
@@ -42,21 +43,20 @@ func Handshake(ctx context.Context, cfg Config) (Peer, error) {
 	if err != nil {
 		return Peer{}, err
 	}
-	config.NextProtos = []string{"h2"}
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	start := time.Now()
-	conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", cfg.Address)
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", cfg.Address)
+	if err != nil {
+		return Peer{}, fmt.Errorf("connecting to %s: %w", cfg.Address, err)
+	}
+	secured, err := handshake(ctx, conn, config)
 	if err != nil {
 		return unverified(err), fmt.Errorf("connecting to %s: %w", cfg.Address, err)
 	}
-	peer := Peer{Elapsed: time.Since(start)}
-	if secured, ok := conn.(*tls.Conn); ok {
-		state := secured.ConnectionState()
-		peer.Version, peer.Certificates = tls.VersionName(state.Version), state.PeerCertificates
-	}
-	_ = conn.Close() // nothing was sent
-	return peer, nil
+	state := secured.ConnectionState()
+	_ = secured.Close() // nothing was sent
+	return Peer{tls.VersionName(state.Version), time.Since(start), state.PeerCertificates}, nil
 }
 
 // unverified returns the certificates that a handshake refused.

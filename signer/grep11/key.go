@@ -2,6 +2,7 @@ package grep11
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,90 +41,141 @@ func methodOf(kind tezos.KeyKind) (method, error) {
 // Key signs with one private key. It is safe for concurrent use.
 //
 // While the HSM's master key is rotated a private key has two blobs, of which the server takes
-// one. Sign asks with the blob that was taken last. When the server refuses that one for its
-// master key, no signature was made, and Sign asks with the others at once.
+// one. Sign asks with the blob that gave a good signature last. When the server refuses that one for
+// its master key, no signature was made, and Sign asks with the others at once.
 type Key struct {
 	client *Client
 	public tezos.PublicKey
 	method method
-	blobs  *atomic.Pointer[[]ep11.Blob] // the one to ask with first, then the others; never changed in place
+	blobs  *atomic.Pointer[[]candidate] // the one to ask with first, then the others; never changed in place
 }
 
 var _ hsm.Key = (*Key)(nil)
+
+// candidate is a blob of a key. Whether it is the key's only a signature tells: somebody may have
+// exchanged the blobs of two keys.
+type candidate struct {
+	blob   ep11.Blob
+	proven bool // a signature made with it verified: it is the key's
+	bad    bool // not proven, and its last signature did not verify
+}
 
 // Key pairs a public key with its blobs: one, or two while the master key is rotated; the same one
 // twice counts once. It fails for kinds other than tz1, tz2, tz3 and for a blob with an unsound
 // header. Whether blob and public key belong together only a signature tells.
 func (c *Client) Key(pk tezos.PublicKey, blobs ...ep11.Blob) (*Key, error) {
+	var list []candidate
+	for _, blob := range blobs {
+		list = add(list, candidate{blob: slices.Clone(blob)})
+	}
+	return c.key(pk, list)
+}
+
+func (c *Client) key(pk tezos.PublicKey, list []candidate) (*Key, error) {
 	method, err := methodOf(pk.Kind())
 	if err != nil {
 		return nil, err
 	}
-	if len(blobs) == 0 {
+	if len(list) == 0 {
 		return nil, errors.New("a key without a blob cannot sign")
 	}
-	known := distinct(blobs)
-	for i, blob := range known {
-		if _, err := blob.Header(); err != nil {
+	for i := range list {
+		if _, err := list[i].blob.Header(); err != nil {
 			return nil, err
 		}
-		known[i] = slices.Clone(blob)
 	}
-	k := &Key{client: c, public: pk, method: method, blobs: new(atomic.Pointer[[]ep11.Blob])}
-	k.blobs.Store(&known)
+	k := &Key{client: c, public: pk, method: method, blobs: new(atomic.Pointer[[]candidate])}
+	k.blobs.Store(&list)
 	c.masterKeys.add(k)
 	return k, nil
 }
 
-// With returns the key with other blobs and reports whether one of them is new. The blob that
-// Sign asks with first stays, so that a change of blobs loses no signature. When nothing changes
-// it returns k itself.
+// With returns the key with other blobs and reports whether one of them is new. The blob that Sign
+// asks with first stays, so that a change of blobs loses no signature: as the first if a signature of it
+// was good, else behind the others. When nothing changes With returns k itself.
 func (k *Key) With(blobs ...ep11.Blob) (changed *Key, fresh bool, err error) {
 	known := *k.blobs.Load()
-	all := distinct(append(known[:1:1], blobs...))
-	fresh = slices.ContainsFunc(all, func(b ep11.Blob) bool { return !holds(known, b) })
-	if !fresh && len(all) == len(known) {
+	var list []candidate
+	if first := known[0]; first.proven {
+		list = append(list, first)
+	}
+	for _, blob := range blobs {
+		at := slices.IndexFunc(known, func(c candidate) bool { return bytes.Equal(c.blob, blob) })
+		if fresh = fresh || at < 0; at < 0 {
+			list = add(list, candidate{blob: slices.Clone(blob)})
+		} else {
+			list = add(list, known[at])
+		}
+	}
+	list = add(list, known[0])
+	if !fresh && len(list) == len(known) {
 		return k, false, nil
 	}
-	if changed, err = k.client.Key(k.public, all...); err != nil {
+	slices.SortStableFunc(list, badLast)
+	if changed, err = k.client.key(k.public, list); err != nil {
 		return nil, false, err
 	}
 	k.client.masterKeys.remove(k)
 	return changed, fresh, nil
 }
 
+func badLast(a, b candidate) int {
+	switch {
+	case a.bad == b.bad:
+		return 0
+	case b.bad:
+		return -1
+	}
+	return 1
+}
+
+// proven reports whether a signature of the blob to ask with first was good.
+func (k *Key) proven() bool { return (*k.blobs.Load())[0].proven }
+
 // onlyMasterKey returns the id of the master key that wraps the key's only blob. It is not ok
 // for a key with several: the card may refuse each of them for a reason of its own.
 func (k *Key) onlyMasterKey() (id [16]byte, ok bool) {
-	blobs := *k.blobs.Load()
-	header, err := blobs[0].Header()
-	return header.WrappingKeyID, err == nil && len(blobs) == 1
+	list := *k.blobs.Load()
+	header, err := list[0].blob.Header()
+	return header.WrappingKeyID, err == nil && len(list) == 1
 }
 
-// distinct returns the blobs in their order, each once.
-func distinct(blobs []ep11.Blob) (list []ep11.Blob) {
-	for _, blob := range blobs {
-		if !holds(list, blob) {
-			list = append(list, blob)
-		}
+// add appends a candidate unless its blob is in the list.
+func add(list []candidate, c candidate) []candidate {
+	if slices.ContainsFunc(list, c.isOf) {
+		return list
 	}
-	return list
+	return append(list, c)
 }
 
-func holds(blobs []ep11.Blob, blob ep11.Blob) bool {
-	return slices.ContainsFunc(blobs, func(b ep11.Blob) bool { return bytes.Equal(b, blob) })
-}
+func (c candidate) isOf(other candidate) bool { return bytes.Equal(c.blob, other.blob) }
 
-// prefer moves a blob that the server accepted to the front.
-func (k *Key) prefer(taken ep11.Blob) {
+// settle notes what came of a blob's signature: a good one makes it the first, a bad one the last unless
+// it has proven itself. It reports whether anything was not known before.
+func (k *Key) settle(blob ep11.Blob, good bool) bool {
+	now := candidate{blob: blob, proven: good, bad: !good}
 	for {
 		was := k.blobs.Load()
-		others := slices.DeleteFunc(slices.Clone(*was), func(b ep11.Blob) bool { return bytes.Equal(b, taken) })
-		now := append([]ep11.Blob{taken}, others...)
-		if k.blobs.CompareAndSwap(was, &now) {
-			return
+		if !good && slices.ContainsFunc(*was, func(c candidate) bool { return c.proven && c.isOf(now) }) {
+			return false
+		}
+		list := slices.DeleteFunc(slices.Clone(*was), now.isOf)
+		if good {
+			list = slices.Insert(list, 0, now)
+		} else {
+			list = append(list, now)
+		}
+		if slices.EqualFunc(*was, list, candidate.equal) {
+			return false
+		}
+		if k.blobs.CompareAndSwap(was, &list) {
+			return true
 		}
 	}
+}
+
+func (c candidate) equal(other candidate) bool {
+	return c.proven == other.proven && c.bad == other.bad && c.isOf(other)
 }
 
 // PublicKey returns the public key that Client.Key was given.
@@ -139,9 +191,11 @@ func (k *Key) Trouble() error {
 	return withFault(k.client.masterKeys.missing(k))
 }
 
-// Sign asks the card for a signature of m. The signature is low S and not verified. The error
-// of a signature of another length than 64 bytes Is tezos.ErrBadSignature. When the card refuses
-// each blob the error is that of the first one, or a transient one. Errors carry an hsm.Fault.
+// Sign asks the card for a signature of m. The signature is low S. The caller must verify it: here
+// only the first one of each blob is. The error of a signature of another length than 64 bytes, and
+// of a first one that does not verify, Is tezos.ErrBadSignature; before that the other blobs are
+// tried. When the card refuses each blob the error is that of the first one, or a transient one; if its
+// master key changed during the call, it is asked once more. Errors carry an hsm.Fault.
 func (k *Key) Sign(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
 	if err := k.client.enter(ctx, "SignSingle"); err != nil {
 		return tezos.Signature{}, withFault(err)
@@ -149,31 +203,67 @@ func (k *Key) Sign(ctx context.Context, m tezos.Message) (tezos.Signature, error
 	defer k.client.leave()
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	var refused error
-	for i, blob := range *k.blobs.Load() {
-		response, err := k.client.crypto.SignSingle(ctx, k.request(blob, m))
-		if err == nil {
-			k.taken(i, blob)
-			return k.signature(response.GetSignature())
-		}
-		err = callError("SignSingle", err)
-		if !RefusesBlob(err) {
-			return tezos.Signature{}, withFault(err)
-		}
-		if refused == nil || Transient(err) {
+	signature, err := k.ask(ctx, m)
+	if e, ok := errors.AsType[*Error](err); ok && e.Code == ep11.CodeIBMBlobkeyConflict {
+		signature, err = k.ask(ctx, m) // the master key has changed by now
+	}
+	if err != nil {
+		k.client.masterKeys.confirm(ctx, k)
+	}
+	return signature, withFault(err)
+}
+
+// ask asks the card with one blob after the other.
+func (k *Key) ask(ctx context.Context, m tezos.Message) (tezos.Signature, error) {
+	var refused, bad error
+	for i, c := range *k.blobs.Load() {
+		signature, err := k.signWith(ctx, c, m)
+		switch {
+		case err == nil:
+			k.taken(i, c)
+			return signature, nil
+		case errors.Is(err, tezos.ErrBadSignature):
+			k.doubt(c)
+			bad = err
+		case !RefusesBlob(err):
+			return tezos.Signature{}, err
+		case refused == nil || Transient(err):
 			refused = err
 		}
 	}
-	k.client.masterKeys.refused(k, refused)
-	return tezos.Signature{}, withFault(refused)
+	if bad == nil {
+		k.client.masterKeys.refused(k, refused)
+	}
+	return tezos.Signature{}, cmp.Or(bad, refused)
+}
+
+// signWith asks the card with one blob.
+func (k *Key) signWith(ctx context.Context, c candidate, m tezos.Message) (tezos.Signature, error) {
+	response, err := k.client.crypto.SignSingle(ctx, k.request(c.blob, m))
+	if err != nil {
+		return tezos.Signature{}, callError("SignSingle", err)
+	}
+	signature, err := k.signature(response.GetSignature())
+	if err != nil || c.proven {
+		return signature, err
+	}
+	return signature, k.public.Verify(m, signature)
 }
 
 // taken notes that the server signed with the blob at i.
-func (k *Key) taken(i int, blob ep11.Blob) {
-	if i > 0 {
-		k.prefer(blob)
+func (k *Key) taken(i int, c candidate) {
+	if i > 0 || !c.proven {
+		k.settle(c.blob, true)
 	}
 	k.client.masterKeys.signed(k)
+}
+
+// doubt notes that a blob gave a bad signature. Of a proven one that says nothing.
+func (k *Key) doubt(c candidate) {
+	if k.settle(c.blob, false) {
+		k.client.cfg.Log.Warn("key blob gives bad signatures: it may be that of another key",
+			"pkh", k.public.Hash().String(), "server", k.client.Address())
+	}
 }
 
 // request is the request for one signature with a blob.

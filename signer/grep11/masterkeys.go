@@ -6,18 +6,22 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"pawl/internal/ep11"
 	"pawl/tezos"
 )
 
 // masterKeys tracks which master keys a server lacks. One refusal speaks for every key of that
-// master key, and one probe a second finds out when it is over.
+// master key that has not signed there before. When a second key is refused, which is asked at once,
+// they speak for all. One probe a second finds out when it is over.
 //
 // A key whose refusal turns out to be its own, because another key of the same master key
-// signs, speaks only for itself from then on.
+// signs, speaks only for itself until it signs.
 type masterKeys struct {
-	absent atomic.Int32 // how many master keys are missing, for a look without the lock
+	// For a look without the lock: how many master keys are missing, and how many keys were refused for
+	// a reason of their own.
+	absent, own atomic.Int32
 
 	mu   sync.Mutex
 	byID map[masterKeyID]*masterKey
@@ -29,7 +33,7 @@ type masterKeyID = [16]byte
 type masterKey struct {
 	keys     map[*Key]bool // the value: the key was refused for a reason of its own
 	refused  error         // why the server cannot use it, or nil
-	refusing *Key          // the key that learned it
+	refusing map[*Key]bool // the keys that were refused for it since a key signed
 }
 
 // add tracks a key whose only blob is wrapped by one master key.
@@ -61,6 +65,8 @@ func (m *masterKeys) remove(k *Key) {
 	if known == nil {
 		return
 	}
+	m.blame(known, k, false)
+	delete(known.refusing, k)
 	if delete(known.keys, k); len(known.keys) > 0 {
 		return
 	}
@@ -80,30 +86,49 @@ func (m *masterKeys) refused(k *Key, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	known := m.byID[id]
-	if known == nil || known.refused != nil || known.keys[k] {
+	if known == nil || known.keys[k] {
 		return
 	}
-	known.refused, known.refusing = err, k
-	m.absent.Add(1)
+	if known.refused == nil {
+		known.refused, known.refusing = err, make(map[*Key]bool)
+		m.absent.Add(1)
+	}
+	known.refusing[k] = true
 }
 
 // signed notes that the server signed with a key: it has that master key.
 func (m *masterKeys) signed(k *Key) {
 	id, ok := k.onlyMasterKey()
-	if m.absent.Load() == 0 || !ok {
+	if m.absent.Load() == 0 && m.own.Load() == 0 || !ok {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	known := m.byID[id]
-	if known == nil || known.refused == nil {
+	if known == nil {
 		return
 	}
-	if _, used := known.keys[known.refusing]; used && known.refusing != k {
-		known.keys[known.refusing] = true
+	if known.refused != nil {
+		for other := range known.refusing {
+			m.blame(known, other, true)
+		}
+		known.refused, known.refusing = nil, nil
+		m.absent.Add(-1)
 	}
-	known.refused, known.refusing = nil, nil
-	m.absent.Add(-1)
+	m.blame(known, k, false)
+}
+
+// blame notes whether a key was refused for a reason of its own. It takes no key that is not tracked.
+func (m *masterKeys) blame(known *masterKey, k *Key, own bool) {
+	if was, tracked := known.keys[k]; !tracked || was == own {
+		return
+	}
+	known.keys[k] = own
+	if own {
+		m.own.Add(1)
+	} else {
+		m.own.Add(-1)
+	}
 }
 
 // missing returns why the server lacks the master key of k, or nil.
@@ -115,13 +140,14 @@ func (m *masterKeys) missing(k *Key) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	known := m.byID[id]
-	if !ok || known == nil || known.refused == nil {
+	if !ok || known == nil || known.refused == nil || len(known.refusing) < 2 && !known.refusing[k] && k.proven() {
 		return nil
 	}
 	return fmt.Errorf("it has another master key than the key blob: %w", known.refused)
 }
 
-// probe has one key of each missing master key sign a random message, each time another one.
+// probe has one key of each missing master key sign a random message: one that was not refused, if there
+// is any, and each time another one.
 func (m *masterKeys) probe(ctx context.Context) {
 	for _, key := range m.toProbe() {
 		if message, err := tezos.NewProbe(); err == nil {
@@ -137,10 +163,61 @@ func (m *masterKeys) toProbe() (keys []*Key) {
 		if known.refused == nil {
 			continue
 		}
-		for key := range known.keys { // in random order
-			keys = append(keys, key)
-			break
-		}
+		keys = append(keys, known.toProbe())
 	}
 	return keys
+}
+
+// toProbe chooses one of the keys that may best tell whether the master key is there. Among equals it
+// chooses at random, as a map does. A master key has at least one key.
+func (mk *masterKey) toProbe() (chosen *Key) {
+	best := -1
+	for key, own := range mk.keys {
+		worth := 0
+		switch {
+		case own, mk.refusing[key]:
+		case key.proven():
+			worth = 2
+		default:
+			worth = 1
+		}
+		if worth > best {
+			chosen, best = key, worth
+		}
+	}
+	return chosen
+}
+
+// confirmTimeout bounds the call of confirm: a signature waits for it.
+const confirmTimeout = 250 * time.Millisecond
+
+// confirm asks another key, if k is the only one that was refused: either all of them are concerned, or
+// the trouble is k's own. The caller has a turn at the server.
+func (m *masterKeys) confirm(ctx context.Context, k *Key) {
+	other := m.other(k)
+	if other == nil {
+		return
+	}
+	message, err := tezos.NewProbe()
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
+	defer cancel()
+	_, _ = other.ask(ctx, message) // refused and signed take note
+}
+
+// other returns another key of the master key of k, if only k was refused.
+func (m *masterKeys) other(k *Key) *Key {
+	if m.absent.Load() == 0 {
+		return nil
+	}
+	id, ok := k.onlyMasterKey()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.byID[id]
+	if !ok || known == nil || len(known.refusing) != 1 || !known.refusing[k] || len(known.keys) == 1 {
+		return nil
+	}
+	return known.toProbe()
 }

@@ -43,7 +43,7 @@ func (s *refusing) SignSingle(_ context.Context, r *pb.SignSingleRequest) (*pb.S
 	if s.refused[name] {
 		return nil, s.answer
 	}
-	return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
+	return signed(r)
 }
 
 // key is a key of that name whose blob is wrapped by the master key.
@@ -64,7 +64,7 @@ func TestOneRefusalTellsOfAMasterKey(t *testing.T) {
 	t.Parallel()
 	s := newRefusing(t)
 	one, two, other := s.key(t, 'a', '1'), s.key(t, 'a', '2'), s.key(t, 'b', '3')
-	s.refused['1'] = true
+	s.refused['1'], s.refused['2'] = true, true
 	if err := s.sign(one); hsm.FaultOf(err) != hsm.Unfit {
 		t.Fatalf("a refusal for the master key: %v, fault %v, want unfit", err, hsm.FaultOf(err))
 	}
@@ -77,6 +77,7 @@ func TestOneRefusalTellsOfAMasterKey(t *testing.T) {
 	if err := other.Trouble(); err != nil {
 		t.Errorf("a key of another master key: %v, want no trouble", err)
 	}
+	s.refused['2'] = false
 	if err := s.sign(two); err != nil {
 		t.Fatal(err)
 	}
@@ -99,6 +100,91 @@ func TestRefusalOfOneKeyTellsOfItself(t *testing.T) {
 	_ = s.sign(broken)
 	if err := whole.Trouble(); err != nil {
 		t.Errorf("a key that signs: %v, want no trouble", err)
+	}
+}
+
+// Keys that are refused for reasons of their own do not make a key unready that signs, not for a moment.
+func TestRefusalsDoNotTouchAKeyThatSigns(t *testing.T) {
+	t.Parallel()
+	s := newRefusing(t)
+	broken := []*grep11.Key{s.key(t, 'a', '1'), s.key(t, 'a', '2'), s.key(t, 'a', '3')}
+	whole := s.key(t, 'a', '4')
+	if err := s.sign(whole); err != nil {
+		t.Fatal(err)
+	}
+	s.refused['1'], s.refused['2'], s.refused['3'] = true, true, true
+	for i, key := range broken {
+		_ = s.sign(key)
+		if err := whole.Trouble(); err != nil {
+			t.Errorf("after the refusal of key %d: %v", i+1, err)
+		}
+		if err := s.sign(whole); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, key := range broken {
+		_ = s.sign(key)
+		if err := whole.Trouble(); err != nil {
+			t.Errorf("after another refusal of key %d: %v", i+1, err)
+		}
+	}
+}
+
+// Two keys that are refused speak for all, also for those that have signed: the second is asked as soon as
+// the first was refused. A signature ends it for all.
+func TestTwoRefusalsTellOfAMasterKey(t *testing.T) {
+	t.Parallel()
+	s := newRefusing(t)
+	one, two, three := s.key(t, 'a', '1'), s.key(t, 'a', '2'), s.key(t, 'a', '3')
+	for _, key := range []*grep11.Key{one, two, three} {
+		if err := s.sign(key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.refused['1'], s.refused['2'], s.refused['3'] = true, true, true
+	s.asked = nil
+	_ = s.sign(one)
+	for i, key := range []*grep11.Key{one, two, three} {
+		if key.Trouble() == nil {
+			t.Errorf("after the refusal of a first key and a second, key %d: no trouble", i+1)
+		}
+	}
+	_ = s.sign(three)
+	if len(s.asked) > 3 {
+		t.Errorf("asked with %q, want each refused key once", s.asked)
+	}
+	s.refused = nil
+	if err := s.sign(three); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(one.Trouble(), two.Trouble(), three.Trouble()); err != nil {
+		t.Errorf("after a signature: %v", err)
+	}
+
+	// A key that has signed since may speak for the others again.
+	if err := errors.Join(s.sign(one), s.sign(two)); err != nil {
+		t.Fatal(err)
+	}
+	s.refused = map[byte]bool{'1': true, '2': true, '3': true}
+	_, _ = s.sign(one), s.sign(two)
+	if three.Trouble() == nil {
+		t.Error("after two refusals a second time: no trouble")
+	}
+}
+
+// The probe asks a key that was not refused: it may be the one that signs.
+func TestProbeAsksAKeyThatWasNotRefused(t *testing.T) {
+	t.Parallel()
+	s := newRefusing(t)
+	for name := byte('1'); name <= '8'; name++ {
+		s.refused[name] = true
+		_ = s.sign(s.key(t, 'a', name))
+	}
+	whole := s.key(t, 'a', '9')
+	s.asked = nil
+	_ = s.client.Refresh(t.Context())
+	if err := whole.Trouble(); err != nil || string(s.asked) != "9" {
+		t.Errorf("asked with %q: %v", s.asked, err)
 	}
 }
 

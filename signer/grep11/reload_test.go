@@ -130,10 +130,10 @@ func TestReloadLeavesCallsAlone(t *testing.T) {
 	}
 	var seen connections
 	entered, leave := make(chan struct{}), make(chan struct{})
-	server := &scripted{sign: func(context.Context, *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+	server := &scripted{sign: func(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
 		close(entered)
 		<-leave
-		return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
+		return signed(r)
 	}}
 	address, _ := serve(t, "127.0.0.1:0", server.register, grpc.Creds(credentials.NewServerTLSFromCert(&cert)), grpc.StatsHandler(&seen))
 	client := dialTLS(t, a.config(address))

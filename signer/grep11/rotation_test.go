@@ -143,6 +143,35 @@ func signOnce(key *grep11.Key, signed *sync.Map) error {
 	return key.PublicKey().Verify(message, signature)
 }
 
+// The master key changes during a call with the only blob: it is asked with once more, at once.
+func TestKeyAsksOnceMoreWhenTheMasterKeyChanges(t *testing.T) {
+	t.Parallel()
+	for conflicts, good := range []bool{true, true, false} {
+		card := cardtest.New(t, 1)
+		client := dialCard(t, card, grep11.Both)
+		made, err := client.Generate(t.Context(), tezos.P256, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err := client.Key(made.PublicKey, made.Blob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if conflicts > 0 {
+			card.SetFaults(&softcard.Fault{Call: "SignSingle", Times: conflicts, Err: softcard.Refusal(ep11.CodeIBMBlobkeyConflict)})
+		}
+		if _, err = key.Sign(t.Context(), tezos.Message{}); good != (err == nil) || err != nil && !grep11.Transient(err) {
+			t.Errorf("after %d conflicts: %v", conflicts, err)
+		}
+	}
+}
+
+// errBadAnswer has scriptedRefusals give a signature that does not verify, as with the blob of another key.
+var errBadAnswer = errors.New("bad signature")
+
+// errShortAnswer has it give one of 63 bytes.
+var errShortAnswer = errors.New("short signature")
+
 // scriptedRefusals is a key of three blobs, for each of which the server has an answer;
 // asked lists the blobs that came.
 func scriptedRefusals(t *testing.T, answers map[byte]error) (key *grep11.Key, asked func() string) {
@@ -154,10 +183,16 @@ func scriptedRefusals(t *testing.T, answers map[byte]error) (key *grep11.Key, as
 		defer mu.Unlock()
 		name := r.GetPrivKeyBytes()[32]
 		got = append(got, name)
-		if err := answers[name]; err != nil {
+		switch err := answers[name]; {
+		case err == nil:
+			return signed(r)
+		case errors.Is(err, errBadAnswer):
+			return &pb.SignSingleResponse{Signature: make([]byte, 64)}, nil
+		case errors.Is(err, errShortAnswer):
+			return &pb.SignSingleResponse{Signature: make([]byte, 63)}, nil
+		default:
 			return nil, err
 		}
-		return &pb.SignSingleResponse{Signature: bytes.Repeat([]byte{1}, 64)}, nil
 	})
 	key = keyOf(t, client, namedBlob('a'))
 	return key, func() string {
@@ -189,11 +224,16 @@ func TestKeyAsksWithTheOtherBlob(t *testing.T) {
 		want    string // within the error
 	}{
 		"the first is taken":                  {nil, "a", "a", ""},
+		"the first is another key's":          {map[byte]error{'a': errBadAnswer}, "ab", "b", ""},
+		"the second is another key's":         {map[byte]error{'a': mismatch, 'b': errBadAnswer}, "abc", "c", ""},
+		"another key's goes last":             {map[byte]error{'a': mismatch, 'b': errBadAnswer, 'c': mismatch}, "abc", "acb", "does not verify"},
+		"another key's, then trouble":         {map[byte]error{'a': errBadAnswer, 'b': unavailable}, "ab", "b", "Unavailable"},
+		"all are other keys'":                 {map[byte]error{'a': errBadAnswer, 'b': errBadAnswer, 'c': errBadAnswer}, "abc", "abc", "does not verify"},
 		"the second is taken, and kept":       {map[byte]error{'a': mismatch}, "ab", "b", ""},
 		"the third is taken, and kept":        {map[byte]error{'a': mismatch, 'b': unsound}, "abc", "c", ""},
 		"changed during the call":             {map[byte]error{'a': changed}, "ab", "b", ""},
 		"none is taken: the first error":      {map[byte]error{'a': mismatch, 'b': unsound, 'c': unsound}, "abc", "abc", "CKR_IBM_WKID_MISMATCH"},
-		"none is taken, but may be":           {map[byte]error{'a': mismatch, 'b': changed, 'c': unsound}, "abc", "abc", "CKR_IBM_BLOBKEY_CONFLICT"},
+		"none is taken, but may be":           {map[byte]error{'a': mismatch, 'b': changed, 'c': unsound}, "abcabc", "abcabc", "CKR_IBM_BLOBKEY_CONFLICT"},
 		"another refusal ends it":             {map[byte]error{'a': notPermitted}, "a", "a", "CKR_KEY_FUNCTION_NOT_PERMITTED"},
 		"a lost connection ends it":           {map[byte]error{'a': unavailable}, "a", "a", "Unavailable"},
 		"another refusal of the second":       {map[byte]error{'a': mismatch, 'b': notPermitted}, "ab", "ab", "CKR_KEY_FUNCTION_NOT_PERMITTED"},
@@ -223,7 +263,12 @@ func TestKeyAsksWithTheOtherBlob(t *testing.T) {
 func TestWith(t *testing.T) {
 	t.Parallel()
 	mismatch := refuse(t, codes.Unknown, ep11.CodeIBMWKIDMismatch, "")
-	key, asked := scriptedRefusals(t, map[byte]error{'a': mismatch, 'b': mismatch, 'c': mismatch, 'd': mismatch})
+	answers := map[byte]error{'b': mismatch, 'c': mismatch, 'd': mismatch}
+	key, asked := scriptedRefusals(t, answers)
+	if _, err := key.Sign(t.Context(), tezos.Message{}); err != nil || asked() != "a" {
+		t.Fatalf("the blob in use does not sign: %v", err)
+	}
+	answers['a'] = mismatch
 	for _, step := range []struct {
 		blobs string
 		fresh bool
@@ -272,8 +317,72 @@ func TestWithKeepsItsOwnBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	clear(blob)
-	if _, err := key.Sign(t.Context(), tezos.Message{}); err != nil || asked() != "ab" {
+	if _, err := key.Sign(t.Context(), tezos.Message{}); err != nil || asked() != "b" {
 		t.Errorf("Sign: %v", err)
+	}
+}
+
+// A blob that gave no good signature yet does not stand before those of keys.json, and one that gave
+// a bad one goes: the blobs of two keys were exchanged, and are put right.
+func TestWithoutTheBlobOfAnotherKey(t *testing.T) {
+	t.Parallel()
+	mismatch := refuse(t, codes.Unknown, ep11.CodeIBMWKIDMismatch, "")
+	for name, test := range map[string]struct {
+		answers map[byte]error
+		blobs   []string // of keys.json, one after the other
+		asked   []string // by a signature each time
+	}{
+		"the only blob":          {map[byte]error{'a': errBadAnswer}, []string{"b"}, []string{"a", "b"}},
+		"the next blob":          {map[byte]error{'a': mismatch, 'b': errBadAnswer}, []string{"ab", "ac", "c"}, []string{"a", "ab", "ac", "c"}},
+		"it stays, as the last":  {map[byte]error{'a': mismatch, 'b': errBadAnswer}, []string{"ab", "abc"}, []string{"a", "ab", "ac"}},
+		"it alone stays":         {map[byte]error{'a': errBadAnswer}, []string{"", "a"}, []string{"a", "a", "a"}},
+		"not asked yet":          {map[byte]error{'a': mismatch, 'b': mismatch, 'c': mismatch}, []string{"bc", "ba"}, []string{"a", "bca", "ba"}},
+		"refused, then promoted": {map[byte]error{'a': mismatch}, []string{"ab", "b"}, []string{"a", "ab", "b"}},
+	} {
+		key, asked := scriptedRefusals(t, test.answers)
+		for i, want := range test.asked {
+			if i > 0 {
+				var blobs []ep11.Blob
+				for _, name := range []byte(test.blobs[i-1]) {
+					blobs = append(blobs, namedBlob(name))
+				}
+				var err error
+				if key, _, err = key.With(blobs...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := key.Sign(t.Context(), tezos.Message{})
+			if got := asked(); got != want {
+				t.Errorf("%s: signature %d asked with %q, want %q: %v", name, i, got, want, err)
+			}
+		}
+	}
+}
+
+// A blob that has proven itself is not blamed for what the card makes of it later.
+func TestProvenBlobStaysTheFirst(t *testing.T) {
+	t.Parallel()
+	answers := map[byte]error{}
+	key, asked := scriptedRefusals(t, answers)
+	key, _, err := key.With(namedBlob('a'), namedBlob('b'))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := key.Sign(t.Context(), tezos.Message{}); err != nil {
+		t.Fatal(err)
+	}
+	answers['a'], answers['b'] = errShortAnswer, refuse(t, codes.Unknown, ep11.CodeIBMWKIDMismatch, "")
+	if _, err := key.Sign(t.Context(), tezos.Message{}); !errors.Is(err, tezos.ErrBadSignature) || asked() != "aab" {
+		t.Errorf("a signature cut short: %v", err)
+	}
+	answers['a'] = errBadAnswer
+	message := tezos.NewMessage([]byte("spoiled"))
+	if signature, err := key.Sign(t.Context(), message); err == nil && key.PublicKey().Verify(message, signature) == nil {
+		t.Error("a spoiled signature verifies: the test is wrong")
+	}
+	delete(answers, 'a')
+	if _, err := key.Sign(t.Context(), message); err != nil || asked() != "aa" {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -101,16 +101,6 @@ func publicKeys(t *testing.T) map[tezos.KeyKind]tezos.PublicKey {
 	return keys
 }
 
-// keyOf makes a tz3 key of client; scripted servers do not care which.
-func keyOf(t *testing.T, client *grep11.Client, blobs ...ep11.Blob) *grep11.Key {
-	t.Helper()
-	key, err := client.Key(publicKeys(t)[tezos.P256], blobs...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
 // testKey is a key of a client whose server is not there.
 func testKey(t *testing.T, blob ep11.Blob) *grep11.Key {
 	t.Helper()

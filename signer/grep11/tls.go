@@ -36,6 +36,35 @@ func transportCredentials(cfg Config, host string) (credentials.TransportCredent
 	return mutualTLS{credentials.NewTLS(config), files, good}, nil
 }
 
+// errNoHTTP2 means that no HTTP/2 was agreed on (ALPN, RFC 9113 section 3.3), which gRPC needs.
+var errNoHTTP2 = errors.New("the server speaks TLS and no HTTP/2")
+
+// handshake makes the TLS handshake of a client on conn, and closes conn if it fails. It is the only
+// one: what `pawl check` finds right, the client finds right. gRPC's own cuts a port off the name
+// before it verifies it, and there are certificates that bear host:port as a DNS name.
+func handshake(ctx context.Context, conn net.Conn, config *tls.Config) (*tls.Conn, error) {
+	secured := tls.Client(conn, config)
+	err := secured.HandshakeContext(ctx)
+	if err == nil && secured.ConnectionState().NegotiatedProtocol != http2 {
+		err = errNoHTTP2
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return secured, nil
+}
+
+// http2 is the ALPN name of HTTP/2 (RFC 9113 section 3.1).
+const http2 = "h2"
+
+// cipherSuites are those of TLS 1.2 that HTTP/2 does not forbid (RFC 9113 appendix A).
+var cipherSuites = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}
+
 func isLoopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
@@ -51,18 +80,21 @@ type mutualTLS struct {
 // be read: a file that is half-written at the moment does not keep a lost server away. If the
 // server refuses the older ones, the error is that of the files.
 func (m mutualTLS) ClientHandshake(
-	ctx context.Context, authority string, conn net.Conn,
+	ctx context.Context, _ string, conn net.Conn,
 ) (net.Conn, credentials.AuthInfo, error) {
 	config, unreadable := m.files.load()
 	if unreadable != nil {
 		config = m.good.Load()
 	}
-	secured, info, err := credentials.NewTLS(config).ClientHandshake(ctx, authority, conn)
+	secured, err := handshake(ctx, conn, config)
 	if err != nil {
 		return nil, nil, cmp.Or(unreadable, err)
 	}
 	m.good.Store(config)
-	return explainedConn{secured}, info, nil
+	return explainedConn{secured}, credentials.TLSInfo{
+		State:          secured.ConnectionState(),
+		CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity},
+	}, nil
 }
 
 // Clone returns m, which holds nothing of one connection.
@@ -111,7 +143,9 @@ func (f tlsFiles) load() (*tls.Config, error) {
 	case (f.cert == "") != (f.key == ""):
 		return nil, errors.New("grep11 mutual TLS: set cert_path and key_path, or neither")
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: f.serverName}
+	config := &tls.Config{
+		MinVersion: tls.VersionTLS12, CipherSuites: cipherSuites, NextProtos: []string{http2}, ServerName: f.serverName,
+	}
 	if f.cert != "" {
 		cert, err := f.clientCertificate()
 		if err != nil {

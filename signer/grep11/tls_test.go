@@ -169,6 +169,11 @@ func withHost(t *testing.T, address, host string) string {
 	return net.JoinHostPort(host, port)
 }
 
+// named changes server_name.
+func named(name string) func(*grep11.Config) {
+	return func(c *grep11.Config) { c.ServerName = name }
+}
+
 func TestMutualTLS(t *testing.T) {
 	t.Parallel()
 	soon := time.Now().Add(time.Hour)
@@ -185,11 +190,15 @@ func TestMutualTLS(t *testing.T) {
 	}{
 		"address":            {server: "127.0.0.1", host: "127.0.0.1"},
 		"name":               {server: "localhost", host: "localhost"},
-		"server name given":  {server: "hsm.example", host: "127.0.0.1", change: func(c *grep11.Config) { c.ServerName = "hsm.example" }},
+		"server name given":  {server: "hsm.example", host: "127.0.0.1", change: named("hsm.example")},
 		"TLS 1.2":            {server: "127.0.0.1", host: "127.0.0.1", max: tls.VersionTLS12},
 		"TLS 1.1":            {server: "127.0.0.1", host: "127.0.0.1", max: tls.VersionTLS11, want: []string{"protocol version not supported"}},
 		"name of another":    {server: "hsm.example", host: "localhost", want: []string{"certificate is valid for hsm.example, not localhost"}},
-		"other name given":   {server: "localhost", host: "localhost", change: func(c *grep11.Config) { c.ServerName = "hsm.example" }, want: []string{"valid for localhost, not hsm.example"}},
+		"other name given":   {server: "localhost", host: "localhost", change: named("hsm.example"), want: []string{"valid for localhost, not hsm.example"}},
+		"name with a port":   {server: "localhost:9876", host: "127.0.0.1", change: named("localhost:9876")},
+		"port not certified": {server: "localhost", host: "localhost", change: named("localhost:9876"), want: []string{"valid for localhost, not localhost:9876"}},
+		"port certified":     {server: "localhost:9876", host: "localhost", want: []string{"valid for localhost:9876, not localhost"}},
+		"another port":       {server: "localhost:9876", host: "localhost", change: named("localhost:9877"), want: []string{"valid for localhost:9876, not localhost:9877"}},
 		"expired server":     {server: "127.0.0.1", host: "127.0.0.1", end: time.Now().Add(-time.Minute), want: []string{"certificate has expired"}},
 		"server of other CA": {server: "127.0.0.1", host: "127.0.0.1", change: func(c *grep11.Config) { c.CACertPath = other.path("ca.pem") }, want: []string{"certificate signed by unknown authority"}},
 		"client of other CA": {server: "127.0.0.1", host: "127.0.0.1", change: func(c *grep11.Config) {
@@ -207,6 +216,12 @@ func TestMutualTLS(t *testing.T) {
 			cfg := a.config(withHost(t, address, test.host))
 			if test.change != nil {
 				test.change(&cfg)
+			}
+			// pawl check finds what the client finds. Only the server knows that it refuses a certificate.
+			_, shaken := grep11.Handshake(t.Context(), cfg)
+			if good := test.want == nil || name == "client of other CA"; (shaken == nil) != good ||
+				!good && !strings.Contains(shaken.Error(), test.want[0]) {
+				t.Errorf("Handshake: %v, want %q", shaken, test.want)
 			}
 			client := dialTLS(t, cfg)
 			if test.want == nil {

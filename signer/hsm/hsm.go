@@ -14,8 +14,9 @@ import (
 // A Key signs, wherever its secret lives. It is safe for concurrent use.
 type Key interface {
 	PublicKey() tezos.PublicKey
-	// Sign makes one attempt at a signature of m within ctx. It neither retries nor verifies:
-	// the sign path does both. Its errors carry a Fault. A tz2 or tz3 signature has low s.
+	// Sign makes one attempt at a signature of m within ctx. The sign path retries, and verifies
+	// every signature; a Key verifies only to learn which of its secrets is the right one. Its
+	// errors carry a Fault. A tz2 or tz3 signature has low s.
 	Sign(ctx context.Context, m tezos.Message) (tezos.Signature, error)
 	// Trouble says why the key cannot sign here, as far as that is known without a call, or
 	// returns nil. Its errors carry a Fault.

@@ -101,9 +101,17 @@ type use struct {
 // uses are the files and folders that decide what is signed, or are secret.
 var uses = []use{
 	{"keys.json", 0o011, 0o044},
-	{"tls/client.pem", 0o055, 0}, {"ca/ca.pem", 0o055, 0}, {"tls/client-key.pem", 0, 0},
-	{"blobs/sk.hex", 0, 0o055}, {"marks/ratchet.db", 0, 0o055}, {"marks/ratchet.db-last", 0, 0o055},
-	{"tls", 0o055, 0}, {"ca", 0o055, 0}, {"blobs", 0o055, 0}, {"marks", 0o055, 0}, {"", 0o055, 0},
+	{"tls/client.pem", 0o055, 0},
+	{"ca/ca.pem", 0o055, 0},
+	{"tls/client-key.pem", 0, 0},
+	{"blobs/sk.hex", 0, 0o055},
+	{"marks/ratchet.db", 0, 0o055},
+	{"marks/ratchet.db-last", 0, 0o055},
+	{"tls", 0o055, 0},
+	{"ca", 0o055, 0},
+	{"blobs", 0o055, 0},
+	{"marks", 0o055, 0},
+	{"", 0o055, 0},
 	{"..", 0o055, 0o022},
 }
 

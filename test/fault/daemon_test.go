@@ -43,7 +43,7 @@ func (r *rig) start(t *testing.T) *daemon {
 		exited:  make(chan struct{}),
 		log:     &tail{listening: make(chan logLine, 1)},
 	}
-	d.cmd.Env = append(os.Environ(), pointEnv+"="+r.orders()) // read by a patched program only
+	d.cmd.Env = append(os.Environ(), pointEnv+"="+r.orders(), clockEnv+"="+r.clock()) // read by patched programs only
 	stderr, err := d.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -94,7 +94,7 @@ func (s *diskStand) strikeDisk(t *testing.T, d *diskDaemon, f ioFault, skip int)
 func (s *diskStand) strikeRest(t *testing.T, d *diskDaemon, f ioFault) []answer {
 	t.Helper()
 	s.signs(t, d)
-	step := s.signs(t, d) // 18 marks: over the 16 after which a ratchet rests
+	step := s.signs(t, d) // 30 marks: over the 16 after which a ratchet rests
 	s.shim.arm(f, 0)
 	for end := time.Now().Add(20 * time.Second); s.shim.hits() == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {

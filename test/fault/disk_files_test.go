@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"pawl/ratchet/ratchettest"
@@ -38,8 +39,8 @@ var ofAKilled = []damage{
 	{"-wal replaced by an older copy", replace("-wal", older), "its -wal is another file"},
 	{"-wal replaced by a copy of itself", replace("-wal", itself), "its -wal is another file"},
 	{"-wal of another ratchet", replace("-wal", foreign), "its -wal is another file"},
-	{"-wal replaced by a symbolic link to it", symlink("-wal"), "is a link or has several names"},
-	{"-wal hard-linked", hardlink("-wal"), "is a link or has several names"},
+	{"-wal replaced by a symbolic link to it", symlink("-wal"), "-wal is a link"},
+	{"-wal hard-linked", hardlink("-wal"), "-wal has 2 names"},
 	{"a -journal beside the database", appear("-journal", text), "unexpected -journal file"},
 }
 
@@ -64,6 +65,9 @@ var ofARunning = []damage{
 	{"-wal replaced by a copy while it runs", replace("-wal", itself), "was replaced by another file"},
 	{"-wal of another ratchet while it runs", replace("-wal", foreign), "was replaced by another file"},
 	{"-wal hard-linked while it runs", hardlink("-wal"), "was given 2 names"},
+	{"-wal emptied while it runs", cutShort("-wal", true), "was cut short while it was open"},
+	{"-wal cut short while it runs", cutShort("-wal", false), "was cut short while it was open"},
+	{"database cut short while it runs", cutShort("", false), "was cut short while it was open"},
 }
 
 func remove(suffix string) befall {
@@ -174,7 +178,9 @@ func (s *diskStand) wayOut(t *testing.T) {
 	}
 	s.run(t, "ratchet", "init", "--config", s.config())
 	for _, key := range s.keys {
-		s.run(t, "ratchet", "register", key.Hash().String(), "--config", s.config(), "--chain", chain.String(), "--from-level", fmt.Sprint(s.level+1))
+		for _, c := range slices.Concat(chains, s.more) {
+			s.run(t, "ratchet", "register", key.Hash().String(), "--config", s.config(), "--chain", c.String(), "--from-level", fmt.Sprint(s.level+1))
+		}
 	}
 	clear(s.last)
 	clear(s.open)

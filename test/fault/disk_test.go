@@ -31,6 +31,7 @@ func TestDisk(t *testing.T) {
 		t.Run("opening and closing", s.openingAndClosing)
 		t.Run("stopped", s.damagedWhileStopped)
 		t.Run("running", s.damagedWhileRunning)
+		t.Run("of two times", s.ofTwoTimes)
 		t.Run("owners", s.owners)
 		t.Run("tmpfs", func(t *testing.T) { onTmpfs(t, pawl, shim, random) })
 		t.Run("ext4", func(t *testing.T) { onExt4(t, pawl, shim, random) })
@@ -52,7 +53,8 @@ type diskStand struct {
 	last   map[ratchet.Mark]answer // the highest release of each key and kind, by its mark at level 0
 	open   map[tezos.Digest]bool   // what was asked for and neither signed nor refused
 	faults int
-	away   int // files put away
+	away   int             // files put away
+	more   []tezos.ChainID // that keys are registered for, beside chains
 }
 
 func newDiskStand(t *testing.T, pawl, dir string, shim *ioShim, random *rand.Rand) *diskStand {
@@ -187,13 +189,15 @@ func (d *diskDaemon) stop(t *testing.T) int {
 	return d.cmd.ProcessState.ExitCode()
 }
 
-// asks is one slot of each key and kind, at the next level.
+// asks is one slot of each key, kind and chain that it may sign on, at the next level.
 func (s *diskStand) asks() (asks []ask) {
 	s.level++
 	for _, key := range s.keys {
 		for _, kind := range kinds {
-			mark := ratchet.Mark{Key: key.Hash(), ChainID: chain, Kind: kind, Level: s.level, Round: s.random.Int32N(3)}
-			asks = append(asks, ask{mark, s.random.IntN(2)})
+			for _, c := range chainsOf(key) {
+				mark := ratchet.Mark{Key: key.Hash(), ChainID: c, Kind: kind, Level: s.level, Round: s.random.Int32N(3)}
+				asks = append(asks, ask{mark, s.random.IntN(2)})
+			}
 		}
 	}
 	return asks
@@ -260,6 +264,7 @@ func (s *diskStand) answersFor(t *testing.T, d *diskDaemon, step []answer) {
 		asks = append(asks, ask{a.mark, 1 - a.variant})
 	}
 	s.patiently(t, d, asks, http.StatusConflict)
+	s.refusesForbidden(t, d.daemon, s.level)
 	first, signed := s.random.IntN(2), make(map[ratchet.Mark][]answer)
 	for i := range 4 {
 		asks = nil

@@ -43,10 +43,10 @@ type hsmSlotKey struct {
 	kind tezos.Kind
 }
 
-func newHSMRig(t *testing.T) *hsmRig {
+func newHSMRig(t *testing.T, patches ...patch) *hsmRig {
 	t.Helper()
 	h := &hsmRig{
-		rig:    &rig{dir: t.TempDir(), pawl: build(t), card: newCardLog()},
+		rig:    &rig{dir: t.TempDir(), pawl: buildPatched(t, patches...), card: newCardLog()},
 		blobs:  make(map[tezos.PublicKeyHash][]byte),
 		levels: make(map[hsmSlotKey]int32),
 	}
@@ -57,6 +57,7 @@ func newHSMRig(t *testing.T) *hsmRig {
 	h.configure(t, behindWire)
 	h.oracle = newOracle(h.keys)
 	h.readBlobs(t)
+	h.setClock(t, 0)
 	h.daemon = h.start(t)
 	for _, key := range h.keys {
 		h.waitReady(t, key)
@@ -94,7 +95,8 @@ func (h *hsmRig) next(key tezos.PublicKey, kind tezos.Kind) ask {
 	defer h.mu.Unlock()
 	slot := hsmSlotKey{key.Hash(), kind}
 	h.levels[slot]++
-	return ask{mark: ratchet.Mark{Key: slot.key, ChainID: chain, Kind: kind, Level: h.levels[slot]}}
+	level := h.levels[slot]
+	return ask{mark: ratchet.Mark{Key: slot.key, ChainID: chainOf(key, int(level)), Kind: kind, Level: level}}
 }
 
 // ask asks the daemon, and tells the oracle.

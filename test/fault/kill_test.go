@@ -82,6 +82,7 @@ func (c *campaign) life(t *testing.T, d *daemon) *daemon {
 	}
 	next := c.start(t)
 	c.oracle.stands(t, next)
+	c.refusesForbidden(t, next, c.level)
 	again := c.askAgain(t, next, last)
 	c.oracle.stands(t, next)
 	c.count(g, c.windows(t, d, next, last, again))
@@ -142,10 +143,12 @@ func (c *campaign) nextStep() []ask {
 	} else {
 		c.level, c.round = c.level+1, 0
 	}
-	marks := make([]ratchet.Mark, 0, len(c.keys)*len(kinds))
+	var marks []ratchet.Mark
 	for _, key := range c.keys {
 		for _, kind := range kinds {
-			marks = append(marks, ratchet.Mark{Key: key.Hash(), ChainID: chain, Kind: kind, Level: c.level, Round: c.round})
+			for _, id := range chainsOf(key) {
+				marks = append(marks, ratchet.Mark{Key: key.Hash(), ChainID: id, Kind: kind, Level: c.level, Round: c.round})
+			}
 		}
 	}
 	c.random.Shuffle(len(marks), func(i, j int) { marks[i], marks[j] = marks[j], marks[i] })

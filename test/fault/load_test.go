@@ -48,12 +48,12 @@ func newLoad(t *testing.T) *load {
 	return &load{rig: newRig(t), random: partLoad.random(), level: 1000}
 }
 
-// slot is a new one. Keys and kinds take turns.
+// slot is a new one. Keys, kinds and chains take turns.
 func (l *load) slot() ratchet.Mark {
 	key, kind := l.keys[l.slots%len(l.keys)], kinds[l.slots/len(l.keys)%len(kinds)]
 	l.slots++
 	l.level++
-	return ratchet.Mark{Key: key.Hash(), ChainID: chain, Kind: kind, Level: l.level, Round: l.random.Int32N(4)}
+	return ratchet.Mark{Key: key.Hash(), ChainID: chainOf(key, int(l.level)), Kind: kind, Level: l.level, Round: l.random.Int32N(4)}
 }
 
 // crowd is n asks for a slot, all of different payloads.

@@ -15,12 +15,13 @@ import (
 	"pawl/tezos"
 )
 
-// oracle judges all that was ever released: each slot has one payload and one
-// signature, which verifies and which the card has made. It knows nothing of the
-// daemon.
+// oracle judges all that was ever released, on all chains: each slot has one payload
+// and one signature, which verifies, which the card has made and which the key's own
+// policy allows. It knows nothing of the daemon.
 type oracle struct {
-	keys  map[tezos.PublicKeyHash]tezos.PublicKey
-	tally *tally
+	keys     map[tezos.PublicKeyHash]tezos.PublicKey
+	policies map[tezos.PublicKeyHash]keyPolicy // none: anything
+	tally    *tally
 
 	mu       sync.Mutex
 	slots    map[ratchet.Mark]release
@@ -48,16 +49,17 @@ var (
 	errUnverified = errors.New("a signature that does not verify")
 	errFallen     = errors.New("a mark fell")
 	errUnknown    = errors.New("a signature that the card has not made")
+	errForbidden  = errors.New("a signature that the key's policy forbids")
 )
 
 func newOracle(keys []tezos.PublicKey) *oracle {
 	o := &oracle{
-		keys: make(map[tezos.PublicKeyHash]tezos.PublicKey), tally: &total,
+		keys: make(map[tezos.PublicKeyHash]tezos.PublicKey), policies: make(map[tezos.PublicKeyHash]keyPolicy), tally: &total,
 		slots: make(map[ratchet.Mark]release), marks: make(map[ratchet.Mark]position),
 		asked: make(map[tezos.Digest]bool),
 	}
 	for _, key := range keys {
-		o.keys[key.Hash()] = key
+		o.keys[key.Hash()], o.policies[key.Hash()] = key, policies[key.Kind()]
 	}
 	return o
 }
@@ -107,6 +109,8 @@ func (o *oracle) judge(mark ratchet.Mark, payload []byte, signature string) erro
 	}
 	first, taken := o.slots[mark]
 	switch {
+	case !o.policies[mark.Key].allows(mark):
+		return errForbidden
 	case !taken:
 		o.slots[mark] = release{payload, signature}
 	case !bytes.Equal(first.payload, payload):
@@ -205,7 +209,8 @@ func TestOracle(t *testing.T) {
 		return ask{ratchet.Mark{Key: key.Hash(), ChainID: chain, Kind: kind, Level: level, Round: round}, variant}
 	}
 	base := slot(tezos.Block, 5, 1, 0)
-	signature := sign(base)
+	signature, otherChain := sign(base), chains[1]
+	elsewhere := ratchet.Mark{Key: key.Hash(), ChainID: otherChain, Kind: tezos.Block}
 	marks := func(level, round int32) map[ratchet.Mark]position {
 		m := base.mark
 		m.Level, m.Round = 0, 0
@@ -232,6 +237,14 @@ func TestOracle(t *testing.T) {
 		{"the same again", func(o *oracle) { o.released(base.mark, base.payload(), signature) }, nil},
 		{"next round", func(o *oracle) { a := slot(tezos.Block, 5, 2, 0); o.released(a.mark, a.payload(), sign(a)) }, nil},
 		{"other kind", func(o *oracle) { a := slot(tezos.Attestation, 5, 1, 0); o.released(a.mark, a.payload(), sign(a)) }, nil},
+		{"other chain", func(o *oracle) { a := base; a.mark.ChainID = otherChain; o.released(a.mark, a.payload(), sign(a)) }, errForbidden},
+		{"mark of another chain below", func(o *oracle) { m := marks(5, 1); m[elsewhere] = position{1, 0}; o.stand(m) }, nil},
+		{"mark of another chain fell", func(o *oracle) {
+			high, low := marks(5, 1), marks(5, 1)
+			high[elsewhere], low[elsewhere] = position{2, 0}, position{1, 9}
+			o.stand(high)
+			o.stand(low)
+		}, errFallen},
 		{"other payload of the slot", func(o *oracle) { a := slot(tezos.Block, 5, 1, 1); o.released(a.mark, a.payload(), sign(a)) }, errConflict},
 		{"second signature of the payload", func(o *oracle) { o.released(base.mark, base.payload(), sign(base)) }, errConflict},
 		{"signature of another payload", func(o *oracle) { o.released(higher.mark, higher.payload(), signature) }, errUnverified},

@@ -206,6 +206,10 @@ func (r *recorder) enterWith(d *tracedFile, thread int, regs *syscall.PtraceRegs
 		return r.writing(d, int64(regs.R10), r.memory(thread, regs.Rsi, regs.Rdx))
 	case unix.SYS_FTRUNCATE:
 		return r.step(diskStep{kind: stepTruncate, file: d.file, offset: int64(regs.Rsi)}, 0)
+	case unix.SYS_FALLOCATE:
+		if regs.Rsi != unix.FALLOC_FL_KEEP_SIZE { // else the content stays
+			r.cannot(regs)
+		}
 	case unix.SYS_FSYNC, unix.SYS_FDATASYNC:
 		if d.file == theFolder {
 			return r.step(diskStep{kind: stepSyncNames}, -1)
@@ -225,7 +229,7 @@ func (r *recorder) enterWith(d *tracedFile, thread int, regs *syscall.PtraceRegs
 // strangeWith finds calls on such a file that nobody records.
 func (r *recorder) strangeWith(regs *syscall.PtraceRegs) {
 	switch regs.Orig_rax {
-	case unix.SYS_WRITEV, unix.SYS_PWRITEV, unix.SYS_PWRITEV2, unix.SYS_FALLOCATE, unix.SYS_SENDFILE, unix.SYS_SYNC_FILE_RANGE,
+	case unix.SYS_WRITEV, unix.SYS_PWRITEV, unix.SYS_PWRITEV2, unix.SYS_SENDFILE, unix.SYS_SYNC_FILE_RANGE,
 		unix.SYS_DUP, unix.SYS_DUP2, unix.SYS_DUP3, unix.SYS_SYNCFS:
 		r.cannot(regs)
 	case unix.SYS_FCNTL:

@@ -14,8 +14,8 @@ import (
 	"pawl/tezos"
 )
 
-// rig is a folder with a card, three keys, a ratchet and a keys.json, the card
-// itself, and the program that serves them, patched if need be.
+// rig is a folder with a card, three keys under policies of their own, a ratchet and
+// a keys.json, the card itself, and the program that serves them, patched if need be.
 type rig struct {
 	dir    string
 	pawl   string // the built program
@@ -54,8 +54,8 @@ func (r *rig) configure(t *testing.T, card grep11.Config) {
 			t.Fatal(err)
 		}
 		r.keys = append(r.keys, made.PublicKey)
-		entries[made.PublicKey.Hash().String()] = map[string]string{
-			"public_key": made.PublicKey.String(), "secret_key": made.Blob.Hex(),
+		entries[made.PublicKey.Hash().String()] = map[string]any{
+			"public_key": made.PublicKey.String(), "secret_key": made.Blob.Hex(), "policy": policies[kind].entry(),
 		}
 	}
 	r.createRatchet(t)

@@ -233,15 +233,20 @@ func copyTo(from, to string) error {
 	return errors.Join(err, target.Close())
 }
 
-// lose kills, loses the -wal and wants the file refused, also when it is tried again.
-// Then the keys are registered in a new file, each from above what it signed.
+// lose kills, loses the -wal and wants the file refused, also when it is tried again,
+// or opened with all that it ever had: nothing was in the -wal then. After a refusal the
+// keys are registered in a new file, each from above what it signed.
 func (w *walk) lose(t *rapid.T) {
 	how := rapid.SampledFrom([]string{"removed", "emptied", "replaced by an empty one", "replaced by its copy"}).Draw(t,
 		"how")
 	w.killAfter("", 0, nil)
 	w.fail(losses[how](w.path + "-wal"))
 	w.start()
-	w.open("failed suspect")
+	if w.opensWhole() {
+		w.do("state", w.String())
+		w.count("killed, -wal "+how, "open", "opened, as it was")
+		return
+	}
 	w.open("failed suspect")
 	w.count("killed, -wal "+how, "open", "refused: suspect")
 	for _, at := range w.places() {
@@ -252,6 +257,22 @@ func (w *walk) lose(t *rapid.T) {
 	for _, at := range sortedPlaces(w.heads) {
 		w.registerNow(at, w.heads[at])
 	}
+}
+
+// opensWhole opens a file that has lost its -wal, and reports whether it was taken.
+func (w *walk) opensWhole() bool {
+	if w.err != nil {
+		return false
+	}
+	w.lines, w.closing = make(lines), false
+	command := fmt.Sprintf("open %s %d", w.path, maxGap)
+	w.trace = append(w.trace, command)
+	w.fail(w.process.send(command))
+	said := <-w.process.lines
+	if said != "opened" && said != "failed suspect" {
+		w.fail(fmt.Errorf("%s: %q, want it opened or refused", command, said))
+	}
+	return said == "opened"
 }
 
 // above is the level from which a key may sign again when all marks are lost.
