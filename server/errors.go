@@ -44,6 +44,7 @@ var unreadable = map[int]error{
 	501: errEncoding,
 	505: errVersionOfHTTP,
 }
+
 // errTelling is for a question of which only one is answered at a time.
 var errTelling = errors.New("others are asking for the marks: ask again")
 
