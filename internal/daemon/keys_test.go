@@ -273,7 +273,7 @@ func TestOneRatchetByTwoPaths(t *testing.T) {
 			t.Errorf("key %d: %v", i, err)
 		}
 	}
-	if all, err := s.Signer.Ratchets(t.Context()); err != nil || len(all.Marks) != 2 {
+	if all, err := s.Ratchets(t.Context()); err != nil || len(all.Marks) != 2 {
 		t.Errorf("%d marks, %v; want one of each key", len(all.Marks), err)
 	}
 }
