@@ -74,6 +74,7 @@ type flight struct {
 	message tezos.Message
 	sign    SignFunc
 	ctx     context.Context // with the values of its first caller's, but not its end
+	rise    int64           // of the release, known once it was looked at
 
 	done    chan struct{} // closed when release and err are set
 	release Release
@@ -215,6 +216,7 @@ func (r *Ratchet) look(f *flight) (stored *tezos.Signature, err error) {
 	if err != nil {
 		return nil, err
 	}
+	f.rise = max(0, standing.Rise(f.mark.Level))
 	return standing.Judge(f.mark, f.message.Digest(), r.maxGap)
 }
 
@@ -232,7 +234,7 @@ func (r *Ratchet) place(f *flight, fresh tezos.Signature, signTime time.Duration
 		r.dropped.Add(1)
 		return release, err
 	}
-	release.SignTime = signTime
+	release.SignTime, release.Rise = signTime, f.rise
 	return release, nil
 }
 
@@ -254,6 +256,20 @@ func (r *Ratchet) Register(ctx context.Context, reg Registration) error {
 		return r.stopped()
 	}
 	return r.store.Register(ctx, reg)
+}
+
+// RegisterNear is Register for a level that a person has typed: one digit too many would lock the key
+// for ever. A level that is more than MaxLevelGap above all that the store has of the key and chain is
+// a [*FloorError].
+func (r *Ratchet) RegisterNear(ctx context.Context, reg Registration) error {
+	standing, err := r.store.Look(ctx, Mark{Key: reg.Key, ChainID: reg.ChainID})
+	if err != nil {
+		return err
+	}
+	if err := standing.judgeFloor(reg, r.maxGap); err != nil {
+		return err
+	}
+	return r.Register(ctx, reg)
 }
 
 // Trouble returns the reason why no mark can be made durable now, or nil.

@@ -76,7 +76,7 @@ type HeldError struct {
 }
 
 func (e *HeldError) Error() string {
-	return fmt.Sprintf("%v %v: %v: stop it first", ErrKeyHeld, e.Key, e.Holder)
+	return fmt.Sprintf("key %v: %v: %v: stop it first", e.Key, ErrKeyHeld, e.Holder)
 }
 
 // Is reports whether target is [ErrKeyHeld].

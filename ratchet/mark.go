@@ -93,11 +93,24 @@ func (s Snapshot) Standing(m Mark) Standing {
 	return standing
 }
 
+// Allowed says in words what a registration of the snapshot allows. The marks bound it too.
+func (s Snapshot) Allowed(r Registration) (chain, allows string) {
+	if r.AnyChain {
+		others := s.Standing(Mark{Key: r.Key})
+		others.Registered = false // as a chain may be whose id is zero
+		return "others", others.Allows()
+	}
+	return r.ChainID.String(), s.Standing(Mark{Key: r.Key, ChainID: r.ChainID}).Allows()
+}
+
 // Release is a signature that may leave: it is durable.
 type Release struct {
 	Signature tezos.Signature
 	Stored    bool          // it was in the store already
 	SignTime  time.Duration // of the sign call of this flight; 0 when Stored
+	// Rise is how many levels the mark was above the highest of the floor and all kinds' marks of
+	// its key and chain, as Standing.Rise; 0 when Stored, and when it was not above.
+	Rise int64
 }
 
 // SignFunc makes and verifies a signature of a message. Its context is the flight's own: it ends

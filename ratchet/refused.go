@@ -96,11 +96,11 @@ func (e *RefusedError) Error() string {
 	case OtherBytes:
 		return fmt.Sprintf("%s level %d and round %d already signed with different data", m.Kind, m.Level, m.Round)
 	case NotRegistered:
-		return fmt.Sprintf("key %s is not registered for chain %s: pawl ratchet register %s --chain %s --from-level N",
-			m.Key, m.ChainID, m.Key, m.ChainID)
+		return fmt.Sprintf("key %s is not registered for chain %s: stop pawl, run `pawl ratchet register %s --chain %s "+
+			"--from-level N` with N above all that the key ever signed there, and start pawl", m.Key, m.ChainID, m.Key, m.ChainID)
 	case LevelGap:
-		return fmt.Sprintf("%s level %d too far above %d: if it is right, pawl ratchet register %s --chain %s "+
-			"--from-level N", m.Kind, m.Level, e.Level, m.Key, m.ChainID)
+		return fmt.Sprintf("%s level %d too far above %d: if the chain is there, stop pawl, run `pawl ratchet register %s "+
+			"--chain %s --from-level %d --far`, and start pawl", m.Kind, m.Level, e.Level, m.Key, m.ChainID, m.Level)
 	case BelowFloor:
 		return fmt.Sprintf("%s level %d below the level %d from which the key is registered", m.Kind, m.Level, e.Level)
 	case TooManyChains:
@@ -112,3 +112,22 @@ func (e *RefusedError) Error() string {
 
 // Is makes every refusal an [ErrRefused].
 func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
+
+// FloorError says that a registration was refused: its level is below the one that is registered, or
+// more than the level gap above all that is known of the key and chain.
+type FloorError struct {
+	Registration
+	Base int32 // the registered level, or the highest of that and the marks
+}
+
+// Lower reports whether the level is below the registered one.
+func (e *FloorError) Lower() bool { return e.FromLevel < e.Base }
+
+func (e *FloorError) Error() string {
+	if e.Lower() {
+		return fmt.Sprintf("key %s is registered for chain %s from level %d, which only rises: %d is lower", e.Key, e.ChainID,
+			e.Base, e.FromLevel)
+	}
+	return fmt.Sprintf("level %d is %d levels above %d, the highest that is known of key %s on chain %s", e.FromLevel,
+		int64(e.FromLevel)-int64(e.Base), e.Base, e.Key, e.ChainID)
+}

@@ -4,6 +4,8 @@ package ratchet
 // for the transaction of a store, and for `pawl explain`.
 
 import (
+	"fmt"
+
 	"pawl/tezos"
 )
 
@@ -53,6 +55,23 @@ func (s Standing) Admits() bool { return s.opensChains() && s.Chains < MaxChains
 // opensChains reports whether requests of the key may open chains, and this one is not open.
 func (s Standing) opensChains() bool { return !s.Registered && s.NeverUsed && !s.Confined }
 
+// Allows says in words what the registrations of a key allow on the chain. The marks bound it too.
+func (s Standing) Allows() string {
+	switch {
+	case s.Registered && s.HasFloor:
+		return fmt.Sprintf("from level %d on", s.Floor)
+	case s.Registered:
+		return "any level: made by pawl, and a request opened the chain"
+	case s.Admits():
+		return "any level: made by pawl, and not used there yet"
+	case s.opensChains():
+		return fmt.Sprintf("nothing: it has %d chains already", s.Chains)
+	case s.NeverUsed:
+		return "nothing: it is registered for another chain"
+	}
+	return "nothing: not registered"
+}
+
 // Judge returns the stored signature if the very same bytes were signed, a [*RefusedError] if m must
 // be refused, or neither if m may be signed. The watermark is checked first, in Octez's words. A
 // request more than maxGap levels above the base is refused, because one stray request for the highest
@@ -64,20 +83,28 @@ func (s Standing) Judge(m Mark, d tezos.Digest, maxGap int32) (*tezos.Signature,
 		}
 	}
 	switch {
-	case s.Registered, s.Admits():
+	case s.Admits(): // it has no floor
 	case s.opensChains():
 		return nil, &RefusedError{Reason: TooManyChains, Mark: m}
-	default:
+	case !s.Registered:
 		return nil, &RefusedError{Reason: NotRegistered, Mark: m}
-	}
-	if s.HasFloor && m.Level < s.Floor {
+	case s.HasFloor && m.Level < s.Floor:
 		return nil, &RefusedError{Reason: BelowFloor, Mark: m, Level: s.Floor}
 	}
-	if s.Rise(m.Level) > int64(maxGap) {
-		base, _ := s.base()
+	base, known := s.base()
+	if known && int64(m.Level)-int64(base) > int64(maxGap) {
 		return nil, &RefusedError{Reason: LevelGap, Mark: m, Level: base}
 	}
 	return nil, nil
+}
+
+// judgeFloor refuses a floor that is more than maxGap levels above the base.
+func (s Standing) judgeFloor(r Registration, maxGap int32) error {
+	if r.AnyChain || s.Rise(r.FromLevel) <= int64(maxGap) {
+		return nil
+	}
+	base, _ := s.base()
+	return &FloorError{r, base}
 }
 
 // Rise returns how many levels a level is above the base, and 0 if there is no base.

@@ -148,3 +148,38 @@ func TestSnapshotStanding(t *testing.T) {
 		}
 	}
 }
+
+// TestAllowed: what registrations allow, in words.
+func TestAllowed(t *testing.T) {
+	t.Parallel()
+	made := ratchet.Registration{Key: baker, AnyChain: true}
+	opened := func(n byte) ratchet.Registration {
+		return ratchet.Registration{Key: baker, ChainID: tezos.ChainID{n}, NoFloor: true}
+	}
+	registered := ratchet.Registration{Key: baker, ChainID: mainnet, FromLevel: 12}
+	full := ratchet.Snapshot{Registrations: []ratchet.Registration{made}}
+	for n := range byte(ratchet.MaxChains) {
+		full.Registrations = append(full.Registrations, opened(n))
+	}
+	of := func(rows ...ratchet.Registration) ratchet.Snapshot { return ratchet.Snapshot{Registrations: rows} }
+	for name, test := range map[string]struct {
+		all           ratchet.Snapshot
+		row           ratchet.Registration
+		chain, allows string
+	}{
+		"made":                  {of(made), made, "others", "any level: made by pawl, and not used there yet"},
+		"made, chain 0 open":    {of(made, opened(0)), made, "others", "any level: made by pawl, and not used there yet"},
+		"opened":                {of(made, opened(0)), opened(0), tezos.ChainID{}.String(), "any level: made by pawl, and a request opened the chain"},
+		"registered":            {of(made, registered), registered, mainnet.String(), "from level 12 on"},
+		"made, and registered":  {of(made, registered), made, "others", "nothing: it is registered for another chain"},
+		"made, and eight open":  {full, made, "others", "nothing: it has 8 chains already"},
+		"opened and registered": {of(made, opened(0), registered), opened(0), tezos.ChainID{}.String(), "any level: made by pawl, and a request opened the chain"},
+	} {
+		if chain, allows := test.all.Allowed(test.row); chain != test.chain || allows != test.allows {
+			t.Errorf("%s: %s, %s; want %s, %s", name, chain, allows, test.chain, test.allows)
+		}
+	}
+	if got := (ratchet.Standing{}).Allows(); got != "nothing: not registered" {
+		t.Errorf("not registered: %s", got)
+	}
+}

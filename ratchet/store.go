@@ -25,12 +25,13 @@ type Store interface {
 	Place(ctx context.Context, p Proposal) (Release, error)
 
 	// Register allows a key to sign on a chain from a level on, or raises that level. It never
-	// lowers it. More than MaxChains chains registered in this way are a *RefusedError. With
+	// lowers it: that is a *FloorError. More than MaxChains chains registered in this way are a *RefusedError. With
 	// AnyChain the key must be unknown to the store. NoFloor is ignored: only a request registers
 	// a chain without a floor. When it returns nil the registration is durable.
 	Register(ctx context.Context, r Registration) error
 
-	// List returns all that the store holds.
+	// List returns all that the store holds and has committed. Nobody who asks for a signature waits
+	// for it: of a Place that has not returned the mark may be missing.
 	List(ctx context.Context) (Snapshot, error)
 
 	// Trouble returns the reason why no mark can be made durable now, such as a full disk, or nil.

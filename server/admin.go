@@ -1,8 +1,13 @@
 package server
 
 import (
+	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
+	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -23,11 +28,36 @@ func (s *Server) Admin() http.Handler {
 		"/healthz":  s.healthz,
 		readyPath:   s.readyz,
 		"/metrics":  echo.WrapHandler(metrics),
-		ratchetPath: s.marks,
+		ratchetPath: s.ratchet,
 	} {
 		routes = append(routes, route{http.MethodGet, path, handle}, route{http.MethodHead, path, handle})
 	}
-	return s.newEcho(slog.LevelDebug, routes...) // asked every few seconds
+	e := s.newEcho(slog.LevelDebug, routes...) // asked every few seconds
+	e.Use(refuseNames)
+	return e
+}
+
+// refuseNames refuses requests for a host that has a name other than localhost. A web page can give
+// its own name the address of this listener (DNS rebinding), and then read what a browser on this
+// host is answered; it cannot do so with an address.
+func refuseNames(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if host := c.Request().Host; !isAddress(host) {
+			return fmt.Errorf("%w, not as %s", errHost, quoted(host, maxPathText))
+		}
+		return next(c)
+	}
+}
+
+// isAddress reports whether a Host header names an IP address or localhost, or nothing, as in
+// HTTP/1.0.
+func isAddress(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	_, err := netip.ParseAddr(host)
+	return err == nil || host == "" || strings.EqualFold(host, "localhost")
 }
 
 // healthz answers 200 until the signer has failed. Then only a restart helps.
@@ -63,15 +93,20 @@ func (s *Server) readiness() Readiness {
 	return state
 }
 
-// marks lists the high watermarks.
-func (s *Server) marks(c echo.Context) error {
-	entries, err := s.signer.Marks(c.Request().Context())
+// ratchet tells the marks and the registrations. One client is told at a time: an answer of 30,000
+// marks has 10 MB, and takes a processor a tenth of a second.
+func (s *Server) ratchet(c echo.Context) error {
+	select {
+	case s.telling <- struct{}{}:
+		defer func() { <-s.telling }()
+	case <-c.Request().Context().Done():
+		return errTelling
+	}
+	all, err := s.signer.Ratchets(c.Request().Context())
 	if err != nil {
 		return err
 	}
-	list := make([]Mark, len(entries)) // not nil: no marks are [], never null
-	for i, e := range entries {
-		list[i] = NewMark(e)
-	}
-	return answer(c, http.StatusOK, list)
+	// Who does not read must not keep the others waiting for long. Not all writers have deadlines.
+	_ = http.NewResponseController(c.Response()).SetWriteDeadline(time.Now().Add(adminTimeout))
+	return answer(c, http.StatusOK, NewRatchet(all))
 }

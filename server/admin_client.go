@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,7 +16,7 @@ import (
 const (
 	// adminTimeout bounds a question of AdminClient. A daemon answers at once.
 	adminTimeout = 5 * time.Second
-	// maxAdminAnswer bounds an answer, in bytes. Ten thousand marks have 3 MB.
+	// maxAdminAnswer bounds an answer, in bytes. Thirty thousand marks have 10 MB.
 	maxAdminAnswer = 64 << 20
 )
 
@@ -25,20 +26,20 @@ type AdminClient struct {
 	Address string // host:port
 }
 
-// Marks returns the high watermarks of the daemon. Their signatures are as in Mark.Stored.
-func (a AdminClient) Marks(ctx context.Context) ([]ratchet.StoredMark, error) {
-	var list []Mark
-	if err := a.get(ctx, ratchetPath, &list, http.StatusOK); err != nil {
-		return nil, err
+// Ratchet returns the marks and registrations of the daemon. The signatures of the marks are as in
+// Mark.Stored.
+func (a AdminClient) Ratchet(ctx context.Context) (all ratchet.Snapshot, err error) {
+	var told Ratchet
+	if err := a.get(ctx, ratchetPath, &told, http.StatusOK); err != nil {
+		return all, err
 	}
-	marks := make([]ratchet.StoredMark, len(list))
-	for i, m := range list {
-		var err error
-		if marks[i], err = m.Stored(); err != nil {
-			return nil, fmt.Errorf("mark %d of the answer: %v", i+1, err)
-		}
+	if told.Marks == nil || told.Registrations == nil {
+		return all, errors.New("answer is not the expected JSON: it lacks marks or registrations")
 	}
-	return marks, nil
+	if all, err = told.Snapshot(); err != nil {
+		return all, fmt.Errorf("in the answer: %v", err)
+	}
+	return all, nil
 }
 
 // Readiness returns which keys and HSM servers of the daemon are ready.
@@ -59,7 +60,10 @@ func (a AdminClient) get(ctx context.Context, path string, into any, statuses ..
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close() //nolint:errcheck // only read
+	defer res.Body.Close()                      //nolint:errcheck // only read
+	if res.StatusCode == http.StatusForbidden { // asked by a name
+		return errHost
+	}
 	if !slices.Contains(statuses, res.StatusCode) {
 		return fmt.Errorf("answered with status %d", res.StatusCode)
 	}

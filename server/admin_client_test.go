@@ -16,7 +16,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"pawl/ratchet"
 	"pawl/server"
 	"pawl/tezos"
 	"pawl/tezos/tezostest"
@@ -34,25 +33,21 @@ func TestAdminClientReadsMarks(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{kinds: []tezos.KeyKind{tezos.Ed25519, tezos.P256}})
 	client := adminClient(t, rig.server.Admin())
-	if got, err := client.Marks(t.Context()); err != nil || len(got) != 0 {
-		t.Errorf("without marks: %v, %v; want none", got, err)
+	if got, err := client.Ratchet(t.Context()); err != nil || len(got.Marks) != 0 || len(got.Registrations) != 2 {
+		t.Errorf("without marks: %v, %v; want none, and two registrations", got, err)
 	}
 	rig.post(t, 0, tezostest.Preattestation(5, 1, 1))
 	rig.post(t, 1, tezostest.Attestation(12, 3, 1))
-	got, err := client.Marks(t.Context())
-	want, wantErr := rig.db.Marks(t.Context())
-	if err != nil || wantErr != nil || len(want) != 2 {
-		t.Fatalf("marks %v, %v; the ratchet has %v, %v", got, err, want, wantErr)
+	got, err := client.Ratchet(t.Context())
+	want, wantErr := rig.db.Ratchet.List(t.Context())
+	if err != nil || wantErr != nil || len(want.Marks) != 2 || len(want.Registrations) != 4 {
+		t.Fatalf("got %v, %v; the ratchet has %v, %v", got, err, want, wantErr)
 	}
-	byKey := func(marks []ratchet.StoredMark) map[string]server.Mark {
-		found := make(map[string]server.Mark)
-		for _, mark := range marks {
-			found[mark.Key.String()] = server.NewMark(mark)
-		}
-		return found
+	if diff := cmp.Diff(server.NewRatchet(want), server.NewRatchet(got)); diff != "" {
+		t.Errorf("the ratchet (-) and what the client got (+):\n%s", diff)
 	}
-	if diff := cmp.Diff(byKey(want), byKey(got)); diff != "" {
-		t.Errorf("marks of the ratchet (-) and of the client (+):\n%s", diff)
+	if diff := cmp.Diff(want.Registrations, got.Registrations); diff != "" {
+		t.Errorf("registrations of the ratchet (-) and of the client (+):\n%s", diff)
 	}
 }
 
@@ -101,6 +96,20 @@ func TestReadinessJSON(t *testing.T) {
 	}
 }
 
+// TestAdminClientAsksByName: a daemon that is asked by a name refuses, and the client says what to
+// do.
+func TestAdminClientAsksByName(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{})
+	named := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Host = "signer.example:9732"
+		rig.server.Admin().ServeHTTP(w, r)
+	})
+	if _, err := adminClient(t, named).Ratchet(t.Context()); err == nil || !strings.Contains(err.Error(), "by IP address") {
+		t.Errorf("error %v, want one that says how to ask", err)
+	}
+}
+
 func TestAdminClientRefusesAnswers(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -112,15 +121,18 @@ func TestAdminClientRefusesAnswers(t *testing.T) {
 		"not ready":        {503, "[]", "status 503"}, // only /readyz may answer so
 		"not JSON":         {200, "<html>", "not the expected JSON"},
 		"other JSON":       {200, `{"marks":[]}`, "not the expected JSON"},
-		"cut short":        {200, `[{"pkh":"tz1`, "not the expected JSON"},
-		"no mark":          {200, `[{}]`, "mark 1 of the answer"},
-		"kind of tomorrow": {200, `[` + markJSON("nonce") + `]`, `unknown kind "nonce"`},
+		"marks alone":      {200, `[]`, "not the expected JSON"}, // what pawl told once
+		"cut short":        {200, `{"marks":[{"pkh":"tz1`, "not the expected JSON"},
+		"no mark":          {200, `{"marks":[{}],"registrations":[]}`, "in the answer: mark 1"},
+		"no registration":  {200, `{"marks":[],"registrations":[{}]}`, "in the answer: registration 1"},
+		"no chain":         {200, `{"marks":[],"registrations":[{"pkh":"` + tezos.PublicKeyHash{}.String() + `"}]}`, "in the answer: registration 1"},
+		"kind of tomorrow": {200, `{"marks":[` + markJSON("nonce") + `],"registrations":[]}`, `unknown kind "nonce"`},
 	} {
 		client := adminClient(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(test.status)
 			_, _ = io.WriteString(w, test.body)
 		}))
-		if got, err := client.Marks(t.Context()); err == nil || !strings.Contains(err.Error(), test.want) || got != nil {
+		if got, err := client.Ratchet(t.Context()); err == nil || !strings.Contains(err.Error(), test.want) || got.Marks != nil {
 			t.Errorf("%s: %v, %v; want an error with %q", name, got, err, test.want)
 		}
 	}
@@ -143,7 +155,7 @@ func TestAdminClientBoundsAnswers(t *testing.T) {
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	}))
-	_, err := client.Marks(t.Context())
+	_, err := client.Ratchet(t.Context())
 	if want := fmt.Sprintf("answer over %d bytes", server.MaxAdminAnswer); err == nil || err.Error() != want {
 		t.Errorf("error %v, want %q", err, want)
 	}
@@ -171,7 +183,7 @@ func TestAdminClientStopsReading(t *testing.T) {
 // TestAdminClientEndsAfterFiveSeconds: before the answer begins, and in the middle of it.
 func TestAdminClientEndsAfterFiveSeconds(t *testing.T) {
 	t.Parallel()
-	for name, begin := range map[string]string{"silent": "", "half an answer": `[{"pkh":`} {
+	for name, begin := range map[string]string{"silent": "", "half an answer": `{"marks":[{"pkh":`} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			client := adminClient(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -182,7 +194,7 @@ func TestAdminClientEndsAfterFiveSeconds(t *testing.T) {
 				<-r.Context().Done()
 			}))
 			start := time.Now()
-			_, err := client.Marks(t.Context())
+			_, err := client.Ratchet(t.Context())
 			took := time.Since(start)
 			if !errors.Is(err, context.DeadlineExceeded) || took < 4*time.Second || took > 15*time.Second {
 				t.Errorf("%v after %v, want a deadline after 5 s", err, took)

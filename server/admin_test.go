@@ -3,9 +3,11 @@ package server_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,23 +43,25 @@ func TestAdminOnlyReads(t *testing.T) {
 func TestMarksAreListed(t *testing.T) {
 	t.Parallel()
 	rig := newRig(t, setup{kinds: []tezos.KeyKind{tezos.Ed25519, tezos.P256}})
-	if got := do(t, "GET", rig.admin+"/ratchet", ""); got.status != 200 || got.body != "[]\n" {
-		t.Errorf("without marks: %d %q, want 200 []", got.status, got.body)
+	if got := do(t, "GET", rig.admin+"/ratchet", ""); got.status != 200 || !strings.HasPrefix(got.body, `{"marks":[],"registrations":[{`) {
+		t.Errorf("without marks: %d %q, want 200 and []", got.status, got.body)
 	}
 	payload := tezostest.Attestation(12, 3, 1)
 	rig.post(t, 1, tezostest.Attestation(11, 0, 1))
 	rig.post(t, 1, payload)
 	rig.post(t, 0, tezostest.Preattestation(5, 1, 1))
-	var marks []map[string]any
+	var told struct {
+		Marks, Registrations []map[string]any
+	}
 	got := do(t, "GET", rig.admin+"/ratchet", "")
-	if err := json.Unmarshal([]byte(got.body), &marks); err != nil || len(marks) != 2 {
-		t.Fatalf("marks %s: %v, want two", got.body, err)
+	if err := json.Unmarshal([]byte(got.body), &told); err != nil || len(told.Marks) != 2 || len(told.Registrations) != 4 {
+		t.Fatalf("marks %s: %v, want two marks, and two keys that have opened a chain each", got.body, err)
 	}
 	want := map[string]any{
 		"pkh": rig.keys[1].Hash().String(), "chain_id": "NetXdQprcVkpaWU", "kind": "attestation",
 		"level": 12.0, "round": 3.0, "digest": tezos.DigestOf(payload).String(), "signature": true,
 	}
-	for _, mark := range marks {
+	for _, mark := range told.Marks {
 		if mark["pkh"] != want["pkh"] {
 			continue
 		}
@@ -72,6 +76,53 @@ func TestMarksAreListed(t *testing.T) {
 		return
 	}
 	t.Errorf("no mark of %v in %s", want["pkh"], got.body)
+}
+
+// TestRegistrationsAreListed: each with its floor, or null for none.
+func TestRegistrationsAreListed(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{})
+	key := rig.keys[0].Hash()
+	rig.post(t, 0, tezostest.Attestation(11, 0, 1))
+	other := tezos.ChainID{0xb3, 0xd7, 0x9f, 0x99}
+	if err := rig.db.Register(t.Context(), key, other, 7); err != nil {
+		t.Fatal(err)
+	}
+	got := do(t, "GET", rig.admin+"/ratchet", "")
+	_, registrations, _ := strings.Cut(got.body, `"registrations":`)
+	want := fmt.Sprintf(`[{"pkh":%q,"chain_id":"any","from_level":null},`+
+		`{"pkh":%[1]q,"chain_id":"NetXdQprcVkpaWU","from_level":null},`+
+		`{"pkh":%[1]q,"chain_id":%q,"from_level":7}]}`+"\n", key, other)
+	if registrations != want {
+		t.Errorf("registrations\n%s, want\n%s", registrations, want)
+	}
+}
+
+// TestRatchetIsToldWhileACommitHangs: who looks is not in the queue of those who sign.
+func TestRatchetIsToldWhileACommitHangs(t *testing.T) {
+	t.Parallel()
+	committing, release := make(chan struct{}), make(chan struct{})
+	var commits atomic.Int32
+	rig := newRig(t, setup{onCommit: func() {
+		if commits.Add(1) == 2 {
+			close(committing)
+			<-release
+		}
+	}})
+	rig.post(t, 0, tezostest.Attestation(11, 0, 1))
+	signed := make(chan reply, 1)
+	go func() { signed <- rig.post(t, 0, tezostest.Attestation(12, 0, 1)) }()
+	<-committing
+	for _, path := range []string{"/ratchet", "/metrics", "/readyz", "/healthz"} {
+		got := do(t, "GET", rig.admin+path, "")
+		if got.status != 200 && path != "/readyz" || path == "/ratchet" && !strings.Contains(got.body, `"level":11,`) {
+			t.Errorf("GET %s while a commit hangs: %d %s", path, got.status, got.body)
+		}
+	}
+	close(release)
+	if got := <-signed; got.status != 200 {
+		t.Errorf("the signature after that: %d %s", got.status, got.body)
+	}
 }
 
 // readyz returns the status and the answer of /readyz.

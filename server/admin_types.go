@@ -32,7 +32,87 @@ func newReadyState(err error) ReadyState {
 	return ReadyState{Ready: true}
 }
 
-// Mark is a high watermark, one element of the answer of /ratchet.
+// Ratchet is the answer of /ratchet, ordered by key, chain and kind.
+type Ratchet struct {
+	Marks         []Mark         `json:"marks"`
+	Registrations []Registration `json:"registrations"`
+}
+
+// NewRatchet returns the JSON form of what ratchets hold. A list without elements is [], never null.
+func NewRatchet(all ratchet.Snapshot) Ratchet {
+	r := Ratchet{make([]Mark, len(all.Marks)), make([]Registration, len(all.Registrations))}
+	for i, m := range all.Marks {
+		if i > 0 && m.Key == all.Marks[i-1].Key { // to write a hash takes longer than all the rest
+			r.Marks[i] = newMark(m, r.Marks[i-1].PublicKeyHash)
+			continue
+		}
+		r.Marks[i] = NewMark(m)
+	}
+	for i, row := range all.Registrations {
+		r.Registrations[i] = newRegistration(row)
+	}
+	return r
+}
+
+// Snapshot returns what NewRatchet was given, with signatures as in Mark.Stored.
+func (r Ratchet) Snapshot() (all ratchet.Snapshot, err error) {
+	all.Marks = make([]ratchet.StoredMark, len(r.Marks))
+	for i, m := range r.Marks {
+		if all.Marks[i], err = m.Stored(); err != nil {
+			return ratchet.Snapshot{}, fmt.Errorf("mark %d: %v", i+1, err)
+		}
+	}
+	all.Registrations = make([]ratchet.Registration, len(r.Registrations))
+	for i, row := range r.Registrations {
+		if all.Registrations[i], err = row.stored(); err != nil {
+			return ratchet.Snapshot{}, fmt.Errorf("registration %d: %v", i+1, err)
+		}
+	}
+	return all, nil
+}
+
+// anyChain is the chain_id of a registration for any chain.
+const anyChain = "any"
+
+// Registration says where a key may sign.
+type Registration struct {
+	PublicKeyHash string `json:"pkh"`
+	// ChainID is "any" for a key that pawl made: until an operator registers a chain for it,
+	// requests open further ones.
+	ChainID string `json:"chain_id"`
+	// FromLevel is the lowest level that may be signed. Null means any.
+	FromLevel *int32 `json:"from_level"`
+}
+
+func newRegistration(r ratchet.Registration) Registration {
+	row := Registration{PublicKeyHash: r.Key.String(), ChainID: anyChain}
+	if !r.AnyChain {
+		row.ChainID = r.ChainID.String()
+	}
+	if !r.AnyChain && !r.NoFloor {
+		row.FromLevel = &r.FromLevel
+	}
+	return row
+}
+
+func (r Registration) stored() (row ratchet.Registration, err error) {
+	if row.Key, err = tezos.ParsePublicKeyHash(r.PublicKeyHash); err != nil {
+		return ratchet.Registration{}, err
+	}
+	if r.ChainID == anyChain {
+		row.AnyChain = true
+		return row, nil
+	}
+	if row.ChainID, err = tezos.ParseChainID(r.ChainID); err != nil {
+		return ratchet.Registration{}, err
+	}
+	if row.NoFloor = r.FromLevel == nil; !row.NoFloor {
+		row.FromLevel = *r.FromLevel
+	}
+	return row, nil
+}
+
+// Mark is a high watermark.
 type Mark struct {
 	PublicKeyHash string `json:"pkh"`
 	ChainID       string `json:"chain_id"`
@@ -45,9 +125,11 @@ type Mark struct {
 }
 
 // NewMark returns the JSON form of a stored mark.
-func NewMark(m ratchet.StoredMark) Mark {
+func NewMark(m ratchet.StoredMark) Mark { return newMark(m, m.Key.String()) }
+
+func newMark(m ratchet.StoredMark, pkh string) Mark {
 	return Mark{
-		PublicKeyHash: m.Key.String(),
+		PublicKeyHash: pkh,
 		ChainID:       m.ChainID.String(),
 		Kind:          m.Kind.String(),
 		Level:         m.Level,

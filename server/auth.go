@@ -6,8 +6,15 @@ import "pawl/tezos"
 // the tag of a sign request (Octez lib_signer_services/signer_messages.ml).
 const authenticationPrefix = "\x04\x01"
 
+// AuthenticationMessage is what a client signs to authenticate a sign request for the key that hashes to
+// hash: 04 01 ‖ public key hash ‖ payload.
+func AuthenticationMessage(hash tezos.PublicKeyHash, payload []byte) tezos.Message {
+	signed := append([]byte(authenticationPrefix), hash[:]...)
+	return tezos.NewMessage(append(signed, payload...))
+}
+
 // authenticate is Octez client authentication. It checks that one of the authorized keys signed
-// 04 01 ‖ public key hash ‖ payload, and passes everything when authentication is off.
+// AuthenticationMessage, and passes everything when authentication is off.
 func (s *Server) authenticate(signature *tezos.Signature, hash tezos.PublicKeyHash, payload []byte) error {
 	if s.authorized == nil {
 		return nil
@@ -15,8 +22,7 @@ func (s *Server) authenticate(signature *tezos.Signature, hash tezos.PublicKeyHa
 	if signature == nil {
 		return errNoAuthentication
 	}
-	signed := append([]byte(authenticationPrefix), hash[:]...)
-	message := tezos.NewMessage(append(signed, payload...))
+	message := AuthenticationMessage(hash, payload)
 	for _, key := range s.authorized {
 		if key.Verify(message, *signature) == nil {
 			return nil

@@ -25,6 +25,29 @@ var (
 	errProof            = errors.New("Request to prove possession is not allowed.") //nolint:staticcheck // Octez's words
 )
 
+// Requests that never reach a handler: net/http cannot read them, or gives up.
+var (
+	errNotHTTP       = errors.New("not a request of HTTP/1.1")
+	errHeadLate      = fmt.Errorf("head of the request did not arrive whole within %v", readHeaderTimeout)
+	errExpectation   = errors.New("expectation is not 100-continue")
+	errHeadTooLarge  = fmt.Errorf("head of the request over %d bytes", maxHeaderBytes)
+	errEncoding      = errors.New("transfer encoding is not chunked")
+	errVersionOfHTTP = errors.New("version of HTTP is neither 1.0 nor 1.1")
+)
+
+// unreadable has the error for each status that net/http answers by itself.
+var unreadable = map[int]error{
+	400: errNotHTTP,
+	408: errHeadLate,
+	417: errExpectation,
+	431: errHeadTooLarge,
+	501: errEncoding,
+	505: errVersionOfHTTP,
+}
+
+// errTelling is for a question of which only one is answered at a time.
+var errTelling = errors.New("others are asking for the marks: ask again")
+
 // errUnlisted stands for every error that the table does not name.
 var errUnlisted = errors.New("internal error")
 
@@ -52,16 +75,24 @@ var refusals = []refusal{
 	{errNoAuthentication, 401, "unauthenticated", "", slog.LevelWarn},
 	{errAuthentication, 401, "unauthenticated", "", slog.LevelWarn},
 	{errBrowser, 403, "denied", "", slog.LevelWarn},
+	{errHost, 403, "denied", "", slog.LevelWarn},
 	{policy.ErrDenied, 403, "denied", "", slog.LevelWarn},
 	{signer.ErrUnknownKey, 404, "unknown_key", "", slog.LevelWarn},
 	{errPath, 404, "malformed", "", slog.LevelWarn},
 	{errMethod, 405, "malformed", "", slog.LevelWarn},
+	{errNotHTTP, 400, "malformed", "", slog.LevelWarn},
+	{errHeadLate, 408, "malformed", "", slog.LevelWarn},
 	{errTooLarge, 413, "malformed", "", slog.LevelWarn},
+	{errExpectation, 417, "malformed", "", slog.LevelWarn},
+	{errHeadTooLarge, 431, "malformed", "", slog.LevelWarn},
+	{errEncoding, 501, "malformed", "", slog.LevelWarn},
+	{errVersionOfHTTP, 505, "malformed", "", slog.LevelWarn},
 	{ratchet.ErrRefused, 409, "watermark", "", slog.LevelWarn},
 	{ratchet.ErrQueueFull, 503, "busy", "too many requests wait for this key and kind", slog.LevelWarn},
 	{ratchet.ErrStopped, 503, "stopped", "signer is stopping, or its ratchet has failed", slog.LevelWarn},
 	{ratchet.ErrCommit, 500, "failed", "the ratchet did not store the mark: nothing was signed", slog.LevelError},
 	{signer.ErrHSM, 500, "failed", "HSM failed: nothing was signed", slog.LevelError},
+	{errTelling, 503, "malformed", "", slog.LevelWarn},
 	{errListing, 500, "malformed", "", slog.LevelWarn},
 	{errProof, 500, "malformed", "", slog.LevelWarn},
 	{context.DeadlineExceeded, 500, "failed", "no signature in time", slog.LevelError},

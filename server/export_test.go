@@ -4,9 +4,12 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"pawl/signer"
 	"pawl/tezos"
@@ -20,17 +23,18 @@ func (s *Server) AnswerWith(fault func(ctx context.Context) error) http.Handler 
 }
 
 // HTTPServer is the one that Serve uses.
-func (s *Server) HTTPServer() *http.Server { return s.httpServer(s.Handler(), nil) }
+func (s *Server) HTTPServer() *http.Server { return s.httpServer(s.Handler()) }
+
+// Leaps tells of leaps.
+type Leaps struct{ leaps }
+
+// Add records a leap.
+func (l *Leaps) Add(key tezos.PublicKeyHash, now time.Time) (tell bool, untold int) {
+	return l.add(key, now)
+}
 
 // ErrRequest stands for every request that cannot be read.
 var ErrRequest = errRequest
-
-// Connections returns the limit of connections of one listener for a limit of open files.
-// OpenFiles returns that limit.
-var (
-	Connections = connections
-	OpenFiles   = openFiles
-)
 
 // SignRequest has a sign request answered, counted and logged without a transport. It returns the
 // id of the request too.
@@ -43,6 +47,38 @@ func (s *Server) SignRequest(ctx context.Context, hash tezos.PublicKeyHash,
 	result, err = s.signRequest(ctx, log, hash, authentication, payload)
 	s.finish(ctx, log, err, slog.String("transport", "none"))
 	return log.id, result, err
+}
+
+// Waiting is a connection in a phase, and for how long.
+type Waiting struct {
+	Phase phase
+	For   time.Duration
+}
+
+// The phases of connections.
+const (
+	Reading     = reading
+	ReadingBody = readingBody
+	InFlight    = inFlight
+	Writing     = writing
+	Idle        = idle
+)
+
+// GivesWay returns which of these connections gives way first, the oldest being the first, or -1.
+// If none does, soon reports whether one may in a moment.
+func GivesWay(opened ...Waiting) (index int, soon bool) {
+	s := newConnections(len(opened), prometheus.NewGauge(prometheus.GaugeOpts{}), nil)
+	all := make([]*connection, len(opened))
+	for i := range opened {
+		all[i] = &connection{all: s, from: netip.AddrFrom4([4]byte{127, 0, 0, byte(i)})}
+		s.tryAdmit(all[i])
+	}
+	for i, w := range opened {
+		s.place(all[i], w.Phase)
+		all[i].since = time.Now().Add(-w.For)
+	}
+	c, soon := s.oldest(func(*connection) bool { return true })
+	return slices.Index(all, c), soon
 }
 
 // Refusal returns the status and the message for the client that err has.

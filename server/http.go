@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -19,6 +20,7 @@ var (
 	errPath    = errors.New("unknown path")
 	errMethod  = errors.New("method not allowed")
 	errBrowser = errors.New("requests of browsers (with an Origin header) are refused")
+	errHost    = errors.New("the admin listener is asked by IP address or as localhost")
 )
 
 // route is one method of one path.
@@ -43,6 +45,16 @@ func (s *Server) newEcho(quiet slog.Level, routes ...route) *echo.Echo {
 	return e
 }
 
+// endAmbiguous ends the connection after a request whose end two readers could see at different
+// places: one in chunks, which may have had a Content-Length too (net/http drops it), and one of
+// HTTP/1.0, whose Transfer-Encoding net/http drops (RFC 9112, section 6.1). No Octez client sends
+// either.
+func endAmbiguous(c echo.Context) {
+	if r := c.Request(); len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) {
+		c.Response().Header().Set(echo.HeaderConnection, "close")
+	}
+}
+
 // logKey names the requestLog in echo's context.
 const logKey = "pawl_log"
 
@@ -61,23 +73,26 @@ func (s *Server) observe(quiet slog.Level) echo.MiddlewareFunc {
 			log.signing = c.Path() == keyPath && c.Request().Method == http.MethodPost
 			c.Set(logKey, log)
 			c.Response().Header().Set(echo.HeaderXRequestID, log.id)
+			endAmbiguous(c)
+			conn := connectionOf(c.Request())
+			conn.begin(c.Request())
 			err := next(c)
 			if err != nil {
 				c.Error(err)
 			}
 			s.finish(c.Request().Context(), log, err,
 				slog.String("client", c.Request().RemoteAddr),
-				slog.String("method", shortened(c.Request().Method)),
-				slog.String("path", c.Path()), // the route: what the client wrote is not repeated
+				slog.String("method", knownMethod(c.Request().Method)),
+				slog.String("path", pathInLog(c, err)),
 				slog.Int("status", c.Response().Status))
 			return nil
 		}
 	}
 }
 
-// shortened keeps a method that a client made up out of the log. The longest method in use has 7
+// knownMethod keeps a method that a client made up out of the log. The longest method in use has 7
 // letters.
-func shortened(method string) string {
+func knownMethod(method string) string {
 	if len(method) > 7 {
 		return "other"
 	}
@@ -109,17 +124,22 @@ func refuseBrowsers(next echo.HandlerFunc) echo.HandlerFunc {
 // onlyAllowed refuses unknown paths, and the methods that a known path does not have. echo would
 // answer OPTIONS itself, and name OPTIONS in its Allow header.
 func onlyAllowed(allowed map[string][]string) echo.MiddlewareFunc {
+	unknown := fmt.Errorf("%w: known are %s", errPath, pathList(allowed))
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			methods, known := allowed[c.Path()]
 			if !known {
-				return errPath
+				return unknown
 			}
 			if !slices.Contains(methods, c.Request().Method) {
 				c.Response().Header().Set(echo.HeaderAllow, strings.Join(methods, ", "))
 				return errMethod
 			}
-			return next(c)
+			err := next(c)
+			if errors.Is(err, errPath) {
+				return unknown
+			}
+			return err
 		}
 	}
 }
@@ -158,6 +178,8 @@ type traceError struct {
 	Msg  string `json:"msg"`
 }
 
+func newTrace(msg string) trace { return trace{{Kind: "temporary", ID: "failure", Msg: msg}} }
+
 // refuse is the one place where an error becomes an HTTP answer.
 func refuse(err error, c echo.Context) {
 	if c.Response().Committed {
@@ -165,5 +187,5 @@ func refuse(err error, c echo.Context) {
 	}
 	row := refusalOf(err)
 	msg := row.message(err, logOf(c).id)
-	_ = answer(c, row.status, trace{{Kind: "temporary", ID: "failure", Msg: msg}}) // strings always marshal
+	_ = answer(c, row.status, newTrace(msg)) // strings always marshal
 }

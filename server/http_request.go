@@ -99,6 +99,7 @@ func readPayload(c echo.Context) ([]byte, error) {
 	if err != nil {
 		return nil, errBody
 	}
+	connectionOf(c.Request()).enter(inFlight)
 	return parsePayload(body)
 }
 

@@ -18,13 +18,15 @@ const lateAnswerTimeout = 5 * time.Second
 
 // Handler returns the routes of the Octez remote-signer protocol.
 func (s *Server) Handler() http.Handler {
-	return s.newEcho(slog.LevelInfo,
+	e := s.newEcho(slog.LevelInfo,
 		route{http.MethodGet, "/authorized_keys", s.authorizedKeys},
 		route{http.MethodGet, keyPath, s.publicKey},
 		route{http.MethodPost, keyPath, s.sign},
 		route{http.MethodGet, "/known_keys", refuseListing},
 		route{http.MethodGet, "/bls_prove_possession/:pkh", refuseProof},
 	)
+	e.Pre(plainPath)
+	return e
 }
 
 // authorizedKeys lists the hashes of the client keys, and is {} when authentication is off

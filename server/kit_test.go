@@ -38,6 +38,8 @@ type setup struct {
 	wrap         func(hsm.Key) hsm.Key // replaces each key of the card
 	extra        []hsm.Key             // keys that no card has
 	twin         bool                  // a second HSM server has the keys of the card too
+	onCommit     func()                // the next transaction waits for it
+	levelGap     int32                 // 0 is the default
 }
 
 // rig is a server with a real signer, ratchet and card, listening on loopback.
@@ -58,7 +60,7 @@ type rig struct {
 func newRig(t *testing.T, want setup) *rig {
 	t.Helper()
 	r := &rig{card: cardtest.Serve(t, cardtest.New(t, 7), ""), log: new(buffer), metrics: server.NewMetrics("test")}
-	r.openRatchet(t, want.slowDisk)
+	r.openRatchet(t, want)
 	r.openSigner(t, want)
 	options := &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: severity}
 	r.server = server.New(server.Config{
@@ -80,18 +82,21 @@ func severity(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-func (r *rig) openRatchet(t *testing.T, slow time.Duration) {
+func (r *rig) openRatchet(t *testing.T, want setup) {
 	t.Helper()
 	r.path = filepath.Join(t.TempDir(), "ratchet.db")
 	if err := sqlite.Create(t.Context(), r.path); err != nil {
 		t.Fatal(err)
 	}
 	committed := func(elapsed time.Duration, marks int) {
-		time.Sleep(slow) // delays the next transaction and the caller
+		if want.onCommit != nil {
+			want.onCommit()
+		}
+		time.Sleep(want.slowDisk) // delays the next transaction and the caller
 		r.metrics.ObserveCommit(elapsed, marks)
 	}
 	var err error
-	if r.db, err = ratchettest.OpenDB(t.Context(), r.path, ratchettest.Options{OnCommit: committed}); err != nil {
+	if r.db, err = ratchettest.OpenDB(t.Context(), r.path, ratchettest.Options{OnCommit: committed, MaxLevelGap: want.levelGap}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -169,17 +174,25 @@ func (r *rig) openSigner(t *testing.T, want setup) {
 // serve serves handler until the end of the test and returns the address.
 func serve(t *testing.T, s *server.Server, handler http.Handler, cfg *tls.Config) string {
 	t.Helper()
-	ln := cardtest.Listen(t, "127.0.0.1:0")
+	return serveAt(t, s, server.Listener{Name: "signing", Handler: handler, TLS: cfg})
+}
+
+// serveAt serves on a listener that is filled in, until the end of the test.
+func serveAt(t *testing.T, s *server.Server, at server.Listener) string {
+	t.Helper()
+	if at.Listener == nil {
+		at.Listener = cardtest.Listen(t, "127.0.0.1:0")
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, ln, handler, cfg) }()
+	go func() { done <- s.Serve(ctx, at) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	return ln.Addr().String()
+	return at.Addr().String()
 }
 
 // buffer is the server's log.

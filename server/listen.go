@@ -37,11 +37,22 @@ func isLoopback(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
+// authenticated are the cipher suites of TLS 1.2 that authenticate what they encrypt, with forward
+// secrecy. Octez's clients (ocaml-tls) have them. TLS 1.3 has no others.
+var authenticated = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}
+
 // TLSConfig returns the server side of HTTPS from PEM files: TLS 1.2 or later, with session
-// resumption. With clientCA, every client must have a certificate of that authority. If all three
-// are empty there is no HTTPS, and the configuration is nil. It refuses a key file that other users
-// may read, a certificate that has ended or is not for servers, a key of another certificate, and
-// authorities with which no client would be admitted. Errors name the file.
+// resumption, and authenticated encryption only. With clientCA, every client must have a certificate of
+// that authority. If all three are empty there is no HTTPS, and the configuration is nil. It refuses a key
+// file that other users may read, a certificate that has ended or is not for servers, a key of another
+// certificate, and authorities with which no client would be admitted. Errors name the file.
 func TLSConfig(cert, key, clientCA string) (*tls.Config, error) {
 	if cert == "" && key == "" && clientCA == "" {
 		return nil, nil //nolint:nilnil // nil is net/http's word for no TLS
@@ -73,7 +84,7 @@ func tlsConfig(cert, key, clientCA string) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	cfg := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, CipherSuites: authenticated}
 	if clientCA != "" {
 		if cfg.ClientCAs, err = readAuthorities(clientCA); err != nil {
 			return nil, err

@@ -100,7 +100,7 @@ func TestLogOfRefusals(t *testing.T) {
 	}{
 		{"watermark", rig.post(t, 0, tezostest.Attestation(4, 0, 1)), "WARN", "attestation level 4 below high watermark 5", "POST", "/keys/:pkh"},
 		{"denied", rig.post(t, 0, unhex(t, "05010000000161")), "WARN", "policy.michelson", "POST", "/keys/:pkh"},
-		{"unknown path", do(t, "GET", rig.url+"/made-up", ""), "WARN", "", "GET", ""},
+		{"unknown path", do(t, "GET", rig.url+"/other?made-up", ""), "WARN", "known are /authorized_keys", "GET", `"/other"`},
 		{"made-up method", do(t, strings.Repeat("X", 100), rig.keyURL(0), ""), "WARN", "method not allowed", "other", "/keys/:pkh"},
 		{"no hash", do(t, "GET", rig.url+"/keys/made-up", ""), "WARN", "not a public key hash", "GET", "/keys/:pkh"},
 	}
@@ -115,6 +115,33 @@ func TestLogOfRefusals(t *testing.T) {
 		}
 		if strings.Contains(line, "made-up") || strings.Contains(line, "XXXX") {
 			t.Errorf("%s: log line repeats what the client made up: %s", tt.name, line)
+		}
+	}
+}
+
+// TestUnknownPathInTheLog: the log says what was asked for, quoted and cut, and nothing in it that
+// may be a secret.
+func TestUnknownPathInTheLog(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{})
+	const secret = "edsk3gUfUPyBSfrS9CCgmCiQsTCHGkviBDusMxDJstFtojtc1zcpsh"
+	const pkh = "tz1hjmoX6vQhfboTyTRSaqep4yeGbsb3LN7z"
+	for asked, want := range map[string]string{
+		"/nothing":                         `"/nothing"`,
+		"/signer/keys/" + pkh:              `"/signer/keys/` + pkh + `"`,
+		"/keys/" + pkh + "/more":           `"/keys/` + pkh + `/more"`,
+		"/a%0Ab%1B%5B2J%22%E2%80%AE":       `"/a\nb\x1b[2J\"\u202e"`,
+		"/" + secret:                       `"/edsk\u2026(54 bytes)"`,
+		"/x/" + strings.Repeat("13", 5000): `"/x/1313\u2026(10000 bytes)"`,
+		strings.Repeat("/abc", 1000):       `"` + strings.Repeat("/abc", 30) + `\u2026"`,
+		"/%ff":                             `"/\xff"`,
+	} {
+		line, fields := rig.log.line(t, do(t, "GET", rig.url+asked, "").id())
+		if fields["path"] != want || fields["status"] != 404.0 {
+			t.Errorf("%.60q: path %v, want %s", asked, fields["path"], want)
+		}
+		if strings.Contains(line, secret[5:]) {
+			t.Errorf("the log has a secret key: %s", line)
 		}
 	}
 }

@@ -25,9 +25,11 @@ type Metrics struct {
 	signatures *prometheus.CounterVec
 	bad        prometheus.Counter
 	skipped    prometheus.Counter
+	leaps      *prometheus.CounterVec
 	hsm        *prometheus.HistogramVec
 	commit     prometheus.Histogram
 	marks      prometheus.Histogram
+	http       httpMetrics
 
 	signer atomic.Pointer[signer.Signer] // nil until New
 
@@ -62,6 +64,10 @@ func NewMetrics(version string) *Metrics {
 			Name: "pawl_log_lines_skipped_total",
 			Help: "Lines of requests and connections that were not logged, because there were too many of their kind.",
 		}),
+		leaps: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pawl_level_leaps_total",
+			Help: "Signatures for a level more than 1000 above all that the ratchet had of the key and chain.",
+		}, []string{"pkh"}),
 		hsm: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "pawl_hsm_seconds",
 			Help:    "Time of one try of an HSM signature, verification included.",
@@ -77,6 +83,7 @@ func NewMetrics(version string) *Metrics {
 			Help:    "Marks that shared one commit.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 9),
 		}),
+		http: newHTTPMetrics(),
 		last: make(map[lastKey]time.Time),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -85,7 +92,8 @@ func NewMetrics(version string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.signatures, m.bad, m.skipped, m.hsm, m.commit, m.marks, build, keyCollector{m},
+	m.registry.MustRegister(m.signatures, m.bad, m.skipped, m.leaps, m.hsm, m.commit, m.marks, build, keyCollector{m},
+		m.http.open, m.http.limit, m.http.closed, m.http.unreadable,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"strings"
@@ -163,7 +164,10 @@ func (cannotSign) Sign(context.Context, tezos.Message) (tezos.Signature, error) 
 // of this test cannot sign, so only step 22 of its steps is sent.
 func TestWatermarkScenario(t *testing.T) {
 	t.Parallel()
-	rig := newRig(t, setup{kinds: []tezos.KeyKind{tezos.Ed25519, tezos.Ed25519}, extra: []hsm.Key{blsKey(t)}})
+	rig := newRig(t, setup{
+		kinds: []tezos.KeyKind{tezos.Ed25519, tezos.Ed25519}, extra: []hsm.Key{blsKey(t)},
+		levelGap: math.MaxInt32, // it jumps from level 2 to 12180922
+	})
 	key := map[string]int{"tz1-A": 0, "tz1-B": 1, "tz4-A": 2}
 	signatures := make(map[string]string)
 	for _, step := range scenario(t) {

@@ -8,104 +8,144 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"syscall"
 	"time"
 
-	"golang.org/x/net/netutil"
+	"golang.org/x/sys/unix"
 )
 
 // Bounds of an HTTP connection; net/http sets none by itself. writeTimeout and requestTimeout both
 // run from the end of the head of a request, so a request that ran out of time can still be
 // answered. Only a signature that a disk held may be sent after writeTimeout.
 const (
-	readHeaderTimeout = 2 * time.Second // also of a TLS handshake
-	readTimeout       = 5 * time.Second // of head and body
+	// readHeaderTimeout is also that of a TLS handshake. TCP sends a lost packet again after 1, 3 and
+	// 7 s: two losses in a row are borne.
+	readHeaderTimeout = 5 * time.Second
+	bodyTimeout       = 5 * time.Second // from the end of the head
+	readTimeout       = readHeaderTimeout + bodyTimeout
 	writeTimeout      = 10 * time.Second
-	idleTimeout       = 90 * time.Second
+	// idleTimeout is well below the six seconds between two blocks: a client that keeps its connection
+	// finds it closed before it asks again, and never meets the moment of closing.
+	idleTimeout = 3 * time.Second
 	// maxHeaderBytes leaves room for the headers that tunnels add. octez-client sends under 1 KiB.
 	// net/http reads 4 KiB more before it refuses.
 	maxHeaderBytes = 8 << 10
-	// maxConnections is how many connections of a listener are open at once. Further ones wait in
-	// the kernel. octez-client opens two for each signature and closes both. A connection costs
-	// about 20 KiB, so thousands of slow ones delay nobody.
-	maxConnections = 4096
-	// otherFiles are the open files left to the HSM connections and the ratchets.
-	otherFiles = 64
 	// stopTimeout bounds a graceful stop.
 	stopTimeout = 10 * time.Second
+	// stopPatience is what a request gets at a stop to arrive whole.
+	stopPatience = time.Second
 )
 
-// Serve answers the connections of ln with handler until ctx is done. handler is that of Handler
-// or Admin. Serve speaks HTTPS, or HTTP if tlsConfig is nil. It speaks HTTP/1.1 only: streams of
-// HTTP/2 would get around the limit on connections.
+// socketBuffer is what the kernel holds of a connection in each direction, in bytes; it takes twice
+// the number. All requests and answers of bakers but the longest operations fit. By itself the kernel
+// grows the two to some 10 MB, which a client fills by sending too much and reading nothing.
+const socketBuffer = 16 << 10
+
+// DefaultConnections is how many connections a listener has at once if it does not say so.
+// octez-client opens two for each signature and closes both. A connection costs about 20 KiB.
+const DefaultConnections = 4096
+
+// Listener is an address of a Server, and who is served there.
+type Listener struct {
+	net.Listener
+	// Name stands in metrics and log lines: "signing" or "admin".
+	Name string
+	// Handler is that of Handler or Admin.
+	Handler http.Handler
+	// TLS is for HTTPS; nil is HTTP.
+	TLS *tls.Config
+	// Connections is how many are open at once; 0 is DefaultConnections. At the limit the one that
+	// has waited longest for its client gives way to a new one; a request in flight never does.
+	Connections int
+}
+
+func (l Listener) limit() int {
+	if l.Connections == 0 {
+		return DefaultConnections
+	}
+	return l.Connections
+}
+
+// Serve answers the connections of l until ctx is done. It speaks HTTP/1.1 only: streams of HTTP/2
+// would get around the limit on connections.
 //
-// When ctx is done it accepts no more, closes idle connections and waits up to 10 s for requests
-// in flight. It closes ln. The error is nil if every request in flight was answered.
-func (s *Server) Serve(ctx context.Context, ln net.Listener, handler http.Handler, tlsConfig *tls.Config) error {
-	srv := s.httpServer(handler, tlsConfig)
+// When ctx is done it accepts no more and closes idle connections. A request that has not arrived
+// whole gets 1 s to do so, and one in flight up to 10 s. It closes l. The error is nil if every
+// request in flight was answered.
+func (s *Server) Serve(ctx context.Context, l Listener) error {
+	if err := boundBuffers(l.Listener); err != nil {
+		return fmt.Errorf("serving %v: %w", l.Addr(), err)
+	}
+	e := s.newEndpoint(l)
+	srv := s.httpServer(l.Handler)
 	served := make(chan error, 1)
-	go func() {
-		limited := netutil.LimitListener(ln, connections(openFiles()))
-		if tlsConfig == nil {
-			served <- srv.Serve(limited)
-			return
-		}
-		served <- srv.ServeTLS(limited, "", "") // tlsConfig has the certificate
-	}()
+	go func() { served <- srv.Serve(&limited{endpoint: e}) }()
 	select {
 	case err := <-served:
-		return fmt.Errorf("serving %v: %w", ln.Addr(), err)
+		return fmt.Errorf("serving %v: %w", l.Addr(), err)
 	case <-ctx.Done():
 	}
-	err := shutdown(ctx, srv, ln.Addr())
+	err := shutdown(ctx, srv, e)
 	<-served //nolint:errcheck // http.ErrServerClosed, now that it is shut
 	s.limit.tellAll()
 	return err
 }
 
+// boundBuffers sets socketBuffer for the connections that a TCP listener will accept.
+func boundBuffers(ln net.Listener) error {
+	tcp, ok := ln.(*net.TCPListener)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var set error
+	err = raw.Control(func(fd uintptr) {
+		for _, option := range []int{unix.SO_RCVBUF, unix.SO_SNDBUF} {
+			set = errors.Join(set, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, option, socketBuffer))
+		}
+	})
+	return errors.Join(err, set)
+}
+
 // shutdown stops srv gracefully within stopTimeout. ctx is done already: requests in flight
 // outlive it on purpose.
-func shutdown(ctx context.Context, srv *http.Server, addr net.Addr) error {
+func shutdown(ctx context.Context, srv *http.Server, e *endpoint) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
+	go func() {
+		for wait := stopPatience; ; wait = roomPoll {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(wait):
+				e.all.stopWaiting()
+			}
+		}
+	}()
 	if err := srv.Shutdown(ctx); err != nil {
-		return fmt.Errorf("stopping %v: requests were cut off after %v: %w", addr, stopTimeout, errors.Join(err, srv.Close()))
+		return fmt.Errorf("stopping %v: requests were cut off after %v: %w", e.Addr(), stopTimeout,
+			errors.Join(err, srv.Close()))
 	}
 	return nil
 }
 
-// openFiles returns how many files this process may have open. Go raises the limit at start as far
-// as it is allowed to.
-func openFiles() uint64 {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return 1024 // the usual limit
-	}
-	return limit.Cur
-}
-
-// connections returns how many connections one listener may have open: half of the open files for
-// each of the two listeners, less otherFiles.
-func connections(files uint64) int {
-	if files/2 >= maxConnections+otherFiles {
-		return maxConnections
-	}
-	return max(1, int(files/2)-otherFiles)
-}
-
-func (s *Server) httpServer(handler http.Handler, tlsConfig *tls.Config) *http.Server {
+func (s *Server) httpServer(handler http.Handler) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	return &http.Server{
 		Handler:           handler,
 		Protocols:         protocols,
-		TLSConfig:         tlsConfig,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		// A client with the wrong certificate shows up nowhere else.
-		ErrorLog: slog.NewLogLogger(s.connectionLog(), slog.LevelWarn),
+		ConnContext:       withConnection,
+		ConnState:         changed,
+		// OPTIONS * is answered as every other request.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(s.connectionLog(), slog.LevelWarn),
 	}
 }

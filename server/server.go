@@ -58,6 +58,8 @@ type Server struct {
 	log        *slog.Logger
 	limit      *lineLimit
 	metrics    *Metrics
+	leaps      leaps
+	telling    chan struct{} // full while a client is told the marks
 
 	// The keys that the signer had in New, by text and by hash. They save each request the base58
 	// conversion; a key that came later is converted each time.
@@ -72,6 +74,7 @@ func New(cfg Config) *Server {
 		authorized: slices.Clone(cfg.AuthorizedKeys), // nil stays nil
 		log:        cfg.Log,
 		metrics:    cfg.Metrics,
+		telling:    make(chan struct{}, 1),
 		hashes:     make(map[string]tezos.PublicKeyHash),
 		texts:      make(map[tezos.PublicKeyHash]string),
 	}

@@ -33,5 +33,8 @@ func (s *Server) finish(ctx context.Context, log *requestLog, err error, transpo
 	if log.signing {
 		s.metrics.countSign(log, err)
 	}
+	if err == nil {
+		s.watchLeap(ctx, log)
+	}
 	s.writeLog(ctx, log, err, transport)
 }

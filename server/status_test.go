@@ -87,28 +87,30 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	rig := newRig(t, setup{})
 	pkh := rig.keys[0].Hash().String()
 	const noHash = "unreadable request: what follows /keys/ is not a public key hash (tz1, tz2, tz3, tz4 or tz5)"
+	const unknown = "unknown path: known are /authorized_keys, /bls_prove_possession/tz…, /keys/tz…, /known_keys"
 	tests := []struct {
 		method, path string
 		status       int
 		allow, msg   string
 	}{
-		{"GET", "/", 404, "", "unknown path"},
-		{"GET", "/nothing", 404, "", "unknown path"},
-		{"POST", "/nothing", 404, "", "unknown path"},
-		{"OPTIONS", "/nothing", 404, "", "unknown path"},
+		{"GET", "/", 404, "", unknown},
+		{"GET", "/nothing", 404, "", unknown},
+		{"POST", "/nothing", 404, "", unknown},
+		{"OPTIONS", "/nothing", 404, "", unknown},
 		{"HEAD", "/nothing", 404, "", ""},
-		{"GET", "/keys", 404, "", "unknown path"},
-		{"GET", "/keys/", 404, "", "unknown path"},
-		{"POST", "/keys/", 404, "", "unknown path"},
-		{"GET", "//keys/" + pkh, 404, "", "unknown path"},
-		{"GET", "//keys/..", 404, "", "unknown path"},
-		{"GET", "/authorized_keys/", 404, "", "unknown path"},
-		{"GET", "/./authorized_keys", 404, "", "unknown path"},
-		{"GET", "/keys/../authorized_keys", 404, "", "unknown path"},
-		{"GET", "/keys/" + pkh + "/", 404, "", "unknown path"},
-		{"GET", "/keys/" + pkh + "/more", 404, "", "unknown path"},
-		{"GET", "/metrics", 404, "", "unknown path"},
-		{"GET", "/ratchet", 404, "", "unknown path"},
+		{"GET", "/keys", 404, "", unknown},
+		{"GET", "/keys/", 404, "", unknown},
+		{"POST", "/keys/", 404, "", unknown},
+		{"GET", "//keys/..", 400, "", noHash},
+		{"GET", "//", 404, "", unknown},
+		{"GET", "/keys//", 404, "", unknown},
+		{"GET", "/keys/" + pkh + "//more", 404, "", unknown},
+		{"POST", "//authorized_keys//", 405, "GET", "method not allowed"},
+		{"GET", "/./authorized_keys", 404, "", unknown},
+		{"GET", "/keys/../authorized_keys", 404, "", unknown},
+		{"GET", "/keys/" + pkh + "/more", 404, "", unknown},
+		{"GET", "/metrics", 404, "", unknown},
+		{"GET", "/ratchet", 404, "", unknown},
 		{"OPTIONS", "/authorized_keys", 405, "GET", "method not allowed"},
 		{"HEAD", "/authorized_keys", 405, "GET", ""},
 		{"POST", "/authorized_keys", 405, "GET", "method not allowed"},
@@ -142,6 +144,34 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 				t.Errorf("msg %q, want %q", msg, tt.msg)
 			}
 		})
+	}
+}
+
+// TestRunsOfSlashes: a path is read as octez-signer reads it, which drops empty parts. The answer is
+// that of the plain path, with no redirect.
+func TestRunsOfSlashes(t *testing.T) {
+	t.Parallel()
+	rig := newRig(t, setup{})
+	pkh := rig.keys[0].Hash().String()
+	for plain, others := range map[string][]string{
+		"/authorized_keys": {"//authorized_keys", "/authorized_keys/", "///authorized_keys//"},
+		"/keys/" + pkh:     {"//keys/" + pkh, "/keys/" + pkh + "/", "/keys//" + pkh, "//keys///" + pkh + "//"},
+		"/known_keys":      {"//known_keys"},
+	} {
+		want := do(t, "GET", rig.url+plain, "")
+		for _, path := range others {
+			got := do(t, "GET", rig.url+path, "")
+			if got.status != want.status || len(got.body) != len(want.body) || got.status == 200 && got.body != want.body {
+				t.Errorf("%s: %d %q, want %d %q", path, got.status, got.body, want.status, want.body)
+			}
+			if _, fields := rig.log.line(t, got.id()); fields["path"] != strings.Replace(plain, pkh, ":pkh", 1) {
+				t.Errorf("%s: logged as %v", path, fields["path"])
+			}
+		}
+	}
+	payload := tezostest.Attestation(1, 0, 1)
+	for _, path := range []string{"//keys/" + pkh, "/keys/" + pkh + "/"} {
+		checkSigned(t, do(t, "POST", rig.url+path, quoted(payload)), rig.keys[0], payload)
 	}
 }
 

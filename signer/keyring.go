@@ -171,15 +171,25 @@ func (s *Signer) Dropped() (n uint64) {
 	return n
 }
 
-// Marks returns the high watermarks of all ratchets in use.
-func (s *Signer) Marks(ctx context.Context) ([]ratchet.StoredMark, error) {
-	var all []ratchet.StoredMark
-	for _, r := range s.ring.Load().ratchets {
+// Ratchets returns what the ratchets in use hold, from memory. A key that has rows in several is told
+// of by the one that it is served with.
+func (s *Signer) Ratchets(ctx context.Context) (all ratchet.Snapshot, err error) {
+	ring := s.ring.Load()
+	for _, r := range ring.ratchets {
 		held, err := r.List(ctx)
 		if err != nil {
-			return nil, err
+			return ratchet.Snapshot{}, err
 		}
-		all = append(all, held.Marks...)
+		elsewhere := func(hash tezos.PublicKeyHash) bool {
+			key, served := ring.keys[hash]
+			return served && key.ratchet != r
+		}
+		all.Marks = append(all.Marks, slices.DeleteFunc(held.Marks, func(m ratchet.StoredMark) bool {
+			return elsewhere(m.Key)
+		})...)
+		all.Registrations = append(all.Registrations, slices.DeleteFunc(held.Registrations, func(r ratchet.Registration) bool {
+			return elsewhere(r.Key)
+		})...)
 	}
 	return all, nil
 }

@@ -55,8 +55,9 @@ func TestEachKeyHasItsPolicy(t *testing.T) {
 			t.Errorf("%s: digest %v and request %v are told, want %v", test.name, res.Digest, res.Request, want)
 		}
 	}
-	if marks, err := s.Marks(t.Context()); err != nil || len(marks) != 1 || marks[0].Key != bakes.PublicKey().Hash() {
-		t.Errorf("marks %+v, %v; want one of the key that bakes", marks, err)
+	all, err := s.Ratchets(t.Context())
+	if err != nil || len(all.Marks) != 1 || all.Marks[0].Key != bakes.PublicKey().Hash() {
+		t.Errorf("marks %+v, %v; want one of the key that bakes", all.Marks, err)
 	}
 }
 
@@ -136,9 +137,9 @@ func TestKeysOfOneRatchet(t *testing.T) {
 	if n := s.Dropped(); n != 1 {
 		t.Errorf("%d signatures dropped, want 1", n)
 	}
-	marks, err := s.Marks(t.Context())
+	all, err := s.Ratchets(t.Context())
 	var keys []string
-	for _, m := range marks {
+	for _, m := range all.Marks {
 		keys = append(keys, m.Key.String())
 	}
 	slices.Sort(keys)
@@ -281,8 +282,8 @@ func TestMarksOfAFailingStore(t *testing.T) {
 	store, r := newFailedStore(t)
 	store.held = ratchet.Snapshot{Marks: make([]ratchet.StoredMark, 1)}
 	s := newSigner(t, signer.Entry{Policy: allowAll, Ratchet: r, Replicas: []signer.Replica{{Key: key, Server: client}}})
-	if marks, err := s.Marks(t.Context()); !errors.Is(err, errLost) || marks != nil {
-		t.Errorf("Marks: %v, %v; want none and %v", marks, err, errLost)
+	if all, err := s.Ratchets(t.Context()); !errors.Is(err, errLost) || all.Marks != nil {
+		t.Errorf("Ratchets: %v, %v; want none and %v", all, err, errLost)
 	}
 }
 

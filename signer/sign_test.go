@@ -121,8 +121,8 @@ func TestSignOperation(t *testing.T) {
 			t.Errorf("Sign(%x): %v, %v", payload, res.Signature, err)
 		}
 	}
-	if marks, err := s.Marks(t.Context()); err != nil || len(marks) != 0 {
-		t.Errorf("marks of operations: %v, %v", marks, err)
+	if held, err := s.Ratchets(t.Context()); err != nil || len(held.Marks) != 0 {
+		t.Errorf("marks of operations: %v, %v", held.Marks, err)
 	}
 }
 
@@ -177,8 +177,8 @@ func TestBadSignatureIsNotReleased(t *testing.T) {
 					t.Errorf("%d calls, want 2: one more try", n)
 				}
 			}
-			if marks, err := s.Marks(t.Context()); err != nil || len(marks) != 0 {
-				t.Errorf("a bad signature left marks %v, %v", marks, err)
+			if held, err := s.Ratchets(t.Context()); err != nil || len(held.Marks) != 0 {
+				t.Errorf("a bad signature left marks %v, %v", held.Marks, err)
 			}
 
 			key.spoil = func(call int, sig tezos.Signature) (tezos.Signature, error) {

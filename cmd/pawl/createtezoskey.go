@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"pawl/internal/check"
 	"pawl/internal/config"
 	"pawl/ratchet"
 	"pawl/ratchet/sqlite"
@@ -159,11 +160,11 @@ func (c *createTezosKeyCmd) openAddition(ctx context.Context) (addition, error) 
 	}
 	if cfg.DB == "" {
 		return addition{}, withHint(fmt.Errorf("%s names no ratchet for all keys", c.Config),
-			`add a line such as "db": "ratchet.db" and run pawl ratchet init`)
+			`add a line such as "db": "ratchet.db" and run %s`, check.Command(c.Config, "pawl ratchet init"))
 	}
 	db, err := sqlite.Open(ctx, cfg.DB, sqlite.Options{})
 	if err != nil {
-		return addition{}, fmt.Errorf("--add: %w", err)
+		return addition{}, withNewRatchet(fmt.Errorf("--add: %w", err), c.Config, cfg.DB)
 	}
 	return addition{config: c.Config, db: db}, nil
 }

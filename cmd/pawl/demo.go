@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -25,7 +24,7 @@ type demoCmd struct {
 func (*demoCmd) Help() string {
 	return helpText("Makes a folder with a software card, a tz1, a tz2 and a tz3 key that may bake, and a ratchet, "+
 		"then runs the card and the signer as in production, over mutual TLS. Prints a line for octez-client for each "+
-		"key, and a command that signs something. Every other command works on the folder too, with --config "+
+		"key, and commands that sign something. It signs for one client, whose key is DIR/octez-client.key. Every other command works on the folder too, with --config "+
 		"DIR/keys.json.",
 		"pawl demo --dir ./pawl-demo", exitCodes)
 }
@@ -94,19 +93,22 @@ func (c *demoCmd) serve(ctx context.Context, s *streams, log *latelog.Log, addre
 	if err := printImports(s, d.at.Public.Addr().String(), d.Keys()); err != nil {
 		return errors.Join(err, d.close())
 	}
-	s.notef("to sign something: curl -d '\"%s\"' http://%v/keys/%v", demoPayload(), d.at.Public.Addr(), d.Keys()[0])
+	if err := c.tellClient(s, d.at.Public.Addr(), d.Keys()[0]); err != nil {
+		return errors.Join(err, d.close())
+	}
 	return d.serve(ctx)
 }
 
-// demoPayload is an attestation of level 1 and round 0 in hex, as octez-baker sends it
-// (operation_repr.ml). Its chain id is of no network, so that the marks of real ones stay free.
-func demoPayload() string {
+// demoPayload is an attestation of level 1 and round 0, as octez-baker sends it (operation_repr.ml), whose
+// payload hash ends in variant. Its chain id is of no network, so that the marks of real ones stay free.
+func demoPayload(variant byte) []byte {
 	const tagAttestation, chainAndBranch = 0x15, 4 + 32
 	payload := append([]byte{byte(tezos.Attestation)}, make([]byte, chainAndBranch)...)
 	payload = append(payload, tagAttestation, 0, 0) // slot 0
 	payload = append(payload, 0, 0, 0, 1)           // level
 	payload = append(payload, 0, 0, 0, 0)           // round
-	return hex.EncodeToString(append(payload, make([]byte, 32)...))
+	payload = append(payload, make([]byte, 31)...)
+	return append(payload, variant)
 }
 
 // printImports prints the commands that import the keys into octez-client.

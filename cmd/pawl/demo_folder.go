@@ -106,7 +106,7 @@ func emptyFolder(path string) error {
 	return nil
 }
 
-// fillFolder makes the card, its keys, their ratchet and keys.json in dir.
+// fillFolder makes the card, its keys, their ratchet, the key of the client and keys.json in dir.
 func fillFolder(ctx context.Context, dir, cardAddress string) error {
 	if _, err := softcard.Dir(dir).Init(); err != nil {
 		return err
@@ -118,7 +118,11 @@ func fillFolder(ctx context.Context, dir, cardAddress string) error {
 	if err := registerNew(ctx, filepath.Join(dir, demoRatchet), keys); err != nil {
 		return err
 	}
-	config, err := demoKeysJSON(cardAddress, keys)
+	client, err := newDemoClient(dir)
+	if err != nil {
+		return err
+	}
+	config, err := demoKeysJSON(cardAddress, client, keys)
 	if err != nil {
 		return err
 	}
@@ -178,7 +182,7 @@ func registerNew(ctx context.Context, path string, keys []grep11.Generated) (err
 
 // demoKeysJSON is the keys.json of a demo. The card's certificate names loopback, so url does
 // too, whatever the card's address.
-func demoKeysJSON(cardAddress string, keys []grep11.Generated) ([]byte, error) {
+func demoKeysJSON(cardAddress string, client tezos.PublicKey, keys []grep11.Generated) ([]byte, error) {
 	type entry struct {
 		PublicKey string `json:"public_key"`
 		SecretKey string `json:"secret_key"`
@@ -198,10 +202,12 @@ func demoKeysJSON(cardAddress string, keys []grep11.Generated) ([]byte, error) {
 		KeyPath    string           `json:"key_path"`
 		CACertPath string           `json:"cacert_path"`
 		DB         string           `json:"db"`
+		Authorized []string         `json:"authorized_keys"`
 		Policy     policy           `json:"policy"`
 		Keys       map[string]entry `json:"keys"`
 	}{
 		cardAddress, "localhost", "client.pem", "client-key.pem", "ca.pem", demoRatchet,
+		[]string{client.String()},
 		policy{Baking: true, Operations: []string{}},
 		entries,
 	}, "", "    ")

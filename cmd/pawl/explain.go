@@ -17,7 +17,7 @@ type explainCmd struct {
 	Hex    string `arg:"" help:"The payload as the signer gets it, in hex: magic byte first. 0x, quotes and blanks do no harm; - reads it from the standard input."`
 	Config string `placeholder:"FILE" help:"keys.json with the key: say what its policy and its ratchet would decide."`
 	Key    string `placeholder:"PKH" help:"Hash of the key that would sign (default: the source in the payload, or any key that fits)."`
-	Admin  string `default:"127.0.0.1:9732" placeholder:"ADDR" help:"Admin listener of a running daemon, asked for the marks while it holds the ratchet (default: ${default})."`
+	Admin  string `default:"127.0.0.1:9732" placeholder:"ADDR" help:"Admin listener of a running daemon, asked while it holds the ratchet (default: ${default})."`
 }
 
 func (*explainCmd) Help() string {

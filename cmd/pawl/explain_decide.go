@@ -48,7 +48,7 @@ func (c *explainCmd) decide(ctx context.Context, lines *table, cfg *config.Confi
 // daemon for that.
 func whyUnread(err error) string {
 	if locked, ok := errors.AsType[*sqlite.LockedError](err); ok {
-		return locked.Holder() + ": " + hintFor(err)
+		return locked.Holder() + ": " + hintLine(hintFor(err))
 	}
 	return err.Error()
 }
@@ -90,50 +90,31 @@ func allowingLine(req tezos.Request) string {
 	return "policy.operations"
 }
 
-// decideSlot prints what the ratchet at path has for the slot and what it would do. While a daemon
-// holds it, its marks alone are known.
+// decideSlot prints what the ratchet at path has for the slot and what it would do.
 func (c *explainCmd) decideSlot(ctx context.Context, lines *table, path string, gap int32, asked ratchet.Mark,
 	digest tezos.Digest,
 ) error {
-	state, err := readRatchets(ctx, []string{path}, c.Admin)
+	state, err := readRatchets(ctx, []string{path}, c.Config, c.Admin)
 	if err != nil {
 		return err
 	}
 	standing := state.Standing(asked)
-	if state.daemon != "" {
-		lines.row("registration", "not checked: the daemon at %s holds the ratchet and tells marks only", c.Admin)
-		standing.Registered = true
-	} else {
-		lines.row("registration", "%s", describeRegistration(standing, asked.ChainID))
-	}
+	lines.row("registration", "%s", standing.Allows())
 	lines.row("mark", "%s", describeMark(standing.Mark, asked))
-	lines.row("ratchet", "%s", decide(standing, asked, digest, gap, state.daemon != ""))
+	lines.row("ratchet", "%s", decide(standing, asked, digest, gap))
 	return nil
 }
 
 // decide says what the ratchet's one rule makes of the request.
-func decide(standing ratchet.Standing, asked ratchet.Mark, digest tezos.Digest, gap int32, marksOnly bool) string {
+func decide(standing ratchet.Standing, asked ratchet.Mark, digest tezos.Digest, gap int32) string {
 	stored, err := standing.Judge(asked, digest, gap)
 	switch {
 	case err != nil:
 		return "refused: " + err.Error()
 	case stored != nil:
 		return "the stored signature would be answered"
-	case marksOnly:
-		return "would be signed, if the registration allows it"
 	}
 	return "would be signed"
-}
-
-// describeRegistration prints from which level the key may sign on the chain.
-func describeRegistration(s ratchet.Standing, chain tezos.ChainID) string {
-	switch {
-	case s.Registered:
-		return fmt.Sprintf("from level %d", s.Floor)
-	case s.NeverUsed:
-		return "made by pawl and not yet used on " + chain.String()
-	}
-	return "none on " + chain.String()
 }
 
 func describeMark(mark *ratchet.StoredMark, asked ratchet.Mark) string {

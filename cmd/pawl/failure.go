@@ -51,9 +51,14 @@ func withHint(err error, format string, args ...any) error {
 // hintInLine puts the remedy into the line of the error.
 func hintInLine(err error) error {
 	if hinted, ok := errors.AsType[*hintedError](err); ok {
-		return fmt.Errorf("%v: %s", err, hinted.hint)
+		return fmt.Errorf("%v: %s", err, hintLine(hinted.hint))
 	}
 	return err
+}
+
+// hintLine puts a remedy with commands into one line.
+func hintLine(hint string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(hint, ":\n  ", ": "), "\n  ", "; ")
 }
 
 // findingsError holds the findings in keys.json that forbid the start.
@@ -96,7 +101,9 @@ func printError(stderr io.Writer, err error) {
 		tell(stderr, "pawl: error: ", line)
 	}
 	if hint := hintFor(err); hint != "" {
-		tell(stderr, "hint: ", hint)
+		for line := range strings.SplitSeq(hint, "\n") {
+			tell(stderr, "hint: ", line)
+		}
 	}
 }
 

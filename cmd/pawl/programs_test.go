@@ -16,9 +16,13 @@ import (
 	"pawl/tezos"
 )
 
-// httpMain is the program `http URL [PAYLOAD]` of the scripts: it gets the URL,
-// or posts the payload as octez-client does, and prints status and body.
+// httpMain is the program `http [-client DEMO] URL [PAYLOAD]` of the scripts: it gets the URL, or posts
+// the payload as octez-client does, with the client key of that demo if one is named, and prints status
+// and body.
 func httpMain() {
+	if os.Args[1] == "-client" {
+		os.Args = append(os.Args[:1], authenticated(os.Args[2], os.Args[3:])...)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	method, body := http.MethodGet, io.Reader(nil)
@@ -35,6 +39,20 @@ func httpMain() {
 	answer, err := io.ReadAll(res.Body)
 	fatalIf(errors.Join(err, res.Body.Close()))
 	fmt.Println(res.StatusCode, strings.TrimSpace(string(answer)))
+}
+
+// authenticated adds the authentication of a demo's client to a request.
+func authenticated(demo string, request []string) []string {
+	client, err := readDemoClient(demo)
+	fatalIf(err)
+	url := request[0]
+	key, err := tezos.ParsePublicKeyHash(url[strings.LastIndex(url, "/")+1:])
+	fatalIf(err)
+	payload, err := hex.DecodeString(request[1])
+	fatalIf(err)
+	signature, err := authenticate(client, key, payload)
+	fatalIf(err)
+	return []string{url + "?authentication=" + signature.String(), request[1]}
 }
 
 // verifyMain is the program `verify PUBLICKEY PAYLOAD SIGNATURE`.

@@ -11,12 +11,12 @@ import (
 
 // ratchetState is the content of ratchets.
 type ratchetState struct {
-	ratchet.Snapshot        // without registrations when a daemon was asked, which tells marks only
-	daemon           string // address of the admin listener that was asked, or ""
+	ratchet.Snapshot
+	daemon string // address of the admin listener that was asked, or ""
 }
 
 // readRatchets reads the files, changing nothing, or asks the daemon that holds one of them.
-func readRatchets(ctx context.Context, paths []string, admin string) (ratchetState, error) {
+func readRatchets(ctx context.Context, paths []string, configPath, admin string) (ratchetState, error) {
 	var state ratchetState
 	for _, path := range paths {
 		held, err := sqlite.Read(ctx, path)
@@ -24,7 +24,7 @@ func readRatchets(ctx context.Context, paths []string, admin string) (ratchetSta
 			return askHolder(ctx, admin, err)
 		}
 		if err != nil {
-			return ratchetState{}, err
+			return ratchetState{}, withNewRatchet(err, configPath, path)
 		}
 		state.Marks = append(state.Marks, held.Marks...)
 		state.Registrations = append(state.Registrations, held.Registrations...)
@@ -32,12 +32,12 @@ func readRatchets(ctx context.Context, paths []string, admin string) (ratchetSta
 	return state, nil
 }
 
-// askHolder asks the daemon for its marks, after a file was found locked.
+// askHolder asks the daemon what it holds, after a file was found locked.
 func askHolder(ctx context.Context, admin string, locked error) (ratchetState, error) {
-	marks, err := server.AdminClient{Address: admin}.Marks(ctx)
+	all, err := server.AdminClient{Address: admin}.Ratchet(ctx)
 	if err != nil {
 		return ratchetState{}, withHint(locked,
-			"its daemon was asked at %s and did not tell the marks (%v): name its admin listener with --admin", admin, err)
+			"its daemon was asked at %s and did not tell (%v): name its admin listener with --admin", admin, err)
 	}
-	return ratchetState{Snapshot: ratchet.Snapshot{Marks: marks}, daemon: admin}, nil
+	return ratchetState{Snapshot: all, daemon: admin}, nil
 }

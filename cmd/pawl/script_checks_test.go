@@ -107,19 +107,24 @@ func publicInfoCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// payloadCommand is `payload VAR KIND LEVEL ROUND`: the hex of a payload of
-// mainnet.
+// payloadCommand is `payload VAR KIND LEVEL ROUND [CHAIN]`: the hex of a payload, of
+// mainnet if no chain is named.
 func payloadCommand(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 4 {
-		ts.Fatalf("usage: payload VAR block|preattestation|attestation LEVEL ROUND")
+	if neg || len(args) != 4 && len(args) != 5 {
+		ts.Fatalf("usage: payload VAR block|preattestation|attestation LEVEL ROUND [CHAIN]")
 	}
 	level, err := strconv.Atoi(args[2])
 	ts.Check(err)
 	round, err := strconv.Atoi(args[3])
 	ts.Check(err)
+	chain := tezostest.Mainnet
+	if len(args) == 5 {
+		chain, err = tezos.ParseChainID(args[4])
+		ts.Check(err)
+	}
 	for _, kind := range []tezos.Kind{tezos.Block, tezos.Preattestation, tezos.Attestation} {
 		if kind.String() == args[1] {
-			ts.Setenv(args[0], fmt.Sprintf("%x", tezostest.Consensus(tezostest.Mainnet, kind, int32(level), int32(round), tezostest.PayloadHash(0))))
+			ts.Setenv(args[0], fmt.Sprintf("%x", tezostest.Consensus(chain, kind, int32(level), int32(round), tezostest.PayloadHash(0))))
 			return
 		}
 	}

@@ -51,6 +51,7 @@ func TestScripts(t *testing.T) {
 			"expand":      expandCommand,
 			"files":       filesCommand,
 			"freshkey":    freshKeyCommand,
+			"follow":      followCommand,
 			"holds":       holdsCommand,
 			"publicinfo":  publicInfoCommand,
 		},

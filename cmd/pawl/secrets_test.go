@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pawl/internal/config"
 )
 
 // misplacedSecrets are secrets of nobody, each with what must not be seen of it.
@@ -25,7 +27,12 @@ var misplacedSecrets = map[string]struct{ text, hidden string }{
 	"mnemonic":  {"legal winner thank year wave sausage worth useful legal winner thank yellow", "sausage"},
 }
 
-// wholeConfig is a keys.json in which every name that there is has a value.
+// soundBlob is the hex of a blob with a sound head.
+const soundBlob = "000000000000000000000000000000000000000000000000000000000000000058b25ed705767b2729e96514ee97a6b3" +
+	"000000000040012600000000000000011234ababababababababababababababcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd" +
+	"efefefefefefefefefefefefefefefefefefefefefefefefefefefefefefefef"
+
+// wholeConfig is a sound keys.json in which every name that there is has a value.
 const wholeConfig = `{
 	"signer": "grep11", "url": ["127.0.0.1:1"], "cert_path": "c.pem", "key_path": "k.pem", "cacert_path": "a.pem",
 	"server_name": "localhost", "dialect": "both", "max_in_flight": 8, "apikey_file": "api", "iam_endpoint": "https://127.0.0.1:1",
@@ -35,8 +42,10 @@ const wholeConfig = `{
 	"policy": {"baking": true, "voting": ["yay"], "operations": ["reveal"], "destinations": ["tz1hjmoX6vQhfboTyTRSaqep4yeGbsb3LN7z"],
 		"michelson": false, "liquidity_baking_vote": "any", "chains": ["mainnet"], "not_before_level": 1, "not_after_level": 2},
 	"keys": {"tz3gvQDEZfYakYEcqaL3ESQGbbNhwVHXAQmd": {
-		"signer": "grep11", "public_key": "p2pk66EnR4uFKpTmZj9z5Fg9J2J8KmLb7LCwZe5QPySs8JurcTP1PXM", "secret_key": "00", "secret_key_file": "x.sk.hex",
-		"secret_key_next": "00", "db": "own.db", "policy": {"baking": true}}}
+		"signer": "grep11", "public_key": "p2pk66EnR4uFKpTmZj9z5Fg9J2J8KmLb7LCwZe5QPySs8JurcTP1PXM", "secret_key": "` + soundBlob + `",
+		"secret_key_next": "` + soundBlob + `", "db": "own.db", "policy": {"baking": true}},
+		"tz1hjmoX6vQhfboTyTRSaqep4yeGbsb3LN7z": {
+		"public_key": "edpkvWoG8zRAgfPpQtWhf6VEMifvBsmGriKKRXfmHJv1kBWT6oucKn", "secret_key_file": "x.sk.hex"}}
 }`
 
 // withSecret calls do with the file once for each place of it: the secret takes the place of a value,
@@ -114,18 +123,21 @@ func commandsOnConfig(config, dir string) [][]string {
 // command meets each place.
 func TestNoSecretOfConfigIsShown(t *testing.T) {
 	t.Parallel()
+	if _, findings, err := config.Parse([]byte(wholeConfig), "."); err != nil {
+		t.Fatalf("without a secret it must be sound: %v", findings)
+	}
 	for turn, name := range slices.Sorted(maps.Keys(misplacedSecrets)) {
 		secret := misplacedSecrets[name]
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			config, places := filepath.Join(dir, "keys.json"), 0
-			withSecret(t, secret.text, func(place string, file []byte) {
+			file, places := filepath.Join(dir, "keys.json"), 0
+			withSecret(t, secret.text, func(place string, content []byte) {
 				places++
-				if err := os.WriteFile(config, file, 0o600); err != nil {
+				if err := os.WriteFile(file, content, 0o600); err != nil {
 					t.Fatal(err)
 				}
-				for i, args := range commandsOnConfig(config, dir) {
+				for i, args := range commandsOnConfig(file, dir) {
 					if (i+places+turn)%8 != 0 {
 						continue
 					}

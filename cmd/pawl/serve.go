@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"pawl/internal/check"
 	"pawl/internal/config"
 	"pawl/internal/daemon"
 	"pawl/internal/durable"
@@ -18,13 +19,14 @@ import (
 )
 
 type serveCmd struct {
-	Config       string `default:"./keys.json" placeholder:"FILE" help:"Keys, their policies, their ratchet and the GREP11 servers (default: ${default})."`
-	Listen       string `default:"127.0.0.1:6732" placeholder:"ADDR" help:"Address to serve octez-client and octez-baker on (default: ${default}). One that is not loopback needs --tls-client-ca, authorized_keys in keys.json, or --behind-tunnel."`
-	Admin        string `default:"127.0.0.1:9732" placeholder:"ADDR" help:"Address of /healthz, /readyz, /metrics and /ratchet (default: ${default}). It only reads and has no guard: keep it on loopback."`
-	TLSCert      string `name:"tls-cert" and:"tls" placeholder:"FILE" help:"PEM certificate: serve HTTPS instead of HTTP."`
-	TLSKey       string `name:"tls-key" and:"tls" placeholder:"FILE" help:"PEM key of --tls-cert, mode 0600."`
-	TLSClientCA  string `name:"tls-client-ca" placeholder:"FILE" help:"PEM certificates: only clients with a certificate of one of these are served."`
-	BehindTunnel bool   `help:"Serve an address that is not loopback without a guard: a tunnel or a firewall keeps strangers away."`
+	Config            string `default:"./keys.json" placeholder:"FILE" help:"Keys, their policies, their ratchet and the GREP11 servers (default: ${default})."`
+	Listen            string `default:"127.0.0.1:6732" placeholder:"ADDR" help:"Address to serve octez-client and octez-baker on (default: ${default}). One that is not loopback needs --tls-client-ca, authorized_keys in keys.json, or --behind-tunnel."`
+	Admin             string `default:"127.0.0.1:9732" placeholder:"ADDR" help:"Address of /healthz, /readyz, /metrics and /ratchet (default: ${default}). It only reads and has no guard: one that is not loopback needs --admin-behind-tunnel."`
+	TLSCert           string `name:"tls-cert" and:"tls" placeholder:"FILE" help:"PEM certificate: serve HTTPS instead of HTTP."`
+	TLSKey            string `name:"tls-key" and:"tls" placeholder:"FILE" help:"PEM key of --tls-cert, mode 0600."`
+	TLSClientCA       string `name:"tls-client-ca" placeholder:"FILE" help:"PEM certificates: only clients with a certificate of one of these are served."`
+	BehindTunnel      bool   `help:"Serve an address that is not loopback without a guard: a tunnel or a firewall keeps strangers away."`
+	AdminBehindTunnel bool   `help:"The same for --admin."`
 
 	hsm string // address of the GREP11 server, instead of those of keys.json
 }
@@ -113,7 +115,8 @@ func (c *serveCmd) open(ctx context.Context, late *latelog.Log) (*service, error
 		return nil, err
 	}
 	if len(cfg.Keys) == 0 {
-		return nil, withHint(fmt.Errorf("%s has no keys", c.Config), "make one with pawl createtezoskey --add")
+		return nil, withHint(fmt.Errorf("%s has no keys", c.Config), "make one: %s",
+			check.Command(c.Config, "pawl createtezoskey --add tz3"))
 	}
 	if c.hsm == "" && os.Geteuid() == 0 { // a demo is for whoever tries it
 		log.Warn("pawl runs as root, which it does not need: give it a user of its own")
@@ -121,10 +124,15 @@ func (c *serveCmd) open(ctx context.Context, late *latelog.Log) (*service, error
 	if c.hsm != "" {
 		cfg.HSM.Address, cfg.OtherServers = c.hsm, nil
 	}
+	connections, err := daemon.CountConnections(cfg)
+	if err != nil {
+		return nil, err
+	}
 	at, err := c.listeners(ctx, len(cfg.AuthorizedKeys) > 0)
 	if err == nil {
 		err = c.checkHTTPS(log, at.HTTPS)
 	}
+	at.Connections = connections
 	if err != nil {
 		at.Close()
 		return nil, err
@@ -152,8 +160,8 @@ func (c *serveCmd) listeners(ctx context.Context, authenticated bool) (at daemon
 		return at, &usageError{text: fmt.Sprintf("%v: give --tls-client-ca, authorized_keys in %s, or --behind-tunnel", err,
 			c.Config)}
 	}
-	if err := server.CheckListen(c.Admin, false, c.BehindTunnel); err != nil {
-		return at, &usageError{text: fmt.Sprintf("--admin: %v: give --behind-tunnel", err)}
+	if err := server.CheckListen(c.Admin, false, c.AdminBehindTunnel); err != nil {
+		return at, &usageError{text: fmt.Sprintf("--admin: %v: give --admin-behind-tunnel", err)}
 	}
 	if at.HTTPS, err = server.OpenHTTPS(server.HTTPSFiles{Cert: c.TLSCert, Key: c.TLSKey, ClientCA: c.TLSClientCA}); err != nil {
 		return at, err
@@ -205,7 +213,7 @@ func (c *serveCmd) openDaemon(
 	})
 	warn(log, findings)
 	if err != nil {
-		return nil, fatalFindings(c.Config, findings, config.Unopenable, err)
+		return nil, withStartCommands(fatalFindings(c.Config, findings, config.Unopenable, err), c.Config, cfg.Keys)
 	}
 	return d, nil
 }

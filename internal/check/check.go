@@ -34,7 +34,7 @@ func Run(ctx context.Context, opts Options) *Report {
 	if cfg := r.config(opts.Config); cfg != nil {
 		r.certificates(cfg.HSM.Certificates(), "put the PEM file there that the administrator of the GREP11 server gave")
 		r.https(opts.HTTPS, userOf(cfg))
-		r.ratchets(ctx, cfg, opts.Admin)
+		r.ratchets(ctx, cfg, opts.Config, opts.Admin)
 		for _, server := range serversOf(cfg) {
 			r.server(ctx, server, cfg.Keys)
 		}
@@ -59,7 +59,7 @@ func (r *Report) config(path string) *config.Config {
 	case err != nil && len(findings) == 0:
 		r.fail(path, "mend the file", "%v", withoutPath(err))
 	case cfg != nil && len(cfg.Keys) == 0:
-		r.fail(path, "make a key with pawl createtezoskey --add", "has no keys")
+		r.fail(path, Command(path, "make a key with pawl createtezoskey --add tz3"), "has no keys")
 	case cfg != nil:
 		r.ok(path, "%s", counted(len(cfg.Keys), "key"))
 	}

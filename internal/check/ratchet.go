@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -16,8 +15,11 @@ import (
 )
 
 // ratchets checks each ratchet file once. The daemon that holds one is asked.
-func (r *Report) ratchets(ctx context.Context, cfg *config.Config, admin string) {
+func (r *Report) ratchets(ctx context.Context, cfg *config.Config, configPath, admin string) {
 	keysOf := make(map[string][]config.KeySpec)
+	if len(cfg.Keys) == 0 && cfg.DB != "" {
+		keysOf[cfg.DB] = nil
+	}
 	for _, key := range cfg.Keys {
 		if key.DB != "" { // else Load has said so
 			keysOf[key.DB] = append(keysOf[key.DB], key)
@@ -25,15 +27,17 @@ func (r *Report) ratchets(ctx context.Context, cfg *config.Config, admin string)
 	}
 	asked := false
 	for _, path := range slices.Sorted(maps.Keys(keysOf)) {
-		if r.ratchet(ctx, path, keysOf[path], cfg.MaxLevelGap) && !asked {
+		if r.ratchet(ctx, path, configPath, keysOf[path], cfg.MaxLevelGap) && !asked {
 			asked = true
-			r.daemon(ctx, admin, cfg.Keys)
+			r.daemon(ctx, admin, configPath, cfg.Keys)
 		}
 	}
 }
 
 // ratchet checks one file, and says whether a daemon holds it.
-func (r *Report) ratchet(ctx context.Context, path string, keys []config.KeySpec, gap int32) (held bool) {
+func (r *Report) ratchet(
+	ctx context.Context, path, configPath string, keys []config.KeySpec, gap int32,
+) (held bool) {
 	subject := "ratchet " + path
 	found, err := sqlite.Examine(ctx, path)
 	locked, isLocked := errors.AsType[*sqlite.LockedError](err)
@@ -43,14 +47,14 @@ func (r *Report) ratchet(ctx context.Context, path string, keys []config.KeySpec
 		held = true
 		r.ok(subject, "%s", locked.Holder())
 	case err != nil:
-		r.fail(subject, ratchetRemedy(err), "%v", err)
+		r.fail(subject, ratchetRemedy(err, configPath, path, keys), "%v", err)
 	case !found.Clean:
 		r.warn(subject, "nothing, if pawl was killed or the host went down: the next start reads what is in the -wal",
 			"was not closed; the next start takes it")
 	default:
 		r.ok(subject, "whole and closed: %s, %s", counted(found.Marks, "mark"), counted(len(found.Registrations),
 			"registration"))
-		r.registrations(found, keys)
+		r.registrations(subject, configPath, ratchet.Snapshot{Registrations: found.Registrations}, keys)
 	}
 	if err == nil || held {
 		r.ok(subject, "each opening has %s, max_level_gap=%d", strings.Join(sqlite.Settings(), ", "), cmp.Or(gap,
@@ -60,26 +64,32 @@ func (r *Report) ratchet(ctx context.Context, path string, keys []config.KeySpec
 	return held
 }
 
-// NewRatchet is the remedy for a ratchet that is missing.
-const NewRatchet = "a new ratchet knows no mark: register each key that was used from a level above all that it " +
-	"ever signed"
-
-func ratchetRemedy(err error) string {
-	if errors.Is(err, ratchet.ErrMissing) {
-		return NewRatchet
+// ratchetRemedy says what to do about a ratchet that a daemon would not open.
+func ratchetRemedy(err error, configPath, path string, keys []config.KeySpec) string {
+	if errors.Is(err, ratchet.ErrMissing) || errors.Is(err, ratchet.ErrSuspect) {
+		return NewRatchet + ": " + strings.Join(NewRatchetCommands(configPath, path, keys), "; ")
 	}
 	return "do what the finding says; never restore a ratchet from a backup"
 }
 
-// registrations finds the keys that may bake and are registered nowhere, with which the
-// daemon does not start.
-func (r *Report) registrations(found sqlite.Examination, keys []config.KeySpec) {
+// registrations tells where each key may sign, and finds those that may bake and are registered
+// nowhere, with which the daemon does not start.
+func (r *Report) registrations(subject, configPath string, held ratchet.Snapshot, keys []config.KeySpec) {
 	for _, key := range keys {
 		hash := key.PublicKey.Hash()
-		registered := slices.ContainsFunc(found.Registrations, func(reg ratchet.Registration) bool { return reg.Key == hash })
-		if key.Policy.Baking && !registered {
-			r.fail("keys."+hash.String(), fmt.Sprintf("pawl ratchet register %v --chain NetX… --from-level N, with N above "+
-				"the head of the chain", hash),
+		var where []string
+		for _, row := range held.Registrations {
+			if row.Key == hash {
+				chain, allows := held.Allowed(row)
+				where = append(where, chain+": "+allows)
+			}
+		}
+		switch {
+		case where != nil:
+			r.ok(subject, "registrations of %v: %s", hash, strings.Join(where, "; "))
+		case key.Policy.Baking:
+			r.fail("keys."+hash.String(), strings.Join(RegisterCommands(configPath, []config.KeySpec{key}), "; ")+
+				", with N above the head of the chain, while pawl is stopped",
 				"may bake and is registered for no chain")
 		}
 	}
@@ -96,18 +106,18 @@ func (r *Report) filesystem(subject string, found sqlite.Examination) {
 
 // daemon asks the one that holds a ratchet what it knows. Another one may answer: it has
 // other keys.
-func (r *Report) daemon(ctx context.Context, admin string, keys []config.KeySpec) {
+func (r *Report) daemon(ctx context.Context, admin, configPath string, keys []config.KeySpec) {
 	subject := "daemon " + admin
 	const name = "name the admin listener of the daemon with --admin"
 	client := server.AdminClient{Address: admin}
-	marks, err := client.Marks(ctx)
+	held, err := client.Ratchet(ctx)
 	state, notReady := client.Readiness(ctx)
 	ready := state.Keys
 	switch {
 	case (err != nil || notReady != nil) && r.ended(ctx, subject):
 		return
 	case err != nil:
-		r.warn(subject, name, "the ratchet is in use, and its daemon does not tell its marks: %v", err)
+		r.warn(subject, name, "the ratchet is in use, and its daemon does not tell its marks and registrations: %v", err)
 		return
 	case notReady != nil:
 		r.warn(subject, name, "the daemon does not tell whether it is ready: %v", notReady)
@@ -118,7 +128,8 @@ func (r *Report) daemon(ctx context.Context, admin string, keys []config.KeySpec
 				"changed since it began")
 		return
 	}
-	r.ok(subject, "holds the ratchet, with %s", counted(len(marks), "mark"))
+	r.ok(subject, "holds the ratchet, with %s", counted(len(held.Marks), "mark"))
+	r.registrations(subject, configPath, held, keys)
 	for _, hash := range slices.Sorted(maps.Keys(ready)) {
 		if key := ready[hash]; !key.Ready {
 			r.fail("keys."+hash, "see the log of the daemon", "%s: not ready: %s", subject, key.Reason)

@@ -48,14 +48,14 @@ func TestCheckOfADaemon(t *testing.T) {
 	} {
 		admin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/ratchet" {
-				_, _ = fmt.Fprint(w, `[]`)
+				_, _ = fmt.Fprint(w, `{"marks": [], "registrations": []}`)
 				return
 			}
 			w.WriteHeader(http.StatusServiceUnavailable)
 			_, _ = fmt.Fprintf(w, `{"keys": {%s}}`, test.keys)
 		}))
 		var r Report
-		r.daemon(t.Context(), admin.Listener.Addr().String(), one)
+		r.daemon(t.Context(), admin.Listener.Addr().String(), "keys.json", one)
 		admin.Close()
 		r.wants(t, test.status, "", test.text)
 		holds := strings.Contains(fmt.Sprint(r.Findings), "holds the ratchet, with")

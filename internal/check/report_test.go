@@ -39,7 +39,7 @@ func TestCheckThatIsInterruptedBlamesNoDaemon(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	interrupt()
 	var r Report
-	r.daemon(ctx, "127.0.0.1:1", nil)
+	r.daemon(ctx, "127.0.0.1:1", "keys.json", nil)
 	if len(r.Findings) != 0 || len(r.unchecked) != 1 {
 		t.Errorf("%+v", r)
 	}

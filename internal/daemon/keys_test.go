@@ -273,8 +273,8 @@ func TestOneRatchetByTwoPaths(t *testing.T) {
 			t.Errorf("key %d: %v", i, err)
 		}
 	}
-	if marks, err := s.Marks(t.Context()); err != nil || len(marks) != 2 {
-		t.Errorf("%d marks, %v; want one of each key", len(marks), err)
+	if all, err := s.Ratchets(t.Context()); err != nil || len(all.Marks) != 2 {
+		t.Errorf("%d marks, %v; want one of each key", len(all.Marks), err)
 	}
 }
 

@@ -102,7 +102,7 @@ func (d *Daemon) openRatchet(ctx context.Context, path string) (*ratchet.Ratchet
 	}
 	store, err := sqlite.Open(ctx, path, sqlite.Options{OnCommit: d.opts.OnCommit})
 	if err != nil {
-		return nil, err
+		return nil, &RatchetError{path, err}
 	}
 	opened, err := ratchet.New(store, ratchet.Options{MaxLevelGap: d.cfg.MaxLevelGap})
 	if err != nil {
@@ -112,6 +112,17 @@ func (d *Daemon) openRatchet(ctx context.Context, path string) (*ratchet.Ratchet
 	d.ratchets = append(d.ratchets, opened)
 	return opened, nil
 }
+
+// RatchetError says why the ratchet at Path could not be opened.
+type RatchetError struct {
+	Path string
+	Err  error // names the path
+}
+
+func (e *RatchetError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error of the store.
+func (e *RatchetError) Unwrap() error { return e.Err }
 
 func sameFile(a, b string) bool {
 	infoA, errA := os.Stat(a)
@@ -136,18 +147,32 @@ func (d *Daemon) checkRegistrations(ctx context.Context) error {
 			registered[at{r, row.Key}] = true
 		}
 	}
-	var missing []string
+	var missing []tezos.PublicKeyHash
 	for i, e := range d.entries {
 		if hash := d.cfg.Keys[i].PublicKey.Hash(); e.Policy.Baking && !registered[at{e.Ratchet, hash}] {
-			missing = append(missing, hash.String())
+			missing = append(missing, hash)
 		}
 	}
 	if missing == nil {
 		return nil
 	}
-	return fmt.Errorf("registered for no chain: %s: run `pawl ratchet register %s --chain NetX… --from-level N`, "+
-		"with N above the head of the chain",
-		strings.Join(missing, ", "), missing[0])
+	return &UnregisteredError{missing}
+}
+
+// UnregisteredError names the keys that may bake and are registered for no chain.
+type UnregisteredError struct{ Keys []tezos.PublicKeyHash }
+
+func (e *UnregisteredError) Error() string {
+	names := make([]string, len(e.Keys))
+	for i, key := range e.Keys {
+		names[i] = key.String()
+	}
+	text := fmt.Sprintf("registered for no chain: %s: pawl ratchet register %s --chain NetX… --from-level N",
+		strings.Join(names, ", "), names[0])
+	if len(names) > 1 {
+		text += ", and so each of the others"
+	}
+	return text
 }
 
 // unlockKeys releases the key locks, if they were taken.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"sync"
 
 	"pawl/server"
@@ -18,6 +19,18 @@ var ErrRatchetFailed = errors.New("ratchet failed")
 type Listeners struct {
 	Public, Admin net.Listener
 	HTTPS         *server.HTTPS // of Public; nil is HTTP
+	Connections   Connections   // of both
+}
+
+// public and admin are the listeners as the server has them.
+func (l Listeners) public(handler http.Handler) server.Listener {
+	return server.Listener{
+		Listener: l.Public, Name: "signing", Handler: handler, TLS: l.HTTPS.Config(), Connections: l.Connections.Public,
+	}
+}
+
+func (l Listeners) admin(handler http.Handler) server.Listener {
+	return server.Listener{Listener: l.Admin, Name: "admin", Handler: handler, Connections: l.Connections.Admin}
 }
 
 // Close closes the listeners that are open. They may be closed already.
@@ -40,11 +53,12 @@ func (d *Daemon) Serve(ctx context.Context, srv *server.Server, at Listeners) er
 	tasks.Go(func() { d.Watch(ctx) })
 	tasks.Go(func() { d.watchCertificates(ctx, at.HTTPS) })
 	tasks.Go(func() { d.watchRights(ctx, at.HTTPS) })
-	tasks.Go(func() { defer stop(); served = srv.Serve(ctx, at.Public, srv.Handler(), at.HTTPS.Config()) })
-	tasks.Go(func() { defer stop(); adminServed = srv.Serve(ctx, at.Admin, srv.Admin(), nil) })
+	tasks.Go(func() { defer stop(); served = srv.Serve(ctx, at.public(srv.Handler())) })
+	tasks.Go(func() { defer stop(); adminServed = srv.Serve(ctx, at.admin(srv.Admin())) })
 	tasks.Go(func() { defer stop(); failed = d.failure(ctx) })
 	d.log.Info("listening", "address", at.Public.Addr().String(), "admin", at.Admin.Addr().String(),
-		"tls", at.HTTPS != nil, "keys", len(d.Keys()))
+		"tls", at.HTTPS != nil, "keys", len(d.Keys()), "connections", at.Connections.Public,
+		"admin_connections", at.Connections.Admin, "open_files", at.Connections.OpenFiles)
 	tasks.Wait()
 	err := errors.Join(served, adminServed, d.Close())
 	if failed != nil {

@@ -22,6 +22,9 @@ var schema string
 // row must not change its length (see identity.String).
 const firstGeneration = 1 << 24
 
+// leftovers are the suffixes of files that must not lie beside a new ratchet.
+var leftovers = []string{walSuffix, shmSuffix, journalSuffix, openingSuffix, keptSuffix}
+
 // Create makes a new, empty ratchet file. It never overwrites: a file on that path, or one that a
 // former ratchet left beside it, is an error. When it returns nil the file and its name are on disk.
 func Create(ctx context.Context, path string) error {
@@ -32,11 +35,11 @@ func Create(ctx context.Context, path string) error {
 	if err := checkFilesystem(filepath.Dir(path)); err != nil {
 		return err
 	}
-	for _, suffix := range []string{walSuffix, shmSuffix, journalSuffix, openingSuffix, keptSuffix} {
+	for _, suffix := range leftovers {
 		if there, err := exists(path + suffix); err != nil {
 			return err
 		} else if there {
-			return fmt.Errorf("creating %s: %s is left from a former ratchet: choose another path", path, path+suffix)
+			return &LeftoverError{path, path + suffix}
 		}
 	}
 	err = createEmpty(path)
@@ -51,6 +54,23 @@ func Create(ctx context.Context, path string) error {
 		return fmt.Errorf("creating %s: %v", path, err)
 	}
 	return nil
+}
+
+// LeftoverError means that a file lies beside the path of a new ratchet, which a former one left there.
+type LeftoverError struct{ Path, File string }
+
+func (e *LeftoverError) Error() string {
+	return fmt.Sprintf("creating %s: %s is left from a former ratchet: move it away, or choose another path", e.Path, e.File)
+}
+
+// Leftovers returns the files that must be moved away before Create can make a ratchet at path.
+func Leftovers(path string) (files []string) {
+	for _, suffix := range append([]string{""}, leftovers...) {
+		if there, err := exists(path + suffix); there && err == nil {
+			files = append(files, path+suffix)
+		}
+	}
+	return files
 }
 
 // fill writes the schema, the provenance and the WAL mode, which stays for ever, into the new file, and

@@ -84,6 +84,21 @@ func (db *Store) QueryString(query string, args ...any) (value string, err error
 	return value, err
 }
 
+// Tables reads the tables, where List tells from memory.
+func (db *Store) Tables(ctx context.Context) (all ratchet.Snapshot, err error) {
+	err = db.do(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
+		all, err = readSnapshot(ctx, tx)
+		return err
+	})
+	return all, err
+}
+
+// TableMarks reads the table of marks.
+func (db *Store) TableMarks(ctx context.Context) ([]ratchet.StoredMark, error) {
+	all, err := db.Tables(ctx)
+	return all.Marks, err
+}
+
 // PlaceTogether commits proposals as one batch, on the goroutine of the test. The writer must be idle.
 func (db *Store) PlaceTogether(members ...ratchet.Proposal) ([]ratchet.Release, []error) {
 	jobs := make([]*job, len(members))

@@ -221,7 +221,7 @@ func TestStatementErrorSparesTheOthers(t *testing.T) {
 			t.Errorf("member %d: got %+v, %v, want its signature", i, releases[i], errs[i])
 		}
 	}
-	marks, err := db.Marks(t.Context())
+	marks, err := db.TableMarks(t.Context())
 	if err != nil || len(marks) != len(members)-1 {
 		t.Errorf("%d marks, %v, want %d", len(marks), err, len(members)-1)
 	}

@@ -42,7 +42,7 @@ func TestFullDisk(t *testing.T) {
 	if refusals != 20 || db.Err() != nil {
 		t.Fatalf("%d refusals, failure %v, want 20 and none", refusals, db.Err())
 	}
-	marks, err := db.Marks(t.Context())
+	marks, err := db.TableMarks(t.Context())
 	if err != nil || len(marks) > 0 && marks[0].Level != level-21 {
 		t.Fatalf("marks on a full disk: %+v, %v, want level %d", marks, err, level-21)
 	}
@@ -50,7 +50,7 @@ func TestFullDisk(t *testing.T) {
 	if err := db.Trouble(); !errors.Is(err, ratchet.ErrCommit) {
 		t.Fatalf("trouble after a probe on a full disk: %v, want %v", err, ratchet.ErrCommit)
 	}
-	if _, err := db.Marks(t.Context()); err != nil || db.Trouble() == nil {
+	if _, err := db.TableMarks(t.Context()); err != nil || db.Trouble() == nil {
 		t.Fatalf("after a read on a full disk: %v, trouble %v, want the trouble to stay", err, db.Trouble())
 	}
 	if err := os.Remove(path + ".filler"); err != nil {

@@ -57,7 +57,7 @@ func (r *released) check(t *testing.T, path string) {
 		t.Fatalf("after a kill: Read: %v, Open: %v", errRead, err)
 	}
 	defer closeDB(t, db)
-	marks, err := db.Marks(t.Context())
+	marks, err := db.TableMarks(t.Context())
 	if diff := cmp.Diff(held.Marks, marks, sameSignature); err != nil || diff != "" {
 		t.Fatalf("after a kill: Marks: %v (-Read +Open):\n%s", err, diff)
 	}
@@ -195,7 +195,7 @@ func signUnderLoad(path string) error {
 	if err != nil {
 		return err
 	}
-	marks, err := db.Marks(context.Background())
+	marks, err := db.TableMarks(context.Background())
 	if err != nil {
 		return err
 	}

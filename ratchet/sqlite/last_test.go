@@ -84,7 +84,7 @@ func TestLastMarkIsNoHindrance(t *testing.T) {
 			path := left(t, killed)
 			change(t, path+"-last", read(t, path+"-last"))
 			db := open(t, path, options{})
-			marks, err := db.Marks(t.Context())
+			marks, err := db.TableMarks(t.Context())
 			if err != nil || len(marks) != 1 || marks[0].Level < 2 {
 				t.Errorf("marks %+v, %v, want level 2 or higher", marks, err)
 			}

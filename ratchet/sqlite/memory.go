@@ -1,20 +1,26 @@
 package sqlite
 
-// The copy of the tables that Look reads.
+// The copy of the tables that Look and List read.
 
 import (
+	"bytes"
 	"context"
+	"maps"
+	"slices"
 	"sync"
 
 	"pawl/ratchet"
 	"pawl/tezos"
 )
 
-// memory is a copy of the tables, for the look before the HSM is asked. Marks and floors in it only
-// rise, so that it does not matter in which order commits reach it.
+// memory is a copy of the tables, of what is committed: for the look before the HSM is asked, and for
+// those who only want to know, whom no commit waits for. Marks and floors in it only rise, so that it
+// does not matter in which order commits reach it. It has a few hundred bytes for each row of the file,
+// those of keys that nobody serves included.
 type memory struct {
-	mu   sync.Mutex
-	keys map[tezos.PublicKeyHash]*keyMemory
+	mu    sync.Mutex
+	keys  map[tezos.PublicKeyHash]*keyMemory
+	order []tezos.PublicKeyHash // of keys, as they came; nothing is ever removed
 }
 
 type keyMemory struct {
@@ -53,6 +59,49 @@ func (m *memory) standing(mark ratchet.Mark) ratchet.Standing {
 		s.AddMark(r, mark.Kind)
 	}
 	return s
+}
+
+// List returns all marks and registrations that are committed, from memory. See [ratchet.Store].
+func (db *Store) List(ctx context.Context) (ratchet.Snapshot, error) {
+	if err := ctx.Err(); err != nil {
+		return ratchet.Snapshot{}, err
+	}
+	if db.ended.Load() {
+		return ratchet.Snapshot{}, ratchet.ErrStopped
+	}
+	return db.memory.snapshot(), nil
+}
+
+// snapshot copies one key at a time: who looks or commits waits for that at most.
+func (m *memory) snapshot() (all ratchet.Snapshot) {
+	m.mu.Lock()
+	keys := m.order
+	m.mu.Unlock()
+	keys = slices.SortedFunc(slices.Values(keys), func(a, b tezos.PublicKeyHash) int { return bytes.Compare(a[:], b[:]) })
+	for _, key := range keys {
+		m.mu.Lock()
+		m.keys[key].addTo(&all, key)
+		m.mu.Unlock()
+	}
+	return all
+}
+
+// addTo adds the rows of a key, by chain and kind.
+func (k *keyMemory) addTo(all *ratchet.Snapshot, key tezos.PublicKeyHash) {
+	if k.neverUsed {
+		all.Registrations = append(all.Registrations, ratchet.Registration{Key: key, AnyChain: true})
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(k.chains), func(a, b tezos.ChainID) int { return bytes.Compare(a[:], b[:]) }) {
+		chain := k.chains[id]
+		if chain.registered {
+			all.Registrations = append(all.Registrations, ratchet.Registration{
+				Key: key, ChainID: id, FromLevel: chain.floor, NoFloor: !chain.hasFloor,
+			})
+		}
+		for _, kind := range slices.Sorted(maps.Keys(chain.marks)) {
+			all.Marks = append(all.Marks, chain.marks[kind])
+		}
+	}
 }
 
 // load fills the memory from the tables, before the store is in use.
@@ -101,6 +150,7 @@ func (m *memory) key(key tezos.PublicKeyHash) *keyMemory {
 	if !ok {
 		k = &keyMemory{chains: make(map[tezos.ChainID]*chainMemory)}
 		m.keys[key] = k
+		m.order = append(m.order, key)
 	}
 	return k
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/mattn/go-sqlite3"
 	"pgregory.net/rapid"
 
@@ -182,7 +183,11 @@ func (r *modelRun) commitFails(rt *rapid.T, stored bool, want error) {
 
 // check compares all marks after every step.
 func (r *modelRun) check(rt *rapid.T) {
-	marks, err := r.db.Marks(context.Background())
+	tables, err := r.db.Tables(context.Background())
+	marks := tables.Marks
+	if listed, err := r.db.Ratchet.List(context.Background()); err != nil || !cmp.Equal(listed, tables, sameSignature) {
+		rt.Fatalf("List tells %+v, %v, the tables have %+v", listed, err, tables)
+	}
 	if err != nil || len(marks) != len(r.want) {
 		rt.Fatalf("%d marks, %v, want %d", len(marks), err, len(r.want))
 	}

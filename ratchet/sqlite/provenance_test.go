@@ -215,7 +215,7 @@ func TestHarmlessLeftovers(t *testing.T) {
 			path := left(t, c.stop)
 			c.change(t, path)
 			db := open(t, path, options{})
-			marks, err := db.Marks(t.Context())
+			marks, err := db.TableMarks(t.Context())
 			if err != nil || len(marks) != 1 || marks[0].Level != c.level {
 				t.Fatalf("marks %+v, %v, want level %d", marks, err, c.level)
 			}

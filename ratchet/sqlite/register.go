@@ -55,8 +55,7 @@ func register(ctx context.Context, tx *sql.Conn, r ratchet.Registration, c *chan
 	case !s.Registered && registered >= ratchet.MaxChains:
 		return &ratchet.RefusedError{Reason: ratchet.TooManyChains, Mark: ratchet.Mark{Key: r.Key, ChainID: r.ChainID}}, nil
 	case s.HasFloor && r.FromLevel < s.Floor:
-		return fmt.Errorf("key %s is registered for chain %s from level %d, which only rises: %d is lower", r.Key, r.ChainID,
-			s.Floor, r.FromLevel), nil
+		return &ratchet.FloorError{Registration: r, Base: s.Floor}, nil
 	}
 	const upsert = `
 INSERT INTO registrations (key, chain, from_level, seal) VALUES (?, ?, ?, ?)

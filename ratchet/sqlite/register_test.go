@@ -35,18 +35,42 @@ func TestRegisterIsNotLeft(t *testing.T) {
 	}
 }
 
-// TestMarksMayBeLeft: a reader whose ctx ends does not wait for a disk that hangs.
-func TestMarksMayBeLeft(t *testing.T) {
+// TestListWaitsForNobody: those who only want to know are told what is committed while a commit hangs,
+// and are not in its way. What is not committed they are not told.
+func TestListWaitsForNobody(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
-	release := make(chan struct{})
-	db.SetCommit(func(commit, _ func() error) error { <-release; return commit() })
-	ctx, leave := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer leave()
-	if _, err := db.Marks(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Marks on a disk that hangs: %v, want %v", err, context.DeadlineExceeded)
+	mustSign(t, db, block(1, 0), bytesNumber(1))
+	committing, release := make(chan struct{}), make(chan struct{})
+	db.SetCommit(func(commit, _ func() error) error { close(committing); <-release; return commit() })
+	answer := ask(t.Context(), db, block(2, 0), bytesNumber(2), new(card).Sign(bytesNumber(2)))
+	<-committing
+	told := make(chan ratchet.Snapshot, 1)
+	go func() {
+		all, err := db.Ratchet.List(context.Background())
+		if err != nil {
+			t.Errorf("while a commit hangs: %v", err)
+		}
+		told <- all
+	}()
+	select {
+	case all := <-told:
+		if len(all.Marks) != 1 || all.Marks[0].Level != 1 || len(all.Registrations) != 1 {
+			t.Errorf("while a commit hangs: %+v, want the mark of level 1 and the registration", all)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("while a commit hangs nobody is told")
+	}
+	if standing, err := db.Look(t.Context(), block(2, 0)); err != nil || standing.Highest != 1 {
+		t.Errorf("Look while a commit hangs: %+v, %v, want level 1", standing, err)
 	}
 	close(release)
+	if got := <-answer; got.Err != nil {
+		t.Fatal(got.Err)
+	}
+	if all, err := db.Ratchet.List(t.Context()); err != nil || len(all.Marks) != 1 || all.Marks[0].Level != 2 {
+		t.Errorf("after the commit: %+v, %v, want the mark of level 2", all, err)
+	}
 }
 
 // TestUnregisteredIsRefused: the look refuses, and so does the transaction alone.
@@ -69,7 +93,7 @@ func TestUnregisteredIsRefused(t *testing.T) {
 			t.Errorf("%s: released %+v", name, release)
 		}
 	}
-	if marks, err := db.Marks(t.Context()); err != nil || len(marks) != 0 {
+	if marks, err := db.TableMarks(t.Context()); err != nil || len(marks) != 0 {
 		t.Errorf("marks %+v, %v, want none", marks, err)
 	}
 }
@@ -102,9 +126,13 @@ func TestMarkAloneIsNoRegistration(t *testing.T) {
 // wantLookOfTables compares what Look tells of a key with what the tables hold.
 func wantLookOfTables(t *testing.T, db *DB, key tezos.PublicKeyHash) {
 	t.Helper()
-	all, err := db.Ratchet.List(t.Context())
+	all, err := db.Tables(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	listed, err := db.Ratchet.List(t.Context())
+	if diff := cmp.Diff(all, listed, sameSignature); err != nil || diff != "" {
+		t.Errorf("List: %v (-tables +List):\n%s", err, diff)
 	}
 	for _, chain := range []tezos.ChainID{mainnet, ghostnet} {
 		m := ratchet.Mark{Key: key, ChainID: chain, Kind: tezos.Block}
@@ -306,7 +334,7 @@ func TestDefaultGapIsFourDays(t *testing.T) {
 	d := bytesNumber(1)
 	_, err := db.Sign(t.Context(), block(57_600+57_601, 0), d, new(card).Sign(d))
 	wantRefused(t, err, ratchet.LevelGap, "")
-	for _, part := range []string{"block level 115201", "57600", "--from-level N"} {
+	for _, part := range []string{"block level 115201", "57600", "--from-level 115201 --far"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q does not say %q", err, part)
 		}
@@ -315,6 +343,57 @@ func TestDefaultGapIsFourDays(t *testing.T) {
 	mustSign(t, db, block(115_201, 0), d)
 	if _, err := openDB(t.Context(), db.Path(), options{MaxLevelGap: -1}); err == nil {
 		t.Error("a negative gap was accepted")
+	}
+}
+
+// TestRegisterNear: a level that a person has typed is no more than the gap above the registered level
+// and the marks of all kinds, if there are any.
+func TestRegisterNear(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		floor, vote int32 // -1: none
+		from        int32
+		good        bool
+	}{
+		"nothing is known":          {-1, -1, 1<<31 - 1, true},
+		"the gap above the floor":   {1000, -1, 1100, true},
+		"over the gap above it":     {1000, -1, 1101, false},
+		"the gap above a mark":      {1000, 1090, 1190, true},
+		"over the gap above a mark": {1000, 1090, 1191, false},
+		"one digit too many":        {1000, 1090, 10900, false},
+		"a Unix time":               {1000, 1090, 1796100000, false},
+		"below the mark":            {1000, 1090, 1050, true},
+		"below the floor":           {1000, 1090, 999, false},
+		"the same":                  {1000, 1090, 1000, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := open(t, newFile(t), options{MaxLevelGap: 100})
+			if c.floor >= 0 {
+				register(t, db, baker, mainnet, c.floor)
+			}
+			if c.vote >= 0 {
+				vote := block(c.vote, 0)
+				vote.Kind = tezos.Attestation
+				mustSign(t, db, vote, bytesNumber(0))
+			}
+			r := ratchet.Registration{Key: baker, ChainID: mainnet, FromLevel: c.from}
+			err := db.RegisterNear(t.Context(), r)
+			if refused, ok := errors.AsType[*ratchet.FloorError](err); c.good != (err == nil) || !c.good && !ok {
+				t.Errorf("got %v (%+v), want good to be %t", err, refused, c.good)
+			}
+			all, err := db.Tables(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantFloor := c.floor
+			if c.good {
+				wantFloor = c.from
+			}
+			if s := all.Standing(ratchet.Mark{Key: baker, ChainID: mainnet}); s.Floor != wantFloor {
+				t.Errorf("registered from level %d, want %d", s.Floor, wantFloor)
+			}
+		})
 	}
 }
 

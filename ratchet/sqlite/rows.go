@@ -11,19 +11,7 @@ import (
 	"pawl/tezos"
 )
 
-// List returns all marks and registrations.
-func (db *Store) List(ctx context.Context) (ratchet.Snapshot, error) {
-	var all ratchet.Snapshot
-	err := db.ask(ctx, func(ctx context.Context, tx *sql.Conn) (err error) {
-		all, err = readSnapshot(ctx, tx)
-		return err
-	})
-	if err != nil {
-		return ratchet.Snapshot{}, err
-	}
-	return all, nil
-}
-
+// readSnapshot reads all marks and registrations.
 func readSnapshot(ctx context.Context, tx *sql.Conn) (all ratchet.Snapshot, err error) {
 	if all.Marks, err = readMarks(ctx, tx); err != nil {
 		return all, err

@@ -215,7 +215,7 @@ func TestUpgrade(t *testing.T) {
 
 func contents(t *testing.T, db *DB) ([]ratchet.StoredMark, []ratchet.Registration) {
 	t.Helper()
-	marks, err := db.Marks(t.Context())
+	marks, err := db.TableMarks(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -133,7 +133,7 @@ func TestKindsChainsAndKeysAreIndependent(t *testing.T) {
 			t.Errorf("%+v: got the signature of another slot", m)
 		}
 	}
-	marks, err := db.Marks(t.Context())
+	marks, err := db.TableMarks(t.Context())
 	if err != nil || len(marks) != 5 {
 		t.Fatalf("Marks: got %d, %v, want 5", len(marks), err)
 	}
@@ -178,7 +178,7 @@ func TestFailedSignChangesNothing(t *testing.T) {
 	if !errors.Is(err, errHSM) {
 		t.Fatalf("got %v, want the error of sign", err)
 	}
-	marks, err := db.Marks(t.Context())
+	marks, err := db.TableMarks(t.Context())
 	if err != nil || len(marks) != 1 || marks[0].Level != 34 || marks[0].Round != 4 {
 		t.Fatalf("marks after a failed sign: %+v, %v, want 34/4", marks, err)
 	}

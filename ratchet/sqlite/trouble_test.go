@@ -45,7 +45,7 @@ func TestTroubleEndsByItself(t *testing.T) {
 			t.Fatalf("trouble when there is room again: %v, want none within a second or two", db.Trouble())
 		}
 	}
-	if marks, err := db.Marks(t.Context()); err != nil || len(marks) != 0 {
+	if marks, err := db.TableMarks(t.Context()); err != nil || len(marks) != 0 {
 		t.Errorf("marks %+v, %v, want none", marks, err)
 	}
 }
@@ -155,7 +155,7 @@ func TestReadsDoNotPutTheProbeOff(t *testing.T) {
 	}
 	deadline := time.Now().Add(30 * time.Second)
 	for ; db.Trouble() != nil; time.Sleep(100 * time.Millisecond) {
-		if _, err := db.Marks(t.Context()); err != nil {
+		if _, err := db.TableMarks(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if time.Now().After(deadline) {

@@ -49,18 +49,6 @@ func (db *Store) do(ctx context.Context, run func(ctx context.Context, tx *sql.C
 	return db.commitFresh(j)
 }
 
-// ask is do, but returns when ctx ends. Ignore what run has set if it returns an error.
-func (db *Store) ask(ctx context.Context, run func(ctx context.Context, tx *sql.Conn) error) error {
-	answer := make(chan error, 1)
-	go func() { answer <- db.do(ctx, run) }()
-	select {
-	case err := <-answer:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
 // commitFresh commits a job, alone or with others, on this goroutine or on that of the leader.
 func (db *Store) commitFresh(j *job) error {
 	lead, err := db.writer.enter(j)

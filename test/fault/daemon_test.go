@@ -38,7 +38,7 @@ func (r *rig) start(t *testing.T) *daemon {
 	t.Helper()
 	d := &daemon{
 		started: time.Now(),
-		cmd:     exec.Command(r.pawl, "serve", "--config", r.config(), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"),
+		cmd:     exec.Command(r.pawl, append(r.before, "serve", "--config", r.config(), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")...),
 		client:  &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 8}},
 		exited:  make(chan struct{}),
 		log:     &tail{listening: make(chan logLine, 1)},
@@ -75,12 +75,12 @@ func (d *daemon) marks() (map[ratchet.Mark]position, error) {
 		return nil, err
 	}
 	defer func() { _ = res.Body.Close() }()
-	var list []server.Mark
-	if err := json.NewDecoder(res.Body).Decode(&list); err != nil {
+	var told server.Ratchet
+	if err := json.NewDecoder(res.Body).Decode(&told); err != nil {
 		return nil, err
 	}
 	marks := make(map[ratchet.Mark]position)
-	for _, m := range list {
+	for _, m := range told.Marks {
 		e, err := m.Stored()
 		if err != nil {
 			return nil, err

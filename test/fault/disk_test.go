@@ -317,12 +317,12 @@ func (d *diskDaemon) entries(t *testing.T) map[ratchet.Mark]ratchet.StoredMark {
 		t.Fatalf("%v:\n%s", err, d.log)
 	}
 	defer func() { _ = res.Body.Close() }()
-	var list []server.Mark
-	if err := json.NewDecoder(res.Body).Decode(&list); err != nil {
+	var told server.Ratchet
+	if err := json.NewDecoder(res.Body).Decode(&told); err != nil {
 		t.Fatalf("/ratchet: %d %v", res.StatusCode, err)
 	}
 	entries := make(map[ratchet.Mark]ratchet.StoredMark)
-	for _, m := range list {
+	for _, m := range told.Marks {
 		entry, err := m.Stored()
 		if err != nil {
 			t.Fatalf("%+v: %v", m, err)

@@ -18,7 +18,8 @@ import (
 // a keys.json, the card itself, and the program that serves them, patched if need be.
 type rig struct {
 	dir    string
-	pawl   string // the built program
+	pawl   string   // the built program
+	before []string // arguments before its own, if pawl is another program that runs it
 	keys   []tezos.PublicKey
 	card   *cardLog
 	oracle *oracle

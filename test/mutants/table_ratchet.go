@@ -45,8 +45,8 @@ func registration() []sabotage {
 		{
 			name: "no-registration-check",
 			file: "ratchet/standing.go",
-			old:  "\tcase s.Registered, s.Admits():",
-			new:  "\tcase true, s.Admits():",
+			old:  "\tcase !s.Registered:",
+			new:  "\tcase !s.Registered && false:",
 			pkg:  "./ratchet/sqlite", test: "TestUnregisteredIsRefused",
 		},
 		{
@@ -59,15 +59,15 @@ func registration() []sabotage {
 		{
 			name: "no-level-gap",
 			file: "ratchet/standing.go",
-			old:  "\tif s.Rise(m.Level) > int64(maxGap) {",
-			new:  "\tif s.Rise(m.Level) > int64(maxGap) && false {",
+			old:  "\tif known && int64(m.Level)-int64(base) > int64(maxGap) {",
+			new:  "\tif known && int64(m.Level)-int64(base) > int64(maxGap) && false {",
 			pkg:  "./ratchet/sqlite", test: "TestFloorAndGap",
 		},
 		{
 			name: "no-floor",
 			file: "ratchet/standing.go",
-			old:  "\tif s.HasFloor && m.Level < s.Floor {",
-			new:  "\tif s.HasFloor && m.Level < s.Floor && false {",
+			old:  "\tcase s.HasFloor && m.Level < s.Floor:",
+			new:  "\tcase s.HasFloor && m.Level < s.Floor && false:",
 			pkg:  "./ratchet/sqlite", test: "TestFloorAndGap",
 		},
 		{

@@ -5,6 +5,7 @@ package static_test
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"debug/elf"
 	"encoding/json"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"pawl/internal/logtest"
+	"pawl/server"
 	"pawl/tezos"
 	"pawl/tezos/tezostest"
 )
@@ -181,7 +183,7 @@ func signsInChroot(t *testing.T, root string) {
 			t.Fatalf("%q, want a line for octez-client for each of three keys:\n%s", d.imports, d.out)
 		}
 		for _, url := range d.imports {
-			signatures[i] = append(signatures[i], sign(t, url, payload))
+			signatures[i] = append(signatures[i], sign(t, clientKey(t, root), url, payload))
 		}
 		d.stop(t)
 	}
@@ -233,9 +235,23 @@ func (d *demo) stop(t *testing.T) {
 	}
 }
 
+// clientKey is that of the client that the demo signs for.
+func clientKey(t *testing.T, root string) ed25519.PrivateKey {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "data/demo/octez-client.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := tezos.ParseSecretKey(text, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ed25519.NewKeyFromSeed(key.Bytes())
+}
+
 // sign asks the demo for a signature with the key of url, http://host:port/tz…,
 // and verifies it with the public key that the demo names.
-func sign(t *testing.T, url string, payload []byte) string {
+func sign(t *testing.T, client ed25519.PrivateKey, url string, payload []byte) string {
 	t.Helper()
 	slash := strings.LastIndex(url, "/")
 	url = url[:slash] + "/keys" + url[slash:]
@@ -248,6 +264,12 @@ func sign(t *testing.T, url string, payload []byte) string {
 		t.Fatal(err)
 	}
 	var signed struct{ Signature string }
+	digest := server.AuthenticationMessage(pk.Hash(), payload).Digest()
+	authentication, err := tezos.NewSignature(tezos.Ed25519, ed25519.Sign(client, digest[:]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	url += "?authentication=" + authentication.String()
 	request(t, http.MethodPost, url, string(tezostest.Quoted(payload)), &signed)
 	sig, err := tezos.ParseSignature(signed.Signature)
 	if err != nil {
