@@ -165,7 +165,7 @@ func TestStepsOfAFlight(t *testing.T) {
 			case test.stored:
 				want = ratchet.Release{Signature: stored, Stored: true}
 			case test.want == nil:
-				want = ratchet.Release{Signature: signatureOf(t, d, 1), SignTime: release.SignTime}
+				want = ratchet.Release{Signature: signatureOf(t, d, 1), SignTime: release.SignTime, Rise: 5}
 			}
 			if release != want {
 				t.Errorf("released %+v, want %+v", release, want)
@@ -402,6 +402,26 @@ func TestAdmits(t *testing.T) {
 	} {
 		if got := test.standing.Admits(); got != test.want {
 			t.Errorf("%s: admits %v, want %v", name, got, test.want)
+		}
+	}
+}
+
+// TestRise counts from the base, and is 0 where there is none.
+func TestRise(t *testing.T) {
+	t.Parallel()
+	signed := ratchet.Standing{Registered: true, NeverUsed: true, Chains: 1}
+	signed.AddMark(ratchet.StoredMark{Mark: block(70, 0)}, tezos.Attestation)
+	for name, test := range map[string]struct {
+		standing ratchet.Standing
+		want     int64
+	}{
+		"nothing known": {ratchet.Standing{}, 0},
+		"a floor":       {standingFrom(40), 60},
+		"a mark":        {signed, 30},
+		"a floor above": {standingFrom(150), -50},
+	} {
+		if got := test.standing.Rise(100); got != test.want {
+			t.Errorf("%s: level 100 is a rise of %d, want %d", name, got, test.want)
 		}
 	}
 }
