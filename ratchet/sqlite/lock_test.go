@@ -129,7 +129,7 @@ func TestLockOfAnotherUser(t *testing.T) {
 		t.Skip("only root can be another user")
 	}
 	path := newFile(t)
-	if err := os.Chmod(path, 0o644); err != nil { //nolint:gosec // the mistake of this test
+	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	holder := lockAs(t, path, 65534)
