@@ -165,7 +165,7 @@ func TestStepsOfAFlight(t *testing.T) {
 			case test.stored:
 				want = ratchet.Release{Signature: stored, Stored: true}
 			case test.want == nil:
-				want = ratchet.Release{Signature: signatureOf(t, d, 1), SignTime: release.SignTime}
+				want = ratchet.Release{Signature: signatureOf(t, d, 1), SignTime: release.SignTime, Rise: 5}
 			}
 			if release != want {
 				t.Errorf("released %+v, want %+v", release, want)
