@@ -405,3 +405,23 @@ func TestAdmits(t *testing.T) {
 		}
 	}
 }
+
+// TestRise counts from the base, and is 0 where there is none.
+func TestRise(t *testing.T) {
+	t.Parallel()
+	signed := ratchet.Standing{Registered: true, NeverUsed: true, Chains: 1}
+	signed.AddMark(ratchet.StoredMark{Mark: block(70, 0)}, tezos.Attestation)
+	for name, test := range map[string]struct {
+		standing ratchet.Standing
+		want     int64
+	}{
+		"nothing known": {ratchet.Standing{}, 0},
+		"a floor":       {standingFrom(40), 60},
+		"a mark":        {signed, 30},
+		"a floor above": {standingFrom(150), -50},
+	} {
+		if got := test.standing.Rise(100); got != test.want {
+			t.Errorf("%s: level 100 is a rise of %d, want %d", name, got, test.want)
+		}
+	}
+}

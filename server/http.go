@@ -73,6 +73,7 @@ func (s *Server) observe(quiet slog.Level) echo.MiddlewareFunc {
 			log.signing = c.Path() == keyPath && c.Request().Method == http.MethodPost
 			c.Set(logKey, log)
 			c.Response().Header().Set(echo.HeaderXRequestID, log.id)
+			c.Response().Header().Set("Keep-Alive", keepAlive)
 			endAmbiguous(c)
 			conn := connectionOf(c.Request())
 			conn.begin(c.Request())

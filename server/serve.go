@@ -26,6 +26,9 @@ const (
 	// idleTimeout is well below the six seconds between two blocks: a client that keeps its connection
 	// finds it closed before it asks again, and never meets the moment of closing.
 	idleTimeout = 3 * time.Second
+	// keepAlive tells it to clients, which do not use a connection then that may be closed by now
+	// (Node.js and its fetch keep to it; RFC 2068, section 19.7.1.1).
+	keepAlive = "timeout=3"
 	// maxHeaderBytes leaves room for the headers that tunnels add. octez-client sends under 1 KiB.
 	// net/http reads 4 KiB more before it refuses.
 	maxHeaderBytes = 8 << 10

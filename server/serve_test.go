@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -116,12 +117,15 @@ func loadPair(t *testing.T, ca *authority, name string) tls.Certificate {
 // work.
 func TestBounds(t *testing.T) {
 	t.Parallel()
-	got := newRig(t, setup{}).server.HTTPServer()
+	rig := newRig(t, setup{})
+	got := rig.server.HTTPServer()
+	told := do(t, "GET", rig.url+"/authorized_keys", "").header.Get("Keep-Alive")
 	want := map[string][2]any{
 		"ReadHeaderTimeout": {got.ReadHeaderTimeout, 5 * time.Second},
 		"ReadTimeout":       {got.ReadTimeout, 10 * time.Second},
 		"WriteTimeout":      {got.WriteTimeout, 10 * time.Second},
 		"IdleTimeout":       {got.IdleTimeout, 3 * time.Second},
+		"Keep-Alive":        {told, fmt.Sprintf("timeout=%.0f", got.IdleTimeout.Seconds())},
 		"MaxHeaderBytes":    {got.MaxHeaderBytes, 8192},
 		"HTTP/1":            {got.Protocols.HTTP1(), true},
 		"HTTP/2":            {got.Protocols.HTTP2(), false},

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -484,5 +485,102 @@ func TestChangeOfNothingWritesNothing(t *testing.T) {
 	b.change.add(two)
 	if all := changeOf([]*job{a, b}); all.rows != 2 || all.high != a.change.high^b.change.high || all.low != a.change.low^b.change.low {
 		t.Errorf("of two jobs: %+v", all)
+	}
+}
+
+// TestDatabaseFile: Open takes a regular file with one name, and says what else it has found.
+func TestDatabaseFile(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		lay  func(path string) error
+		want string // within the error; "" if it is taken
+		is   error
+	}{
+		"a file":          {createEmpty, "", nil},
+		"none":            {func(string) error { return nil }, "pawl ratchet init", ratchet.ErrMissing},
+		"a symbolic link": {func(path string) error { return errors.Join(createEmpty(path+"2"), os.Symlink(path+"2", path)) }, "symbolic link", nil},
+		"a dangling link": {func(path string) error { return os.Symlink(path+"2", path) }, "symbolic link", nil},
+		"a folder":        {func(path string) error { return os.Mkdir(path, 0o700) }, "not a regular file", nil},
+		"a pipe":          {func(path string) error { return unix.Mkfifo(path, 0o600) }, "not a regular file", nil},
+		"two names":       {func(path string) error { return errors.Join(createEmpty(path), os.Link(path, path+"2")) }, "2 names", ratchet.ErrSuspect},
+	} {
+		path := filepath.Join(t.TempDir(), "ratchet.db")
+		if err := test.lay(path); err != nil {
+			t.Fatal(err)
+		}
+		f, err := lookupDatabase(path)
+		switch {
+		case test.want == "":
+			if err != nil || !f.regular() || f.links != 1 || f.inode == 0 {
+				t.Errorf("%s: %+v, %v; want it taken", name, f, err)
+			}
+		case err == nil || !strings.Contains(err.Error(), test.want) || f != (file{}):
+			t.Errorf("%s: %+v, %v; want an error with %q", name, f, err, test.want)
+		case test.is != nil && !errors.Is(err, test.is), test.is == nil && (errors.Is(err, ratchet.ErrMissing) || errors.Is(err, ratchet.ErrSuspect)):
+			t.Errorf("%s: %v, want %v", name, err, test.is)
+		}
+	}
+}
+
+// TestPathsThatCannotBeExamined: that something is not known to be there is not that it is not there.
+func TestPathsThatCannotBeExamined(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := createEmpty(filepath.Join(dir, "f")); err != nil {
+		t.Fatal(err)
+	}
+	below := filepath.Join(dir, "f", "ratchet.db") // a file is no folder
+	if found, err := lookupOptional(below); err == nil || found != nil {
+		t.Errorf("below a file: %v, %v; want an error", found, err)
+	}
+	if there, err := exists(below); err == nil || there {
+		t.Errorf("below a file: %v, %v; want an error", there, err)
+	}
+	if _, err := lookupDatabase(below); err == nil || errors.Is(err, ratchet.ErrMissing) {
+		t.Errorf("below a file: %v; want another error than %v", err, ratchet.ErrMissing)
+	}
+	for suffix := range map[string]bool{walSuffix: true, keptSuffix: true} { // names have 255 bytes at most
+		long := filepath.Join(dir, strings.Repeat("n", 256-len(suffix)))
+		if wal, err := lookupWAL(long); err == nil || wal != nil {
+			t.Errorf("%s cannot have a name: %v, %v; want an error", suffix, wal, err)
+		}
+		if err := freeWAL(long); err == nil {
+			t.Errorf("%s cannot have a name, and freeWAL has no error", suffix)
+		}
+	}
+}
+
+// TestPrepareWAL: what cannot be noted is not opened.
+func TestPrepareWAL(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "ratchet.db")
+	if err := createEmpty(path); err != nil {
+		t.Fatal(err)
+	}
+	database, err := lookup(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := prepareWAL(path, database, nil)
+	if err != nil || made.size != 0 || !readOpening(path).is(made.identity) {
+		t.Fatalf("no -wal: %+v, %v, noted %v; want one that is noted", made, err, readOpening(path))
+	}
+	if again, err := prepareWAL(path, database, &made); err != nil || !again.is(made.identity) || !readOpening(path).is(made.identity) {
+		t.Errorf("the -wal that is there: %+v, %v, noted %v; want it noted", again, err, readOpening(path))
+	}
+	if _, err := prepareWAL(path, database, nil); err == nil {
+		t.Error("a -wal that has come meanwhile is taken for an empty one")
+	}
+	if err := errors.Join(os.Remove(path+openingSuffix), os.Mkdir(path+openingSuffix, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := prepareWAL(path, database, &made); err == nil {
+		t.Error("a note that cannot be written is no error")
+	}
+	if err := os.Remove(path + walSuffix); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := prepareWAL(path, database, &made); err == nil {
+		t.Error("a -wal that has gone meanwhile is no error")
 	}
 }

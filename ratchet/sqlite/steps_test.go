@@ -7,10 +7,12 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mattn/go-sqlite3"
 
 	"pawl/ratchet"
+	"pawl/ratchet/sqlite"
 	"pawl/tezos"
 )
 
@@ -172,12 +174,13 @@ func TestBatchRaisesAMarkTwice(t *testing.T) {
 			t.Errorf("mark %d: got %+v, %v, want the fresh signature", i, releases[i], err)
 		}
 	}
-	marks, err := db.Marks(t.Context())
-	if err != nil || len(marks) != 1 || marks[0].Mark != block(7, 0) || *marks[0].Signature != signatureOf(t, d, 3) {
-		t.Errorf("marks %+v, %v, want level 7 with its signature", marks, err)
-	}
 	if err := db.CheckTotals(); err != nil {
 		t.Error(err)
+	}
+	closeDB(t, db)
+	marks, err := open(t, db.Path(), options{}).Marks(t.Context())
+	if err != nil || len(marks) != 1 || marks[0].Mark != block(7, 0) || *marks[0].Signature != signatureOf(t, d, 3) {
+		t.Errorf("marks %+v, %v, want level 7 with its signature", marks, err)
 	}
 }
 
@@ -287,6 +290,7 @@ func TestAskOfWhoHasLeft(t *testing.T) {
 	if err := db.Store.Register(canceled(t), ratchet.Registration{Key: keyNumber(3), ChainID: mainnet}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Register: %v, want %v", err, context.Canceled)
 	}
+	time.Sleep(50 * time.Millisecond) // what was begun all the same is done by then
 	held, err := db.Store.List(t.Context())
 	if err != nil || len(held.Registrations) != 1 {
 		t.Errorf("registrations %+v, %v, want that of the baker", held.Registrations, err)
@@ -308,9 +312,6 @@ func TestFailedStoreStoresNothing(t *testing.T) {
 	}
 	if err := db.Store.Register(t.Context(), ratchet.Registration{Key: keyNumber(3), ChainID: mainnet}); !errors.Is(err, ratchet.ErrStopped) {
 		t.Errorf("Register: %v, want %v", err, ratchet.ErrStopped)
-	}
-	if _, err := db.Store.List(t.Context()); !errors.Is(err, ratchet.ErrStopped) {
-		t.Errorf("List: %v, want %v", err, ratchet.ErrStopped)
 	}
 	db.IdleCheckpoint()
 	db.Probe()
@@ -369,5 +370,50 @@ func TestFileMovedDuringCommit(t *testing.T) {
 		if noted, err := db.Noted(); err != nil || noted != block(1, 0) {
 			t.Errorf("%q moved away: noted %+v, %v, want the mark before", suffix, noted, err)
 		}
+	}
+}
+
+// TestProvenanceThatNamesNoFile: a row from which nobody can tell which files belong together.
+func TestProvenanceThatNamesNoFile(t *testing.T) {
+	t.Parallel()
+	for _, statement := range []string{
+		"UPDATE provenance SET wal = 'x'", "UPDATE provenance SET database = 'x'", "UPDATE provenance SET wal = wal || ' '", "DELETE FROM provenance",
+	} {
+		path := left(t, closed)
+		alter(t, path, statement)
+		for range 2 {
+			db, err := openDB(t.Context(), path, options{})
+			if err == nil {
+				closeDB(t, db)
+			}
+			found, ok := errors.AsType[*sqlite.VerdictError](err)
+			if !ok || found.Verdict != sqlite.Lost {
+				t.Errorf("%s: %v, want it refused as lost", statement, err)
+			}
+		}
+	}
+}
+
+// TestClosedStoreTakesNothing: whoever comes after Close is told so, and waits for nobody.
+func TestClosedStoreTakesNothing(t *testing.T) {
+	t.Parallel()
+	db := openRegistered(t, options{})
+	mustSign(t, db, block(1, 0), bytesNumber(0))
+	if err := db.Store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d := bytesNumber(1)
+	release, err := db.Place(block(2, 0), d, signatureOf(t, d, 1))
+	if !errors.Is(err, ratchet.ErrStopped) || release != (ratchet.Release{}) {
+		t.Errorf("Place: %+v, %v, want %v", release, err, ratchet.ErrStopped)
+	}
+	db.IdleCheckpoint()
+	db.Probe()
+	if err := db.Store.Close(); err != nil {
+		t.Errorf("Close again: %v, want nothing", err)
+	}
+	again := open(t, db.Path(), options{})
+	if marks, err := again.Marks(t.Context()); err != nil || len(marks) != 1 || marks[0].Mark != block(1, 0) {
+		t.Errorf("marks %+v, %v, want the one before Close", marks, err)
 	}
 }

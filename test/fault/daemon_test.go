@@ -164,7 +164,15 @@ func (r *rig) post(d *daemon, a ask) answer {
 	total.add(func(t *tally) { t.requests++ })
 	r.oracle.asks(a.payload())
 	body := `"` + hex.EncodeToString(a.payload()) + `"`
-	res, err := d.client.Post(d.url+"/keys/"+a.mark.Key.String(), "application/json", bytes.NewBufferString(body))
+	req, err := http.NewRequest(http.MethodPost, d.url+"/keys/"+a.mark.Key.String(), bytes.NewBufferString(body))
+	if err != nil {
+		return answer{ask: a, err: err}
+	}
+	req.Header.Set("Content-Type", "application/json")
+	// A connection that has been idle is closed by the daemon, perhaps at this moment. With this header
+	// net/http asks again on another one: identical bytes get the same answer.
+	req.Header["Idempotency-Key"] = nil // not sent
+	res, err := d.client.Do(req)
 	if err != nil {
 		return answer{ask: a, err: err}
 	}
