@@ -27,7 +27,8 @@ import (
 // it when the process ends, however it ends.
 //
 // Any user may bind such a name, so the name alone says nothing: the kernel tells whose process listens
-// there (SO_PEERCRED). A process of this user or of root has the key. One of another user is ignored:
+// there (SO_PEERCRED), also where no connection is taken (sock_diag). A process of this user or of root has
+// the key. One of another user is ignored:
 // if it has the name, the lock takes a name of its own that begins with it. Who listens under any of
 // these names is looked at after the own one is bound, so that of two daemons that start at once one
 // sees the other.
@@ -185,16 +186,28 @@ func (l *KeyLock) Close() error {
 // lookAround finds out who listens at sockets that are not of this lock: another holder, or strangers.
 func (l *KeyLock) lookAround(sockets map[string]tezos.PublicKeyHash) error {
 	maps.DeleteFunc(sockets, func(name string, _ tezos.PublicKeyHash) bool { return l.own[name] })
+	var owners map[string]int // asked for once, when patience is over
 	for end := time.Now().Add(lockPatience); ; time.Sleep(lockPause / 10) {
 		for name, key := range sockets {
 			peer, state := peerAt(name)
 			switch {
 			case state == listens && ours(peer.UID):
 				return &HeldError{key, peer}
-			case state == listens, state == isBusy && time.Now().After(end):
-				l.strangers = append(l.strangers, Stranger{key, peer})
-			case state == isBusy:
+			case state == isBusy && time.Now().Before(end):
 				continue
+			case state == isBusy: // whoever it is: a stranger can fill the queue of a daemon that stands still
+				if owners == nil {
+					owners = socketOwners()
+				}
+				if uid, known := owners[name]; known {
+					peer.UID = uid
+				}
+				if ours(peer.UID) {
+					return &HeldError{key, peer}
+				}
+				fallthrough
+			case state == listens:
+				l.strangers = append(l.strangers, Stranger{key, peer})
 			}
 			delete(sockets, name)
 		}

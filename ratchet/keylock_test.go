@@ -121,7 +121,7 @@ func TestKeyLockOfStrangers(t *testing.T) {
 		{"listens", "", 1, false, "[process %d of user nobody]"},
 		{"listens under another name", "-a", 1, false, "[process %d of user nobody]"},
 		{"does not listen", "", -1, false, "[]"},
-		{"takes no connection", "", 0, true, "[a process of an unknown user]"},
+		{"takes no connection", "", 0, true, "[a process of user nobody]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -61,7 +61,7 @@ func Examine(ctx context.Context, path string) (Examination, error) {
 // unused returns ratchet.ErrLocked if a process has the ratchet open.
 func unused(path string, database file) error {
 	if pid := holder("POSIX", database); pid != 0 { // SQLite's lock: a database shell has no flock
-		return &LockedError{path, pid}
+		return newLockedError(path, pid)
 	}
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -73,7 +73,7 @@ func unused(path string, database file) error {
 		if pid != 0 && pid != os.Getpid() { // else the descriptor stays, as in lockFile
 			_ = unix.Close(fd)
 		}
-		return &LockedError{path, pid}
+		return newLockedError(path, pid)
 	}
 	if err = errors.Join(err, unix.Close(fd)); err != nil {
 		return fmt.Errorf("locking %s: %v", path, err)

@@ -32,22 +32,44 @@ func lockFile(path string, database file) (int, error) {
 	if !errors.Is(err, unix.EWOULDBLOCK) {
 		return -1, fmt.Errorf("locking %s: %v", path, err)
 	}
-	return -1, &LockedError{path, holder("FLOCK", database)}
+	return -1, newLockedError(path, holder("FLOCK", database))
 }
 
 // LockedError means that a process has the file open. It Is [ratchet.ErrLocked].
 type LockedError struct {
 	Path string
 	PID  int // 0 if it cannot be told
+	UID  int // of the process; -1 if it cannot be told
 }
 
+func newLockedError(path string, pid int) *LockedError {
+	e := &LockedError{path, pid, -1}
+	var st unix.Stat_t
+	if pid > 0 && unix.Stat(fmt.Sprintf("/proc/%d", pid), &st) == nil { // proc(5): it belongs to the process's user
+		e.UID = int(st.Uid)
+	}
+	return e
+}
+
+// stranger reports whether the process is of a user who is neither root nor ours. To lock a file takes no more
+// than to be allowed to read it (flock(2)).
+func (e *LockedError) stranger() bool { return e.UID > 0 && e.UID != os.Geteuid() }
+
 // Error names the file and the process, and says to stop it.
-func (e *LockedError) Error() string { return e.Holder() + ": stop it first" }
+func (e *LockedError) Error() string {
+	if e.stranger() {
+		return fmt.Sprintf("%s: stop it first, and chmod 600 %s: whoever may read it may lock it", e.Holder(), e.Path)
+	}
+	return e.Holder() + ": stop it first"
+}
 
 // Holder names the file and the process, for those who do not want to open the file.
 func (e *LockedError) Holder() string {
-	if e.PID == 0 {
+	switch {
+	case e.PID == 0:
 		return fmt.Sprintf("%v: %s is open in another process", ratchet.ErrLocked, e.Path)
+	case e.stranger():
+		return fmt.Sprintf("%v: %s is open in %v", ratchet.ErrLocked, e.Path, ratchet.Peer{PID: e.PID, UID: e.UID})
 	}
 	return fmt.Sprintf("%v: %s is open in process %d", ratchet.ErrLocked, e.Path, e.PID)
 }

@@ -1,11 +1,14 @@
 package sqlite_test
 
 import (
+	"bufio"
 	"database/sql"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -116,4 +119,56 @@ func TestCloseUnlocksForAll(t *testing.T) {
 	if err := unix.Close(inherited); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestLockOfAnotherUser: who may read the file may lock it. The refusal tells whose process it is, and how
+// to keep others out.
+func TestLockOfAnotherUser(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can be another user")
+	}
+	path := newFile(t)
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	holder := lockAs(t, path, 65534)
+	_, err := openDB(t.Context(), path, options{})
+	if !errors.Is(err, ratchet.ErrLocked) {
+		t.Fatalf("got %v, want %v", err, ratchet.ErrLocked)
+	}
+	for _, want := range []string{ratchet.Peer{PID: holder, UID: 65534}.String(), "chmod 600 " + path} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("got %q, which lacks %q", err, want)
+		}
+	}
+}
+
+// lockAs has another user lock a file that lies where he cannot look, and returns the process.
+func lockAs(t *testing.T, path string, uid uint32) (pid int) {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	cmd := exec.CommandContext(t.Context(), "flock", "--shared", "/proc/self/fd/3", "sh", "-c", "echo locked; read end")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	cmd.ExtraFiles = []*os.File{file}
+	input, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = input.Close(), cmd.Wait() })
+	if line, err := bufio.NewReader(output).ReadString('\n'); err != nil || line != "locked\n" {
+		t.Fatalf("flock said %q, %v", line, err)
+	}
+	return cmd.Process.Pid
 }

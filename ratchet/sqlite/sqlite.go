@@ -105,7 +105,7 @@ func (db *Store) prepare(ctx context.Context) (err error) {
 // flock.
 func (db *Store) connectError(err error) error {
 	if code(err) == sqlite3.ErrBusy {
-		return &LockedError{db.path, holder("POSIX", db.database)}
+		return newLockedError(db.path, holder("POSIX", db.database))
 	}
 	return fmt.Errorf("opening %s: %v", db.path, err)
 }
