@@ -14,6 +14,6 @@
 // src/bin_signer/handler.ml of Octez).
 //
 // It does not guard against two hosts that each have their own store for one key. On one host [LockKeys]
-// keeps a second daemon of the same user from a key; not one of another user, or in another network
-// namespace.
+// keeps a second daemon of the same user or of root from a key, and not one of another user or in another
+// network namespace.
 package ratchet

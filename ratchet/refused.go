@@ -97,7 +97,8 @@ func (e *RefusedError) Error() string {
 		return fmt.Sprintf("%s level %d and round %d already signed with different data", m.Kind, m.Level, m.Round)
 	case NotRegistered:
 		return fmt.Sprintf("key %s is not registered for chain %s: stop pawl, run `pawl ratchet register %s --chain %s "+
-			"--from-level N` with N above all that the key ever signed there, and start pawl", m.Key, m.ChainID, m.Key, m.ChainID)
+			"--from-level N` with N above all that the key ever signed there, and start pawl",
+			m.Key, m.ChainID, m.Key, m.ChainID)
 	case LevelGap:
 		return fmt.Sprintf("%s level %d too far above %d: if the chain is there, stop pawl, run `pawl ratchet register %s "+
 			"--chain %s --from-level %d --far`, and start pawl", m.Kind, m.Level, e.Level, m.Key, m.ChainID, m.Level)

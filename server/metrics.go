@@ -147,7 +147,7 @@ var (
 	lastDesc = prometheus.NewDesc("pawl_seconds_since_last_signature",
 		"Seconds since the last new signature; absent before the first of this process.", []string{"pkh", "kind"}, nil)
 	certificateDesc = prometheus.NewDesc("pawl_certificate_seconds_left",
-		"Seconds until a certificate of the HSM connection ends.", []string{"name"}, nil)
+		"Seconds until a certificate of the HSM connection or of pawl's own HTTPS ends.", []string{"name"}, nil)
 	droppedDesc = prometheus.NewDesc("pawl_dropped_signatures_total",
 		"Signatures that the HSM made and nobody got: the ratchet had one of the same bytes, refused, or failed.", nil, nil)
 	serverReadyDesc = prometheus.NewDesc("pawl_hsm_server_ready",

@@ -187,9 +187,8 @@ func (s *Signer) Ratchets(ctx context.Context) (all ratchet.Snapshot, err error)
 		all.Marks = append(all.Marks, slices.DeleteFunc(held.Marks, func(m ratchet.StoredMark) bool {
 			return elsewhere(m.Key)
 		})...)
-		all.Registrations = append(all.Registrations, slices.DeleteFunc(held.Registrations, func(r ratchet.Registration) bool {
-			return elsewhere(r.Key)
-		})...)
+		all.Registrations = append(all.Registrations,
+			slices.DeleteFunc(held.Registrations, func(r ratchet.Registration) bool { return elsewhere(r.Key) })...)
 	}
 	return all, nil
 }

@@ -54,8 +54,8 @@ const (
 	maxSecretBytes = 256 // of a generic secret
 )
 
-// mechanisms is all that the card serves, in the order of its list. CKM_RSA_PKCS stands first because IBM's clients demand it
-// there.
+// mechanisms is all that the card serves, in the order of its list. CKM_RSA_PKCS stands first because IBM's
+// clients demand it there.
 var mechanisms = []mechanism{
 	{
 		id: ep11.MechRSAPKCS, minBits: minRSABits, maxBits: maxRSABits,

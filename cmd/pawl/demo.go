@@ -24,8 +24,8 @@ type demoCmd struct {
 func (*demoCmd) Help() string {
 	return helpText("Makes a folder with a software card, a tz1, a tz2 and a tz3 key that may bake, and a ratchet, "+
 		"then runs the card and the signer as in production, over mutual TLS. Prints a line for octez-client for each "+
-		"key, and commands that sign something. It signs for one client, whose key is DIR/octez-client.key. Every other command works on the folder too, with --config "+
-		"DIR/keys.json.",
+		"key, and commands that sign something. It signs for one client, whose key is DIR/octez-client.key. Every "+
+		"other command works on the folder too, with --config DIR/keys.json.",
 		"pawl demo --dir ./pawl-demo", exitCodes)
 }
 

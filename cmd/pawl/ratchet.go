@@ -25,8 +25,8 @@ type ratchetInitCmd struct {
 }
 
 func (*ratchetInitCmd) Help() string {
-	return helpText("Never writes over a file. A new ratchet knows no mark: register each key, from a level above all that "+
-		"it ever signed.",
+	return helpText("Never writes over a file. A new ratchet knows no mark: register each key, from a level above all "+
+		"that it ever signed.",
 		"pawl ratchet init --config keys.json", exitCodes)
 }
 

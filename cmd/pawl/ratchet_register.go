@@ -108,8 +108,8 @@ func (c *ratchetRegisterCmd) ratchet(key tezos.PublicKeyHash) (path string, gap 
 
 // command returns this command as it was given.
 func (c *ratchetRegisterCmd) command(more ...string) string {
-	words := append([]string{fmt.Sprintf("pawl ratchet register %s --chain %s --from-level %d", c.Key, c.Chain, c.FromLevel)},
-		more...)
+	words := []string{fmt.Sprintf("pawl ratchet register %s --chain %s --from-level %d", c.Key, c.Chain, c.FromLevel)}
+	words = append(words, more...)
 	if c.Far {
 		words = append(words, "--far")
 	}

@@ -163,7 +163,8 @@ func (c *serveCmd) listeners(ctx context.Context, authenticated bool) (at daemon
 	if err := server.CheckListen(c.Admin, false, c.AdminBehindTunnel); err != nil {
 		return at, &usageError{text: fmt.Sprintf("--admin: %v: give --admin-behind-tunnel", err)}
 	}
-	if at.HTTPS, err = server.OpenHTTPS(server.HTTPSFiles{Cert: c.TLSCert, Key: c.TLSKey, ClientCA: c.TLSClientCA}); err != nil {
+	at.HTTPS, err = server.OpenHTTPS(server.HTTPSFiles{Cert: c.TLSCert, Key: c.TLSKey, ClientCA: c.TLSClientCA})
+	if err != nil {
 		return at, err
 	}
 	if at.Public, err = listen(ctx, "--listen", c.Listen); err != nil {

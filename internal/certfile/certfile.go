@@ -2,8 +2,8 @@
 // to the HSM and pawl's own HTTPS read theirs here, and so does all that tells of their ends: the
 // start, the metric, the log and `pawl check`.
 //
-// Each read is bounded and never waits: see durable.ReadFile. Who may read or write the files is
-// judged elsewhere, once, at the start.
+// Each read is bounded and never waits: see durable.ReadFile. Package config judges who may read or
+// write the files.
 package certfile
 
 import (

@@ -40,7 +40,8 @@ func (d *Daemon) lookAtRights(https *server.HTTPS) {
 	for _, f := range append(d.cfg.Rights(user), config.HTTPSRights(user, files.Cert, files.Key, files.ClientCA)...) {
 		if !d.rights[f] {
 			d.rights[f] = true
-			d.log.Warn("file rights changed", "path", f.Path, "finding", f.Text, "next_start_refused", f.Severity > config.Warning)
+			d.log.Warn("file rights changed", "path", f.Path, "finding", f.Text,
+				"next_start_refused", f.Severity > config.Warning)
 		}
 	}
 }

@@ -60,7 +60,8 @@ func Create(ctx context.Context, path string) error {
 type LeftoverError struct{ Path, File string }
 
 func (e *LeftoverError) Error() string {
-	return fmt.Sprintf("creating %s: %s is left from a former ratchet: move it away, or choose another path", e.Path, e.File)
+	return fmt.Sprintf("creating %s: %s is left from a former ratchet: move it away, or choose another path",
+		e.Path, e.File)
 }
 
 // Leftovers returns the files that must be moved away before Create can make a ratchet at path.

@@ -13,10 +13,9 @@
 //   - No other process can open the file, and no other program of this host can read it, while a
 //     Store has it open. [Read] and [Examine] look at a file that nobody has open.
 //
-// What it cannot see, first of all: the file set back as a whole, together with that note and in place. So
-// do cp over both files, and a snapshot of btrfs, ZFS, LVM or of a virtual machine that is brought back. The
-// marks are older then and everything agrees with them: a slot is signed a second time. Nothing in the file
-// can tell.
+// What it cannot see, first of all: that the file was set back in place, together with that note. cp of
+// older ones over both files does it, and so does a snapshot of btrfs, ZFS, LVM or of a virtual machine
+// that is brought back. Everything agrees then, and is old: a slot is signed a second time.
 //
 // Nor does it guard against someone who edits the file with SQLite while no daemon runs and makes its
 // digests good.

@@ -61,7 +61,10 @@ func (db *Store) idleCheckpoint() {
 // touch writes to the file without changing a mark. The first write into an empty -wal syncs twice, once
 // for the header of the -wal (sqlite3WalFrames), so that write should not be a mark.
 func touch(ctx context.Context, tx *sql.Conn) error {
-	const row, totals = "UPDATE provenance SET generation = generation + 1", "UPDATE totals SET generation = generation + 1"
+	const (
+		row    = "UPDATE provenance SET generation = generation + 1"
+		totals = "UPDATE totals SET generation = generation + 1"
+	)
 	_, err := tx.ExecContext(ctx, row)
 	if err == nil {
 		_, err = tx.ExecContext(ctx, totals)

@@ -138,7 +138,8 @@ func parseLast(content []byte, database identity) (n note, ok bool) {
 	var key, chain []byte
 	var kind uint8
 	m := &n.mark
-	if _, err := fmt.Sscanf(strings.Join(words[1:6], " "), "%x %x %d %d %d", &key, &chain, &kind, &m.Level, &m.Round); err != nil {
+	if _, err := fmt.Sscanf(strings.Join(words[1:6], " "), "%x %x %d %d %d",
+		&key, &chain, &kind, &m.Level, &m.Round); err != nil {
 		return note{}, false
 	}
 	if len(key) != len(m.Key) || len(chain) != len(m.ChainID) {

@@ -91,7 +91,8 @@ func (k *keyMemory) addTo(all *ratchet.Snapshot, key tezos.PublicKeyHash) {
 	if k.neverUsed {
 		all.Registrations = append(all.Registrations, ratchet.Registration{Key: key, AnyChain: true})
 	}
-	for _, id := range slices.SortedFunc(maps.Keys(k.chains), func(a, b tezos.ChainID) int { return bytes.Compare(a[:], b[:]) }) {
+	inOrder := func(a, b tezos.ChainID) int { return bytes.Compare(a[:], b[:]) }
+	for _, id := range slices.SortedFunc(maps.Keys(k.chains), inOrder) {
 		chain := k.chains[id]
 		if chain.registered {
 			all.Registrations = append(all.Registrations, ratchet.Registration{

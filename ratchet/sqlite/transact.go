@@ -28,9 +28,9 @@ func (db *Store) commitBatch(batch []*job) {
 }
 
 // transact runs a batch in one transaction. It returns nil only after COMMIT has returned nil, both files
-// were found in place, no shorter than before, and the last mark was noted. With single the batch was rolled back because a
-// statement failed. The transaction has its own context: with a caller's, the driver would interrupt
-// it when the caller leaves.
+// were found in place, no shorter than before, and the last mark was noted. With single the batch was
+// rolled back because a statement failed. The transaction has its own context: with a caller's, the
+// driver would interrupt it when the caller leaves.
 func (db *Store) transact(batch []*job) (single bool, err error) {
 	if db.err() != nil {
 		return false, db.stopped()

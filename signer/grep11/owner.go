@@ -10,7 +10,9 @@ import (
 // Owner returns the one of the public keys that a blob signs for. It has the HSM sign a random
 // message, once by each mechanism of the keys. It finds none if the HSM refuses the blob, or if the
 // blob is that of another key.
-func (c *Client) Owner(ctx context.Context, blob ep11.Blob, keys []tezos.PublicKey) (owner tezos.PublicKey, found bool) {
+func (c *Client) Owner(
+	ctx context.Context, blob ep11.Blob, keys []tezos.PublicKey,
+) (owner tezos.PublicKey, found bool) {
 	message, err := tezos.NewProbe()
 	if err != nil {
 		return tezos.PublicKey{}, false

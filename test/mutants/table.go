@@ -5,8 +5,8 @@ package main
 func sabotages() ([]sabotage, error) {
 	var all []sabotage
 	for _, group := range [][]sabotage{
-		parser(), policies(), watermark(), registration(), flights(), commits(), files(), losses(), seals(), locks(), signing(),
-		faults(), delays(), servers(), secrets(), durableFiles(),
+		parser(), policies(), watermark(), registration(), flights(), commits(), files(), losses(), seals(), locks(),
+		signing(), faults(), delays(), servers(), secrets(), durableFiles(),
 	} {
 		all = append(all, group...)
 	}
