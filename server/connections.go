@@ -49,8 +49,8 @@ func (p phase) grace() time.Duration {
 
 // connections are the open connections of one listener. Their number is limited. At the limit one
 // that waits for its client is closed for a new one: the one that has been idle longest if there is
-// any, or else the oldest whose request has not arrived whole or whose answer is not taken. A
-// request in flight is never cut off: if there is nothing else, the new connection waits.
+// any, else the oldest whose answer is not taken, else the oldest whose request has not arrived whole.
+// A request in flight is never cut off: if there is nothing else, the new connection waits.
 type connections struct {
 	limit  int
 	share  int                                                // of one source
@@ -169,8 +169,9 @@ func (s *connections) crowded() *connection {
 	return c
 }
 
-// oldest returns the connection that should give way first of those that are waiting and match. If
-// it returns nil, soon reports whether there may be one in a moment.
+// oldest returns the connection that should give way first of those that are waiting and match: an
+// idle one, or one whose answer is not taken, before one whose request is arriving, which a host that
+// is short of time reads late. If it returns nil, soon reports whether there may be one in a moment.
 func (s *connections) oldest(match func(*connection) bool) (c *connection, soon bool) {
 	for e := s.idle.Front(); e != nil; e = e.Next() {
 		if c := of(e); match(c) {
@@ -178,17 +179,18 @@ func (s *connections) oldest(match func(*connection) bool) (c *connection, soon 
 		}
 	}
 	for e := s.opened.Front(); e != nil; e = e.Next() {
-		c := of(e)
-		if !match(c) {
-			continue
+		other := of(e)
+		switch overdue := time.Since(other.since) >= other.phase.grace(); {
+		case !match(other):
+		case !overdue:
+			soon = true
+		case other.phase == writing:
+			return other, false
+		case other.phase != inFlight && c == nil:
+			c = other
 		}
-		overdue := time.Since(c.since) >= c.phase.grace()
-		if overdue && c.phase != inFlight {
-			return c, false
-		}
-		soon = soon || !overdue
 	}
-	return nil, soon
+	return c, soon && c == nil
 }
 
 // shed closes the connection that should give way first, if any is waiting.

@@ -299,8 +299,8 @@ func TestManySources(t *testing.T) {
 	}
 }
 
-// TestWhichGivesWay: an idle connection does first, then the oldest whose time is up. One that is
-// busy shields none behind it.
+// TestWhichGivesWay: an idle connection does first, then the oldest whose answer nobody takes, then the
+// oldest whose request should have arrived. One that is busy shields none behind it.
 func TestWhichGivesWay(t *testing.T) {
 	t.Parallel()
 	const young, old = time.Millisecond, time.Second
@@ -312,6 +312,8 @@ func TestWhichGivesWay(t *testing.T) {
 	}{
 		"the one idle for longest":        {[]c{{server.Reading, old}, {server.Idle, old}, {server.Idle, young}}, 1, false},
 		"the oldest":                      {[]c{{server.Writing, old}, {server.Reading, old}}, 0, false},
+		"unread before arriving":          {[]c{{server.Reading, old}, {server.ReadingBody, old}, {server.Writing, old}}, 2, false},
+		"the older of two arriving":       {[]c{{server.Reading, old}, {server.Reading, old}, {server.InFlight, young}}, 0, false},
 		"no request in flight":            {[]c{{server.InFlight, old}, {server.ReadingBody, old}}, 1, false},
 		"none but requests in flight":     {[]c{{server.InFlight, old}, {server.InFlight, old}}, -1, false},
 		"soon":                            {[]c{{server.InFlight, old}, {server.Reading, young}}, -1, true},
