@@ -13,7 +13,6 @@
 // host. Refusals use the words of octez-signer's high watermark (src/lib_signer_backends and
 // src/bin_signer/handler.ml of Octez).
 //
-// It does not guard against two hosts that each have their own store for one key. On one host [LockKeys]
-// keeps a second daemon of the same user or of root from a key, and not one of another user or in another
-// network namespace.
+// It does not guard against two hosts that each have their own store for one key. On one host
+// internal/hostlock does.
 package ratchet

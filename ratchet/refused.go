@@ -33,9 +33,6 @@ var (
 
 	// ErrUnknown means that nobody knows whether a commit was stored.
 	ErrUnknown = errors.New("outcome of a commit unknown")
-
-	// ErrKeyHeld means that another daemon on this host serves the key.
-	ErrKeyHeld = errors.New("another daemon on this host serves the key")
 )
 
 // Reason tells why a mark was refused.

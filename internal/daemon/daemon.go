@@ -12,6 +12,7 @@ import (
 
 	"pawl/internal/config"
 	"pawl/internal/durable"
+	"pawl/internal/hostlock"
 	"pawl/ratchet"
 	"pawl/signer"
 	"pawl/signer/grep11"
@@ -40,8 +41,8 @@ type Daemon struct {
 	clients  []*grep11.Client
 	paths    []string // of ratchets
 	ratchets []*ratchet.Ratchet
-	lock     *ratchet.KeyLock // of all keys
-	entries  []signer.Entry   // of the keyring in use
+	lock     *hostlock.KeyLock // of all keys
+	entries  []signer.Entry    // of the keyring in use
 	reload   reload
 	rights   rights
 }

@@ -9,6 +9,7 @@ import (
 
 	"pawl/internal/config"
 	"pawl/internal/ep11"
+	"pawl/internal/hostlock"
 	"pawl/ratchet"
 	"pawl/ratchet/sqlite"
 	"pawl/signer"
@@ -61,7 +62,7 @@ func (d *Daemon) lockKeys() (err error) {
 	for _, key := range d.cfg.Keys {
 		keys = append(keys, key.PublicKey.Hash())
 	}
-	if d.lock, err = ratchet.LockKeys(keys...); err != nil {
+	if d.lock, err = hostlock.LockKeys(keys...); err != nil {
 		return err
 	}
 	told := make(map[tezos.PublicKeyHash]bool)

@@ -20,6 +20,7 @@ import (
 
 	"pawl/internal/config"
 	"pawl/internal/daemon"
+	"pawl/internal/hostlock"
 	"pawl/ratchet"
 	"pawl/ratchet/ratchettest"
 	"pawl/ratchet/sqlite"
@@ -275,11 +276,11 @@ func TestOpenTwice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := f.open(); !errors.Is(err, ratchet.ErrKeyHeld) && !errors.Is(err, ratchet.ErrLocked) {
+	if _, _, err := f.open(); !errors.Is(err, hostlock.ErrKeyHeld) && !errors.Is(err, ratchet.ErrLocked) {
 		t.Errorf("second Open on the same ratchet: %v; want ErrKeyHeld or ErrLocked", err)
 	}
 	f.freshRatchet()
-	if _, _, err := f.open(); !errors.Is(err, ratchet.ErrKeyHeld) {
+	if _, _, err := f.open(); !errors.Is(err, hostlock.ErrKeyHeld) {
 		t.Errorf("second Open on the same key: %v; want ErrKeyHeld", err)
 	}
 	closeSigner(t, s)

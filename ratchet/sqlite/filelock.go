@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"pawl/internal/hostlock"
 	"pawl/ratchet"
 
 	"golang.org/x/sys/unix"
@@ -69,7 +70,7 @@ func (e *LockedError) Holder() string {
 	case e.PID == 0:
 		return fmt.Sprintf("%v: %s is open in another process", ratchet.ErrLocked, e.Path)
 	case e.stranger():
-		return fmt.Sprintf("%v: %s is open in %v", ratchet.ErrLocked, e.Path, ratchet.Peer{PID: e.PID, UID: e.UID})
+		return fmt.Sprintf("%v: %s is open in %v", ratchet.ErrLocked, e.Path, hostlock.Peer{PID: e.PID, UID: e.UID})
 	}
 	return fmt.Sprintf("%v: %s is open in process %d", ratchet.ErrLocked, e.Path, e.PID)
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pawl/internal/hostlock"
 	"pawl/ratchet"
 	"pawl/ratchet/sqlite"
 )
@@ -137,7 +138,7 @@ func TestLockOfAnotherUser(t *testing.T) {
 	if !errors.Is(err, ratchet.ErrLocked) {
 		t.Fatalf("got %v, want %v", err, ratchet.ErrLocked)
 	}
-	for _, want := range []string{ratchet.Peer{PID: holder, UID: 65534}.String(), "chmod 600 " + path} {
+	for _, want := range []string{hostlock.Peer{PID: holder, UID: 65534}.String(), "chmod 600 " + path} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("got %q, which lacks %q", err, want)
 		}

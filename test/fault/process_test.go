@@ -22,7 +22,7 @@ var unlockedPatches = []patch{
 	{"ratchet/sqlite/filelock.go", "unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)", "unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)"},
 	{"ratchet/sqlite/sqlite.go", "\"&_locking_mode=EXCLUSIVE\"", "\"&_locking_mode=NORMAL\""},
 	{"ratchet/sqlite/sqlite.go", "{\"locking_mode\", \"exclusive\"}", "{\"locking_mode\", \"normal\"}"},
-	{"ratchet/keylock.go", "uid == 0 || uid == os.Geteuid()", "uid < 0 && uid == os.Geteuid()"},
+	{"internal/hostlock/keylock.go", "uid == 0 || uid == os.Geteuid()", "uid < 0 && uid == os.Geteuid()"},
 	{"ratchet/sqlite/identity.go", "case now.size < seen.size:", "case false:"},
 }
 

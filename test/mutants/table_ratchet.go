@@ -328,10 +328,10 @@ func locks() []sabotage {
 		},
 		{
 			name: "second-daemon-on-a-key",
-			file: "ratchet/keylock.go",
+			file: "internal/hostlock/keylock.go",
 			old:  "uid == 0 || uid == os.Geteuid()",
 			new:  "uid == 0 && uid == os.Getpid()",
-			pkg:  "./ratchet", test: "TestKeyLock",
+			pkg:  "./internal/hostlock", test: "TestKeyLock",
 		},
 	}
 }

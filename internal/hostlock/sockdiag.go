@@ -1,6 +1,4 @@
-package ratchet
-
-// Whose a socket is that takes no connection.
+package hostlock
 
 import (
 	"encoding/binary"

@@ -1,26 +1,20 @@
-package ratchet
-
-// One daemon per key and host.
+package hostlock
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"os"
-	"os/user"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
 	"pawl/tezos"
-
-	"golang.org/x/sys/unix"
 )
+
+// ErrKeyHeld means that another daemon on this host serves the key.
+var ErrKeyHeld = errors.New("another daemon on this host serves the key")
 
 // A KeyLock is an abstract Unix socket for each of its keys, @pawl-key-<hash>. The owner of such a
 // socket, and nobody else, is the one daemon for the key in this network namespace. The kernel releases
@@ -28,10 +22,9 @@ import (
 //
 // Any user may bind such a name, so the name alone says nothing: the kernel tells whose process listens
 // there (SO_PEERCRED), also where no connection is taken (sock_diag). A process of this user or of root has
-// the key. One of another user is ignored:
-// if it has the name, the lock takes a name of its own that begins with it. Who listens under any of
-// these names is looked at after the own one is bound, so that of two daemons that start at once one
-// sees the other.
+// the key. One of another user is ignored: if it has the name, the lock takes a name of its own that begins
+// with it. Who listens under any of these names is looked at after the own one is bound, so that of two
+// daemons that start at once one sees the other.
 //
 // A daemon of another user, and one in another network namespace, such as a container, is not seen.
 type KeyLock struct {
@@ -44,27 +37,6 @@ type KeyLock struct {
 type Stranger struct {
 	Key tezos.PublicKeyHash
 	Peer
-}
-
-// Peer is a process that listens on a socket.
-type Peer struct {
-	PID int // 0 if it is of another pid namespace
-	UID int // -1 if it cannot be told
-}
-
-// String names the process and its user.
-func (p Peer) String() string {
-	process := "a process"
-	if p.PID > 0 {
-		process = fmt.Sprintf("process %d", p.PID)
-	}
-	if p.UID < 0 {
-		return process + " of an unknown user"
-	}
-	if owner, err := user.LookupId(strconv.Itoa(p.UID)); err == nil {
-		return fmt.Sprintf("%s of user %s", process, owner.Username)
-	}
-	return fmt.Sprintf("%s of the user %d", process, p.UID)
 }
 
 // ours reports whether a process of that user is trusted to hold a key: root may stop this one anyway.
@@ -181,88 +153,4 @@ func (l *KeyLock) Close() error {
 		errs = append(errs, listener.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// lookAround finds out who listens at sockets that are not of this lock: another holder, or strangers.
-func (l *KeyLock) lookAround(sockets map[string]tezos.PublicKeyHash) error {
-	maps.DeleteFunc(sockets, func(name string, _ tezos.PublicKeyHash) bool { return l.own[name] })
-	var owners map[string]int // asked for once, when patience is over
-	for end := time.Now().Add(lockPatience); ; time.Sleep(lockPause / 10) {
-		for name, key := range sockets {
-			peer, state := peerAt(name)
-			switch {
-			case state == listens && ours(peer.UID):
-				return &HeldError{key, peer}
-			case state == isBusy && time.Now().Before(end):
-				continue
-			case state == isBusy: // whoever it is: a stranger can fill the queue of a daemon that stands still
-				if owners == nil {
-					owners = socketOwners()
-				}
-				if uid, known := owners[name]; known {
-					peer.UID = uid
-				}
-				if ours(peer.UID) {
-					return &HeldError{key, peer}
-				}
-				fallthrough
-			case state == listens:
-				l.strangers = append(l.strangers, Stranger{key, peer})
-			}
-			delete(sockets, name)
-		}
-		if len(sockets) == 0 {
-			return nil
-		}
-	}
-}
-
-// socketsNamed returns the abstract sockets of this network namespace whose names begin with one of
-// names (proc(5), /proc/net/unix), or names if that cannot be read. Names have one length.
-func socketsNamed(names map[string]tezos.PublicKeyHash) map[string]tezos.PublicKeyHash {
-	list, err := os.Open("/proc/self/net/unix")
-	if err != nil {
-		return names
-	}
-	defer func() { _ = list.Close() }()
-	sockets := make(map[string]tezos.PublicKeyHash)
-	for lines := bufio.NewScanner(list); lines.Scan(); {
-		// 0000000000000000: 00000002 00000000 00010000 0001 01 31415 @pawl-key-tz3…
-		_, name, _ := strings.Cut(lines.Text(), " @")
-		name = "@" + name
-		if key, ok := names[name[:min(len(name), lockNameSize)]]; ok {
-			sockets[name] = key
-		}
-	}
-	return sockets
-}
-
-// A socketState is what became of a connection to a socket.
-type socketState int
-
-const (
-	isGone  socketState = iota // nobody listens there
-	isBusy                     // its queue is full
-	listens                    // and the kernel tells who
-)
-
-// peerAt returns who listens at an abstract socket.
-func peerAt(name string) (Peer, socketState) {
-	unknown := Peer{UID: -1}
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return unknown, isBusy
-	}
-	defer func() { _ = unix.Close(fd) }()
-	switch err := unix.Connect(fd, &unix.SockaddrUnix{Name: name}); {
-	case errors.Is(err, unix.ECONNREFUSED):
-		return unknown, isGone
-	case err != nil:
-		return unknown, isBusy
-	}
-	credentials, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
-	if err != nil {
-		return unknown, listens
-	}
-	return Peer{int(credentials.Pid), int(credentials.Uid)}, listens
 }

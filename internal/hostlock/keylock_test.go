@@ -1,4 +1,4 @@
-package ratchet_test
+package hostlock_test
 
 import (
 	"errors"
@@ -11,38 +11,39 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"pawl/ratchet"
+	"pawl/internal/hostlock"
+	"pawl/ratchet/ratchettest"
 	"pawl/tezos"
 )
 
 // lockedKey returns a key that no other run of these tests locks. n is below 1000.
-func lockedKey(n int) tezos.PublicKeyHash { return keyNumber(os.Getpid()*1000 + n) }
+func lockedKey(n int) tezos.PublicKeyHash { return ratchettest.KeyNumber(os.Getpid()*1000 + n) }
 
 func TestKeyLock(t *testing.T) {
 	t.Parallel()
 	key := lockedKey(0)
-	lock, err := ratchet.LockKeys(key)
+	lock, err := hostlock.LockKeys(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = ratchet.LockKeys(key)
-	held, ok := errors.AsType[*ratchet.HeldError](err)
-	if !ok || !errors.Is(err, ratchet.ErrKeyHeld) || held.Holder.PID != os.Getpid() || held.Holder.UID != os.Geteuid() {
-		t.Errorf("the second lock: got %v, want %v, this process and its user", err, ratchet.ErrKeyHeld)
+	_, err = hostlock.LockKeys(key)
+	held, ok := errors.AsType[*hostlock.HeldError](err)
+	if !ok || !errors.Is(err, hostlock.ErrKeyHeld) || held.Holder.PID != os.Getpid() || held.Holder.UID != os.Geteuid() {
+		t.Errorf("the second lock: got %v, want %v, this process and its user", err, hostlock.ErrKeyHeld)
 	}
 	for _, part := range []string{key.String(), fmt.Sprintf("process %d of ", os.Getpid()), "user"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("the second lock: %v does not say %q", err, part)
 		}
 	}
-	other, err := ratchet.LockKeys(lockedKey(1))
+	other, err := hostlock.LockKeys(lockedKey(1))
 	if err != nil {
 		t.Fatalf("another key: %v", err)
 	}
 	if err := errors.Join(lock.Close(), other.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if lock, err = ratchet.LockKeys(key); err != nil {
+	if lock, err = hostlock.LockKeys(key); err != nil {
 		t.Fatalf("after Close: %v", err)
 	}
 	if err := lock.Close(); err != nil {
@@ -56,13 +57,13 @@ func TestKeyLockAtOnce(t *testing.T) {
 	key := lockedKey(2)
 	for range 20 {
 		var all sync.WaitGroup
-		locks := make(chan *ratchet.KeyLock, 8)
+		locks := make(chan *hostlock.KeyLock, 8)
 		for range cap(locks) {
 			all.Go(func() {
-				if lock, err := ratchet.LockKeys(key); err == nil {
+				if lock, err := hostlock.LockKeys(key); err == nil {
 					locks <- lock
-				} else if !errors.Is(err, ratchet.ErrKeyHeld) {
-					t.Errorf("got %v, want %v", err, ratchet.ErrKeyHeld)
+				} else if !errors.Is(err, hostlock.ErrKeyHeld) {
+					t.Errorf("got %v, want %v", err, hostlock.ErrKeyHeld)
 				}
 			})
 		}
@@ -132,7 +133,7 @@ func TestKeyLockOfStrangers(t *testing.T) {
 			if c.full {
 				defer fillQueue(t, name)()
 			}
-			lock, err := ratchet.LockKeys(key)
+			lock, err := hostlock.LockKeys(key)
 			if err != nil {
 				t.Fatalf("with a stranger there: %v", err)
 			}
@@ -148,17 +149,17 @@ func TestKeyLockOfStrangers(t *testing.T) {
 					t.Errorf("the stranger has key %v, want %v", stranger.Key, key)
 				}
 			}
-			if _, err := ratchet.LockKeys(key); !errors.Is(err, ratchet.ErrKeyHeld) {
-				t.Errorf("the second lock: got %v, want %v", err, ratchet.ErrKeyHeld)
+			if _, err := hostlock.LockKeys(key); !errors.Is(err, hostlock.ErrKeyHeld) {
+				t.Errorf("the second lock: got %v, want %v", err, hostlock.ErrKeyHeld)
 			}
 			leave()
-			if _, err := ratchet.LockKeys(key); !errors.Is(err, ratchet.ErrKeyHeld) {
-				t.Errorf("the second lock, once the stranger is gone: got %v, want %v", err, ratchet.ErrKeyHeld)
+			if _, err := hostlock.LockKeys(key); !errors.Is(err, hostlock.ErrKeyHeld) {
+				t.Errorf("the second lock, once the stranger is gone: got %v, want %v", err, hostlock.ErrKeyHeld)
 			}
 			if err := lock.Close(); err != nil {
 				t.Fatal(err)
 			}
-			lock, err = ratchet.LockKeys(key)
+			lock, err = hostlock.LockKeys(key)
 			if err != nil {
 				t.Fatalf("after Close: %v", err)
 			}
@@ -197,7 +198,7 @@ func fillQueue(t *testing.T, name string) (leave func()) {
 func TestKeyLockAnswers(t *testing.T) {
 	t.Parallel()
 	key := lockedKey(3)
-	lock, err := ratchet.LockKeys(key)
+	lock, err := hostlock.LockKeys(key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,8 +214,8 @@ func TestKeyLockAnswers(t *testing.T) {
 		}
 		_ = unix.Close(fd) // its place in the queue is free when the owner has taken it
 	}
-	if _, err := ratchet.LockKeys(key); !errors.Is(err, ratchet.ErrKeyHeld) {
-		t.Errorf("got %v, want %v", err, ratchet.ErrKeyHeld)
+	if _, err := hostlock.LockKeys(key); !errors.Is(err, hostlock.ErrKeyHeld) {
+		t.Errorf("got %v, want %v", err, hostlock.ErrKeyHeld)
 	}
 }
 
@@ -225,24 +226,24 @@ func TestKeyLockOfMany(t *testing.T) {
 	for n := range 500 {
 		keys = append(keys, lockedKey(200+n))
 	}
-	last, err := ratchet.LockKeys(keys[len(keys)-1])
+	last, err := hostlock.LockKeys(keys[len(keys)-1])
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ratchet.LockKeys(keys...); !errors.Is(err, ratchet.ErrKeyHeld) {
-		t.Errorf("with the last one held: got %v, want %v", err, ratchet.ErrKeyHeld)
+	if _, err := hostlock.LockKeys(keys...); !errors.Is(err, hostlock.ErrKeyHeld) {
+		t.Errorf("with the last one held: got %v, want %v", err, hostlock.ErrKeyHeld)
 	}
 	if err := last.Close(); err != nil {
 		t.Fatal(err)
 	}
-	all, err := ratchet.LockKeys(keys...)
+	all, err := hostlock.LockKeys(keys...)
 	if err != nil {
 		t.Fatalf("once it is free: %v", err)
 	}
 	defer all.Close() //nolint:errcheck // the test is over
 	for _, key := range keys {
-		if _, err := ratchet.LockKeys(key); !errors.Is(err, ratchet.ErrKeyHeld) {
-			t.Fatalf("key %v: got %v, want %v", key, err, ratchet.ErrKeyHeld)
+		if _, err := hostlock.LockKeys(key); !errors.Is(err, hostlock.ErrKeyHeld) {
+			t.Fatalf("key %v: got %v, want %v", key, err, hostlock.ErrKeyHeld)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package ratchet_test
+package hostlock_test
 
 import (
 	"errors"
@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"pawl/ratchet"
+	"pawl/internal/hostlock"
 )
 
 // TestLockOfStoppedDaemon: a daemon of this user has the key and takes no connection, as one that was sent
@@ -22,12 +22,12 @@ func TestLockOfStoppedDaemon(t *testing.T) {
 	for full := false; !full; {
 		full = errors.Is(unix.Connect(unixSocket(t), name), unix.EAGAIN)
 	}
-	lock, err := ratchet.LockKeys(key)
+	lock, err := hostlock.LockKeys(key)
 	if err == nil {
 		_ = lock.Close()
 	}
-	if !errors.Is(err, ratchet.ErrKeyHeld) {
-		t.Errorf("got %v, want %v", err, ratchet.ErrKeyHeld)
+	if !errors.Is(err, hostlock.ErrKeyHeld) {
+		t.Errorf("got %v, want %v", err, hostlock.ErrKeyHeld)
 	}
 }
 
