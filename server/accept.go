@@ -69,7 +69,7 @@ func (l *limited) Accept() (net.Conn, error) {
 
 // tell logs an error of accept, at most one a minute.
 func (l *limited) tell(err error) {
-	if untold, now := l.failing.now(time.Minute); now {
+	if untold, now := l.failing.tell(time.Now(), time.Minute); now {
 		l.server.log.Warn("connections cannot be accepted for a moment", "listener", l.Name, "untold", untold, "err", err)
 	}
 }

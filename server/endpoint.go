@@ -71,7 +71,7 @@ func (e *endpoint) connection(socket net.Conn) *connection {
 func (e *endpoint) notice(c *connection, reason closeReason, err error) {
 	how := closeReasons[reason]
 	e.server.metrics.http.closed.WithLabelValues(e.Name, how.label).Inc()
-	untold, now := e.told[reason].now(how.every)
+	untold, now := e.told[reason].tell(time.Now(), how.every)
 	if !now {
 		return
 	}

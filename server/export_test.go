@@ -29,8 +29,9 @@ func (s *Server) HTTPServer() *http.Server { return s.httpServer(s.Handler()) }
 type Leaps struct{ leaps }
 
 // Add records a leap.
-func (l *Leaps) Add(key tezos.PublicKeyHash, now time.Time) (tell bool, untold int) {
-	return l.add(key, now)
+func (l *Leaps) Add(key tezos.PublicKeyHash, at time.Time) (tell bool, untold int) {
+	untold, tell = l.of(key).tell(at, leapPause)
+	return tell, untold
 }
 
 // ErrRequest stands for every request that cannot be read.

@@ -19,15 +19,23 @@ const (
 	leapPause = time.Minute
 )
 
-// leaps tells of leaps: in a metric of each, in the log of one a key and leapPause.
+// leaps are the keys whose leaps were told. Others than those of the signer get no signature.
 type leaps struct {
 	mu   sync.Mutex
-	told map[tezos.PublicKeyHash]*leapsOfKey // keys of the signer only: others get no signature
+	told map[tezos.PublicKeyHash]*rarely
 }
 
-type leapsOfKey struct {
-	at     time.Time // of the last line
-	untold int       // leaps since then
+// of returns what is told of a key.
+func (l *leaps) of(key tezos.PublicKeyHash) *rarely {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.told == nil {
+		l.told = make(map[tezos.PublicKeyHash]*rarely)
+	}
+	if l.told[key] == nil {
+		l.told[key] = new(rarely)
+	}
+	return l.told[key]
 }
 
 // watchLeap counts and logs a signature that is far above all that was signed before. It is called
@@ -38,8 +46,8 @@ func (s *Server) watchLeap(ctx context.Context, log *requestLog) {
 		return
 	}
 	s.metrics.leaps.WithLabelValues(s.metrics.label(log)).Inc()
-	tell, untold := s.leaps.add(log.key, time.Now())
-	if !tell {
+	untold, now := s.leaps.of(log.key).tell(time.Now(), leapPause)
+	if !now {
 		return
 	}
 	s.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelWarn,
@@ -47,24 +55,4 @@ func (s *Server) watchLeap(ctx context.Context, log *requestLog) {
 		slog.String("request_id", log.id), slog.String("pkh", log.pkh), slog.String("kind", consensus.Kind.String()),
 		slog.String("chain_id", consensus.ChainID.String()), slog.Int("level", int(consensus.Level)),
 		slog.Int64("levels_above", log.result.Rise), slog.Int("leaps_not_logged", untold))
-}
-
-// add records a leap, and reports whether it is to be logged, with how many were not before it.
-func (l *leaps) add(key tezos.PublicKeyHash, now time.Time) (tell bool, untold int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.told == nil {
-		l.told = make(map[tezos.PublicKeyHash]*leapsOfKey)
-	}
-	of, known := l.told[key]
-	if !known {
-		of = new(leapsOfKey)
-		l.told[key] = of
-	}
-	if known && now.Sub(of.at) < leapPause {
-		of.untold++
-		return false, 0
-	}
-	untold, of.untold, of.at = of.untold, 0, now
-	return true, untold
 }

@@ -12,15 +12,15 @@ type rarely struct {
 	untold int
 }
 
-// now reports whether to tell of an event that has just happened: the first one, then one in each
-// interval. untold is how many were not told of since.
-func (r *rarely) now(interval time.Duration) (untold int, tell bool) {
+// tell reports whether to tell of an event at that time: of the first one, then of one in each interval.
+// untold is how many were not told of since.
+func (r *rarely) tell(at time.Time, interval time.Duration) (untold int, now bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.last.IsZero() && time.Since(r.last) < interval {
+	if !r.last.IsZero() && at.Sub(r.last) < interval {
 		r.untold++
 		return 0, false
 	}
-	untold, r.untold, r.last = r.untold, 0, time.Now()
+	untold, r.untold, r.last = r.untold, 0, at
 	return untold, true
 }
