@@ -48,10 +48,6 @@ type endpoint struct {
 }
 
 func (s *Server) newEndpoint(l Listener) *endpoint {
-	if l.TLS != nil {
-		l.TLS = l.TLS.Clone()
-		l.TLS.NextProtos = []string{"http/1.1"}
-	}
 	e := &endpoint{Listener: l, server: s}
 	s.metrics.http.start(l.Name, l.limit())
 	e.all = newConnections(l.limit(), s.metrics.http.open.WithLabelValues(l.Name), e.notice)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -20,6 +21,15 @@ import (
 func (s *Server) AnswerWith(fault func(ctx context.Context) error) http.Handler {
 	handle := func(c echo.Context) error { return fault(c.Request().Context()) }
 	return s.newEcho(slog.LevelInfo, route{http.MethodGet, "/fault", handle})
+}
+
+// TLSConfig is what OpenHTTPS serves with these files at first, or nil.
+func TLSConfig(cert, key, clientCA string) (*tls.Config, error) {
+	https, err := OpenHTTPS(HTTPSFiles{cert, key, clientCA})
+	if https == nil {
+		return nil, err
+	}
+	return https.now.Load().config, nil
 }
 
 // HTTPServer is the one that Serve uses.

@@ -2,10 +2,14 @@ package server
 
 import (
 	"crypto/tls"
+	"crypto/x509"
+	"fmt"
 	"log/slog"
+	"os"
 	"sync/atomic"
 
 	"pawl/internal/certfile"
+	"pawl/internal/durable"
 )
 
 // HTTPSFiles are the PEM files of pawl's own HTTPS, each under the flag that names it. With none of
@@ -31,11 +35,18 @@ type loaded struct {
 	stamp        certfile.Stamp
 }
 
-// OpenHTTPS reads the files, as TLSConfig does, with its refusals. It returns nil if there are none.
+// OpenHTTPS reads the files. It returns nil if there are none. It refuses a key file that other users may
+// read, a certificate that has ended or is not for servers, a key of another certificate, and authorities
+// with which no client would be admitted. Errors name the file.
 func OpenHTTPS(files HTTPSFiles) (*HTTPS, error) {
-	config, err := TLSConfig(files.Cert, files.Key, files.ClientCA)
-	if config == nil {
-		return nil, err
+	if files == (HTTPSFiles{}) {
+		return nil, nil //nolint:nilnil // HTTP
+	}
+	if files.Cert == "" || files.Key == "" {
+		return nil, fmt.Errorf("TLS needs both a certificate and a key: give --tls-cert and --tls-key")
+	}
+	if err := checkPrivate(files.Key); err != nil {
+		return nil, fmt.Errorf("TLS key: %v", err)
 	}
 	first, err := files.load()
 	if err != nil {
@@ -55,12 +66,87 @@ func (f HTTPSFiles) Check() error {
 // load reads the files. Who may read the key was looked at when they were opened.
 func (f HTTPSFiles) load() (*loaded, error) {
 	stamp := certfile.StampOf(f.Cert, f.Key, f.ClientCA) // before they are read
-	config, err := tlsConfig(f.Cert, f.Key, f.ClientCA)
+	config, err := f.config()
 	if err != nil {
 		return nil, err
 	}
-	config.NextProtos = []string{"http/1.1"} // net/http sees to those of the first configuration only
 	return &loaded{config, f.Certificates(), stamp}, nil
+}
+
+// authenticated are the cipher suites of TLS 1.2 that authenticate what they encrypt, with forward
+// secrecy. Octez's clients (ocaml-tls) have them. TLS 1.3 has no others.
+var authenticated = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}
+
+// checkPrivate returns an error if others may read the file.
+func checkPrivate(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return nil // reading it tells why
+	}
+	return durable.Self().CheckSecret(path, info)
+}
+
+// config makes the server side of TLS: TLS 1.2 or later, with session resumption, and authenticated
+// encryption only. With ClientCA every client must have a certificate of that authority.
+func (f HTTPSFiles) config() (*tls.Config, error) {
+	pair, err := readPair(f.Cert, f.Key)
+	if err != nil {
+		return nil, err
+	}
+	cfg := &tls.Config{
+		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, CipherSuites: authenticated,
+		NextProtos: []string{"http/1.1"},
+	}
+	if f.ClientCA != "" {
+		if cfg.ClientCAs, err = readAuthorities(f.ClientCA); err != nil {
+			return nil, err
+		}
+		cfg.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	return cfg, nil
+}
+
+func readPair(cert, key string) (tls.Certificate, error) {
+	pair, err := certfile.Pair(cert, key)
+	if err != nil {
+		return pair, fmt.Errorf("TLS certificate: %v", err)
+	}
+	if err := usable(pair.Leaf, x509.ExtKeyUsageServerAuth); err != nil {
+		return pair, fmt.Errorf("TLS certificate %s %v", cert, err)
+	}
+	return pair, nil
+}
+
+// readAuthorities reads the authorities of clients. Those that no client can come with any more
+// may stay in the file beside others.
+func readAuthorities(path string) (*x509.CertPool, error) {
+	all, err := certfile.Read(path)
+	if err != nil {
+		return nil, fmt.Errorf("TLS client authority: %v", err)
+	}
+	for _, cert := range all {
+		if err = usable(cert, x509.ExtKeyUsageClientAuth); err == nil {
+			return certfile.Pool(all), nil
+		}
+	}
+	return nil, fmt.Errorf("TLS client authority %s %v", path, err)
+}
+
+func usable(cert *x509.Certificate, use x509.ExtKeyUsage) error {
+	if err := certfile.CheckEnd(cert); err != nil {
+		return err
+	}
+	return certfile.CheckUse(cert, use)
 }
 
 // Certificates reads the certificates that matter for their ends, by the flags that name them.

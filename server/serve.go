@@ -54,7 +54,7 @@ type Listener struct {
 	Name string
 	// Handler is that of Handler or Admin.
 	Handler http.Handler
-	// TLS is for HTTPS; nil is HTTP.
+	// TLS is that of HTTPS.Config; nil is HTTP.
 	TLS *tls.Config
 	// Connections is how many are open at once; 0 is DefaultConnections. At the limit the one that
 	// has waited longest for its client gives way to a new one; a request in flight never does.

@@ -24,7 +24,7 @@ type echoCmd struct {
 
 // Run serves until ctx is done, and says first where.
 func (c *echoCmd) Run(ctx context.Context) error {
-	config, err := server.TLSConfig(c.Cert, c.Key, c.ClientCA)
+	https, err := server.OpenHTTPS(server.HTTPSFiles{Cert: c.Cert, Key: c.Key, ClientCA: c.ClientCA})
 	if err != nil {
 		return err
 	}
@@ -35,8 +35,8 @@ func (c *echoCmd) Run(ctx context.Context) error {
 	if _, err := fmt.Fprintf(os.Stderr, `{"msg":"listening","address":%q}`+"\n", ln.Addr()); err != nil {
 		return err
 	}
-	if config != nil {
-		ln = tls.NewListener(ln, config)
+	if https != nil {
+		ln = tls.NewListener(ln, https.Config())
 	}
 	srv := &http.Server{Handler: http.HandlerFunc(echo), ReadHeaderTimeout: time.Minute}
 	defer context.AfterFunc(ctx, func() { _ = srv.Close() })()
