@@ -8,24 +8,21 @@ import (
 	"time"
 
 	"pawl/internal/check"
-	"pawl/server"
 )
 
 type checkCmd struct {
-	Config      string `default:"./keys.json" placeholder:"FILE" help:"keys.json to check (default: ${default})."`
-	Admin       string `default:"127.0.0.1:9732" placeholder:"ADDR" help:"Admin listener of a running daemon, asked while it holds the ratchet (default: ${default})."`
-	TLSCert     string `name:"tls-cert" and:"tls" placeholder:"FILE" help:"As given to pawl serve: its certificate is checked too."`
-	TLSKey      string `name:"tls-key" and:"tls" placeholder:"FILE" help:"As given to pawl serve."`
-	TLSClientCA string `name:"tls-client-ca" placeholder:"FILE" help:"As given to pawl serve."`
-	JSON        bool   `name:"json" help:"Print JSON."`
+	Config string     `default:"./keys.json" placeholder:"FILE" help:"keys.json to check (default: ${default})."`
+	Admin  string     `default:"127.0.0.1:9732" placeholder:"ADDR" help:"Admin listener of a running daemon, asked while it holds the ratchet (default: ${default})."`
+	HTTPS  httpsFlags `embed:""`
+	JSON   bool       `name:"json" help:"Print JSON."`
 	// Timeout bounds a check, whatever hangs. A server that is down costs seconds.
 	Timeout time.Duration `default:"2m" placeholder:"TIME" help:"End after so long; what was not checked by then is told (default: ${default})."`
 }
 
 // Validate refuses a timeout that is not positive, and a flag that means nothing without another one.
 func (c *checkCmd) Validate() error {
-	if c.TLSClientCA != "" && c.TLSCert == "" {
-		return errors.New("--tls-client-ca needs --tls-cert and --tls-key")
+	if err := c.HTTPS.validate(); err != nil {
+		return err
 	}
 	if c.Timeout <= 0 {
 		return fmt.Errorf("--timeout %v: want a time above 0", c.Timeout)
@@ -44,8 +41,7 @@ func (*checkCmd) Help() string {
 // Run prints the findings.
 func (c *checkCmd) Run(ctx context.Context, s *streams) error {
 	r := check.Run(ctx, check.Options{
-		Config: c.Config, Admin: c.Admin, Timeout: c.Timeout,
-		HTTPS: server.HTTPSFiles{Cert: c.TLSCert, Key: c.TLSKey, ClientCA: c.TLSClientCA},
+		Config: c.Config, Admin: c.Admin, Timeout: c.Timeout, HTTPS: c.HTTPS.files(),
 	})
 	show := showReport
 	if c.JSON {

@@ -13,20 +13,17 @@ import (
 	"pawl/internal/check"
 	"pawl/internal/config"
 	"pawl/internal/daemon"
-	"pawl/internal/durable"
 	"pawl/internal/latelog"
 	"pawl/server"
 )
 
 type serveCmd struct {
-	Config            string `default:"./keys.json" placeholder:"FILE" help:"Keys, their policies, their ratchet and the GREP11 servers (default: ${default})."`
-	Listen            string `default:"127.0.0.1:6732" placeholder:"ADDR" help:"Address to serve octez-client and octez-baker on (default: ${default}). One that is not loopback needs --tls-client-ca, authorized_keys in keys.json, or --behind-tunnel."`
-	Admin             string `default:"127.0.0.1:9732" placeholder:"ADDR" help:"Address of /healthz, /readyz, /metrics and /ratchet (default: ${default}). It only reads and has no guard: one that is not loopback needs --admin-behind-tunnel."`
-	TLSCert           string `name:"tls-cert" and:"tls" placeholder:"FILE" help:"PEM certificate: serve HTTPS instead of HTTP."`
-	TLSKey            string `name:"tls-key" and:"tls" placeholder:"FILE" help:"PEM key of --tls-cert, mode 0600."`
-	TLSClientCA       string `name:"tls-client-ca" placeholder:"FILE" help:"PEM certificates: only clients with a certificate of one of these are served."`
-	BehindTunnel      bool   `help:"Serve an address that is not loopback without a guard: a tunnel or a firewall keeps strangers away."`
-	AdminBehindTunnel bool   `help:"The same for --admin."`
+	Config            string     `default:"./keys.json" placeholder:"FILE" help:"Keys, their policies, their ratchet and the GREP11 servers (default: ${default})."`
+	Listen            string     `default:"127.0.0.1:6732" placeholder:"ADDR" help:"Address to serve octez-client and octez-baker on (default: ${default}). One that is not loopback needs --tls-client-ca, authorized_keys in keys.json, or --behind-tunnel."`
+	Admin             string     `default:"127.0.0.1:9732" placeholder:"ADDR" help:"Address of /healthz, /readyz, /metrics and /ratchet (default: ${default}). It only reads and has no guard: one that is not loopback needs --admin-behind-tunnel."`
+	HTTPS             httpsFlags `embed:""`
+	BehindTunnel      bool       `help:"Serve an address that is not loopback without a guard: a tunnel or a firewall keeps strangers away."`
+	AdminBehindTunnel bool       `help:"The same for --admin."`
 
 	hsm string // address of the GREP11 server, instead of those of keys.json
 }
@@ -40,12 +37,7 @@ func (*serveCmd) Help() string {
 }
 
 // Validate refuses flags that mean nothing without another one.
-func (c *serveCmd) Validate() error {
-	if c.TLSClientCA != "" && c.TLSCert == "" {
-		return errors.New("--tls-client-ca needs --tls-cert and --tls-key")
-	}
-	return nil
-}
+func (c *serveCmd) Validate() error { return c.HTTPS.validate() }
 
 // Run serves until ctx is done, then until each request in flight is answered.
 func (c *serveCmd) Run(ctx context.Context, s *streams) error {
@@ -110,29 +102,11 @@ type service struct {
 // open opens all that serve needs. Whatever is wrong is found here, once.
 func (c *serveCmd) open(ctx context.Context, late *latelog.Log) (*service, error) {
 	log := late.Logger()
-	cfg, err := loadConfig(c.Config)
+	cfg, err := c.config(log)
 	if err != nil {
 		return nil, err
 	}
-	if len(cfg.Keys) == 0 {
-		return nil, withHint(fmt.Errorf("%s has no keys", c.Config), "make one: %s",
-			check.Command(c.Config, "pawl createtezoskey --add tz3"))
-	}
-	if c.hsm == "" && os.Geteuid() == 0 { // a demo is for whoever tries it
-		log.Warn("pawl runs as root, which it does not need: give it a user of its own")
-	}
-	if c.hsm != "" {
-		cfg.HSM.Address, cfg.OtherServers = c.hsm, nil
-	}
-	connections, err := daemon.CountConnections(cfg)
-	if err != nil {
-		return nil, err
-	}
-	at, err := c.listeners(ctx, len(cfg.AuthorizedKeys) > 0)
-	if err == nil {
-		err = c.checkHTTPS(log, at.HTTPS)
-	}
-	at.Connections = connections
+	at, err := c.listeners(ctx, log, cfg)
 	if err != nil {
 		at.Close()
 		return nil, err
@@ -150,21 +124,35 @@ func (c *serveCmd) open(ctx context.Context, late *latelog.Log) (*service, error
 	return &service{d, srv, at}, nil
 }
 
-// listeners opens both addresses, if they may be opened with these flags.
-func (c *serveCmd) listeners(ctx context.Context, authenticated bool) (at daemon.Listeners, err error) {
-	err = cmp.Or(checkAddress("--listen", c.Listen, "6732"), checkAddress("--admin", c.Admin, "9732"))
+// config reads keys.json, with the server of the demo if there is one.
+func (c *serveCmd) config(log *slog.Logger) (*config.Config, error) {
+	cfg, err := loadConfig(c.Config)
 	if err != nil {
+		return nil, err
+	}
+	if len(cfg.Keys) == 0 {
+		return nil, withHint(fmt.Errorf("%s has no keys", c.Config), "make one: %s",
+			check.Command(c.Config, "pawl createtezoskey --add tz3"))
+	}
+	if c.hsm != "" {
+		cfg.HSM.Address, cfg.OtherServers = c.hsm, nil
+		return cfg, nil // a demo is for whoever tries it
+	}
+	if os.Geteuid() == 0 {
+		log.Warn("pawl runs as root, which it does not need: give it a user of its own")
+	}
+	return cfg, nil
+}
+
+// listeners opens both addresses and the files of HTTPS. The caller closes what is open, also after an error.
+func (c *serveCmd) listeners(ctx context.Context, log *slog.Logger, cfg *config.Config) (at daemon.Listeners, err error) {
+	if at.Connections, err = daemon.CountConnections(cfg); err != nil {
 		return at, err
 	}
-	if err := server.CheckListen(c.Listen, authenticated || c.TLSClientCA != "", c.BehindTunnel); err != nil {
-		return at, &usageError{text: fmt.Sprintf("%v: give --tls-client-ca, authorized_keys in %s, or --behind-tunnel", err,
-			c.Config)}
+	if err := c.checkAddresses(len(cfg.AuthorizedKeys) > 0); err != nil {
+		return at, err
 	}
-	if err := server.CheckListen(c.Admin, false, c.AdminBehindTunnel); err != nil {
-		return at, &usageError{text: fmt.Sprintf("--admin: %v: give --admin-behind-tunnel", err)}
-	}
-	at.HTTPS, err = server.OpenHTTPS(server.HTTPSFiles{Cert: c.TLSCert, Key: c.TLSKey, ClientCA: c.TLSClientCA})
-	if err != nil {
+	if at.HTTPS, err = c.HTTPS.open(log); err != nil {
 		return at, err
 	}
 	if at.Public, err = listen(ctx, "--listen", c.Listen); err != nil {
@@ -174,19 +162,17 @@ func (c *serveCmd) listeners(ctx context.Context, authenticated bool) (at daemon
 	return at, err
 }
 
-// checkHTTPS refuses HTTPS by files that are in the hands of others, and warns of what is only doubtful.
-func (c *serveCmd) checkHTTPS(log *slog.Logger, https *server.HTTPS) error {
-	findings := config.HTTPSRights(durable.Self(), c.TLSCert, c.TLSKey, c.TLSClientCA)
-	for _, file := range https.Certificates() {
-		if soon := file.EndsSoon(); soon != "" {
-			findings = append(findings, config.Finding{Severity: config.Warning, Path: file.Name, Text: soon})
-		}
+// checkAddresses refuses an address that may not be opened with these flags.
+func (c *serveCmd) checkAddresses(authenticated bool) error {
+	if err := cmp.Or(checkAddress("--listen", c.Listen, "6732"), checkAddress("--admin", c.Admin, "9732")); err != nil {
+		return err
 	}
-	warn(log, findings)
-	for _, f := range findings {
-		if f.Severity > config.Warning {
-			return errors.New(f.String())
-		}
+	if err := server.CheckListen(c.Listen, authenticated || c.HTTPS.ClientCA != "", c.BehindTunnel); err != nil {
+		return &usageError{text: fmt.Sprintf("%v: give --tls-client-ca, authorized_keys in %s, or --behind-tunnel", err,
+			c.Config)}
+	}
+	if err := server.CheckListen(c.Admin, false, c.AdminBehindTunnel); err != nil {
+		return &usageError{text: fmt.Sprintf("--admin: %v: give --admin-behind-tunnel", err)}
 	}
 	return nil
 }
