@@ -259,8 +259,8 @@ func (r *Ratchet) Register(ctx context.Context, reg Registration) error {
 }
 
 // RegisterNear is Register for a level that a person has typed: one digit too many would lock the key
-// for ever. A level that is more than MaxLevelGap above all that the store has of the key and chain is
-// a [*FloorError].
+// for ever. A level that is more than MaxLevelGap above all that the store has of the key and chain, or
+// above MaxFirstLevel if it has nothing, is a [*FloorError].
 func (r *Ratchet) RegisterNear(ctx context.Context, reg Registration) error {
 	standing, err := r.store.Look(ctx, Mark{Key: reg.Key, ChainID: reg.ChainID})
 	if err != nil {

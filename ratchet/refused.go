@@ -111,18 +111,22 @@ func (e *RefusedError) Error() string {
 // Is makes every refusal an [ErrRefused].
 func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
 
-// FloorError says that a registration was refused: its level is below the one that is registered, or
-// more than the level gap above all that is known of the key and chain.
+// FloorError says that a registration was refused: its level is below the one that is registered, more
+// than the level gap above all that is known of the key and chain, or above MaxFirstLevel with nothing known.
 type FloorError struct {
 	Registration
-	Base int32 // the registered level, or the highest of that and the marks
+	Base  int32 // the registered level, or the highest of that and the marks
+	First bool  // nothing is known of the key and chain; Base is 0
 }
 
 // Lower reports whether the level is below the registered one.
 func (e *FloorError) Lower() bool { return e.FromLevel < e.Base }
 
 func (e *FloorError) Error() string {
-	if e.Lower() {
+	switch {
+	case e.First:
+		return fmt.Sprintf("level %d is above %d: is it a time, or has it a digit too many?", e.FromLevel, MaxFirstLevel)
+	case e.Lower():
 		return fmt.Sprintf("key %s is registered for chain %s from level %d, which only rises: %d is lower", e.Key, e.ChainID,
 			e.Base, e.FromLevel)
 	}

@@ -13,6 +13,10 @@ import (
 // parameters of protocol 025 Ushuaia on mainnet).
 const DefaultMaxLevelGap = 57_600
 
+// MaxFirstLevel is the highest level of a first registration that is taken without a second word: a chain
+// of 6-second blocks gets there in 19 years. What is higher is a time, or has a digit too many.
+const MaxFirstLevel = 100_000_000
+
 // Standing is all that Judge must know to judge a mark.
 type Standing struct {
 	Registered bool        // the key, on the chain
@@ -98,13 +102,19 @@ func (s Standing) Judge(m Mark, d tezos.Digest, maxGap int32) (*tezos.Signature,
 	return nil, nil
 }
 
-// judgeFloor refuses a floor that is more than maxGap levels above the base.
+// judgeFloor refuses a floor that is more than maxGap levels above the base, or above MaxFirstLevel if
+// there is no base.
 func (s Standing) judgeFloor(r Registration, maxGap int32) error {
-	if r.AnyChain || s.Rise(r.FromLevel) <= int64(maxGap) {
+	base, known := s.base()
+	switch {
+	case r.AnyChain:
 		return nil
+	case known && s.Rise(r.FromLevel) > int64(maxGap):
+		return &FloorError{Registration: r, Base: base}
+	case !known && r.FromLevel > MaxFirstLevel:
+		return &FloorError{Registration: r, First: true}
 	}
-	base, _ := s.base()
-	return &FloorError{r, base}
+	return nil
 }
 
 // Rise returns how many levels a level is above the base, and 0 if there is no base.

@@ -16,7 +16,7 @@ type ratchetRegisterCmd struct {
 	Key       string `arg:"" name:"pkh" help:"Hash of the key: tz1…, tz2… or tz3…."`
 	Chain     string `required:"" placeholder:"NetX…" help:"Chain that the key will bake on: its id, or the name of a public network such as mainnet or shadownet."`
 	FromLevel int32  `required:"" placeholder:"N" help:"First level that may be signed. Take one above every level that was ever signed with this key, e.g. the head of the chain and 10."`
-	Far       bool   `help:"Register a level that is more than max_level_gap above all that the ratchet has of the key and chain. One digit too many cannot be taken back: levels only rise."`
+	Far       bool   `help:"Register a level that is more than max_level_gap above all that the ratchet has of the key and chain, or above 100000000 if it has nothing. One digit too many cannot be taken back: levels only rise."`
 	Config    string `default:"./keys.json" placeholder:"FILE" help:"keys.json that names the ratchet of the key (default: ${default})."`
 	DB        string `name:"db" placeholder:"PATH" help:"Ratchet file, instead of that of keys.json."`
 }

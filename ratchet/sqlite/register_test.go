@@ -355,7 +355,10 @@ func TestRegisterNear(t *testing.T) {
 		from        int32
 		good        bool
 	}{
-		"nothing is known":          {-1, -1, 1<<31 - 1, true},
+		"nothing is known":          {-1, -1, 100_000_000, true},
+		"a time, nothing is known":  {-1, -1, 1_764_567_890, false},
+		"more than any chain has":   {-1, -1, 100_000_001, false},
+		"a high floor, and more":    {900_000_000, -1, 900_000_100, true},
 		"the gap above the floor":   {1000, -1, 1100, true},
 		"over the gap above it":     {1000, -1, 1101, false},
 		"the gap above a mark":      {1000, 1090, 1190, true},
@@ -386,7 +389,7 @@ func TestRegisterNear(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantFloor := c.floor
+			wantFloor := max(0, c.floor)
 			if c.good {
 				wantFloor = c.from
 			}

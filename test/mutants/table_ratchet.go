@@ -57,6 +57,20 @@ func registration() []sabotage {
 			pkg:  "./internal/daemon", test: "TestOpenRefuses",
 		},
 		{
+			name: "far-floor-registered",
+			file: "ratchet/standing.go",
+			old:  "\tcase known && s.Rise(r.FromLevel) > int64(maxGap):",
+			new:  "\tcase known && s.Rise(r.FromLevel) > int64(maxGap) && false:",
+			pkg:  "./ratchet/sqlite", test: "TestRegisterNear",
+		},
+		{
+			name: "time-registered-as-first-level",
+			file: "ratchet/standing.go",
+			old:  "\tcase !known && r.FromLevel > MaxFirstLevel:",
+			new:  "\tcase !known && r.FromLevel > MaxFirstLevel && false:",
+			pkg:  "./ratchet/sqlite", test: "TestRegisterNear",
+		},
+		{
 			name: "no-level-gap",
 			file: "ratchet/standing.go",
 			old:  "\tif known && int64(m.Level)-int64(base) > int64(maxGap) {",
