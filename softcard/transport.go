@@ -103,7 +103,8 @@ func (d Dir) named(pair tls.Certificate, caPEM []byte, port int) (tls.Certificat
 	defer clear(key)
 	ca, err := readAuthority(caPEM, key)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("%s and %s in %s: %v", caFile, caKeyFile, d, err)
+		return tls.Certificate{}, fmt.Errorf("%s and %s in %s: %v: if %s is your own, remove %s, and %s is served as it is",
+			caFile, caKeyFile, d, err, caFile, caKeyFile, serverFile)
 	}
 	if pair.Leaf.CheckSignatureFrom(ca.certificate) != nil {
 		return pair, nil

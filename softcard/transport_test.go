@@ -112,6 +112,10 @@ func TestBrokenAuthorityIsNamed(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "ca-key.pem") || strings.Contains(err.Error(), "PRIVATE") {
 			t.Errorf("%s: %v", name, err)
 		}
+		const remedy = "if ca.pem is your own, remove ca-key.pem"
+		if name == "of another" && !strings.Contains(err.Error(), remedy) {
+			t.Errorf("%v, want it to say %q", err, remedy)
+		}
 	}
 }
 

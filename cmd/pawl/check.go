@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"pawl/internal/check"
@@ -50,13 +51,18 @@ func (c *checkCmd) Run(ctx context.Context, s *streams) error {
 	return errors.Join(show(s, r), r.Err())
 }
 
-// showReport prints a table: a line for each finding, and one for what to do.
+// showReport prints a table: a line for each finding, and below it what to do.
 func showReport(s *streams, r *check.Report) error {
 	t := table{out: s.out}
 	for _, f := range r.Findings {
 		t.cells(string(f.Status), f.Subject, f.Text)
-		if f.Remedy != "" {
-			t.cells("", "", "-> "+f.Remedy)
+		for i, line := range strings.Split(f.Remedy, "\n") {
+			switch {
+			case i > 0:
+				t.cells("", "", "   "+line)
+			case line != "":
+				t.cells("", "", "-> "+line)
+			}
 		}
 	}
 	if err := t.flush(); err != nil {

@@ -6,6 +6,7 @@ package check
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"slices"
 	"time"
@@ -123,10 +124,15 @@ func remedyOf(f config.Finding) string {
 
 // closedFiles says so when no file or folder is open to others; each that is has a finding.
 func (r *Report) closedFiles(user durable.User) {
-	if !r.open {
-		r.ok("file modes", "only root and user %d may write keys.json, the files that it names and their folders; "+
-			"the secret ones are closed to others", user)
+	if r.open {
+		return
 	}
+	who := "only root"
+	if user != 0 {
+		who = fmt.Sprintf("only root and user %d", user)
+	}
+	r.ok("file modes", "%s may write keys.json, the files that it names and their folders; the secret ones are closed "+
+		"to others", who)
 }
 
 // userOf returns who runs the daemon: the owner of its ratchet, be the one who checks another.

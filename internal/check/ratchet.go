@@ -67,7 +67,7 @@ func (r *Report) ratchet(
 // ratchetRemedy says what to do about a ratchet that a daemon would not open.
 func ratchetRemedy(err error, configPath, path string, keys []config.KeySpec) string {
 	if errors.Is(err, ratchet.ErrMissing) || errors.Is(err, ratchet.ErrSuspect) {
-		return NewRatchet + ": " + strings.Join(NewRatchetCommands(configPath, path, keys), "; ")
+		return strings.Join(append([]string{NewRatchet + ":"}, NewRatchetCommands(configPath, path, keys)...), "\n")
 	}
 	return "do what the finding says; never restore a ratchet from a backup"
 }
@@ -88,9 +88,8 @@ func (r *Report) registrations(subject, configPath string, held ratchet.Snapshot
 		case where != nil:
 			r.ok(subject, "registrations of %v: %s", hash, strings.Join(where, "; "))
 		case key.Policy.Baking:
-			r.fail("keys."+hash.String(), strings.Join(RegisterCommands(configPath, []config.KeySpec{key}), "; ")+
-				", with N above the head of the chain, while pawl is stopped",
-				"may bake and is registered for no chain")
+			r.fail("keys."+hash.String(), "while pawl is stopped, and with N above the head of the chain:\n"+
+				strings.Join(RegisterCommands(configPath, []config.KeySpec{key}), "\n"), "may bake and is registered for no chain")
 		}
 	}
 }

@@ -25,7 +25,8 @@ type Finding struct {
 	Status  Status `json:"status"`
 	Subject string `json:"subject"` // a file, a name in keys.json, a server, a key
 	Text    string `json:"finding"`
-	Remedy  string `json:"remedy,omitempty"` // what to do; of every finding that is not OK
+	// Remedy says what to do, of every finding that is not OK. Commands stand in it on lines of their own.
+	Remedy string `json:"remedy,omitempty"`
 	// Latency is that of a server's signatures, for scripts.
 	Latency *Latency `json:"latency,omitempty"`
 }
