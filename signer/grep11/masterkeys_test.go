@@ -172,19 +172,24 @@ func TestTwoRefusalsTellOfAMasterKey(t *testing.T) {
 	}
 }
 
-// The probe asks a key that was not refused: it may be the one that signs.
+// The probe asks a key that was not refused: it may be the one that signs. So it is with each master key.
 func TestProbeAsksAKeyThatWasNotRefused(t *testing.T) {
 	t.Parallel()
 	s := newRefusing(t)
-	for name := byte('1'); name <= '8'; name++ {
-		s.refused[name] = true
-		_ = s.sign(s.key(t, 'a', name))
+	var whole []*grep11.Key
+	for masterKey := byte('a'); masterKey <= 'd'; masterKey++ {
+		for name := byte('1'); name <= '8'; name++ {
+			s.refused[name] = true
+			_ = s.sign(s.key(t, masterKey, name))
+		}
+		whole = append(whole, s.key(t, masterKey, '9'))
 	}
-	whole := s.key(t, 'a', '9')
 	s.asked = nil
 	_ = s.client.Refresh(t.Context())
-	if err := whole.Trouble(); err != nil || string(s.asked) != "9" {
-		t.Errorf("asked with %q: %v", s.asked, err)
+	for i, key := range whole {
+		if err := key.Trouble(); err != nil || string(s.asked) != "9999" {
+			t.Errorf("master key %d: asked with %q, want 9 of each: trouble %v", i+1, s.asked, err)
+		}
 	}
 }
 
@@ -317,26 +322,27 @@ func TestOtherRefusalsTellOfNoMasterKey(t *testing.T) {
 func TestManyRefusalsAreOne(t *testing.T) {
 	t.Parallel()
 	s := newRefusing(t)
-	one, two, other := s.key(t, 'a', '1'), s.key(t, 'a', '2'), s.key(t, 'b', '3')
-	s.refused['1'], s.refused['2'], s.refused['3'] = true, true, true
+	one, two, three, other := s.key(t, 'a', '1'), s.key(t, 'a', '2'), s.key(t, 'a', '3'), s.key(t, 'b', '4')
+	s.refused['1'], s.refused['2'], s.refused['3'], s.refused['4'] = true, true, true, true
 	for range 3 {
-		_, _, _ = s.sign(one), s.sign(two), s.sign(other)
+		_, _, _, _ = s.sign(one), s.sign(two), s.sign(three), s.sign(other)
 	}
 	delete(s.refused, '2')
-	if err := s.sign(two); err != nil {
+	delete(s.refused, '3')
+	if err := errors.Join(s.sign(two), s.sign(three)); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(one.Trouble(), two.Trouble()); err != nil {
+	if err := errors.Join(one.Trouble(), two.Trouble(), three.Trouble()); err != nil {
 		t.Errorf("after a signature: %v, want no trouble", err)
 	}
 	if other.Trouble() == nil {
 		t.Error("another master key is still missing, and there is no trouble")
 	}
-	delete(s.refused, '3')
+	delete(s.refused, '4')
 	if err := s.sign(other); err != nil || other.Trouble() != nil {
 		t.Errorf("the other master key is there: %v, trouble %v", err, other.Trouble())
 	}
-	s.refused['2'] = true // the master key goes again
+	s.refused['2'], s.refused['3'] = true, true // the master key goes again
 	_ = s.sign(two)
 	if one.Trouble() == nil || two.Trouble() == nil {
 		t.Error("the master key is missing again, and there is no trouble")
