@@ -243,3 +243,6 @@ func (db *Store) NoteInto(fd int) {
 	_ = unix.Close(db.last.fd)
 	db.last.fd = fd
 }
+
+// LockTime is how long an opening waits for the lock.
+const LockTime = lockTime

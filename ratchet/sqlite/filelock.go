@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"pawl/internal/hostlock"
 	"pawl/ratchet"
@@ -24,7 +25,7 @@ func lockFile(path string, database file) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("opening %s: %v", path, err)
 	}
-	err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+	err = flock(fd)
 	if err == nil {
 		return fd, nil
 	}
@@ -34,6 +35,22 @@ func lockFile(path string, database file) (int, error) {
 		return -1, fmt.Errorf("locking %s: %v", path, err)
 	}
 	return -1, newLockedError(path, holder("FLOCK", database))
+}
+
+// A reader, such as pawl check, tries the lock for a moment: it must not stop a start.
+const (
+	lockTime = 500 * time.Millisecond
+	lockStep = 5 * time.Millisecond
+)
+
+// flock takes the lock for this descriptor alone, and waits for it no longer than lockTime.
+func flock(fd int) error {
+	for end := time.Now().Add(lockTime); ; time.Sleep(lockStep) {
+		err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 // LockedError means that a process has the file open. It Is [ratchet.ErrLocked].

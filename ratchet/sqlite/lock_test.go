@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -120,6 +121,25 @@ func TestCloseUnlocksForAll(t *testing.T) {
 	if err := unix.Close(inherited); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestReaderStopsNoOpening: a reader has the lock for a moment, and the opening waits for that.
+func TestReaderStopsNoOpening(t *testing.T) {
+	t.Parallel()
+	path := newFile(t)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(sqlite.LockTime/10, func() { _ = unix.Close(fd) })
+	db, err := openDB(t.Context(), path, options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeDB(t, db)
 }
 
 // TestLockOfAnotherUser: who may read the file may lock it. The refusal tells whose process it is, and how
