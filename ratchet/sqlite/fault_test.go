@@ -252,6 +252,20 @@ func TestStatementErrorIsNoDefiniteNo(t *testing.T) {
 	wantDead(t, db, db.Path())
 }
 
+// TestBeginThatFails: in a transaction of somebody else nothing is placed.
+func TestBeginThatFails(t *testing.T) {
+	t.Parallel()
+	db := openRegistered(t, options{})
+	if err := db.ExecOutside(t.Context(), "BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	release, err := db.Place(block(1, 0), bytesNumber(0), signatureOf(t, bytesNumber(0), 0))
+	if !errors.Is(err, ratchet.ErrStopped) || release != (ratchet.Release{}) {
+		t.Errorf("got %+v, %v, want %v", release, err, ratchet.ErrStopped)
+	}
+	wantDead(t, db, db.Path())
+}
+
 func TestBatchIsOneTransaction(t *testing.T) {
 	t.Parallel()
 	var (

@@ -302,7 +302,7 @@ func TestFailedStoreStoresNothing(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
 	mustSign(t, db, block(1, 0), bytesNumber(0))
-	before := read(t, db.Path()+"-wal")
+	before, database := read(t, db.Path()+"-wal"), read(t, db.Path())
 	cause := errors.New("as the test wants")
 	db.Fail(cause)
 	d := bytesNumber(1)
@@ -320,6 +320,9 @@ func TestFailedStoreStoresNothing(t *testing.T) {
 	}
 	if after := read(t, db.Path()+"-wal"); !bytes.Equal(before, after) {
 		t.Error("the -wal has changed after the failure")
+	}
+	if after := read(t, db.Path()); !bytes.Equal(database, after) {
+		t.Error("the database has changed after the failure")
 	}
 	if err := db.Store.Close(); !errors.Is(err, ratchet.ErrStopped) {
 		t.Errorf("Close: %v, want %v", err, ratchet.ErrStopped)
