@@ -22,3 +22,9 @@ const KeepaliveTime = keepaliveTime
 
 // FaultOf is what an error tells of.
 var FaultOf = faultOf
+
+// HoldRenewal is a renewal of certificates that hangs until release is called.
+func (c *Client) HoldRenewal() (release func()) {
+	c.renewal.mu.Lock()
+	return c.renewal.mu.Unlock
+}

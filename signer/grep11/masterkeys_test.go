@@ -23,18 +23,23 @@ type refusing struct {
 	refused map[byte]bool
 	asked   []byte
 	answer  error // of a refusal
+	lists   []uint64
+	noList  error
 }
 
 func newRefusing(t *testing.T) *refusing {
 	t.Helper()
-	s := &refusing{refused: make(map[byte]bool), answer: refuse(t, codes.Unknown, ep11.CodeIBMWKIDMismatch, "")}
+	s := &refusing{
+		refused: make(map[byte]bool), answer: refuse(t, codes.Unknown, ep11.CodeIBMWKIDMismatch, ""),
+		lists: []uint64{ep11.MechECDSA},
+	}
 	address, _ := serve(t, "127.0.0.1:0", func(server *grpc.Server) { pb.RegisterCryptoServer(server, s) })
 	s.client = dial(t, grep11.Config{Address: address})
 	return s
 }
 
 func (s *refusing) GetMechanismList(context.Context, *pb.GetMechanismListRequest) (*pb.GetMechanismListResponse, error) {
-	return &pb.GetMechanismListResponse{Mechs: []uint64{ep11.MechECDSA}}, nil
+	return &pb.GetMechanismListResponse{Mechs: s.lists}, s.noList
 }
 
 func (s *refusing) SignSingle(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
