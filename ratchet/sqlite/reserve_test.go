@@ -101,6 +101,16 @@ func TestRoomIsNotTakenFromOthers(t *testing.T) {
 // tmpfsRatchet makes a ratchet on a file system of its own.
 func tmpfsRatchet(t *testing.T, how string) string {
 	t.Helper()
+	path := onTmpfs(t, how)
+	if err := sqlite.Create(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// onTmpfs is the path of a ratchet that is not there, on a file system of its own.
+func onTmpfs(t *testing.T, how string) string {
+	t.Helper()
 	folder := t.TempDir()
 	if err := unix.Mount("pawl-test", folder, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, how); err != nil {
 		t.Skipf("mounting a tmpfs: %v", err)
@@ -110,9 +120,5 @@ func tmpfsRatchet(t *testing.T, how string) string {
 			t.Error(err)
 		}
 	})
-	path := filepath.Join(folder, "ratchet.db")
-	if err := sqlite.Create(t.Context(), path); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return filepath.Join(folder, "ratchet.db")
 }
