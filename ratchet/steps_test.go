@@ -339,6 +339,22 @@ func TestWhoWaitsGetsTheOutcome(t *testing.T) {
 	}
 }
 
+// TestStoredSignatureIsNotMadeAgain: bytes that were signed get their signature from the store alone.
+func TestStoredSignatureIsNotMadeAgain(t *testing.T) {
+	t.Parallel()
+	store, d := newScripted(), bytesNumber(0)
+	signature := signatureOf(t, d, 1)
+	store.standing.Mark = &ratchet.StoredMark{Mark: block(5, 0), Digest: d.Digest(), Signature: &signature}
+	var c card
+	got, err := over(t, store, ratchet.Options{}).Sign(t.Context(), block(5, 0), d, c.Sign(d))
+	if err != nil || !got.Stored || got.Signature != signature {
+		t.Errorf("got %+v, %v, want the stored %s", got, err, signature)
+	}
+	if calls := c.Calls.Load(); calls != 0 || store.proposed != nil {
+		t.Errorf("%d sign calls, proposed %+v, want none", calls, store.proposed)
+	}
+}
+
 // TestOtherSlotOfTheSameBytes: a flight is joined for the same mark only, even if the bytes are the
 // same.
 func TestOtherSlotOfTheSameBytes(t *testing.T) {

@@ -198,6 +198,25 @@ func TestProbeAsksAKeyThatWasNotRefused(t *testing.T) {
 	}
 }
 
+// A refusal is compared with what a key gets that has signed before, if there is one: it may be the only
+// one that the card ever took.
+func TestRefusalIsComparedWithAProvenKey(t *testing.T) {
+	t.Parallel()
+	s := newRefusing(t)
+	broken, proven := s.key(t, 'a', '1'), s.key(t, 'a', '9')
+	for name := byte('2'); name <= '8'; name++ {
+		s.refused[name] = true
+		s.key(t, 'a', name)
+	}
+	if err := s.sign(proven); err != nil {
+		t.Fatal(err)
+	}
+	s.refused['1'], s.asked = true, nil
+	if err := s.sign(broken); err == nil || string(s.asked) != "19" || proven.Trouble() != nil {
+		t.Errorf("%v, asked with %q, want 19; trouble of the proven key: %v", err, s.asked, proven.Trouble())
+	}
+}
+
 // Refresh finds out that the master key is there, and asks with one key a time.
 func TestRefreshProbesTheMasterKey(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 
 	"pawl/internal/ep11"
 	"pawl/internal/ep11/ep11test"
+	"pawl/internal/logtest"
 	"pawl/signer/grep11"
 	"pawl/signer/grep11/pb"
 	"pawl/softcard"
@@ -176,9 +178,14 @@ var errShortAnswer = errors.New("short signature")
 // asked lists the blobs that came.
 func scriptedRefusals(t *testing.T, answers map[byte]error) (key *grep11.Key, asked func() string) {
 	t.Helper()
+	return loggedRefusals(t, answers, grep11.Config{})
+}
+
+func loggedRefusals(t *testing.T, answers map[byte]error, cfg grep11.Config) (key *grep11.Key, asked func() string) {
+	t.Helper()
 	var mu sync.Mutex
 	var got []byte
-	client := dialScripted(t, grep11.Config{}, func(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
+	client := dialScripted(t, cfg, func(_ context.Context, r *pb.SignSingleRequest) (*pb.SignSingleResponse, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		name := r.GetPrivKeyBytes()[32]
@@ -356,6 +363,23 @@ func TestWithoutTheBlobOfAnotherKey(t *testing.T) {
 				t.Errorf("%s: signature %d asked with %q, want %q: %v", name, i, got, want, err)
 			}
 		}
+	}
+}
+
+// A blob that gives bad signatures is told of, and not at each of them.
+func TestBadBlobIsToldOnce(t *testing.T) {
+	t.Parallel()
+	log := new(logtest.Buffer)
+	cfg := grep11.Config{Log: slog.New(slog.NewTextHandler(log, nil))}
+	key, _ := loggedRefusals(t, map[byte]error{'a': errBadAnswer}, cfg)
+	for range 3 {
+		if _, err := key.Sign(t.Context(), tezos.Message{}); !errors.Is(err, tezos.ErrBadSignature) {
+			t.Errorf("got %v, want %v", err, tezos.ErrBadSignature)
+		}
+	}
+	want := []string{"WARN key blob gives bad signatures: it may be that of another key"}
+	if got := messages(log); !slices.Equal(got, want) {
+		t.Errorf("logged %q, want %q", got, want)
 	}
 }
 
