@@ -51,6 +51,9 @@ type StoredMark struct {
 	Mark
 	Digest    tezos.Digest     // of the payload; zero if it is unknown
 	Signature *tezos.Signature // nil if it is unknown: the schema allows marks brought from another signer
+	// Time is when it was committed by the clock of the host, to the millisecond, in UTC; zero if it is
+	// unknown. It is for people: no decision depends on it.
+	Time time.Time
 }
 
 // MaxChains is how many chains requests may open for a key that pawl made, so that stray chain ids

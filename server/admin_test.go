@@ -65,6 +65,11 @@ func TestMarksAreListed(t *testing.T) {
 		if mark["pkh"] != want["pkh"] {
 			continue
 		}
+		text, _ := mark["time"].(string)
+		if at, err := time.Parse(time.RFC3339Nano, text); err != nil || time.Since(at).Abs() > time.Hour {
+			t.Errorf("time %q, want one of this hour", text)
+		}
+		delete(mark, "time")
 		if len(mark) != len(want) {
 			t.Errorf("mark %v, want the fields of %v", mark, want)
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	"pawl/ratchet"
 	"pawl/tezos"
@@ -119,7 +120,9 @@ type Mark struct {
 	Kind          string `json:"kind"`
 	Level         int32  `json:"level"`
 	Round         int32  `json:"round"`
-	Digest        string `json:"digest"`
+	// Time is when it was committed, by the clock of that host; null in marks of older pawls.
+	Time   *time.Time `json:"time"`
+	Digest string     `json:"digest"`
 	// Signature reports whether the mark has a signature to answer a retry with.
 	Signature bool `json:"signature"`
 }
@@ -128,7 +131,7 @@ type Mark struct {
 func NewMark(m ratchet.StoredMark) Mark { return newMark(m, m.Key.String()) }
 
 func newMark(m ratchet.StoredMark, pkh string) Mark {
-	return Mark{
+	mark := Mark{
 		PublicKeyHash: pkh,
 		ChainID:       m.ChainID.String(),
 		Kind:          m.Kind.String(),
@@ -137,6 +140,10 @@ func newMark(m ratchet.StoredMark, pkh string) Mark {
 		Digest:        m.Digest.String(),
 		Signature:     m.Signature != nil,
 	}
+	if !m.Time.IsZero() {
+		mark.Time = &m.Time
+	}
+	return mark
 }
 
 // Stored returns the stored mark that NewMark was given. A signature is not part of the JSON: a
@@ -156,6 +163,9 @@ func (m Mark) Stored() (stored ratchet.StoredMark, err error) {
 		return ratchet.StoredMark{}, errors.New("digest is not 32 bytes in hex")
 	}
 	stored.Level, stored.Round, stored.Digest = m.Level, m.Round, tezos.Digest(digest)
+	if m.Time != nil {
+		stored.Time = *m.Time
+	}
 	if m.Signature {
 		stored.Signature = new(tezos.Signature)
 	}

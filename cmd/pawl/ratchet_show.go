@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strconv"
+	"time"
 
 	"pawl/ratchet"
 	"pawl/server"
@@ -45,14 +46,17 @@ func (c *ratchetShowCmd) Run(ctx context.Context, s *streams) error {
 
 func showTable(s *streams, all ratchet.Snapshot) error {
 	marks := table{out: s.out}
-	marks.cells("KEY", "CHAIN", "KIND", "LEVEL", "ROUND", "DIGEST", "SIGNATURE")
+	marks.cells("KEY", "CHAIN", "KIND", "LEVEL", "ROUND", "TIME", "DIGEST", "SIGNATURE")
 	for _, m := range all.Marks {
-		signature := "stored"
+		signature, at := "stored", "unknown"
 		if m.Signature == nil {
 			signature = "none"
 		}
-		marks.cells(m.Key.String(), m.ChainID.String(), m.Kind.String(), number(m.Level), number(m.Round), m.Digest.String(),
-			signature)
+		if !m.Time.IsZero() {
+			at = m.Time.UTC().Format(time.RFC3339)
+		}
+		marks.cells(m.Key.String(), m.ChainID.String(), m.Kind.String(), number(m.Level), number(m.Round), at,
+			m.Digest.String(), signature)
 	}
 	if err := marks.flush(); err != nil {
 		return err

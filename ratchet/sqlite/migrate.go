@@ -31,6 +31,11 @@ var migrations = []migration{
 		isIn:  "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'totals')",
 		apply: addTotals,
 	},
+	{
+		to:    4,
+		isIn:  "SELECT EXISTS (SELECT 1 FROM pragma_table_info('marks') WHERE name = 'time')",
+		apply: addTimes,
+	},
 }
 
 // migrate takes the file to schemaVersion, each step in one transaction. A kill at any point leaves a
@@ -109,8 +114,7 @@ func sealRegistration(ctx context.Context, conn *sql.Conn, r ratchet.Registratio
 
 // readUnsealed reads rows that have no seals yet.
 func readUnsealed(ctx context.Context, conn *sql.Conn) (all ratchet.Snapshot, err error) {
-	const marks = "SELECT key, chain, kind, seal, level, round, digest, signature FROM marks"
-	err = eachRow(ctx, conn, marks, func(row scan) error {
+	err = eachRow(ctx, conn, timelessMarksQuery, func(row scan) error {
 		m, _, err := scanUnchecked(row)
 		all.Marks = append(all.Marks, m)
 		return err
@@ -124,4 +128,10 @@ func readUnsealed(ctx context.Context, conn *sql.Conn) (all ratchet.Snapshot, er
 		return err
 	})
 	return all, err
+}
+
+// addTimes makes room for the times of marks. Those that are there have none, and keep their seals.
+func addTimes(ctx context.Context, conn *sql.Conn) error {
+	_, err := conn.ExecContext(ctx, "ALTER TABLE marks ADD COLUMN time INTEGER CHECK (time > 0)")
+	return err
 }

@@ -108,7 +108,7 @@ func TestSettings(t *testing.T) {
 	db := openRegistered(t, options{})
 	for pragma, want := range map[string]string{
 		"journal_mode": "wal", "synchronous": "2", "locking_mode": "exclusive",
-		"busy_timeout": "500", "wal_autocheckpoint": "1000", "user_version": "3",
+		"busy_timeout": "500", "wal_autocheckpoint": "1000", "user_version": "4",
 	} {
 		if got, err := db.QueryString("PRAGMA " + pragma); err != nil || got != want {
 			t.Errorf("%s is %s, %v, want %s", pragma, got, err, want)

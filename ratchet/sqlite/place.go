@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"pawl/ratchet"
 )
@@ -18,8 +19,8 @@ import (
 // raise replaces the row whose seal is known and no other: the totals lose that seal.
 const (
 	raise = `
-UPDATE marks SET level = ?4, round = ?5, digest = ?6, signature = ?7, seal = ?9
- WHERE key = ?1 AND chain = ?2 AND kind = ?3 AND seal = ?10
+UPDATE marks SET level = ?4, round = ?5, digest = ?6, signature = ?7, seal = ?9, time = ?10
+ WHERE key = ?1 AND chain = ?2 AND kind = ?3 AND seal = ?11
    AND (?4, ?5) > (level, round)
    AND EXISTS (SELECT 1 FROM registrations AS r
                 WHERE r.key = ?1 AND r.chain = ?2
@@ -28,8 +29,8 @@ UPDATE marks SET level = ?4, round = ?5, digest = ?6, signature = ?7, seal = ?9
 
 	// A key that was new has no floor, and no gap applies to the first mark of all its kinds.
 	first = `
-INSERT INTO marks (key, chain, kind, level, round, digest, signature, seal)
-SELECT r.key, r.chain, ?3, ?4, ?5, ?6, ?7, ?9
+INSERT INTO marks (key, chain, kind, level, round, digest, signature, seal, time)
+SELECT r.key, r.chain, ?3, ?4, ?5, ?6, ?7, ?9, ?10
   FROM registrations AS r
  WHERE r.key = ?1 AND r.chain = ?2
    AND ?4 >= ifnull(r.from_level, 0)
@@ -52,18 +53,33 @@ var errContradiction = errors.New("the ratchet's statement and its explanation c
 // placement is the job of one proposal, with the columns to store and the outcome.
 type placement struct {
 	ratchet.Proposal
-	text   string              // of the signature
-	seal   []byte              // of the row
+	made   ratchet.StoredMark // the row of the proposal
+	text   string             // of its signature
+	seal   []byte
 	before *ratchet.StoredMark // in the slot, as memory has it; nil for none
 	job    *job
 
-	release ratchet.Release // or
+	row     ratchet.StoredMark // what the slot holds then: made, or what was there for the same bytes
+	release ratchet.Release    // or
 	refused error
 }
 
+// now returns the time as a row can hold it, or none with a clock that was never set.
+func now() time.Time {
+	if at := time.Now().UTC().Truncate(time.Millisecond); at.UnixMilli() > 0 {
+		return at
+	}
+	return time.Time{}
+}
+
+// milliseconds is a time in a row: since 1970, or NULL.
+func milliseconds(at time.Time) sql.Null[int64] {
+	return sql.Null[int64]{V: at.UnixMilli(), Valid: !at.IsZero()}
+}
+
 func (db *Store) newPlacement(p ratchet.Proposal) *placement {
-	made := ratchet.StoredMark{Mark: p.Mark, Digest: p.Digest, Signature: &p.Signature}
-	placing := &placement{Proposal: p, text: p.Signature.String(), seal: sealOfMark(made), job: newJob()}
+	made := ratchet.StoredMark{Mark: p.Mark, Digest: p.Digest, Signature: &p.Signature, Time: now()}
+	placing := &placement{Proposal: p, made: made, text: p.Signature.String(), seal: sealOfMark(made), job: newJob()}
 	placing.before = db.memory.standing(p.Mark).Mark
 	placing.job.run = placing.run
 	return placing
@@ -79,13 +95,13 @@ func (db *Store) Place(_ context.Context, p ratchet.Proposal) (ratchet.Release, 
 		return ratchet.Release{}, placing.refused
 	}
 	db.memory.putRegistration(ratchet.Registration{Key: p.Key, ChainID: p.ChainID, NoFloor: true}) // it may be new
-	db.memory.putMark(ratchet.StoredMark{Mark: p.Mark, Digest: p.Digest, Signature: &placing.release.Signature})
+	db.memory.putMark(placing.row)
 	return placing.release, nil
 }
 
 // run is the statements of the job. It reads nothing if the mark rises. It may be run twice.
 func (p *placement) run(ctx context.Context, tx *sql.Conn) error {
-	p.release, p.refused, p.job.stored = ratchet.Release{Signature: p.Signature}, nil, nil
+	p.row, p.release, p.refused, p.job.stored = p.made, ratchet.Release{Signature: p.Signature}, nil, nil
 	placed, err := p.upsert(ctx, tx, p.before)
 	if err == nil && !placed {
 		placed, err = p.admitOrRefuse(ctx, tx)
@@ -108,6 +124,7 @@ func (p *placement) admitOrRefuse(ctx context.Context, tx *sql.Conn) (placed boo
 		p.refused = refused
 		return false, nil //nolint:nilerr // a refusal is a result: it rolls nothing back
 	case stored != nil: // the fresh one is dropped
+		p.row = *s.Mark
 		p.release = ratchet.Release{Signature: *stored, Stored: true}
 		return false, nil
 	case p.setBack(s.Mark):
@@ -142,7 +159,7 @@ func (p *placement) admit(ctx context.Context, tx *sql.Conn) error {
 // upsert replaces a row of the slot, nil for none, by that of the proposal.
 func (p *placement) upsert(ctx context.Context, tx *sql.Conn, row *ratchet.StoredMark) (placed bool, err error) {
 	statement, args := first, []any{
-		p.Key[:], p.ChainID[:], p.Kind, p.Level, p.Round, p.Digest[:], p.text, p.MaxGap, p.seal,
+		p.Key[:], p.ChainID[:], p.Kind, p.Level, p.Round, p.Digest[:], p.text, p.MaxGap, p.seal, milliseconds(p.made.Time),
 	}
 	var replaced []byte
 	if row != nil {

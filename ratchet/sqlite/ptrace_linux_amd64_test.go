@@ -110,15 +110,17 @@ func changesFiles(regs *syscall.PtraceRegs) bool {
 // process is killed at the same point. The next opening must succeed and have every mark.
 func TestKillAtEveryWrite(t *testing.T) {
 	t.Parallel()
-	onceIsEnough := map[string]bool{"untotalled": true, "killed, and read by a shell": true}
+	onceIsEnough := map[string]bool{"untotalled": true, "timeless": true, "killed, and read by a shell": true}
 	for name, prepare := range map[string]func(*testing.T, *released, string){
 		"closed":   func(*testing.T, *released, string) {},
 		"killed":   func(t *testing.T, r *released, path string) { t.Helper(); r.read(t, runChild(t, "killed", path)+"\n") },
 		"unsealed": func(t *testing.T, _ *released, path string) { t.Helper(); unseal(t, path) },
 		"untotalled": func(t *testing.T, _ *released, path string) {
 			t.Helper()
+			takeTimes(t, path)
 			alter(t, path, "DROP TABLE totals; PRAGMA user_version = 2")
 		},
+		"timeless": func(t *testing.T, _ *released, path string) { t.Helper(); takeTimes(t, path) },
 		"killed, and read by a shell": func(t *testing.T, r *released, path string) {
 			t.Helper()
 			r.read(t, runChild(t, "killed", path)+"\n")
@@ -156,28 +158,31 @@ func TestKillAtEveryWrite(t *testing.T) {
 	}
 }
 
-// TestKilledUpgradeIsNotForAnOlderPawl: a file with seals or totals says so in its header. An older pawl, which
-// writes rows without them, looks at nothing else.
+// TestKilledUpgradeIsNotForAnOlderPawl: a file with seals, totals or times says so in its header. An older pawl,
+// which writes rows without them, looks at nothing else.
 func TestKilledUpgradeIsNotForAnOlderPawl(t *testing.T) {
 	t.Parallel()
 	r, path := newReleased(t)
 	const (
 		seals  = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('marks') WHERE name = 'seal')"
 		totals = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'totals')"
+		times  = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('marks') WHERE name = 'time')"
 	)
-	var seen [4]int // by version
+	var seen [5]int // by version
 	for point, killed := 1, true; killed; point++ {
 		unseal(t, path)
 		killed = killAt(t, r, "sign", path, point)
 		const versionAt = 63 // the last byte of user_version (https://www.sqlite.org/fileformat.html, section 1.3)
 		version := read(t, path)[versionAt]
-		if version < 2 && hasWithWAL(t, path, seals) || version < 3 && hasWithWAL(t, path, totals) {
-			t.Errorf("killed before write %d: has seals or totals, and its head says version %d", point, version)
+		for below, query := range map[uint8]string{2: seals, 3: totals, 4: times} {
+			if version < below && hasWithWAL(t, path, query) {
+				t.Errorf("killed before write %d: its head says version %d, and yes is the answer to %s", point, version, query)
+			}
 		}
 		seen[version]++
 		r.check(t, path)
 	}
-	if seen[1] < 5 || seen[2] < 10 || seen[3] < 10 {
+	if seen[1] < 5 || seen[2] < 10 || seen[3] < 10 || seen[4] < 10 {
 		t.Errorf("%v files had each version, want more", seen)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"time"
 
 	"pawl/ratchet"
 	"pawl/tezos"
@@ -13,7 +14,12 @@ import (
 
 // readSnapshot reads all marks and registrations.
 func readSnapshot(ctx context.Context, tx *sql.Conn) (all ratchet.Snapshot, err error) {
-	if all.Marks, err = readMarks(ctx, tx); err != nil {
+	return readSnapshotBy(ctx, tx, marksQuery)
+}
+
+// readSnapshotBy reads the marks with a query of its own: older files have no times.
+func readSnapshotBy(ctx context.Context, tx *sql.Conn, marks string) (all ratchet.Snapshot, err error) {
+	if all.Marks, err = readMarks(ctx, tx, marks); err != nil {
 		return all, err
 	}
 	all.Registrations, err = readRegistrations(ctx, tx, registrationsQuery)
@@ -41,7 +47,7 @@ func readStanding(ctx context.Context, tx *sql.Conn, m ratchet.Mark) (s ratchet.
 		s.Add(r, m.ChainID)
 	}
 	const query = `
-SELECT key, chain, kind, seal, level, round, digest, signature FROM marks
+SELECT key, chain, kind, seal, level, round, digest, signature, time FROM marks
  WHERE key = ? AND chain = ?`
 	err = eachRow(ctx, tx, query, func(row scan) error {
 		mark, err := scanMark(row)
@@ -54,9 +60,15 @@ SELECT key, chain, kind, seal, level, round, digest, signature FROM marks
 	return s, nil
 }
 
-// readMarks reads every mark, by key, chain and kind.
-func readMarks(ctx context.Context, tx *sql.Conn) (marks []ratchet.StoredMark, err error) {
-	const query = "SELECT key, chain, kind, seal, level, round, digest, signature FROM marks ORDER BY key, chain, kind"
+const (
+	marksQuery = `
+SELECT key, chain, kind, seal, level, round, digest, signature, time FROM marks ORDER BY key, chain, kind`
+	timelessMarksQuery = `
+SELECT key, chain, kind, seal, level, round, digest, signature, NULL FROM marks ORDER BY key, chain, kind`
+)
+
+// readMarks reads the marks of a query, by key, chain and kind.
+func readMarks(ctx context.Context, tx *sql.Conn, query string) (marks []ratchet.StoredMark, err error) {
 	err = eachRow(ctx, tx, query, func(row scan) error {
 		m, err := scanMark(row)
 		marks = append(marks, m)
@@ -80,7 +92,8 @@ func scanMark(row scan) (m ratchet.StoredMark, err error) {
 func scanUnchecked(row scan) (m ratchet.StoredMark, seal []byte, err error) {
 	var key, chain, digest []byte
 	var signature sql.Null[string]
-	if err := row(&key, &chain, &m.Kind, &seal, &m.Level, &m.Round, &digest, &signature); err != nil {
+	var committed sql.Null[int64]
+	if err := row(&key, &chain, &m.Kind, &seal, &m.Level, &m.Round, &digest, &signature, &committed); err != nil {
 		return m, nil, unreadable(err)
 	}
 	if len(key) != len(m.Key) || len(chain) != len(m.ChainID) {
@@ -88,6 +101,9 @@ func scanUnchecked(row scan) (m ratchet.StoredMark, seal []byte, err error) {
 	}
 	m.Key, m.ChainID = tezos.PublicKeyHash(key), tezos.ChainID(chain)
 	copy(m.Digest[:], digest)
+	if committed.Valid {
+		m.Time = time.UnixMilli(committed.V).UTC()
+	}
 	if !signature.Valid {
 		return m, seal, nil
 	}

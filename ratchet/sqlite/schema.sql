@@ -1,7 +1,7 @@
--- The ratchet, schema version 3. application_id is "pawl" in ASCII.
+-- The ratchet, schema version 4. application_id is "pawl" in ASCII.
 -- A seal is the digest of its row (seal.go).
 PRAGMA application_id = 0x7061776c;
-PRAGMA user_version = 3;
+PRAGMA user_version = 4;
 
 -- One row: how often the file was opened, probed or at rest (from 2^24 on), whether it was closed
 -- cleanly, and which files (inode/birth time) it and its -wal were when it was last open.
@@ -28,8 +28,8 @@ CREATE TABLE never_used (
   seal BLOB CHECK (length(seal) = 16)
 ) STRICT, WITHOUT ROWID;
 
--- The high watermarks. A signature is in its base58 form; imported marks may
--- have none.
+-- The high watermarks. A signature is in its base58 form; imported marks may have none. The time is that
+-- of the commit, in milliseconds since 1970; NULL in marks of older pawls. No decision depends on it.
 CREATE TABLE marks (
   key       BLOB NOT NULL CHECK (length(key) = 21),
   chain     BLOB NOT NULL CHECK (length(chain) = 4),
@@ -39,6 +39,7 @@ CREATE TABLE marks (
   digest    BLOB CHECK (length(digest) = 32),
   signature TEXT CHECK (signature IS NULL OR digest IS NOT NULL),
   seal      BLOB CHECK (length(seal) = 16),
+  time      INTEGER CHECK (time > 0),
   PRIMARY KEY (key, chain, kind)
 ) STRICT, WITHOUT ROWID;
 

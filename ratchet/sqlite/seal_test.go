@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -65,6 +66,8 @@ func TestChangedRowIsRefused(t *testing.T) {
 		"UPDATE marks SET signature = 'edsigx'":                                           "a stored signature",
 		"UPDATE marks SET level = 2147483648":                                             unread,
 		"UPDATE registrations SET from_level = 2147483648":                                unread,
+		"UPDATE marks SET time = time + 1":                                                mark,
+		"UPDATE marks SET time = NULL":                                                    mark,
 		"UPDATE marks SET signature = NULL":                                               mark,
 		"UPDATE marks SET seal = NULL":                                                    mark,
 		"UPDATE marks SET seal = zeroblob(16)":                                            mark,
@@ -147,7 +150,7 @@ func TestNewerInTheWAL(t *testing.T) {
 	t.Parallel()
 	path := newFile(t)
 	db := open(t, path, options{})
-	if err := db.ExecOutside(t.Context(), "PRAGMA user_version = 4"); err != nil {
+	if err := db.ExecOutside(t.Context(), fmt.Sprintf("PRAGMA user_version = %d", sqlite.SchemaVersion+1)); err != nil {
 		t.Fatal(err)
 	}
 	head, wal := read(t, path), read(t, path+"-wal")
@@ -180,6 +183,56 @@ func unseal(t *testing.T, path string) {
 	alter(t, path, before.String()+string(schema)+after.String()+"DROP TABLE totals; PRAGMA user_version = 1")
 }
 
+// takeTimes takes a closed ratchet back to schema version 3: its marks have no times.
+func takeTimes(t *testing.T, path string) {
+	t.Helper()
+	pool := openPool(t, "file:"+path)
+	pool.SetMaxOpenConns(1)
+	type row struct {
+		Key, Chain, Digest []byte
+		Kind               uint8
+		Level, Round       int32
+		Signature          string
+	}
+	var all []row
+	rows, err := pool.QueryContext(t.Context(), "SELECT key, chain, digest, kind, level, round, signature FROM marks")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rows.Next() {
+		var r row
+		if err := rows.Scan(&r.Key, &r.Chain, &r.Digest, &r.Kind, &r.Level, &r.Round, &r.Signature); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		t.Fatal(err)
+	}
+	run(t, pool, "ALTER TABLE marks DROP COLUMN time")
+	for _, r := range all {
+		signature, err := tezos.ParseSignature(r.Signature)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seal := seal2(byte('m'), r.Key, r.Chain, r.Kind, r.Level, r.Round, r.Digest, signature.Bytes())
+		run(t, pool, "UPDATE marks SET seal = ? WHERE key = ? AND chain = ? AND kind = ?", seal, r.Key, r.Chain, r.Kind)
+	}
+	_, high, low := totals3(t, pool)
+	run(t, pool, "UPDATE totals SET high = ?, low = ?", high, low)
+	run(t, pool, "PRAGMA user_version = 3")
+	closePool(t, path, pool)
+}
+
+// timeless are marks as older pawls have stored them.
+func timeless(marks []ratchet.StoredMark) (older []ratchet.StoredMark) {
+	for _, m := range marks {
+		m.Time = time.Time{}
+		older = append(older, m)
+	}
+	return older
+}
+
 // TestUpgrade: a ratchet without seals keeps each row, and has seals from the first opening on.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
@@ -195,7 +248,7 @@ func TestUpgrade(t *testing.T) {
 	for range 2 {
 		db := open(t, path, options{})
 		gotMarks, gotRegistrations := contents(t, db)
-		if diff := cmp.Diff(marks, gotMarks, sameSignature) + cmp.Diff(registrations, gotRegistrations); diff != "" {
+		if diff := cmp.Diff(timeless(marks), gotMarks, sameSignature) + cmp.Diff(registrations, gotRegistrations); diff != "" {
 			t.Errorf("after the upgrade (-before +after):\n%s", diff)
 		}
 		if version, err := db.QueryString("PRAGMA user_version"); err != nil || version != fmt.Sprint(sqlite.SchemaVersion) {
@@ -241,6 +294,9 @@ func TestSealIsThatOfOneRow(t *testing.T) {
 		"digest":          func(m *ratchet.StoredMark) { m.Digest[31] ^= 1 },
 		"signature":       func(m *ratchet.StoredMark) { m.Signature = &other },
 		"none":            func(m *ratchet.StoredMark) { m.Signature = nil },
+		"time":            func(m *ratchet.StoredMark) { m.Time = time.UnixMilli(1) },
+		"later":           func(m *ratchet.StoredMark) { m.Time = time.UnixMilli(2) },
+		"time, none":      func(m *ratchet.StoredMark) { m.Signature, m.Time = nil, time.UnixMilli(1) },
 	} {
 		m := ratchet.StoredMark{Mark: base, Digest: bytesNumber(0).Digest(), Signature: &signature}
 		change(&m)
@@ -278,7 +334,7 @@ func TestFlippedBits(t *testing.T) {
 		db, err := openDB(t.Context(), path, options{})
 		if err == nil {
 			gotMarks, gotRegistrations := contents(t, db)
-			if diff := cmp.Diff(marks, gotMarks, sameSignature) + cmp.Diff(registrations, gotRegistrations); diff != "" {
+			if diff := cmp.Diff(timeless(marks), gotMarks, sameSignature) + cmp.Diff(registrations, gotRegistrations); diff != "" {
 				t.Errorf("bit %d of byte %d: opened, with (-before +after):\n%s", bit, at, diff)
 			}
 			closeDB(t, db)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pawl/ratchet"
 	"pawl/ratchet/sqlite"
@@ -284,6 +285,29 @@ func TestRefusalNamesItsRemedy(t *testing.T) {
 	for _, part := range []string{"not registered", "pawl ratchet register " + baker.String(), "--chain " + ghostnet.String()} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q does not say %q", err, part)
+		}
+	}
+}
+
+// TestMarksBearTheirTime: that of the commit, to the millisecond, in memory and in the file.
+func TestMarksBearTheirTime(t *testing.T) {
+	t.Parallel()
+	path := newFile(t)
+	db := open(t, path, options{})
+	register(t, db, baker, mainnet, 1)
+	for level := int32(1); level <= 2; level++ { // the first one is inserted, the second one raises it
+		before := time.Now().Truncate(time.Millisecond)
+		mustSign(t, db, block(level, 0), bytesNumber(0))
+		after := time.Now()
+		all, err := db.Ratchet.List(t.Context())
+		if err != nil || len(all.Marks) != 1 {
+			t.Fatalf("%+v, %v, want one mark", all.Marks, err)
+		}
+		if at := all.Marks[0].Time; at.Before(before) || at.After(after) || at != at.Truncate(time.Millisecond) {
+			t.Errorf("level %d was committed at %v, want a millisecond from %v to %v", level, at, before, after)
+		}
+		if rows, _ := contents(t, db); rows[0].Time != all.Marks[0].Time {
+			t.Errorf("level %d: the table has %v, memory %v", level, rows[0].Time, all.Marks[0].Time)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/mattn/go-sqlite3"
 
 	"pawl/ratchet"
@@ -17,7 +18,7 @@ import (
 )
 
 // TestStoredSignatureIsRemembered: of two signatures of the same bytes, which were made before either was
-// known, memory keeps the stored one: the next request gets it too.
+// known, memory keeps the stored row: the next request gets its signature too.
 func TestStoredSignatureIsRemembered(t *testing.T) {
 	t.Parallel()
 	db := openRegistered(t, options{})
@@ -31,8 +32,9 @@ func TestStoredSignatureIsRemembered(t *testing.T) {
 		t.Fatalf("the same bytes: got %+v, %v, want the stored %s", release, err, stored)
 	}
 	standing, err := db.Look(t.Context(), m)
-	if err != nil || standing.Mark == nil || *standing.Mark.Signature != stored {
-		t.Errorf("memory has %+v, %v, want the stored %s", standing.Mark, err, stored)
+	rows, _ := contents(t, db)
+	if diff := cmp.Diff(&rows[0], standing.Mark, sameSignature); err != nil || diff != "" {
+		t.Errorf("memory has another row, %v (-table +memory):\n%s", err, diff)
 	}
 	var c card
 	again, err := db.Sign(t.Context(), m, d, c.Sign(d))

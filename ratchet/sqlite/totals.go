@@ -120,7 +120,7 @@ INSERT INTO totals SELECT 1, generation, 0, 0, 0 FROM provenance`
 	if _, err := conn.ExecContext(ctx, table); err != nil {
 		return err
 	}
-	all, err := readSnapshot(ctx, conn)
+	all, err := readSnapshotBy(ctx, conn, timelessMarksQuery)
 	if err != nil {
 		return err
 	}

@@ -26,8 +26,8 @@ func watermark() []sabotage {
 		{
 			name: "memory-told-the-fresh-signature",
 			file: "ratchet/sqlite/place.go",
-			old:  "Digest: p.Digest, Signature: &placing.release.Signature})",
-			new:  "Digest: p.Digest, Signature: &placing.Signature})",
+			old:  "db.memory.putMark(placing.row)",
+			new:  "db.memory.putMark(placing.made)",
 			pkg:  "./ratchet/sqlite", test: "TestStoredSignatureIsRemembered",
 		},
 		{
