@@ -125,6 +125,21 @@ func (m *memory) putMark(r ratchet.StoredMark) {
 	}
 }
 
+// merge puts what a merge has committed. Its marks may have another signature than before, or none.
+func (m *memory) merge(done ratchet.Merge) {
+	for _, c := range done.Registrations {
+		m.putRegistration(c.After)
+	}
+	for _, c := range done.Marks {
+		m.putMark(c.After)
+		m.mu.Lock()
+		if marks := m.chain(c.After.Key, c.After.ChainID).marks; marks[c.After.Kind].Mark == c.After.Mark {
+			marks[c.After.Kind] = c.After
+		}
+		m.mu.Unlock()
+	}
+}
+
 func (m *memory) putRegistration(r ratchet.Registration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
