@@ -35,22 +35,19 @@ func newReadyState(err error) ReadyState {
 
 // Ratchet is the answer of /ratchet, ordered by key, chain and kind.
 type Ratchet struct {
-	Marks         []Mark         `json:"marks"`
-	Registrations []Registration `json:"registrations"`
+	Marks         []Mark                 `json:"marks"`
+	Registrations []ratchet.Registration `json:"registrations"`
 }
 
 // NewRatchet returns the JSON form of what ratchets hold. A list without elements is [], never null.
 func NewRatchet(all ratchet.Snapshot) Ratchet {
-	r := Ratchet{make([]Mark, len(all.Marks)), make([]Registration, len(all.Registrations))}
+	r := Ratchet{make([]Mark, len(all.Marks)), append([]ratchet.Registration{}, all.Registrations...)}
 	for i, m := range all.Marks {
 		if i > 0 && m.Key == all.Marks[i-1].Key { // to write a hash takes longer than all the rest
 			r.Marks[i] = newMark(m, r.Marks[i-1].PublicKeyHash)
 			continue
 		}
 		r.Marks[i] = NewMark(m)
-	}
-	for i, row := range all.Registrations {
-		r.Registrations[i] = newRegistration(row)
 	}
 	return r
 }
@@ -63,54 +60,8 @@ func (r Ratchet) Snapshot() (all ratchet.Snapshot, err error) {
 			return ratchet.Snapshot{}, fmt.Errorf("mark %d: %v", i+1, err)
 		}
 	}
-	all.Registrations = make([]ratchet.Registration, len(r.Registrations))
-	for i, row := range r.Registrations {
-		if all.Registrations[i], err = row.stored(); err != nil {
-			return ratchet.Snapshot{}, fmt.Errorf("registration %d: %v", i+1, err)
-		}
-	}
+	all.Registrations = r.Registrations
 	return all, nil
-}
-
-// anyChain is the chain_id of a registration for any chain.
-const anyChain = "any"
-
-// Registration says where a key may sign.
-type Registration struct {
-	PublicKeyHash string `json:"pkh"`
-	// ChainID is "any" for a key that pawl made: until an operator registers a chain for it,
-	// requests open further ones.
-	ChainID string `json:"chain_id"`
-	// FromLevel is the lowest level that may be signed. Null means any.
-	FromLevel *int32 `json:"from_level"`
-}
-
-func newRegistration(r ratchet.Registration) Registration {
-	row := Registration{PublicKeyHash: r.Key.String(), ChainID: anyChain}
-	if !r.AnyChain {
-		row.ChainID = r.ChainID.String()
-	}
-	if !r.AnyChain && !r.NoFloor {
-		row.FromLevel = &r.FromLevel
-	}
-	return row
-}
-
-func (r Registration) stored() (row ratchet.Registration, err error) {
-	if row.Key, err = tezos.ParsePublicKeyHash(r.PublicKeyHash); err != nil {
-		return ratchet.Registration{}, err
-	}
-	if r.ChainID == anyChain {
-		row.AnyChain = true
-		return row, nil
-	}
-	if row.ChainID, err = tezos.ParseChainID(r.ChainID); err != nil {
-		return ratchet.Registration{}, err
-	}
-	if row.NoFloor = r.FromLevel == nil; !row.NoFloor {
-		row.FromLevel = *r.FromLevel
-	}
-	return row, nil
 }
 
 // Mark is a high watermark.
@@ -155,7 +106,7 @@ func (m Mark) Stored() (stored ratchet.StoredMark, err error) {
 	if stored.ChainID, err = tezos.ParseChainID(m.ChainID); err != nil {
 		return ratchet.StoredMark{}, err
 	}
-	if stored.Kind, err = parseKind(m.Kind); err != nil {
+	if stored.Kind, err = ratchet.ParseKind(m.Kind); err != nil {
 		return ratchet.StoredMark{}, err
 	}
 	digest, err := hex.DecodeString(m.Digest)
@@ -170,13 +121,4 @@ func (m Mark) Stored() (stored ratchet.StoredMark, err error) {
 		stored.Signature = new(tezos.Signature)
 	}
 	return stored, nil
-}
-
-func parseKind(text string) (tezos.Kind, error) {
-	for _, kind := range []tezos.Kind{tezos.Block, tezos.Preattestation, tezos.Attestation} {
-		if kind.String() == text {
-			return kind, nil
-		}
-	}
-	return 0, fmt.Errorf("unknown kind %q", text)
 }

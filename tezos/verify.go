@@ -18,20 +18,23 @@ var ErrBadSignature = errors.New("signature does not verify")
 // Verify checks a signature of m as a Tezos node does. The s of a tz2 signature must be low; that
 // of a tz3 signature need not be. Both r and s must be in [1, n). The error Is [ErrBadSignature],
 // except for a tz4 key, whose signatures this package cannot check yet.
-func (k PublicKey) Verify(m Message, sig Signature) error {
+func (k PublicKey) Verify(m Message, sig Signature) error { return k.VerifyDigest(m.digest, sig) }
+
+// VerifyDigest is Verify for one who has kept the digest of a message and not the message.
+func (k PublicKey) VerifyDigest(digest Digest, sig Signature) error {
 	if !sig.generic && sig.kind != k.kind && k.kind != BLS12381 {
 		return fmt.Errorf("%w: it was made by a %s key, not by a %s key", ErrBadSignature, sig.kind, k.kind)
 	}
 	switch k.kind {
 	case Ed25519:
-		if !ed25519.Verify(k.raw[:ed25519.PublicKeySize], m.digest[:], sig.raw[:signatureSize]) {
+		if !ed25519.Verify(k.raw[:ed25519.PublicKeySize], digest[:], sig.raw[:signatureSize]) {
 			return ErrBadSignature
 		}
 		return nil
 	case Secp256k1:
-		return k.verifySecp256k1(m.digest, sig)
+		return k.verifySecp256k1(digest, sig)
 	case P256:
-		return k.verifyP256(m.digest, sig)
+		return k.verifyP256(digest, sig)
 	case BLS12381, MLDSA44:
 	}
 	return fmt.Errorf("signatures of %s keys cannot be verified", k.kind)

@@ -17,6 +17,8 @@ type ratchetCmd struct {
 	Init     ratchetInitCmd     `cmd:"" help:"Make an empty ratchet."`
 	Show     ratchetShowCmd     `cmd:"" help:"Print the marks and the registrations."`
 	Register ratchetRegisterCmd `cmd:"" help:"Allow a key to sign on a chain from a level on."`
+	Export   ratchetExportCmd   `cmd:"" help:"Write what a ratchet holds to a file, to move its keys."`
+	Import   ratchetImportCmd   `cmd:"" help:"Bring what another ratchet held into this one."`
 }
 
 type ratchetInitCmd struct {

@@ -19,7 +19,7 @@ func moved(t *testing.T) ratchet.Snapshot {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return all
+	return all.Snapshot
 }
 
 // TestMergeIsTheOtherStore: an empty ratchet that was merged with another one holds the same, also after it

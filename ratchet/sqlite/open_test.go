@@ -228,7 +228,7 @@ func TestForeignFiles(t *testing.T) {
 		"text":        {text(strings.Repeat("not a database ", 100)), "not a ratchet file"},
 		"other":       {statements("CREATE TABLE t (a); PRAGMA journal_mode = WAL"), "another program"},
 		"Python":      {statements("CREATE TABLE signature (sigtype TEXT PRIMARY KEY, lastblock NUMERIC, lastround NUMERIC)"), "of the Python signer: set db to a new path"},
-		"newer":       {ours("PRAGMA user_version = 4"), "use the newer pawl"},
+		"newer":       {ours(fmt.Sprintf("PRAGMA user_version = %d", sqlite.SchemaVersion+1)), "use the newer pawl"},
 		"older":       {ours("PRAGMA user_version = 0"), "schema version 0, which never existed"},
 		"not yet WAL": {ours("PRAGMA journal_mode = DELETE"), "creation"},
 	} {

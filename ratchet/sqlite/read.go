@@ -15,10 +15,17 @@ import (
 	"pawl/ratchet"
 )
 
+// Held is what a ratchet file holds.
+type Held struct {
+	ratchet.Snapshot
+	// Generation counts how often the file was opened, probed or at rest, from 2^24 on.
+	Generation int64
+}
+
 // Read returns what a ratchet file holds. It changes neither the file nor its -wal: both are copied to a
 // folder that only this user can enter, and the copy is read. Its errors are those of [Open];
 // [ratchet.ErrLocked] means that a daemon uses the file.
-func Read(ctx context.Context, path string) (all ratchet.Snapshot, err error) {
+func Read(ctx context.Context, path string) (all Held, err error) {
 	path, err = filepath.Abs(path)
 	if err != nil {
 		return all, err
@@ -73,7 +80,7 @@ func changedAt(path string) int64 {
 }
 
 // readCopy reads a copy of the file, in the form of this pawl. It refuses one that lacks the last mark.
-func readCopy(ctx context.Context, path string, database file) (all ratchet.Snapshot, err error) {
+func readCopy(ctx context.Context, path string, database file) (all Held, err error) {
 	said, err := readLast(path, database.identity)
 	if err != nil {
 		return all, err
@@ -90,7 +97,7 @@ func readCopy(ctx context.Context, path string, database file) (all ratchet.Snap
 	if all, err = readTables(ctx, copied, path); err != nil {
 		return all, err
 	}
-	_, err = checkLast(path, said, all)
+	_, err = checkLast(path, said, all.Snapshot)
 	return all, err
 }
 
@@ -106,7 +113,7 @@ func copyFolder(path string) (string, error) {
 }
 
 // readTables reads what a copy of the file at path holds.
-func readTables(ctx context.Context, copied, path string) (all ratchet.Snapshot, err error) {
+func readTables(ctx context.Context, copied, path string) (all Held, err error) {
 	pool, err := sql.Open("sqlite3", dataSource(copied))
 	if err != nil {
 		return all, err
@@ -126,7 +133,10 @@ func readTables(ctx context.Context, copied, path string) (all ratchet.Snapshot,
 	if err := migrate(ctx, conn); err != nil {
 		return all, fmt.Errorf("reading %s: %w", path, err)
 	}
-	all, _, err = readAll(ctx, conn, path)
+	if all.Snapshot, _, err = readAll(ctx, conn, path); err != nil {
+		return all, err
+	}
+	err = conn.QueryRowContext(ctx, "SELECT generation FROM provenance").Scan(&all.Generation)
 	return all, err
 }
 

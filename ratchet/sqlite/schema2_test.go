@@ -185,7 +185,7 @@ func testFixtures(t *testing.T, want ratchet.Snapshot, fixtures map[string]func(
 			t.Parallel()
 			path := fixture(t)
 			found, err := sqlite.Read(t.Context(), path)
-			if diff := cmp.Diff(want, found, sameSignature); err != nil || diff != "" {
+			if diff := cmp.Diff(want, found.Snapshot, sameSignature); err != nil || diff != "" {
 				t.Errorf("Read: %v (-want +got):\n%s", err, diff)
 			}
 			db := open(t, path, options{})

@@ -125,7 +125,7 @@ func TestMixtureOfPages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		states[i] = all
+		states[i] = all.Snapshot
 	}
 	refused := 0
 	pages := len(older) / pageSize
@@ -141,7 +141,7 @@ func TestMixtureOfPages(t *testing.T) {
 		write(t, path+"-last", note)
 		all, err := sqlite.Read(t.Context(), path)
 		switch {
-		case err == nil && cmp.Diff(states[0], all, sameSignature) != "" && cmp.Diff(states[1], all, sameSignature) != "":
+		case err == nil && cmp.Diff(states[0], all.Snapshot, sameSignature) != "" && cmp.Diff(states[1], all.Snapshot, sameSignature) != "":
 			t.Errorf("mixture %d of %d pages was taken", n, pages)
 		case err != nil && !errors.Is(err, ratchet.ErrSuspect):
 			t.Errorf("mixture %d of %d pages: %v, want %v", n, pages, err, ratchet.ErrSuspect)
