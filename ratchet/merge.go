@@ -54,7 +54,10 @@ func (s Snapshot) Plan(other Snapshot) (m Merge, err error) {
 			m.Marks = append(m.Marks, c)
 		}
 	}
-	return m, s.checkChains(m)
+	if err := s.checkChains(m); err != nil {
+		return Merge{}, err
+	}
+	return m, nil
 }
 
 // index finds the rows of a snapshot.
@@ -86,7 +89,7 @@ func (s Snapshot) index() (index, error) {
 		_, twice := i.registrations[r.row()]
 		switch {
 		case r.FromLevel < 0:
-			return i, fmt.Errorf("key %s is registered on %s from level %d: levels are not negative", r.Key, r.ChainID, r.FromLevel)
+			return i, fmt.Errorf("key %s is registered on %s from level %d: want none negative", r.Key, r.ChainID, r.FromLevel)
 		case twice:
 			return i, fmt.Errorf("key %s is registered twice on %s", r.Key, r.ChainID)
 		}
@@ -131,7 +134,7 @@ func (r StoredMark) merge(other StoredMark) StoredMark {
 	switch {
 	case other.Above(r.Mark):
 		return other
-	case r.Above(other.Mark), r.Digest == unknown, other.Digest == unknown:
+	case r.Above(other.Mark), other.Digest == unknown:
 		return r
 	case r.Digest == other.Digest && r.Signature == nil:
 		return other

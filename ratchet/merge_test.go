@@ -78,19 +78,20 @@ func TestPlanOfARegistration(t *testing.T) {
 		other ratchet.Registration
 		good  bool // it changes
 	}{
-		"a new one":                     {nil, from(5), true},
-		"a higher floor":                {[]ratchet.Registration{from(5)}, from(6), true},
-		"the same floor":                {[]ratchet.Registration{from(5)}, from(5), false},
-		"a lower floor":                 {[]ratchet.Registration{from(5)}, from(4), false},
-		"the first floor":               {[]ratchet.Registration{opened}, from(0), true},
-		"no floor, where there is one":  {[]ratchet.Registration{from(5)}, opened, false},
-		"no floor, twice":               {[]ratchet.Registration{opened}, opened, false},
-		"any chain, of an unknown key":  {nil, anyChain, true},
-		"any chain, of a known key":     {[]ratchet.Registration{from(5)}, anyChain, false},
-		"any chain, twice":              {[]ratchet.Registration{anyChain}, anyChain, false},
-		"a chain of a key for any":      {[]ratchet.Registration{anyChain}, from(5), true},
-		"another chain of a known key":  {[]ratchet.Registration{from(5)}, ratchet.Registration{Key: baker, NoFloor: true}, true},
-		"the chain zero and any chains": {[]ratchet.Registration{{Key: baker, NoFloor: true}}, anyChain, false},
+		"a new one":                       {nil, from(5), true},
+		"a higher floor":                  {[]ratchet.Registration{from(5)}, from(6), true},
+		"the same floor":                  {[]ratchet.Registration{from(5)}, from(5), false},
+		"a lower floor":                   {[]ratchet.Registration{from(5)}, from(4), false},
+		"the first floor":                 {[]ratchet.Registration{opened}, from(0), true},
+		"no floor, where there is one":    {[]ratchet.Registration{from(5)}, opened, false},
+		"no floor, twice":                 {[]ratchet.Registration{opened}, opened, false},
+		"any chain, of an unknown key":    {nil, anyChain, true},
+		"any chain, of a known key":       {[]ratchet.Registration{from(5)}, anyChain, false},
+		"any chain, twice":                {[]ratchet.Registration{anyChain}, anyChain, false},
+		"a chain of a key for any":        {[]ratchet.Registration{anyChain}, from(5), true},
+		"another chain of a known key":    {[]ratchet.Registration{from(5)}, ratchet.Registration{Key: baker, NoFloor: true}, true},
+		"the chain zero of a key for any": {[]ratchet.Registration{anyChain}, ratchet.Registration{Key: baker, NoFloor: true}, true},
+		"the chain zero and any chains":   {[]ratchet.Registration{{Key: baker, NoFloor: true}}, anyChain, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -150,6 +151,14 @@ func TestPlanRefuses(t *testing.T) {
 	opened := ratchet.Snapshot{Registrations: many(8, true)}
 	if _, err := opened.Plan(ratchet.Snapshot{Registrations: many(8, false)}); err != nil {
 		t.Errorf("eight opened chains get floors: %v", err)
+	}
+	higher := many(8, false)
+	for i := range higher {
+		higher[i].FromLevel = 1
+	}
+	floors := ratchet.Snapshot{Registrations: many(8, false)}
+	if m, err := floors.Plan(ratchet.Snapshot{Registrations: higher}); err != nil || len(m.Registrations) != 8 {
+		t.Errorf("eight floors rise: %+v, %v", m, err)
 	}
 	ninth := ratchet.Snapshot{Registrations: []ratchet.Registration{{Key: baker, ChainID: tezos.ChainID{0xff}}}}
 	if _, err := (ratchet.Snapshot{Registrations: many(8, false)}).Plan(ninth); !errors.Is(err, ratchet.ErrRefused) {

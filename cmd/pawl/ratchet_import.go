@@ -15,7 +15,7 @@ import (
 type ratchetImportCmd struct {
 	File   string `arg:"" help:"File of pawl ratchet export."`
 	DryRun bool   `help:"Print what would change, and change nothing."`
-	Far    bool   `help:"Take levels above 100000000 too. One digit too many cannot be taken back: levels only rise."`
+	Far    bool   `help:"Take levels above 100000000 too. One digit too many cannot be taken back."`
 	oneRatchet
 }
 

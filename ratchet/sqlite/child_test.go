@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"pawl/ratchet/sqlite"
 )
 
 // childVariable tells a test binary that was started as a child process what to do.
@@ -28,6 +30,7 @@ var children = map[string]func(path string) error{
 	"load":      signUnderLoad,
 	"overwrite": overwriteInPlace,
 	"loop":      signAndReopen,
+	"merge":     mergeOther,
 	"idle":      signAndCheckpoint,
 	"registers": registerAndDie,
 	"shell":     readAsShell,
@@ -86,6 +89,23 @@ func readAsShell(path string) error {
 	}
 	fmt.Println("generation", n)
 	return pool.Close()
+}
+
+// mergeOther opens, merges what the file beside it holds, and closes.
+func mergeOther(path string) error {
+	other, err := sqlite.Read(context.Background(), path+"-other")
+	if err != nil {
+		return err
+	}
+	db, err := openDB(context.Background(), path, options{})
+	if err != nil {
+		return err
+	}
+	m, err := db.Merge(context.Background(), other.Snapshot)
+	if err == nil {
+		fmt.Println("merged", len(m.Marks)+len(m.Registrations))
+	}
+	return errors.Join(err, db.Close())
 }
 
 // overwriteInPlace replaces the content of the file by what it reads.

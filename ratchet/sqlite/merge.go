@@ -25,9 +25,7 @@ func (db *Store) Merge(ctx context.Context, other ratchet.Snapshot) (ratchet.Mer
 		if err != nil {
 			return err
 		}
-		if m, refused = held.Plan(other); refused != nil {
-			return nil // a refusal is a result: it rolls nothing back
-		}
+		m, refused = held.Plan(other) // empty if it is refused, which is a result: it rolls nothing back
 		return writeMerge(ctx, tx, m, &j.change)
 	}
 	if err := db.commitFresh(j); err != nil {

@@ -9,12 +9,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"pawl/ratchet/sqlite"
+	"pawl/tezos"
 )
 
 // trace runs a child and calls visit for each of its system calls before the call is executed. If visit
@@ -155,6 +157,47 @@ func TestKillAtEveryWrite(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestKillOfAMerge kills a process that merges another ratchet, before each system call that changes a file. All of
+// it is there afterwards, or nothing; all, if it was told so.
+func TestKillOfAMerge(t *testing.T) {
+	t.Parallel()
+	other := openRegistered(t, options{})
+	for level := range int32(3) {
+		m := block(level, 0)
+		m.Kind = tezos.Kind(0x11 + uint8(level)) // a mark of each kind
+		mustSign(t, other, m, bytesNumber(int(level)))
+	}
+	closeDB(t, other)
+	seen := make(map[int]int) // kills by the marks that are there afterwards
+	for point, killed := 1, true; killed; point++ {
+		path := newFile(t)
+		if err := os.Rename(other.Path(), path+"-other"); err != nil {
+			t.Fatal(err)
+		}
+		var out string
+		count := 0
+		out, killed = trace(t, childCommand(t.Context(), "merge", path), func(regs *syscall.PtraceRegs) bool {
+			if changesFiles(regs) {
+				count++
+			}
+			return count == point
+		})
+		if err := os.Rename(path+"-other", other.Path()); err != nil {
+			t.Fatal(err)
+		}
+		db := open(t, path, options{})
+		marks, registrations := contents(t, db)
+		if whole := len(marks) == 3 && len(registrations) == 1; !whole && (len(marks)+len(registrations) > 0 || strings.Contains(out, "merged")) {
+			t.Errorf("killed before write %d, and told %q: %d marks and %d registrations", point, out, len(marks), len(registrations))
+		}
+		seen[len(marks)]++
+		closeDB(t, db)
+	}
+	if seen[0] < 3 || seen[3] < 3 {
+		t.Errorf("kills by the marks that were there afterwards: %v, want more", seen)
 	}
 }
 
