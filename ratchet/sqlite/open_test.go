@@ -362,4 +362,7 @@ func TestFUSE(t *testing.T) {
 	if _, err := openDB(t.Context(), path, options{}); err == nil || !strings.Contains(err.Error(), "is on FUSE") {
 		t.Errorf("Open: got %v, want FUSE named", err)
 	}
+	if _, err := sqlite.Read(t.Context(), path); err == nil || !strings.Contains(err.Error(), "is on FUSE") {
+		t.Errorf("Read: got %v, want FUSE named", err)
+	}
 }

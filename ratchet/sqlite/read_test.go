@@ -270,3 +270,19 @@ func TestVerdicts(t *testing.T) {
 		})
 	}
 }
+
+// TestReadNeedsTheNote: what is in the place of the note of the last mark cannot be read, and so it cannot be
+// told whether that mark is there.
+func TestReadNeedsTheNote(t *testing.T) {
+	t.Parallel()
+	path := sealedFile(t)
+	if err := os.Remove(path + "-last"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("elsewhere", path+"-last"); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := sqlite.Read(t.Context(), path); err == nil {
+		t.Errorf("read %+v, want an error", all)
+	}
+}
