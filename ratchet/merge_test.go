@@ -171,7 +171,7 @@ func TestPlanRefuses(t *testing.T) {
 func TestPlanOnlyRises(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // of a test
+	random := rand.New(rand.NewPCG(seed, 0))
 	for range 2000 {
 		one, two := randomSnapshot(t, random), randomSnapshot(t, random)
 		m, err := one.Plan(two)

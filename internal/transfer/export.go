@@ -76,7 +76,7 @@ func Export(c Content, host Host) ([]byte, error) {
 		d.PublicKeys = append(d.PublicKeys, key.String())
 	}
 	var err error
-	if d.Digest, err = d.body.digest(); err != nil {
+	if d.Digest, err = d.digest(); err != nil {
 		return nil, err
 	}
 	text, err := json.MarshalIndent(d, "", "  ")
@@ -90,7 +90,7 @@ func Read(text []byte) (Content, error) {
 	if err != nil {
 		return Content{}, err
 	}
-	digest, err := d.body.digest()
+	digest, err := d.digest()
 	if err != nil {
 		return Content{}, err
 	}

@@ -71,6 +71,6 @@ func fillAllBut(t *testing.T, folder string, pages int) string {
 		t.Fatal(err)
 	}
 	path := filepath.Join(folder, "filler")
-	write(t, path, make([]byte, (int64(st.Bfree)-int64(pages))*st.Bsize)) //nolint:gosec // of a small disk
+	write(t, path, make([]byte, (int64(st.Bfree)-int64(pages))*st.Bsize))
 	return path
 }

@@ -32,7 +32,7 @@ func sealOfMark(m ratchet.StoredMark) []byte {
 		text = append(text, m.Signature.Bytes()...)
 	}
 	if !m.Time.IsZero() { // marks of older pawls keep their seals
-		text = binary.BigEndian.AppendUint64(text, uint64(m.Time.UnixMilli())) //nolint:gosec // the same 64 bits
+		text = binary.BigEndian.AppendUint64(text, uint64(m.Time.UnixMilli()))
 	}
 	return sealOf(text)
 }

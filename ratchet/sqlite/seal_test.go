@@ -2,6 +2,7 @@ package sqlite_test
 
 import (
 	"bytes"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -188,27 +189,7 @@ func takeTimes(t *testing.T, path string) {
 	t.Helper()
 	pool := openPool(t, "file:"+path)
 	pool.SetMaxOpenConns(1)
-	type row struct {
-		Key, Chain, Digest []byte
-		Kind               uint8
-		Level, Round       int32
-		Signature          string
-	}
-	var all []row
-	rows, err := pool.QueryContext(t.Context(), "SELECT key, chain, digest, kind, level, round, signature FROM marks")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for rows.Next() {
-		var r row
-		if err := rows.Scan(&r.Key, &r.Chain, &r.Digest, &r.Kind, &r.Level, &r.Round, &r.Signature); err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, r)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		t.Fatal(err)
-	}
+	all := signedRows(t, pool)
 	run(t, pool, "ALTER TABLE marks DROP COLUMN time")
 	for _, r := range all {
 		signature, err := tezos.ParseSignature(r.Signature)
@@ -222,6 +203,34 @@ func takeTimes(t *testing.T, path string) {
 	run(t, pool, "UPDATE totals SET high = ?, low = ?", high, low)
 	run(t, pool, "PRAGMA user_version = 3")
 	closePool(t, path, pool)
+}
+
+// signedRow is a mark with a signature, as SQL has it.
+type signedRow struct {
+	Key, Chain, Digest []byte
+	Kind               uint8
+	Level, Round       int32
+	Signature          string
+}
+
+func signedRows(t *testing.T, pool *sql.DB) (all []signedRow) {
+	t.Helper()
+	rows, err := pool.QueryContext(t.Context(), "SELECT key, chain, digest, kind, level, round, signature FROM marks")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var r signedRow
+		if err := rows.Scan(&r.Key, &r.Chain, &r.Digest, &r.Kind, &r.Level, &r.Round, &r.Signature); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // timeless are marks as older pawls have stored them.
