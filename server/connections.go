@@ -21,6 +21,9 @@ const (
 	// arrivingTime is what a request takes to arrive. A client sends it with the last packet of the
 	// connecting, but a handshake has more packets, and a busy host reads them late.
 	arrivingTime = 50 * time.Millisecond
+	// spareTime is for how long a request that is arriving is spared while answers are on their way that
+	// perhaps nobody takes: a flood of those is what makes a host read late.
+	spareTime = time.Second
 	// takingTime is what an answer takes to be made and sent. All but those of the admin listener fit
 	// into the socket's buffer.
 	takingTime = 100 * time.Millisecond
@@ -171,24 +174,30 @@ func (s *connections) crowded() *connection {
 
 // oldest returns the connection that should give way first of those that are waiting and match: an
 // idle one, or one whose answer is not taken, before one whose request is arriving, which a host that
-// is short of time reads late. If it returns nil, soon reports whether there may be one in a moment.
+// is short of time reads late. That one is spared for spareTime while an answer is on its way: it may
+// turn out not to be taken. If oldest returns nil, soon reports whether there may be one in a moment.
 func (s *connections) oldest(match func(*connection) bool) (c *connection, soon bool) {
 	for e := s.idle.Front(); e != nil; e = e.Next() {
 		if c := of(e); match(c) {
 			return c, false
 		}
 	}
+	answering := false
 	for e := s.opened.Front(); e != nil; e = e.Next() {
 		other := of(e)
 		switch overdue := time.Since(other.since) >= other.phase.grace(); {
 		case !match(other):
 		case !overdue:
 			soon = true
+			answering = answering || other.phase == writing
 		case other.phase == writing:
 			return other, false
 		case other.phase != inFlight && c == nil:
 			c = other
 		}
+	}
+	if c != nil && answering && time.Since(c.since) < spareTime {
+		c = nil
 	}
 	return c, soon && c == nil
 }

@@ -300,10 +300,11 @@ func TestManySources(t *testing.T) {
 }
 
 // TestWhichGivesWay: an idle connection does first, then the oldest whose answer nobody takes, then the
-// oldest whose request should have arrived. One that is busy shields none behind it.
+// oldest whose request should have arrived, after a second if an answer is on its way. One that is busy
+// shields none behind it.
 func TestWhichGivesWay(t *testing.T) {
 	t.Parallel()
-	const young, old = time.Millisecond, time.Second
+	const young, late, old = time.Millisecond, time.Second / 2, time.Second
 	type c = server.Waiting
 	for name, tt := range map[string]struct {
 		opened []server.Waiting // in this order
@@ -319,6 +320,8 @@ func TestWhichGivesWay(t *testing.T) {
 		"soon":                            {[]c{{server.InFlight, old}, {server.Reading, young}}, -1, true},
 		"soon, when its answer is out":    {[]c{{server.InFlight, young}}, -1, true},
 		"the one behind a busy one":       {[]c{{server.Reading, young}, {server.InFlight, young}, {server.Reading, old}}, 2, false},
+		"an arriving one is spared":       {[]c{{server.Reading, late}, {server.Writing, young}}, -1, true},
+		"but not for another arriving":    {[]c{{server.Reading, late}, {server.ReadingBody, young}}, 0, false},
 		"no answer that is being written": {[]c{{server.Writing, young}, {server.ReadingBody, old}}, 1, false},
 	} {
 		got, soon := server.GivesWay(tt.opened...)
