@@ -124,9 +124,9 @@ func TestAdminClientRefusesAnswers(t *testing.T) {
 		"marks alone":      {200, `[]`, "not the expected JSON"}, // what pawl told once
 		"cut short":        {200, `{"marks":[{"pkh":"tz1`, "not the expected JSON"},
 		"no mark":          {200, `{"marks":[{}],"registrations":[]}`, "in the answer: mark 1"},
-		"no registration":  {200, `{"marks":[],"registrations":[{}]}`, "in the answer: registration 1"},
-		"no chain":         {200, `{"marks":[],"registrations":[{"pkh":"` + tezos.PublicKeyHash{}.String() + `"}]}`, "in the answer: registration 1"},
-		"kind of tomorrow": {200, `{"marks":[` + markJSON("nonce") + `],"registrations":[]}`, `unknown kind "nonce"`},
+		"no registration":  {200, `{"marks":[],"registrations":[{}]}`, "is not the expected JSON: pkh"},
+		"no chain":         {200, `{"marks":[],"registrations":[{"pkh":"` + tezos.PublicKeyHash{}.String() + `"}]}`, "is not the expected JSON: chain_id"},
+		"kind of tomorrow": {200, `{"marks":[` + markJSON("nonce") + `],"registrations":[]}`, `kind "nonce": want block`},
 	} {
 		client := adminClient(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(test.status)
