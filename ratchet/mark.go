@@ -3,8 +3,11 @@ package ratchet
 // What the ratchet is about: marks, registrations, releases.
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"pawl/tezos"
@@ -78,6 +81,17 @@ type Registration struct {
 type Snapshot struct {
 	Marks         []StoredMark
 	Registrations []Registration
+}
+
+// Sort orders the rows by key, chain and kind, a registration for any chain first.
+func (s *Snapshot) Sort() {
+	inOrder := func(a, b SlotKey) int {
+		return cmp.Or(bytes.Compare(a.Key[:], b.Key[:]), bytes.Compare(a.ChainID[:], b.ChainID[:]), cmp.Compare(a.Kind, b.Kind))
+	}
+	slices.SortFunc(s.Marks, func(a, b StoredMark) int { return inOrder(a.SlotKey(), b.SlotKey()) })
+	slices.SortStableFunc(s.Registrations, func(a, b Registration) int {
+		return inOrder(SlotKey{a.Key, a.ChainID, 0}, SlotKey{b.Key, b.ChainID, 0})
+	})
 }
 
 // Standing returns what a verdict on m depends on.

@@ -122,14 +122,14 @@ func (i index) planMark(m StoredMark) (c MarkChange, changes bool) {
 	if !there {
 		return MarkChange{nil, m}, true
 	}
-	after := before.merge(m)
+	after := before.Merge(m)
 	return MarkChange{&before, after}, !after.is(before)
 }
 
-// merge returns the higher of two marks of a slot key. Of one slot it returns the one that can answer a
+// Merge returns the higher of two marks of a slot key. Of one slot it returns the one that can answer a
 // retry, and one that cannot if they are of different bytes. A mark of unknown bytes stays so: they may
 // have been two already.
-func (r StoredMark) merge(other StoredMark) StoredMark {
+func (r StoredMark) Merge(other StoredMark) StoredMark {
 	var unknown tezos.Digest
 	switch {
 	case other.Above(r.Mark):

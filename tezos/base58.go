@@ -42,6 +42,7 @@ var (
 	genericSignaturePrefix = prefix{"sig", "\x04\x82\x2b", 64, 96}
 	chainIDPrefix          = prefix{"Net", "\x57\x52\x00", 4, 15}
 	contractPrefix         = prefix{"KT1", "\x02\x5a\x79", 20, 36}
+	payloadHashPrefix      = prefix{"vh", "\x01\x6a\xf2", 32, 52}
 )
 
 var errBase58 = errors.New("not base58check: mistyped or cut short")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 
 	"golang.org/x/crypto/blake2b"
 )
@@ -46,3 +47,13 @@ func (m Message) Payload() []byte { return bytes.Clone(m.payload) }
 
 // Digest returns the BLAKE2b-256 hash of the payload.
 func (m Message) Digest() Digest { return m.digest }
+
+// ParsePayloadHash reads the base58 text of the hash of a block's payload (vh…, src/lib_crypto/base58.ml,
+// block_payload_hash). Signatory writes digests of messages in this form too.
+func ParsePayloadHash(s string) ([32]byte, error) {
+	raw, err := payloadHashPrefix.decode(s)
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("payload hash: %v", err)
+	}
+	return [32]byte(raw), nil
+}

@@ -10,10 +10,13 @@ import (
 	"pawl/internal/transfer"
 	"pawl/ratchet"
 	"pawl/ratchet/sqlite"
+	"pawl/tezos"
 )
 
 type ratchetImportCmd struct {
-	File   string `arg:"" help:"File of pawl ratchet export."`
+	File   string `arg:"" help:"File of pawl ratchet export, or what --from says."`
+	From   string `enum:"pawl,csv,octez,python,signatory" default:"pawl" placeholder:"FORMAT" help:"csv: a table with the line key,chain,kind,level,round first. octez: base directory of octez-signer, or a file of it. python: database of the Python GREP11 signer. signatory: its watermark_v2 folder."`
+	Key    string `placeholder:"PKH" help:"Whose the marks are that name no key, as those of the Python signer may."`
 	DryRun bool   `help:"Print what would change, and change nothing."`
 	Far    bool   `help:"Take levels above 100000000 too. One digit too many cannot be taken back."`
 	oneRatchet
@@ -22,7 +25,8 @@ type ratchetImportCmd struct {
 func (*ratchetImportCmd) Help() string {
 	return helpText("Brings the marks and registrations of an export into the ratchet, all or none. Marks and levels only "+
 		"rise: what is higher here stays, and importing again changes nothing. A signature that does not verify is "+
-		"dropped, and its slot is refused. The daemon must be stopped, here and, for good, where the file was made.",
+		"dropped, and its slot is refused. Marks of another signer register their keys, each from its highest level on. "+
+		"The daemon must be stopped, here and, for good, where the file was made.",
 		"pawl ratchet import moved.json --dry-run", exitCodes)
 }
 
@@ -54,6 +58,9 @@ func (c *ratchetImportCmd) Run(ctx context.Context, s *streams) error {
 }
 
 func (c *ratchetImportCmd) read() (transfer.Content, error) {
+	if c.From != "pawl" {
+		return c.readForeign()
+	}
 	text, _, err := durable.ReadFile(c.File, transfer.MaxFile)
 	if err != nil {
 		return transfer.Content{}, err
@@ -63,6 +70,18 @@ func (c *ratchetImportCmd) read() (transfer.Content, error) {
 		return content, fmt.Errorf("%s: %w", c.File, err)
 	}
 	return content, nil
+}
+
+// readForeign reads the marks of another signer.
+func (c *ratchetImportCmd) readForeign() (transfer.Content, error) {
+	var key tezos.PublicKeyHash
+	if c.Key != "" {
+		var err error
+		if key, err = tezos.ParsePublicKeyHash(c.Key); err != nil {
+			return transfer.Content{}, &usageError{text: fmt.Sprintf("--key %q: %v", c.Key, err)}
+		}
+	}
+	return transfer.Foreign(c.From, c.File, key)
 }
 
 // checkLevels refuses levels that no chain has reached.
@@ -103,6 +122,12 @@ func (c *ratchetImportCmd) merge(ctx context.Context, path string, all ratchet.S
 // command returns this command as it was given.
 func (c *ratchetImportCmd) command() string {
 	command := "pawl ratchet import " + check.Quoted(c.File)
+	if c.From != "pawl" {
+		command += " --from " + c.From
+	}
+	if c.Key != "" {
+		command += " --key " + c.Key
+	}
 	if c.DryRun {
 		command += " --dry-run"
 	}

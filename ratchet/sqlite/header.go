@@ -79,7 +79,7 @@ func foreignFile(ctx context.Context, path string) error {
 	row := pool.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'signature'")
 	if err := row.Scan(&tables); err == nil && tables > 0 {
 		return fmt.Errorf("%s is the ratchet of the Python signer: set db to a new path, run pawl ratchet init and "+
-			"register each key from a level above all that it signed", path)
+			"pawl ratchet import --from python %[1]s --key PKH for each key", path)
 	}
 	return fmt.Errorf("%s is the database of another program: set db to a new path and run pawl ratchet init", path)
 }
