@@ -200,7 +200,7 @@ func TestForeignRefuses(t *testing.T) {
 		"octez: name":             {"octez", "f", "{}", "block_high_watermarks"},
 		"octez: no JSON":          {"octez", "block_high_watermarks", "{", "block_high_watermarks"},
 		"octez: a list":           {"octez", "block_high_watermarks", "[]", "no object"},
-		"octez: more":             {"octez", "block_high_watermarks", "{} {}", "something follows"},
+		"octez: more":             {"octez", "block_high_watermarks", "{} {}", "after top-level value"},
 		"octez: chain":            {"octez", "block_high_watermarks", `{"main": {}}`, "main"},
 		"octez: key":              {"octez", "block_high_watermarks", `{"NetXdQprcVkpaWU": {"tz1x": {}}}`, "NetXdQprcVkpaWU: tz1x"},
 		"octez: no level":         {"octez", "block_high_watermarks", octez(`{"round": 0, "hash": "` + hash + `"}`), "no level"},

@@ -3,11 +3,11 @@ package transfer
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
+
+	"pawl/tezos"
 )
 
 // object is a JSON object by its names. A name that comes twice is an error: encoding/json would take the
@@ -44,20 +44,33 @@ func (o *object) UnmarshalJSON(text []byte) error {
 func (o object) names() []string { return slices.Sorted(maps.Keys(o)) }
 
 // readObject reads a file with one JSON object.
-func readObject(path string) (object, error) {
+func readObject(path string) (o object, err error) {
 	text, err := readText(path)
 	if err != nil {
 		return nil, err
 	}
-	var o object
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	if err := decoder.Decode(&o); err != nil {
+	if err := json.Unmarshal(text, &o); err != nil {
 		return nil, fmt.Errorf("%s: %v", path, err)
 	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: something follows the object", path)
-	}
 	return o, nil
+}
+
+// eachKey calls read for each key of an object, in order.
+func eachKey(text []byte, read func(key tezos.PublicKeyHash, value []byte) error) error {
+	var keys object
+	if err := json.Unmarshal(text, &keys); err != nil {
+		return err
+	}
+	for _, name := range keys.names() {
+		key, err := tezos.ParsePublicKeyHash(name)
+		if err == nil {
+			err = read(key, keys[name])
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %v", name, err)
+		}
+	}
+	return nil
 }
 
 // record reads a value of an object into a struct, without names that it has not.

@@ -59,7 +59,20 @@ func (m marks) addOctez(file string, kind tezos.Kind) error {
 	if err != nil {
 		return err
 	}
-	return eachKey(file, chains, func(chain tezos.ChainID, key tezos.PublicKeyHash, value []byte) error {
+	for _, name := range chains.names() {
+		if err := m.addOctezChain(name, chains[name], kind); err != nil {
+			return fmt.Errorf("%s: %s: %v", file, name, err)
+		}
+	}
+	return nil
+}
+
+func (m marks) addOctezChain(name string, value []byte, kind tezos.Kind) error {
+	chain, err := tezos.ParseChainID(name)
+	if err != nil {
+		return err
+	}
+	return eachKey(value, func(key tezos.PublicKeyHash, value []byte) error {
 		mark := ratchet.StoredMark{Mark: ratchet.Mark{Key: key, ChainID: chain, Kind: kind}}
 		if err := octezInto(&mark, value); err != nil {
 			return err
@@ -67,30 +80,6 @@ func (m marks) addOctez(file string, kind tezos.Kind) error {
 		m.add(mark)
 		return nil
 	})
-}
-
-// eachKey calls read for each key of each chain of an object.
-func eachKey(file string, chains object, read func(tezos.ChainID, tezos.PublicKeyHash, []byte) error) error {
-	for _, chainName := range chains.names() {
-		var keys object
-		chain, err := tezos.ParseChainID(chainName)
-		if err == nil {
-			err = keys.UnmarshalJSON(chains[chainName])
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %s: %v", file, chainName, err)
-		}
-		for _, name := range keys.names() {
-			key, err := tezos.ParsePublicKeyHash(name)
-			if err == nil {
-				err = read(chain, key, keys[name])
-			}
-			if err != nil {
-				return fmt.Errorf("%s: %s: %s: %v", file, chainName, name, err)
-			}
-		}
-	}
-	return nil
 }
 
 // octezInto reads level, round, hash and signature.

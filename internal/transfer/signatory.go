@@ -3,6 +3,7 @@ package transfer
 // Signatory's watermarks (pkg/signatory/watermark, file backend): a file for each chain.
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -57,26 +58,29 @@ func (m marks) addSignatory(file string) error {
 	if err != nil {
 		return fmt.Errorf("%s: the name is no chain: %v", file, err)
 	}
-	keys, err := readObject(file)
+	text, err := readText(file)
 	if err != nil {
 		return err
 	}
-	for _, name := range keys.names() {
-		var kinds object
-		key, err := tezos.ParsePublicKeyHash(name)
-		if err == nil {
-			err = kinds.UnmarshalJSON(keys[name])
+	err = eachKey(text, func(key tezos.PublicKeyHash, value []byte) error { return m.addKinds(chain, key, value) })
+	if err != nil {
+		return fmt.Errorf("%s: %v", file, err)
+	}
+	return nil
+}
+
+// addKinds adds the marks of a key.
+func (m marks) addKinds(chain tezos.ChainID, key tezos.PublicKeyHash, value []byte) error {
+	var kinds object
+	if err := json.Unmarshal(value, &kinds); err != nil {
+		return err
+	}
+	for _, kind := range kinds.names() {
+		mark := ratchet.StoredMark{Mark: ratchet.Mark{Key: key, ChainID: chain}}
+		if err := signatoryInto(&mark, kind, kinds[kind]); err != nil {
+			return fmt.Errorf("%s: %v", kind, err)
 		}
-		if err != nil {
-			return fmt.Errorf("%s: %s: %v", file, name, err)
-		}
-		for _, kind := range kinds.names() {
-			mark := ratchet.StoredMark{Mark: ratchet.Mark{Key: key, ChainID: chain}}
-			if err := signatoryInto(&mark, kind, kinds[kind]); err != nil {
-				return fmt.Errorf("%s: %s: %s: %v", file, name, kind, err)
-			}
-			m.add(mark)
-		}
+		m.add(mark)
 	}
 	return nil
 }
