@@ -110,23 +110,34 @@ func TestForeign(t *testing.T) {
 		key          tezos.PublicKeyHash
 		want         []ratchet.StoredMark
 	}{
-		"a table": {"csv", filepath.Join(files(t, map[string]string{"t.csv": "key,chain,kind,level,round\r\n" +
-			tz1 + ",mainnet,block,12,3\n" + tz1 + ",NetXdQprcVkpaWU,attestation,2147483647,0\n"}), "t.csv"), tezos.PublicKeyHash{},
-			[]ratchet.StoredMark{expected(t, tz1, block, 12, 3, ""), expected(t, tz1, tezos.Attestation, 2147483647, 0, "")}},
+		"a table": {
+			"csv", filepath.Join(files(t, map[string]string{"t.csv": "key,chain,kind,level,round\r\n" +
+				tz1 + ",mainnet,block,12,3\n" + tz1 + ",NetXdQprcVkpaWU,attestation,2147483647,0\n"}), "t.csv"),
+			tezos.PublicKeyHash{},
+			[]ratchet.StoredMark{expected(t, tz1, block, 12, 3, ""), expected(t, tz1, tezos.Attestation, 2147483647, 0, "")},
+		},
 		"octez-signer": {"octez", octez, tezos.PublicKeyHash{}, []ratchet.StoredMark{
 			expected(t, tz1, tezos.Preattestation, 50, 0, hash), expected(t, tz1, tezos.Attestation, 51, 0, hash),
 			expected(t, tz4, block, 34, 4, hash),
 		}},
-		"a file of octez-signer": {"octez", filepath.Join(octez, "block_high_watermarks"), tezos.PublicKeyHash{},
-			[]ratchet.StoredMark{expected(t, tz4, block, 34, 4, hash)}},
-		"the Python signer, a key each": {"python", pythonDB(t, []any{"Baking_NetXdQprcVkpaWU", 12, 0},
-			[]any{"Preendorsement_NetXdQprcVkpaWU", 11, 6}, []any{"Endorsement_NetXdQprcVkpaWU", "10", "1"}), parsed(t, tz2),
+		"a file of octez-signer": {
+			"octez", filepath.Join(octez, "block_high_watermarks"),
+			tezos.PublicKeyHash{},
+			[]ratchet.StoredMark{expected(t, tz4, block, 34, 4, hash)},
+		},
+		"the Python signer, a key each": {
+			"python", pythonDB(t, []any{"Baking_NetXdQprcVkpaWU", 12, 0},
+				[]any{"Preendorsement_NetXdQprcVkpaWU", 11, 6}, []any{"Endorsement_NetXdQprcVkpaWU", "10", "1"}), parsed(t, tz2),
 			[]ratchet.StoredMark{
 				expected(t, tz2, block, 12, 0, ""), expected(t, tz2, tezos.Preattestation, 11, 6, ""), expected(t, tz2, tezos.Attestation, 10, 1, ""),
-			}},
-		"the Python signer, all keys": {"python", pythonDB(t, []any{"Baking_NetXdQprcVkpaWU_" + tz1, 12, 0},
-			[]any{"Baking_NetXdQprcVkpaWU_" + tz2, 13, 1}), tezos.PublicKeyHash{},
-			[]ratchet.StoredMark{expected(t, tz1, block, 12, 0, ""), expected(t, tz2, block, 13, 1, "")}},
+			},
+		},
+		"the Python signer, all keys": {
+			"python", pythonDB(t, []any{"Baking_NetXdQprcVkpaWU_" + tz1, 12, 0},
+				[]any{"Baking_NetXdQprcVkpaWU_" + tz2, 13, 1}),
+			tezos.PublicKeyHash{},
+			[]ratchet.StoredMark{expected(t, tz1, block, 12, 0, ""), expected(t, tz2, block, 13, 1, "")},
+		},
 		// A file that Signatory v1.4.0 has written. Attestations with DAL and without are one mark.
 		"Signatory":           {"signatory", "testdata", tezos.PublicKeyHash{}, signatoryMarks(t, attested)},
 		"a file of Signatory": {"signatory", "testdata/watermark_v2/NetXdQprcVkpaWU.json", tezos.PublicKeyHash{}, signatoryMarks(t, attested)},
