@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/mattn/go-sqlite3"
 
 	"pawl/ratchet"
 	"pawl/tezos"
@@ -561,4 +562,35 @@ func TestLeftCallerRegistersNothing(t *testing.T) {
 	if got, err := db.Registrations(t.Context()); err != nil || len(got) != 0 {
 		t.Errorf("registrations %+v, %v, want none", got, err)
 	}
+}
+
+// TestRegistrationThatIsNotStored is not remembered either: one whose commit fails, one that is refused, and
+// one of a level that no chain has. The store goes on after each.
+func TestRegistrationThatIsNotStored(t *testing.T) {
+	t.Parallel()
+	db := openRegistered(t, options{})
+	chain := func(i byte) tezos.ChainID { return tezos.ChainID{1, i} }
+	for i := range byte(ratchet.MaxChains) {
+		register(t, db, keyNumber(3), chain(i), 1)
+	}
+	db.SetCommit(func(_, rollback func() error) error {
+		return errors.Join(rollback(), sqlite3.Error{Code: sqlite3.ErrFull})
+	})
+	if err := db.Register(t.Context(), keyNumber(4), mainnet, 1); !errors.Is(err, ratchet.ErrCommit) {
+		t.Errorf("on a full disk: %v, want %v", err, ratchet.ErrCommit)
+	}
+	db.SetCommit(nil)
+	if err := db.Register(t.Context(), keyNumber(3), mainnet, 1); !errors.Is(err, ratchet.ErrRefused) {
+		t.Errorf("one chain too many: %v, want %v", err, ratchet.ErrRefused)
+	}
+	if err := db.Register(t.Context(), keyNumber(4), mainnet, -1); err == nil || db.Err() != nil {
+		t.Errorf("from level -1: %v, failure %v, want it refused and no failure", err, db.Err())
+	}
+	for _, key := range []tezos.PublicKeyHash{keyNumber(3), keyNumber(4)} {
+		if s, err := db.Look(t.Context(), ratchet.Mark{Key: key, ChainID: mainnet}); err != nil || s.Registered {
+			t.Errorf("memory has %+v, %v, want no registration", s, err)
+		}
+		wantLookOfTables(t, db, key)
+	}
+	mustSign(t, db, block(5, 0), bytesNumber(0))
 }
