@@ -246,3 +246,6 @@ func (db *Store) NoteInto(fd int) {
 
 // LockTime is how long an opening waits for the lock.
 const LockTime = lockTime
+
+// Failure is why the store has failed, or nil.
+func (db *Store) Failure() error { return db.err() }

@@ -414,6 +414,9 @@ func TestClosedStoreTakesNothing(t *testing.T) {
 	}
 	db.IdleCheckpoint()
 	db.Probe()
+	if err := db.Store.Failure(); err != nil {
+		t.Errorf("what came after Close was tried, and failed: %v", err)
+	}
 	if err := db.Store.Close(); err != nil {
 		t.Errorf("Close again: %v, want nothing", err)
 	}
