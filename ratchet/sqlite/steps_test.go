@@ -414,7 +414,7 @@ func TestClosedStoreTakesNothing(t *testing.T) {
 	}
 	db.IdleCheckpoint()
 	db.Probe()
-	if err := db.Store.Failure(); err != nil {
+	if err := db.Failure(); err != nil {
 		t.Errorf("what came after Close was tried, and failed: %v", err)
 	}
 	if err := db.Store.Close(); err != nil {
