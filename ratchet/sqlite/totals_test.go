@@ -272,7 +272,7 @@ func TestRowSetBackWhileOpen(t *testing.T) {
 	t.Parallel()
 	for name, setBack := range map[string]string{
 		"to an older one": "UPDATE marks SET level = old.level, round = old.round, digest = old.digest, signature = old.signature, " +
-			"seal = old.seal FROM old WHERE marks.key = old.key AND marks.chain = old.chain AND marks.kind = old.kind",
+			"seal = old.seal, time = old.time FROM old WHERE marks.key = old.key AND marks.chain = old.chain AND marks.kind = old.kind",
 		"to none": "DELETE FROM marks",
 	} {
 		t.Run(name, func(t *testing.T) {
