@@ -20,9 +20,11 @@ import (
 // socketTrouble is a way to hold a connection that is open: what is sent, and whether the answers
 // are read.
 type socketTrouble struct {
-	name   string
-	send   func(conn io.Writer, key string) error
-	unread bool // nobody reads the answers, and many requests are sent: on a slow machine readiness may tell of time-outs
+	name string
+	send func(conn io.Writer, key string) error
+	// unread is set if nobody reads the answers, and many requests are sent. On a slow machine the HSM may time out
+	// then: readiness tells it, nothing is signed in that slot, and signing goes on all the same.
+	unread bool
 }
 
 var socketTroubles = []socketTrouble{
@@ -191,7 +193,11 @@ func (r *rig) liveWithStrangers(
 	signed := 0
 	for end := time.Now().Add(time.Second); signed < 5 || time.Now().Before(end); level++ {
 		mark := ratchet.Mark{Key: r.keys[int(level)%len(r.keys)].Hash(), ChainID: chain, Kind: kinds[0], Level: level}
-		if a := r.post(d, ask{mark, 0}); a.status != http.StatusOK {
+		a := r.post(d, ask{mark, 0})
+		if trouble.unread && a.hsmFailed() && time.Since(d.started) < time.Minute {
+			continue
+		}
+		if a.status != http.StatusOK {
 			t.Errorf("%s: %v, want a signature", trouble.name, a)
 			break
 		}

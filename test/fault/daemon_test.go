@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -151,6 +152,14 @@ type answer struct {
 	text      string // of any other
 	err       error
 }
+
+// notStored reports whether the disk had no room for the mark.
+func (a answer) notStored() bool {
+	return strings.Contains(a.text, "did not store the mark: nothing was signed")
+}
+
+// hsmFailed reports whether both tries at the card failed. On a machine that is busy they time out.
+func (a answer) hsmFailed() bool { return strings.Contains(a.text, "HSM failed: nothing was signed") }
 
 func (a answer) String() string {
 	if a.err != nil {
