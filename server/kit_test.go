@@ -138,10 +138,7 @@ func (r *rig) openSigner(t *testing.T, want setup) {
 		})
 	}
 	for _, kind := range want.kinds {
-		made, err := client.Generate(t.Context(), kind, false)
-		if err != nil {
-			t.Fatal(err)
-		}
+		made := cardtest.Generate(t, client, kind)
 		key, err := client.Key(made.PublicKey, made.Blob)
 		if err != nil {
 			t.Fatal(err)

@@ -1,7 +1,6 @@
 package signer_test
 
 import (
-	"context"
 	"encoding/json"
 	"log/slog"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"pawl/signer/grep11"
 	"pawl/signer/hsm"
 	"pawl/signer/signertest"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
@@ -45,12 +45,7 @@ func newPool(t *testing.T, maker *card, n int, kind tezos.KeyKind, clients ...*g
 	var entries []signer.Entry
 	first := maker.Dial(t)
 	for range n {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		made, err := first.Generate(ctx, kind, false)
-		cancel()
-		if err != nil {
-			t.Fatal(err)
-		}
+		made := cardtest.Generate(t, first, kind)
 		entry := signer.Entry{Policy: allowAll}
 		for i, client := range clients {
 			key, err := client.Key(made.PublicKey, made.Blob)

@@ -7,6 +7,7 @@ import (
 
 	"pawl/ratchet/ratchettest"
 	"pawl/signer/grep11"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
@@ -15,10 +16,7 @@ import (
 func TestExchangedBlobsArePutRight(t *testing.T) {
 	t.Parallel()
 	f := newFolder(t)
-	other, err := f.card.Dial(t).Generate(t.Context(), tezos.P256, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	other := cardtest.Generate(t, f.card.Dial(t), tezos.P256)
 	f.inRatchet(func(db *ratchettest.DB) error { return db.RegisterNew(t.Context(), other.PublicKey.Hash()) })
 	made := []grep11.Generated{f.made, other}
 	f.writeKeys(made, nil)

@@ -17,6 +17,7 @@ import (
 	"pawl/ratchet/ratchettest"
 	"pawl/server"
 	"pawl/signer/grep11"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
@@ -29,10 +30,7 @@ type pair struct {
 func newPair(t *testing.T) *pair {
 	t.Helper()
 	p := &pair{folder: newFolder(t)}
-	second, err := p.card.Dial(t).Generate(t.Context(), tezos.P256, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	second := cardtest.Generate(t, p.card.Dial(t), tezos.P256)
 	p.keys = [2]grep11.Generated{p.made, second}
 	p.inRatchet(func(db *ratchettest.DB) error { return db.RegisterNew(t.Context(), second.PublicKey.Hash()) })
 	if p.keys[0].PublicKey.Hash().String() > p.keys[1].PublicKey.Hash().String() {

@@ -1,7 +1,6 @@
 package daemon_test
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -26,6 +25,7 @@ import (
 	"pawl/ratchet/sqlite"
 	"pawl/signer/grep11"
 	"pawl/signer/signertest"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
@@ -44,12 +44,7 @@ func newFolder(t *testing.T) *folder {
 	dir := string(f.card.Dir)
 	f.path = filepath.Join(dir, "keys.json")
 	client := f.card.Dial(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	var err error
-	if f.made, err = client.Generate(ctx, tezos.P256, false); err != nil {
-		t.Fatal(err)
-	}
+	f.made = cardtest.Generate(t, client, tezos.P256)
 	f.key = f.made.PublicKey.Hash()
 	if err := sqlite.Create(t.Context(), filepath.Join(dir, "ratchet.db")); err != nil {
 		t.Fatal(err)
@@ -151,10 +146,7 @@ func TestOpenRefuses(t *testing.T) {
 		"registered in another ratchet": {func(f *folder) {
 			f.freshRatchet() // of the key alone; that of all others has the registration
 			client := f.card.Dial(f.t)
-			second, err := client.Generate(f.t.Context(), tezos.Ed25519, false)
-			if err != nil {
-				f.t.Fatal(err)
-			}
+			second := cardtest.Generate(f.t, client, tezos.Ed25519)
 			f.inRatchet(func(db *ratchettest.DB) error { return db.RegisterNew(f.t.Context(), second.PublicKey.Hash()) })
 			entry := func(made grep11.Generated, db string) map[string]any {
 				return map[string]any{"public_key": made.PublicKey.String(), "secret_key": made.Blob.Hex(), "db": db}

@@ -17,6 +17,7 @@ import (
 	"pawl/signer"
 	"pawl/signer/grep11"
 	"pawl/signer/signertest"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
@@ -198,10 +199,7 @@ func TestLookIsBounded(t *testing.T) {
 func TestBlobOfAnotherKey(t *testing.T) {
 	t.Parallel()
 	f, s, log := finalised(t)
-	other, err := f.card.Dial(t).Generate(t.Context(), tezos.P256, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	other := cardtest.Generate(t, f.card.Dial(t), tezos.P256)
 	text := readFile(t, f.path)
 	_, after, _ := strings.Cut(text, `"secret_key_next": "`)
 	next, _, _ := strings.Cut(after, `"`)

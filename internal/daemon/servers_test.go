@@ -16,6 +16,7 @@ import (
 	"pawl/signer/grep11"
 	"pawl/signer/signertest"
 	"pawl/softcard"
+	"pawl/softcard/cardtest"
 	"pawl/tezos"
 )
 
@@ -49,10 +50,7 @@ func TestOpenSeveralServers(t *testing.T) {
 func TestOneTryMarksAllKeysOfAMasterKey(t *testing.T) {
 	t.Parallel()
 	f := newFolder(t)
-	second, err := f.card.Dial(t).Generate(t.Context(), tezos.Ed25519, false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	second := cardtest.Generate(t, f.card.Dial(t), tezos.Ed25519)
 	f.inRatchet(func(db *ratchettest.DB) error { return db.RegisterNew(t.Context(), second.PublicKey.Hash()) })
 	b := f.card.Twin(t, nil)
 	entry := func(made grep11.Generated) map[string]any {
@@ -100,10 +98,7 @@ func TestServersChangeTheirMasterKeyOneByOne(t *testing.T) {
 	keys := make(map[string]any)
 	var made [2]grep11.Generated // the second is not rewrapped
 	for i := range made {
-		var err error
-		if made[i], err = client.Generate(t.Context(), tezos.P256, false); err != nil {
-			t.Fatal(err)
-		}
+		made[i] = cardtest.Generate(t, client, tezos.P256)
 		hash := made[i].PublicKey.Hash()
 		keys[hash.String()] = map[string]any{"public_key": made[i].PublicKey.String(), "secret_key": made[i].Blob.Hex()}
 		f.inRatchet(func(db *ratchettest.DB) error { return db.RegisterNew(t.Context(), hash) })
@@ -185,10 +180,7 @@ func TestEachKeyAtItsOwnServer(t *testing.T) {
 	keys := make(map[string]any)
 	var hashes []tezos.PublicKeyHash
 	for _, at := range []*card{f.card, b} {
-		made, err := at.Dial(t).Generate(t.Context(), tezos.P256, false)
-		if err != nil {
-			t.Fatal(err)
-		}
+		made := cardtest.Generate(t, at.Dial(t), tezos.P256)
 		hashes = append(hashes, made.PublicKey.Hash())
 		keys[made.PublicKey.Hash().String()] = map[string]any{"public_key": made.PublicKey.String(), "secret_key": made.Blob.Hex()}
 		f.inRatchet(func(db *ratchettest.DB) error { return db.RegisterNew(t.Context(), made.PublicKey.Hash()) })

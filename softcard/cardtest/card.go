@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"pawl/signer/grep11"
+	"pawl/signer/hsm"
 	"pawl/softcard"
+	"pawl/tezos"
 
 	"golang.org/x/sys/unix"
 )
@@ -146,6 +148,21 @@ func Listen(tb testing.TB, address string) net.Listener {
 			return ln
 		}
 		if !errors.Is(err, unix.EADDRINUSE) || time.Since(begun) > 10*time.Second {
+			tb.Fatal(err)
+		}
+	}
+}
+
+// Generate makes a key at a server. A machine that does other things too may let a call wait for longer
+// than a client does: it tries for a minute.
+func Generate(tb testing.TB, client *grep11.Client, kind tezos.KeyKind) grep11.Generated {
+	tb.Helper()
+	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		made, err := client.Generate(tb.Context(), kind, false)
+		if err == nil {
+			return made
+		}
+		if hsm.FaultOf(err) == hsm.Unfit || time.Since(begun) > time.Minute {
 			tb.Fatal(err)
 		}
 	}

@@ -50,10 +50,7 @@ func (r *rig) configure(t *testing.T, card grep11.Config) {
 	defer func() { _ = client.Close() }()
 	entries := make(map[string]any)
 	for _, kind := range []tezos.KeyKind{tezos.Ed25519, tezos.Secp256k1, tezos.P256} {
-		made, err := client.Generate(t.Context(), kind, false)
-		if err != nil {
-			t.Fatal(err)
-		}
+		made := cardtest.Generate(t, client, kind)
 		r.keys = append(r.keys, made.PublicKey)
 		entries[made.PublicKey.Hash().String()] = map[string]any{
 			"public_key": made.PublicKey.String(), "secret_key": made.Blob.Hex(), "policy": policies[kind].entry(),
