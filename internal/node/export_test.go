@@ -23,5 +23,8 @@ func (c *Client) Trust(certificate *x509.Certificate) {
 // ParseHead is parseHead for the tests.
 var ParseHead = parseHead
 
+// Short is short for the tests.
+var Short = short
+
 // MaxAnswer bounds an answer.
 const MaxAnswer = maxAnswer

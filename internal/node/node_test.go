@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// patience is how long a slow machine may take for anything.
+const patience = time.Minute
+
 const (
 	mainnet = "NetXdQprcVkpaWU"
 	token   = "s3cr3t-t0ken" // in the path of a URL
@@ -83,7 +86,9 @@ func wantHead(t *testing.T, c *node.Client) {
 // wantFailure wants an error with the reason and the remedy, that is fit to be shown.
 func wantFailure(t *testing.T, c *node.Client, reason, remedy string) error {
 	t.Helper()
-	return wantFailureWithin(t.Context(), t, c, reason, remedy)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	return wantFailureWithin(ctx, t, c, reason, remedy)
 }
 
 func wantFailureWithin(ctx context.Context, t *testing.T, c *node.Client, reason, remedy string) error {
@@ -233,7 +238,7 @@ func TestHeadEndsWithItsCaller(t *testing.T) {
 		cancel()
 		<-r.Context().Done()
 	}).URL)
-	c.SetTimeout(time.Hour)
+	c.SetTimeout(patience)
 	if err := wantFailureWithin(ctx, t, c, "was not waited for", "ask again"); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
@@ -246,13 +251,19 @@ func TestHeadIsBoundedInSize(t *testing.T) {
 	t.Parallel()
 	wantHead(t, client(t, serve(t, says(padded(node.MaxAnswer))).URL))
 	wantFailure(t, client(t, serve(t, says(padded(node.MaxAnswer+1))).URL), "answers with more than 1048576 bytes", "node_url")
-	endless := client(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		for err := error(nil); err == nil; { // until the client hangs up
-			_, err = w.Write(make([]byte, 64<<10))
+	hungUp := make(chan error, 1)
+	long := client(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		var err error
+		for range 64 { // MiB, more than lies in the buffers of a connection
+			_, err = w.Write(make([]byte, 1<<20))
 		}
+		hungUp <- err
 	}).URL)
-	endless.SetTimeout(time.Hour)
-	wantFailure(t, endless, "answers with more than 1048576 bytes", "node_url")
+	long.SetTimeout(patience)
+	wantFailure(t, long, "answers with more than 1048576 bytes", "node_url")
+	if err := <-hungUp; err == nil {
+		t.Error("64 MiB were read")
+	}
 	heads := client(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X", strings.Repeat("x", 1<<17))
 		says(header)(w, r)
@@ -358,6 +369,19 @@ func TestHeadOfNoNode(t *testing.T) {
 			t.Parallel()
 			wantFailure(t, client(t, test.url+"/"+token), test.reason, test.remedy)
 		})
+	}
+}
+
+// What others wrote is kept to its line and cut short, between two characters.
+func TestForeignTextIsBounded(t *testing.T) {
+	t.Parallel()
+	hundred := strings.Repeat("x", 100)
+	for text, want := range map[string]string{
+		hundred: hundred, hundred + "x": hundred + "…", hundred[1:] + "é": hundred[1:] + "…", "a\n\x1b[2J": "a  [2J",
+	} {
+		if got := node.Short(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
 	}
 }
 
