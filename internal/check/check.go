@@ -117,7 +117,7 @@ func remedyOf(f config.Finding) string {
 		return "close it to others with that command, so that only root and the user of the daemon get at it"
 	case config.BadNextBlob:
 		return "run `pawl keys rewrap` again, or remove the line"
-	case config.BadBlob, config.Other:
+	case config.BadBlob, config.BadNodeURL, config.Other:
 	}
 	return "change keys.json if it is not meant so"
 }

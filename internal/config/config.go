@@ -17,6 +17,7 @@ import (
 
 	"pawl/internal/durable"
 	"pawl/internal/ep11"
+	"pawl/internal/node"
 	"pawl/policy"
 	"pawl/signer/grep11"
 	"pawl/tezos"
@@ -43,6 +44,8 @@ type Config struct {
 	// MaxLevelGap is how many levels a request may lie above its mark; 0 means the
 	// ratchet's default.
 	MaxLevelGap int32
+	// NodeURL is the URL of a Tezos node, as node.CheckURL allows it, or "". It may hold a token.
+	NodeURL string
 
 	// Path is the path of the file, and File its description when it was read. Parse leaves
 	// both zero.
@@ -179,6 +182,7 @@ func (p *parser) root(v value) {
 		"db":              func(v value) { p.cfg.DB = p.file(v) },
 		"chain_ratchet":   p.chainRatchet,
 		"max_level_gap":   func(v value) { p.cfg.MaxLevelGap = p.positive(v) },
+		"node_url":        p.nodeURL,
 		"keys":            p.keys,
 		"policy":          func(v value) { p.policy = p.readPolicy(v) },
 		"authorized_keys": p.authorizedKeys,
@@ -262,6 +266,17 @@ func (p *parser) iamEndpoint(v value) {
 	p.cfg.HSM.IAMEndpoint = p.text(v)
 	if s := p.cfg.HSM.IAMEndpoint; s != "" && grep11.CheckIAMEndpoint(s) != nil {
 		p.invalid(v.path, "%s is no IAM endpoint: write https://host", quote(s))
+	}
+}
+
+// nodeURL quotes nothing of a bad one: what is wrong may be that it holds a password.
+func (p *parser) nodeURL(v value) {
+	p.cfg.NodeURL = p.anyText(v)
+	if p.cfg.NodeURL == "" {
+		return
+	}
+	if err := node.CheckURL(p.cfg.NodeURL); err != nil {
+		p.add(Invalid, BadNodeURL, v.path, "%v", err)
 	}
 }
 

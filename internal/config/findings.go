@@ -36,6 +36,7 @@ const (
 	BadBlob           // secret_key or secret_key_file holds no readable key blob
 	BadNextBlob       // secret_key_next does not
 	NoOperations      // a policy names no operations, so all are refused
+	BadNodeURL        // node_url is no address of a node
 )
 
 // Finding is one remark on keys.json: where it stands and what to do.

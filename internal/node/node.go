@@ -49,7 +49,7 @@ func New(address string) (*Client, error) {
 	}
 	return &Client{url: u.JoinPath(headPath).String(), name: nameOf(u), timeout: timeout, client: &http.Client{
 		Transport: &http.Transport{
-			Proxy:                  nil, // the environment names none for a node
+			Proxy:                  nil,  // the environment names none for a node
 			DisableKeepAlives:      true, // a connection that hangs is not met again
 			MaxResponseHeaderBytes: maxHTTPHeader,
 		},

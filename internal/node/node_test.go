@@ -116,9 +116,9 @@ func wantFailureWithin(ctx context.Context, t *testing.T, c *node.Client, reason
 func TestHead(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]string{
-		"":                   "/chains/main/blocks/head/header",
-		"/":                  "/chains/main/blocks/head/header",
-		"/" + token:          "/" + token + "/chains/main/blocks/head/header",
+		"":                    "/chains/main/blocks/head/header",
+		"/":                   "/chains/main/blocks/head/header",
+		"/" + token:           "/" + token + "/chains/main/blocks/head/header",
 		"/" + token + "/rpc/": "/" + token + "/rpc/chains/main/blocks/head/header",
 	} {
 		asked := make(chan string, 1)
