@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -57,6 +58,25 @@ func badConfigCommand(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s: no line matches %s:\n%s", args[0], pattern, ts.ReadFile("stderr"))
+}
+
+// nodeCommand is `node FILE LEVEL|URL`: a keys.json without a node_url gets this one, or that of a Tezos node
+// whose head is at that level of mainnet, since now, until the end of the script.
+func nodeCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: node FILE LEVEL|URL")
+	}
+	url := args[1]
+	if !strings.Contains(url, "://") {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			now := time.Now().UTC().Format(time.RFC3339)
+			_, _ = fmt.Fprintf(w, `{"chain_id": %q, "level": %s, "timestamp": %q}`, tezostest.Mainnet, args[1], now)
+		}))
+		ts.Defer(srv.Close)
+		url = srv.URL
+	}
+	text := strings.Replace(ts.ReadFile(args[0]), "{", fmt.Sprintf(`{"node_url": %q, `, url), 1)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 }
 
 // expandCommand is `expand FILE…`: it replaces $NAME in files of mode 0600.

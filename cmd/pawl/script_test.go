@@ -58,6 +58,7 @@ func TestScripts(t *testing.T) {
 			"freshkey":    freshKeyCommand,
 			"follow":      followCommand,
 			"holds":       holdsCommand,
+			"node":        nodeCommand,
 			"publicinfo":  publicInfoCommand,
 		},
 	})

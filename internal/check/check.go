@@ -1,6 +1,6 @@
 // Package check looks at all that a daemon needs: keys.json, the files that it points at, the
-// certificates, the servers, a signature of each key, the ratchets, the clock. It changes nothing and
-// may run beside a daemon.
+// certificates, the servers, a signature of each key, the ratchets, the head of a node, the clock. It
+// changes nothing and may run beside a daemon.
 package check
 
 import (
@@ -36,6 +36,7 @@ func Run(ctx context.Context, opts Options) *Report {
 		r.certificates(cfg.HSM.Certificates(), "put the PEM file there that the administrator of the GREP11 server gave")
 		r.https(opts.HTTPS, userOf(cfg))
 		r.ratchets(ctx, cfg, opts.Config, opts.Admin)
+		r.node(ctx, cfg.NodeURL)
 		for _, server := range serversOf(cfg) {
 			r.server(ctx, server, cfg.Keys)
 		}

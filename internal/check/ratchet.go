@@ -56,6 +56,9 @@ func (r *Report) ratchet(
 			"registration"))
 		r.registrations(subject, configPath, ratchet.Snapshot{Registrations: found.Registrations}, keys)
 	}
+	if err == nil {
+		r.readable = append(r.readable, path)
+	}
 	if err == nil || held {
 		r.ok(subject, "each opening has %s, max_level_gap=%d", strings.Join(sqlite.Settings(), ", "), cmp.Or(gap,
 			ratchet.DefaultMaxLevelGap))
@@ -127,6 +130,7 @@ func (r *Report) daemon(ctx context.Context, admin, configPath string, keys []co
 				"changed since it began")
 		return
 	}
+	r.told = held.Marks
 	r.ok(subject, "holds the ratchet, with %s", counted(len(held.Marks), "mark"))
 	r.registrations(subject, configPath, held, keys)
 	for _, hash := range slices.Sorted(maps.Keys(ready)) {

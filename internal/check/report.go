@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"pawl/ratchet"
 )
 
 // Status is how bad a finding is.
@@ -37,6 +39,9 @@ type Report struct {
 
 	open      bool     // a file or folder is open to others
 	unchecked []string // what was left when the time was over
+
+	readable []string             // ratchets that a daemon would open, and none has open
+	told     []ratchet.StoredMark // by the daemon that holds one
 }
 
 // over reports whether ctx has ended, or its deadline has come: gRPC may tell that before ctx does.
