@@ -33,8 +33,8 @@ func (c *checkCmd) Validate() error {
 
 func (*checkCmd) Help() string {
 	return helpText("Checks keys.json and all that it points at: certificates (with --tls-cert those of pawl serve "+
-		"too), the GREP11 servers, a signature of each key, the ratchets, file modes, the clock. It changes nothing "+
-		"and may run beside a daemon.",
+		"too), the GREP11 servers, a signature of each key, the ratchets, the head of a node, file modes, the clock. It "+
+		"changes nothing and may run beside a daemon.",
 		"pawl check --json | jq .findings", "0 if nothing is broken, be there warnings; 1 if anything is, be it one "+
 			"server of several; 2 for wrong usage")
 }

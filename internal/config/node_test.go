@@ -50,7 +50,8 @@ func TestParseRefusesNodeURL(t *testing.T) {
 			t.Errorf("%s: %v", url, err)
 		}
 		if !slices.ContainsFunc(findings, func(f config.Finding) bool {
-			return f.Severity == config.Invalid && f.Code == want.code && f.Path == "node_url" && strings.HasPrefix(f.Text, want.text)
+			return f.Severity == config.Invalid && f.Code == want.code && f.Path == "node_url" &&
+				strings.HasPrefix(f.Text, want.text)
 		}) || len(findings) != 1 {
 			t.Errorf("%s: %+v, want %s", url, findings, want.text)
 		}
