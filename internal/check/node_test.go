@@ -111,8 +111,8 @@ func TestCheckOfANodeThatIsAway(t *testing.T) {
 	r.node(t.Context(), "http://127.0.0.1:1/t0ken")
 	r.wants(t, Warning, "node 127.0.0.1:1", "connection refused")
 	r.counts(t, 0, 1)
-	if got := r.Findings[0].Remedy; got != "see that the node runs, that node_url is right, and that no firewall is between; keys "+
-		"sign without it" {
+	const remedy = "see that the node runs, that node_url is right, and that no firewall is between; keys sign without it"
+	if got := r.Findings[0].Remedy; got != remedy {
 		t.Error(got)
 	}
 }
@@ -220,7 +220,7 @@ func TestCheckOfMarksAboveTheHead(t *testing.T) {
 	}{
 		"none":             {9, nil, 0, 0, ""},
 		"at the head":      {9, marksAt(ratchettest.Mainnet, 1, 9, 10), 1, 0, "3 marks of its chain, none above the head"},
-		"above it":         {9, marksAt(ratchettest.Mainnet, 10, 11), 0, 1, "its attestation mark is at level 11, 2 above the head"},
+		"above it":         {9, marksAt(ratchettest.Mainnet, 10, 11), 0, 1, "its attestation mark is at level 11, 2 above"},
 		"of another chain": {9, marksAt(other, math.MaxInt32), 0, 0, ""},
 		"at the end":       {math.MaxInt32, marksAt(ratchettest.Mainnet, 0, math.MaxInt32), 1, 0, "2 marks of its chain"},
 		"a bad level":      {9, marksAt(ratchettest.Mainnet, math.MinInt32), 1, 0, "1 mark of its chain"},
