@@ -123,7 +123,7 @@ func own(file *os.File, ratchet string) error {
 	if err := unix.Fstat(int(file.Fd()), &is); err != nil {
 		return &fs.PathError{Op: "stat", Path: file.Name(), Err: err}
 	}
-	self := uint32(os.Geteuid()) //nolint:gosec // a user id
+	self := uint32(os.Geteuid())                      //nolint:gosec // a user id
 	if err := unix.Stat(ratchet, &want); err != nil { // there is none, which its own opening tells
 		want.Uid, want.Gid = self, is.Gid
 	}

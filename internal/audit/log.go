@@ -143,4 +143,3 @@ func (l *Log) Close() error {
 		return fmt.Errorf("audit trail %s: not written within %v", l.path, closeTime)
 	}
 }
-

@@ -196,11 +196,8 @@ type verifier struct {
 	at     Damage // the file and line that are read
 	before Damage // those of the line before
 	last   link
-	closed bool // the last line says Stop
-
-	// What was missing before this line is known after the next one.
-	leap *Damage
-	seq  uint64 // of this line
+	closed bool    // the last line says Stop
+	leap   *Damage // a line with a higher number than it should have; those missing may come later
 }
 
 // file checks a file. Only the last one may end amid a line.
@@ -252,7 +249,10 @@ func (v *verifier) line(line []byte) {
 		return
 	}
 	if v.leap != nil {
-		v.settle(p.seq)
+		if p.seq == v.last.seq+1 { // what is missing there is here
+			v.leap.Fault = Reordered
+			v.result.Damage = v.leap
+		}
 		return
 	}
 	if v.check(p); v.result.Damage != nil || v.leap != nil {
@@ -288,7 +288,7 @@ func (v *verifier) check(p parsed) {
 		leap := v.at
 		leap.Fault = Removed
 		leap.Text = fmt.Sprintf("seq %d comes after %d", p.seq, v.last.seq)
-		v.leap, v.seq = &leap, p.seq
+		v.leap = &leap
 	}
 }
 
@@ -303,19 +303,9 @@ func (v *verifier) first(p parsed) {
 			File: v.at.File, Line: v.at.Line, Fault: Removed,
 			Text: fmt.Sprintf("the trail begins with seq %d; if older files were put elsewhere: --from %s", p.seq, v.at.File),
 		}
-		v.seq = p.seq
 	case p.seq > 1:
 		v.note("begins with seq %d: what was before is not here", p.seq)
 	}
-}
-
-// settle says what the line before, which leapt, was: if the number of this one is lower, lines are not
-// missing but elsewhere.
-func (v *verifier) settle(seq uint64) {
-	if seq < v.seq {
-		v.leap.Fault = Reordered
-	}
-	v.result.Damage = v.leap
 }
 
 // tell notes what the trail says of itself.
