@@ -34,6 +34,7 @@ type commands struct {
 	Createtezoskey createTezosKeyCmd `cmd:"" help:"Make a key in the HSM and print it."`
 	Keys           keysCmd           `cmd:"" help:"Keys that exist: list them, bring them into the HSM, derive, inspect."`
 	Ratchet        ratchetCmd        `cmd:"" help:"The high watermark: what was signed and may not be signed again."`
+	Audit          auditCmd          `cmd:"" help:"The audit trail: what was signed, refused and changed."`
 	Check          checkCmd          `cmd:"" help:"Check configuration, HSM, keys and ratchet."`
 	Explain        explainCmd        `cmd:"" help:"Say what a payload is and what would become of it."`
 	Softcard       softcardCmd       `cmd:"" help:"Run a GREP11 server in software. It is no HSM."`

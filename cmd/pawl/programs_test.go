@@ -9,10 +9,12 @@ import (
 	"log" //nolint:depguard // net/http uses it
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 
 	"google.golang.org/grpc/grpclog"
 
+	"pawl/internal/audit"
 	"pawl/tezos"
 )
 
@@ -71,6 +73,27 @@ func chatterMain() {
 	muteLibraries()
 	grpclog.Error("of gRPC")
 	log.Print("of net/http")
+}
+
+// trailMain is the program `trail RATCHET LEVELS [SIZE]`: it adds the signatures of so many levels to the audit trail
+// of a ratchet, in files of that size.
+func trailMain() {
+	levels, err := strconv.Atoi(os.Args[2])
+	fatalIf(err)
+	var options audit.Options
+	if len(os.Args) > 3 {
+		options.MaxSize, err = strconv.ParseInt(os.Args[3], 10, 64)
+		fatalIf(err)
+	}
+	l, err := audit.Open(os.Args[1], options)
+	fatalIf(err)
+	for level := range levels {
+		l.Add(audit.Event{
+			Name: audit.Signed, Kind: tezos.Block, Level: int32(level + 1), Key: tezos.PublicKeyHash{byte(tezos.P256)},
+			ChainID: tezos.ChainID{0x7a, 0x06, 0xa7, 0x70}, Digest: tezos.DigestOf([]byte{byte(level)}),
+		})
+	}
+	fatalIf(l.Close())
 }
 
 func fatalIf(err error) {

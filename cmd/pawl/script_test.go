@@ -27,6 +27,7 @@ func TestMain(m *testing.M) {
 		"http":           httpMain,
 		"verify":         verifyMain,
 		"chatter":        chatterMain,
+		"trail":          trailMain,
 	})
 }
 

@@ -43,6 +43,14 @@ type Note struct {
 	Text string
 }
 
+// String is one line.
+func (n Note) String() string {
+	if n.Line == 0 {
+		return fmt.Sprintf("%s: %s", n.File, n.Text)
+	}
+	return fmt.Sprintf("%s line %d: %s", n.File, n.Line, n.Text)
+}
+
 // Result is what Verify found, up to the first line that does not fit.
 type Result struct {
 	Files []string // the oldest first
