@@ -24,15 +24,15 @@ const (
 	NotALine  Fault = "not JSON"  // or without number and hash, or longer than any line of a trail
 )
 
-// Damage is the first line of a trail that does not fit.
-type Damage struct {
+// DamageError is the first line of a trail that does not fit.
+type DamageError struct {
 	File  string
 	Line  int // in the file, from 1
 	Fault Fault
 	Text  string
 }
 
-func (d *Damage) Error() string {
+func (d *DamageError) Error() string {
 	return fmt.Sprintf("%s line %d: %s: %s", d.File, d.Line, d.Fault, d.Text)
 }
 
@@ -61,7 +61,7 @@ type Result struct {
 	Notes []Note // the first 100
 	More  int    // notes left out
 
-	Damage *Damage // nil: all fits
+	Damage *DamageError // nil: all fits
 }
 
 const maxNotes = 100
@@ -81,14 +81,10 @@ func Verify(path, from string) (Result, error) { return verify(Path(path), from,
 
 func verify(path, from string, keep int) (result Result, err error) {
 	files, err := openAll(path)
-	defer func() {
-		for _, f := range files {
-			_ = f.Close() // only read
-		}
-	}()
 	if err != nil {
 		return result, err
 	}
+	defer closeAll(files)
 	skip, err := indexOf(files, path, from)
 	if err != nil {
 		return result, err
@@ -109,24 +105,29 @@ func verify(path, from string, keep int) (result Result, err error) {
 
 // openAll opens all files of a trail, the oldest first. A rotation amid that would show one twice, or not at
 // all: then it opens them again.
-func openAll(path string) (files []*os.File, err error) {
+func openAll(path string) ([]*os.File, error) {
 	const attempts = 10
 	for range attempts {
-		if files, err = openOnce(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return files, err
-		}
+		files, err := openOnce(path)
 		if err == nil && areAll(files, path) {
 			return files, nil
 		}
-		for _, f := range files {
-			_ = f.Close() // only read
-		}
-		files = nil
-		if err != nil && !hasFiles(path) {
+		closeAll(files)
+		switch {
+		case err == nil:
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		case !hasFiles(path):
 			return nil, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
 		}
 	}
 	return nil, fmt.Errorf("%s is rotated all the time", path)
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close() // only read
+	}
 }
 
 func openOnce(path string) (files []*os.File, err error) {
@@ -201,16 +202,17 @@ func indexOf(files []*os.File, path, name string) (int, error) {
 type verifier struct {
 	amid   bool // the trail may begin amid the chain
 	result Result
-	at     Damage // the file and line that are read
-	before Damage // those of the line before
+	at     DamageError // the file and line that are read
+	before DamageError // those of the line before
 	last   link
-	closed bool    // the last line says Stop
-	leap   *Damage // a line with a higher number than it should have; those missing may come later
+	prior  link         // the one before
+	closed bool         // the last line says Stop
+	leap   *DamageError // a line with a higher number than it should have; those missing may come later
 }
 
 // file checks a file. Only the last one may end amid a line.
 func (v *verifier) file(f *os.File, isLast bool) error {
-	v.at = Damage{File: f.Name()}
+	v.at = DamageError{File: f.Name()}
 	lines := bufio.NewReaderSize(f, maxLine)
 	for v.result.Damage == nil {
 		line, length, err := nextLine(lines)
@@ -267,7 +269,7 @@ func (v *verifier) line(line []byte) {
 		return
 	}
 	v.result.Lines++
-	v.last, v.before = link{p.seq, hashOf(line)}, v.at
+	v.prior, v.last, v.before = v.last, link{p.seq, hashOf(line)}, v.at
 	v.closed = p.name == Stop
 	v.tell(p)
 }
@@ -282,10 +284,7 @@ func (v *verifier) check(p parsed) {
 	switch {
 	case p.seq == v.last.seq+1 && fits:
 	case p.seq == v.last.seq+1:
-		damage := v.before
-		damage.Fault = Changed
-		damage.Text = fmt.Sprintf("it has not the hash that %s line %d tells of it", filepath.Base(v.at.File), v.at.Line)
-		v.result.Damage = &damage
+		v.changedBefore()
 	case fits:
 		v.damage(Changed, "it follows seq %d and says that it is %d", v.last.seq, p.seq)
 	case p.seq <= v.last.seq && p.name == Cut && p.reason == reasonDamaged && p.seq == 1:
@@ -300,6 +299,16 @@ func (v *verifier) check(p parsed) {
 	}
 }
 
+// changedBefore says that the line before was changed: this one does not tell its hash.
+func (v *verifier) changedBefore() {
+	damage := v.before
+	damage.Fault = Changed
+	damage.Text = fmt.Sprintf("it has not the hash that %s line %d tells of it", filepath.Base(v.at.File), v.at.Line)
+	v.result.Damage = &damage
+	v.result.Lines--
+	v.last = v.prior
+}
+
 // first checks the first line.
 func (v *verifier) first(p parsed) {
 	v.result.First = p.seq
@@ -307,7 +316,7 @@ func (v *verifier) first(p parsed) {
 	case p.seq == 1 && p.prev != hash{}:
 		v.damage(Changed, "it is the first line and tells of one before it")
 	case p.seq > 1 && !v.amid:
-		v.leap = &Damage{
+		v.leap = &DamageError{
 			File: v.at.File, Line: v.at.Line, Fault: Removed,
 			Text: fmt.Sprintf("the trail begins with seq %d; if older files were put elsewhere: --from %s", p.seq, v.at.File),
 		}
@@ -341,7 +350,7 @@ func (v *verifier) end(path string) {
 		v.note("does not end with stop: it is in use, or was not closed and may lack its last lines")
 	}
 	if n := asides(path); n > 0 {
-		v.at = Damage{File: path}
+		v.at = DamageError{File: path}
 		v.note("%d damaged files were moved aside, to %s and so on, and are not checked", n, filepath.Base(aside(path, 1)))
 	}
 }

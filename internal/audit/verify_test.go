@@ -85,8 +85,8 @@ func TestVerifyTells(t *testing.T) {
 				d.File != audit.Path(path) {
 				t.Errorf("%v, %v, want line %d %s: %s", d, err, c.line, c.fault, c.text)
 			}
-			if result.Lines > uint64(c.line) {
-				t.Errorf("%d lines fit, want none after line %d", result.Lines, c.line)
+			if result.Lines != uint64(c.line-1) || result.Last != uint64(c.line-1) {
+				t.Errorf("%d lines fit, the last one seq %d, want all before line %d", result.Lines, result.Last, c.line)
 			}
 		})
 	}
