@@ -89,8 +89,8 @@ func (l *Log) Add(e Event) {
 		e.Time = time.Now()
 	}
 	l.mu.Lock()
-	waiting, closed := len(l.queue)+l.taken, l.closed
-	fits := !closed && waiting < maxEvents
+	first := len(l.queue) == 0 // since the writer took the others
+	fits := !l.closed && len(l.queue)+l.taken < maxEvents
 	if fits {
 		l.queue = append(l.queue, e)
 	} else {
@@ -100,7 +100,7 @@ func (l *Log) Add(e Event) {
 	switch {
 	case !fits:
 		l.dropped.Add(1)
-	case waiting == 0:
+	case first:
 		l.timer.Reset(l.late)
 	}
 }

@@ -49,6 +49,29 @@ func TestWrittenByItself(t *testing.T) {
 	}
 }
 
+// TestAddedWhileOthersAreWritten: such an event does not wait for the next one.
+func TestAddedWhileOthersAreWritten(t *testing.T) {
+	t.Parallel()
+	path := newRatchet(t)
+	add := make(chan func(), 1)
+	l, err := audit.OpenRenaming(path, audit.Options{MaxSize: 300}, func(from, to string) error {
+		select {
+		case meanwhile := <-add:
+			meanwhile()
+		default:
+		}
+		return os.Rename(from, to)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	add <- func() { l.Add(signed(2)) }
+	l.Add(signed(1))
+	await(t, "written", func() bool { seq, _ := l.Head(); return seq == 3 })
+	closeLog(t, l)
+	fits(t, path, 4)
+}
+
 // TestFullQueue: what does not fit is dropped and counted, and a line says so.
 func TestFullQueue(t *testing.T) {
 	t.Parallel()
