@@ -46,7 +46,8 @@ func Example() {
 		fmt.Println("the HSM is asked")
 		return ratchettest.SignatureFrom(m, 0), nil
 	}
-	fmt.Println(r.Register(ctx, ratchet.Registration{Key: m.Key, ChainID: m.ChainID, FromLevel: 30}))
+	_, err = r.Change(ctx, ratchet.Registering(ratchet.Registration{Key: m.Key, ChainID: m.ChainID, FromLevel: 30}))
+	fmt.Println(err)
 	for _, message := range []tezos.Message{payload, payload, other} {
 		release, err := r.Sign(ctx, m, message, hsm)
 		fmt.Println(release.Stored, err)

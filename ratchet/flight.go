@@ -26,12 +26,19 @@ type Options struct {
 	// MaxLevelGap is how many levels a request may be above the highest of the floor and the marks
 	// of all kinds of its key and chain. 0 means [DefaultMaxLevelGap].
 	MaxLevelGap int32
+	// OnDecision is told of each mark that rose, with nil, and of each that was refused, with the
+	// [*RefusedError]. It runs before the answer and must not wait. It may be nil.
+	OnDecision func(m Mark, d tezos.Digest, refused error)
+	// OnChange is told of what [Ratchet.Change] and first requests have changed, once it is durable. It must
+	// not wait. It may be nil.
+	OnChange func(done Changes)
 }
 
 // Ratchet releases the one signature of each slot. It is safe for use by many goroutines.
 type Ratchet struct {
 	store  Store
 	maxGap int32
+	told   Options
 
 	dropped atomic.Uint64
 
@@ -55,7 +62,7 @@ func New(store Store, opts Options) (*Ratchet, error) {
 		opts.MaxLevelGap = DefaultMaxLevelGap
 	}
 	r := &Ratchet{
-		store: store, maxGap: opts.MaxLevelGap,
+		store: store, maxGap: opts.MaxLevelGap, told: opts,
 		failed: make(chan struct{}), ended: make(chan struct{}), queues: make(map[SlotKey]*queue),
 	}
 	go r.relayFailure()
@@ -159,11 +166,20 @@ func (q *queue) find(m Mark, d tezos.Digest) *flight {
 func (r *Ratchet) fly(f *flight) {
 	defer r.flights.Done()
 	f.release, f.err = r.lookSignPlace(f)
+	r.tell(f)
 	if next := r.next(f.mark.SlotKey()); next != nil {
 		r.flights.Add(1)
 		go r.fly(next)
 	}
 	close(f.done)
+}
+
+// tell tells of a mark that rose or was refused.
+func (r *Ratchet) tell(f *flight) {
+	rose := f.err == nil && !f.release.Stored
+	if r.told.OnDecision != nil && (rose || errors.Is(f.err, ErrRefused)) {
+		r.told.OnDecision(f.mark, f.message.Digest(), f.err)
+	}
 }
 
 // next returns the flight that has waited longest for the slot key, which it gets, or frees the key.
@@ -217,6 +233,25 @@ func (r *Ratchet) look(f *flight) (stored *tezos.Signature, err error) {
 		return nil, err
 	}
 	f.rise = max(0, standing.Rise(f.mark.Level))
+	stored, err = standing.Judge(f.mark, f.message.Digest(), r.maxGap)
+	if standing.meets(err) {
+		return r.meet(f)
+	}
+	return stored, err
+}
+
+// meet has a flight set the fence that it meets, and judges it again.
+func (r *Ratchet) meet(f *flight) (stored *tezos.Signature, err error) {
+	_, err = r.Change(f.ctx, func(held Snapshot) (Changes, error) {
+		return held.Meet(f.mark, f.message.Digest(), r.maxGap), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	standing, err := r.store.Look(f.ctx, f.mark)
+	if err != nil {
+		return nil, err
+	}
 	return standing.Judge(f.mark, f.message.Digest(), r.maxGap)
 }
 
@@ -250,27 +285,20 @@ func (r *Ratchet) List(ctx context.Context) (Snapshot, error) {
 	return r.store.List(ctx)
 }
 
-// Register calls the Register of the store. After a failure it returns [ErrStopped].
-func (r *Ratchet) Register(ctx context.Context, reg Registration) error {
+// Change changes what the store holds: see [Store]. After a failure it returns [ErrStopped].
+func (r *Ratchet) Change(ctx context.Context, plan Plan) (Changes, error) {
 	if r.Err() != nil {
-		return r.stopped()
+		return Changes{}, r.stopped()
 	}
-	return r.store.Register(ctx, reg)
+	done, err := r.store.Change(ctx, plan)
+	if err == nil && !done.Empty() && r.told.OnChange != nil {
+		r.told.OnChange(done)
+	}
+	return done, err
 }
 
-// RegisterNear is Register for a level that a person has typed: one digit too many would lock the key
-// for ever. A level that is more than MaxLevelGap above all that the store has of the key and chain, or
-// above MaxFirstLevel if it has nothing, is a [*FloorError].
-func (r *Ratchet) RegisterNear(ctx context.Context, reg Registration) error {
-	standing, err := r.store.Look(ctx, Mark{Key: reg.Key, ChainID: reg.ChainID})
-	if err != nil {
-		return err
-	}
-	if err := standing.judgeFloor(reg, r.maxGap); err != nil {
-		return err
-	}
-	return r.Register(ctx, reg)
-}
+// MaxLevelGap is how many levels a request may be above all that is known.
+func (r *Ratchet) MaxLevelGap() int32 { return r.maxGap }
 
 // Trouble returns the reason why no mark can be made durable now, or nil.
 func (r *Ratchet) Trouble() error { return r.store.Trouble() }

@@ -17,9 +17,19 @@ const anyChainID = "any"
 
 // registrationJSON is a registration in JSON.
 type registrationJSON struct {
-	PublicKeyHash string `json:"pkh"`
-	ChainID       string `json:"chain_id"`   // or "any"
-	FromLevel     *int32 `json:"from_level"` // the lowest level that may be signed; null: any
+	PublicKeyHash string     `json:"pkh"`
+	ChainID       string     `json:"chain_id"`   // or "any"
+	FromLevel     *int32     `json:"from_level"` // the lowest level that may be signed; null: any
+	NotAfter      *int32     `json:"not_after,omitempty"`
+	Retired       string     `json:"retired,omitempty"`
+	Fence         *fenceJSON `json:"fence,omitempty"`
+}
+
+// fenceJSON is a fence in JSON.
+type fenceJSON struct {
+	Cause string `json:"cause"`
+	Known int32  `json:"known"`           // the highest level that anything knew
+	Until *int32 `json:"until,omitempty"` // none before a request or an operator sets it
 }
 
 // MarshalJSON writes pkh, chain_id and from_level. The chain_id of AnyChain is "any", and the from_level
@@ -31,6 +41,15 @@ func (r Registration) MarshalJSON() ([]byte, error) {
 	}
 	if !r.AnyChain && !r.NoFloor {
 		row.FromLevel = &r.FromLevel
+	}
+	if row.Retired = r.Retired; r.Bounded {
+		row.NotAfter = &r.NotAfter
+	}
+	if r.Fence.Cause != NoCause {
+		row.Fence = &fenceJSON{Cause: r.Fence.Cause.String(), Known: r.Fence.Known}
+		if r.Fence.Set {
+			row.Fence.Until = &r.Fence.Until
+		}
 	}
 	return json.Marshal(row)
 }
@@ -45,14 +64,35 @@ func (r *Registration) UnmarshalJSON(text []byte) (err error) {
 	if r.Key, err = tezos.ParsePublicKeyHash(row.PublicKeyHash); err != nil {
 		return fmt.Errorf("pkh %q: %v", row.PublicKeyHash, err)
 	}
-	if r.AnyChain {
-		return nil
+	if r.Retired = row.Retired; row.NotAfter != nil {
+		r.Bounded, r.NotAfter = true, *row.NotAfter
+	}
+	if err := r.unmarshalFence(row.Fence); err != nil || r.AnyChain {
+		return err
 	}
 	if r.ChainID, err = tezos.ParseChainID(row.ChainID); err != nil {
 		return fmt.Errorf("chain_id %q: %v", row.ChainID, err)
 	}
 	if r.NoFloor = row.FromLevel == nil; !r.NoFloor {
 		r.FromLevel = *row.FromLevel
+	}
+	return nil
+}
+
+func (r *Registration) unmarshalFence(f *fenceJSON) error {
+	if f == nil {
+		return nil
+	}
+	for cause := Unwitnessed; cause <= Moved; cause++ {
+		if cause.String() == f.Cause {
+			r.Fence = Fence{Cause: cause, Known: f.Known, Set: f.Until != nil}
+		}
+	}
+	if f.Until != nil {
+		r.Fence.Until = *f.Until
+	}
+	if r.Fence.Cause == NoCause {
+		return fmt.Errorf("fence %q: want unwitnessed, rolled_back or moved", f.Cause)
 	}
 	return nil
 }

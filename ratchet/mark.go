@@ -75,7 +75,16 @@ type Registration struct {
 	// because the key was new on the chain.
 	FromLevel int32
 	NoFloor   bool
+	// Bounded is set once the key was handed over: NotAfter is the last level that may be signed here.
+	Bounded  bool
+	NotAfter int32
+	// Retired says why the key signs nothing here any more, in 1 to [MaxReason] bytes; "" if it is not retired.
+	Retired string
+	Fence   Fence
 }
+
+// MaxReason bounds the reason of a retirement, in bytes.
+const MaxReason = 200
 
 // Snapshot is all that a store holds, ordered by key, chain and kind.
 type Snapshot struct {
@@ -108,6 +117,29 @@ func (s Snapshot) Standing(m Mark) Standing {
 		}
 	}
 	return standing
+}
+
+// HeldBack returns the registrations that are retired or fenced, those whose fence was passed left out.
+func (s Snapshot) HeldBack() (rows []Registration) {
+	for _, r := range s.Registrations {
+		fenced := r.Fence.Cause != NoCause && !r.Fence.passed(s.Standing(Mark{Key: r.Key, ChainID: r.ChainID}).Highest)
+		if r.Retired != "" || fenced {
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+// Stopped returns why a registration allows nothing until an operator does something, or nil.
+func (r Registration) Stopped() error {
+	mark := Mark{Key: r.Key, ChainID: r.ChainID}
+	switch {
+	case r.Retired != "":
+		return &RefusedError{Reason: Retired, Mark: mark, Text: r.Retired}
+	case r.Fence.Cause == Moved && r.Fence.Pending():
+		return &RefusedError{Reason: Fenced, Mark: mark, Fence: r.Fence}
+	}
+	return nil
 }
 
 // Allowed says in words what a registration of the snapshot allows. The marks bound it too.

@@ -8,54 +8,39 @@ import (
 	"pawl/tezos"
 )
 
-// Merge is what brings the rows of another store into a store: each row that changes, once, in the
-// order of the other store.
-type Merge struct {
-	Marks         []MarkChange
-	Registrations []RegistrationChange
-}
-
-// MarkChange puts After in the place of Before, which is nil when the slot key had no mark.
-type MarkChange struct {
-	Before *StoredMark
-	After  StoredMark
-}
-
-// RegistrationChange puts After in the place of Before, which is nil when there was none.
-type RegistrationChange struct {
-	Before *Registration
-	After  Registration
-}
-
-// Empty reports whether nothing is to be done.
-func (m Merge) Empty() bool { return len(m.Marks)+len(m.Registrations) == 0 }
-
-// Plan returns how s comes to hold what other does. Marks and floors only rise, and a key that s knows
-// gets no right to open further chains. Of two marks of one slot that are of different bytes the slot
-// stays, with neither signature.
+// Merge returns how s comes to hold what another store does. Marks and floors only rise, and a key that s
+// knows gets no right to open further chains. Of two marks of one slot that are of different bytes the slot
+// stays, with neither signature. Where a key is retired, handed over or fenced is of the place: of a key
+// that s knows its own counts, of another that of the other store, fences left out.
 //
 // It is an error if other has a row twice or one that no store can have. A key that would have more than
 // MaxChains chains is a [*RefusedError].
-func (s Snapshot) Plan(other Snapshot) (m Merge, err error) {
+func (s Snapshot) Merge(other Snapshot) (Changes, error) { return s.merge(other, false) }
+
+// Recover is Merge for rows that s has had itself, and has lost: its keys are retired and handed over as they
+// were then.
+func (s Snapshot) Recover(own Snapshot) (Changes, error) { return s.merge(own, true) }
+
+func (s Snapshot) merge(other Snapshot, own bool) (m Changes, err error) {
 	have, err := s.index()
 	if err != nil {
-		return Merge{}, err
+		return Changes{}, err
 	}
 	if _, err := other.index(); err != nil {
-		return Merge{}, err
+		return Changes{}, err
 	}
 	for _, r := range other.Registrations {
-		if c, changes := have.planRegistration(r); changes {
-			m.Registrations = append(m.Registrations, c)
+		if before, after := s.mergeRegistration(have, r, own); after != nil {
+			m.put(before, *after)
 		}
 	}
 	for _, mark := range other.Marks {
-		if c, changes := have.planMark(mark); changes {
+		if c, changes := have.mergeMark(mark); changes {
 			m.Marks = append(m.Marks, c)
 		}
 	}
 	if err := s.checkChains(m); err != nil {
-		return Merge{}, err
+		return Changes{}, err
 	}
 	return m, nil
 }
@@ -86,38 +71,61 @@ func (s Snapshot) index() (index, error) {
 		i.marks[m.SlotKey()], i.known[m.Key] = m, true
 	}
 	for _, r := range s.Registrations {
-		_, twice := i.registrations[r.row()]
+		_, twice := i.registrations[r.Row()]
 		switch {
-		case r.FromLevel < 0:
-			return i, fmt.Errorf("key %s is registered on %s from level %d: want none negative", r.Key, r.ChainID, r.FromLevel)
+		case r.FromLevel < 0 || r.NotAfter < 0:
+			return i, fmt.Errorf("key %s is registered on %s from level %d to %d: want none negative", r.Key, r.ChainID,
+				r.FromLevel, r.NotAfter)
+		case r.Retired != "" && checkReason(r.Retired) != nil:
+			return i, fmt.Errorf("key %s is retired for %v", r.Key, checkReason(r.Retired))
 		case twice:
 			return i, fmt.Errorf("key %s is registered twice on %s", r.Key, r.ChainID)
 		}
-		i.registrations[r.row()], i.known[r.Key] = r, true
+		i.registrations[r.Row()], i.known[r.Key] = r, true
 	}
 	return i, nil
 }
 
-// row is what there is one registration of.
-func (r Registration) row() SlotKey {
+// Row names a registration: there is one for each. It is the slot key of no mark.
+func (r Registration) Row() SlotKey {
 	if r.AnyChain {
 		return SlotKey{Key: r.Key, Kind: anyChain}
 	}
 	return SlotKey{Key: r.Key, ChainID: r.ChainID}
 }
 
-func (i index) planRegistration(r Registration) (c RegistrationChange, changes bool) {
-	before, there := i.registrations[r.row()]
-	switch {
-	case !there:
-		return RegistrationChange{nil, r}, !r.AnyChain || !i.known[r.Key]
-	case r.AnyChain || r.NoFloor:
-		return c, false
+// mergeRegistration returns the row that is there, nil for none, and what a registration of another store
+// makes of it, nil for nothing.
+func (s Snapshot) mergeRegistration(have index, r Registration, own bool) (before, after *Registration) {
+	row, there := have.registrations[r.Row()]
+	if !there {
+		r.Fence = Fence{}
+		if !have.known[r.Key] {
+			return nil, &r
+		}
+		bounds := s.boundsOf(r.Key, nil)
+		if r.Fence = bounds.Fence; bounds.Retired != "" {
+			r.Retired = bounds.Retired
+		}
+		if r.AnyChain {
+			return nil, nil
+		}
+		return nil, &r
 	}
-	return RegistrationChange{&before, r}, before.NoFloor || r.FromLevel > before.FromLevel
+	made := row
+	if !r.AnyChain && !r.NoFloor && (row.NoFloor || r.FromLevel > row.FromLevel) {
+		made.NoFloor, made.FromLevel = false, r.FromLevel
+	}
+	if own && r.Bounded && (!row.Bounded || r.NotAfter > row.NotAfter) {
+		made.Bounded, made.NotAfter = true, r.NotAfter
+	}
+	if own && row.Retired == "" {
+		made.Retired = r.Retired
+	}
+	return &row, &made
 }
 
-func (i index) planMark(m StoredMark) (c MarkChange, changes bool) {
+func (i index) mergeMark(m StoredMark) (c MarkChange, changes bool) {
 	before, there := i.marks[m.SlotKey()]
 	if !there {
 		return MarkChange{nil, m}, true
@@ -153,7 +161,7 @@ func (r StoredMark) is(other StoredMark) bool {
 }
 
 // checkChains refuses a merge after which a key has more chains than Register and Place allow.
-func (s Snapshot) checkChains(m Merge) error {
+func (s Snapshot) checkChains(m Changes) error {
 	type group struct {
 		key    tezos.PublicKeyHash
 		opened bool // by a request

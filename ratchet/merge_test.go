@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pawl/ratchet"
+	"pawl/ratchet/ratchettest"
 	"pawl/tezos"
 )
 
@@ -53,7 +54,7 @@ func TestPlanOfAMark(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			has := ratchet.Snapshot{Marks: []ratchet.StoredMark{c.has}}
-			m, err := has.Plan(ratchet.Snapshot{Marks: []ratchet.StoredMark{c.other}})
+			m, err := has.Merge(ratchet.Snapshot{Marks: []ratchet.StoredMark{c.other}})
 			var want []ratchet.MarkChange
 			if c.after != nil {
 				want = []ratchet.MarkChange{{Before: &c.has, After: *c.after}}
@@ -96,7 +97,7 @@ func TestPlanOfARegistration(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			has := ratchet.Snapshot{Registrations: c.has}
-			m, err := has.Plan(ratchet.Snapshot{Registrations: []ratchet.Registration{c.other}})
+			m, err := has.Merge(ratchet.Snapshot{Registrations: []ratchet.Registration{c.other}})
 			if err != nil || len(m.Registrations) > 1 || m.Empty() == c.good {
 				t.Fatalf("%+v, %v, want good to be %t", m, err, c.good)
 			}
@@ -106,7 +107,7 @@ func TestPlanOfARegistration(t *testing.T) {
 		})
 	}
 	known := ratchet.Snapshot{Marks: []ratchet.StoredMark{stored(t, 1, 0, 1, 1)}}
-	if m, err := known.Plan(ratchet.Snapshot{Registrations: []ratchet.Registration{anyChain}}); err != nil || !m.Empty() {
+	if m, err := known.Merge(ratchet.Snapshot{Registrations: []ratchet.Registration{anyChain}}); err != nil || !m.Empty() {
 		t.Errorf("any chain, of a key that has a mark: %+v, %v, want nothing changed", m, err)
 	}
 }
@@ -135,7 +136,7 @@ func TestPlanRefuses(t *testing.T) {
 		"nine opened chains": {ratchet.Snapshot{Registrations: many(9, true)}, "one too many"},
 	} {
 		var none ratchet.Snapshot
-		if _, err := none.Plan(c.other); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := none.Merge(c.other); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want an error with %q", name, err, c.want)
 		}
 	}
@@ -145,11 +146,11 @@ func TestPlanRefuses(t *testing.T) {
 		sixteen.Registrations = append(sixteen.Registrations, r)
 	}
 	var none ratchet.Snapshot
-	if m, err := none.Plan(sixteen); err != nil || len(m.Registrations) != 17 {
+	if m, err := none.Merge(sixteen); err != nil || len(m.Registrations) != 17 {
 		t.Errorf("eight chains of each kind and any: %+v, %v", m, err)
 	}
 	opened := ratchet.Snapshot{Registrations: many(8, true)}
-	if _, err := opened.Plan(ratchet.Snapshot{Registrations: many(8, false)}); err != nil {
+	if _, err := opened.Merge(ratchet.Snapshot{Registrations: many(8, false)}); err != nil {
 		t.Errorf("eight opened chains get floors: %v", err)
 	}
 	higher := many(8, false)
@@ -157,11 +158,11 @@ func TestPlanRefuses(t *testing.T) {
 		higher[i].FromLevel = 1
 	}
 	floors := ratchet.Snapshot{Registrations: many(8, false)}
-	if m, err := floors.Plan(ratchet.Snapshot{Registrations: higher}); err != nil || len(m.Registrations) != 8 {
+	if m, err := floors.Merge(ratchet.Snapshot{Registrations: higher}); err != nil || len(m.Registrations) != 8 {
 		t.Errorf("eight floors rise: %+v, %v", m, err)
 	}
 	ninth := ratchet.Snapshot{Registrations: []ratchet.Registration{{Key: baker, ChainID: tezos.ChainID{0xff}}}}
-	if _, err := (ratchet.Snapshot{Registrations: many(8, false)}).Plan(ninth); !errors.Is(err, ratchet.ErrRefused) {
+	if _, err := (ratchet.Snapshot{Registrations: many(8, false)}).Merge(ninth); !errors.Is(err, ratchet.ErrRefused) {
 		t.Errorf("a ninth chain: %v, want it refused", err)
 	}
 }
@@ -174,12 +175,12 @@ func TestPlanOnlyRises(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range 2000 {
 		one, two := randomSnapshot(t, random), randomSnapshot(t, random)
-		m, err := one.Plan(two)
+		m, err := one.Merge(two)
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		both := apply(one, m)
-		if again, err := both.Plan(two); err != nil || !again.Empty() {
+		if again, err := both.Merge(two); err != nil || !again.Empty() {
 			t.Fatalf("seed %d: a second merge: %+v, %v, want nothing to do", seed, again, err)
 		}
 		for level := range int32(4) {
@@ -226,7 +227,7 @@ func randomSnapshot(t *testing.T, random *rand.Rand) (s ratchet.Snapshot) {
 }
 
 // apply puts the rows of a merge into a snapshot of one mark and one registration at most.
-func apply(s ratchet.Snapshot, m ratchet.Merge) ratchet.Snapshot {
+func apply(s ratchet.Snapshot, m ratchet.Changes) ratchet.Snapshot {
 	for _, c := range m.Marks {
 		s.Marks = []ratchet.StoredMark{c.After}
 	}
@@ -234,4 +235,27 @@ func apply(s ratchet.Snapshot, m ratchet.Merge) ratchet.Snapshot {
 		s.Registrations = []ratchet.Registration{c.After}
 	}
 	return s
+}
+
+// TestMergeLeavesThePlace: that a key was retired or handed over there says nothing of a key that is known here.
+func TestMergeLeavesThePlace(t *testing.T) {
+	t.Parallel()
+	here := registered(1)
+	there := registered(1)
+	there.Registrations[0].Retired, there.Registrations[0].Bounded, there.Registrations[0].NotAfter = "moved", true, 5
+	if m, err := here.Merge(there); err != nil || !m.Empty() {
+		t.Errorf("merged: %+v, %v, want no change", m, err)
+	}
+	if m, err := here.Recover(there); err != nil || here.With(m).Registrations[0] != there.Registrations[0] {
+		t.Errorf("recovered: %+v, %v, want what was there", m, err)
+	}
+	if m, err := (ratchet.Snapshot{}).Merge(there); err != nil || len(m.Registrations) != 1 || m.Registrations[0].After != there.Registrations[0] {
+		t.Errorf("of a key that is not known: %+v, %v, want what was there", m, err)
+	}
+	here.Registrations[0].Retired = "sold"
+	other := registered(1)
+	other.Registrations[0].ChainID = ratchettest.Ghostnet
+	if m, err := here.Merge(other); err != nil || len(m.Registrations) != 1 || m.Registrations[0].After.Retired != "sold" {
+		t.Errorf("a new chain of a key that is retired: %+v, %v, want it retired there too", m, err)
+	}
 }

@@ -47,6 +47,9 @@ const (
 	LevelGap
 	BelowFloor
 	TooManyChains
+	Retired
+	HandedOver
+	Fenced
 )
 
 // String returns the reason in snake case, for logs and metrics.
@@ -66,6 +69,12 @@ func (r Reason) String() string {
 		return "below_floor"
 	case TooManyChains:
 		return "too_many_chains"
+	case Retired:
+		return "retired"
+	case HandedOver:
+		return "handed_over"
+	case Fenced:
+		return "fenced"
 	}
 	return "unknown"
 }
@@ -74,8 +83,10 @@ func (r Reason) String() string {
 // where Octez has any (octez-signer --check-high-watermark). Is(ErrRefused).
 type RefusedError struct {
 	Reason       Reason
-	Mark         Mark  // what was asked
-	Level, Round int32 // the stored mark, or the floor in Level
+	Mark         Mark   // what was asked
+	Level, Round int32  // the stored mark, or in Level the floor, the last level, or that of the fence
+	Text         string // why the key is retired
+	Fence        Fence  // when Fenced
 }
 
 func (e *RefusedError) Error() string {
@@ -104,8 +115,33 @@ func (e *RefusedError) Error() string {
 	case TooManyChains:
 		return fmt.Sprintf("key %s has %d chains already, chain %s is one too many: use another key for it", m.Key,
 			MaxChains, m.ChainID)
+	case Retired:
+		return fmt.Sprintf("key %s is retired here: %s", m.Key, e.Text)
+	case HandedOver:
+		if m.Kind == 0 { // a command
+			return fmt.Sprintf("key %s on chain %s was handed over from level %d on", m.Key, m.ChainID, int64(e.Level)+1)
+		}
+		return fmt.Sprintf("%s level %d above %d, the last level that key %s signs here: it was handed over", m.Kind, m.Level,
+			e.Level, m.Key)
+	case Fenced:
+		return e.fenced()
 	}
 	return ErrRefused.Error()
+}
+
+// fenced says why the fence is there, and what passes it.
+func (e *RefusedError) fenced() string {
+	m := e.Mark
+	switch {
+	case e.Fence.Cause == Moved && !e.Fence.Set:
+		return fmt.Sprintf("key %s is fenced on %s: its ratchet is not where it was last used, and signs nothing until you "+
+			"say that the former one has stopped for good: stop pawl, run `pawl ratchet unfence %s --chain %s --level N` "+
+			"with N above all that was ever signed, and start pawl", m.Key, m.ChainID, m.Key, m.ChainID)
+	case !e.Fence.Set:
+		return fmt.Sprintf("key %s is fenced on %s (%s): its next request sets the fence", m.Key, m.ChainID, e.Fence.Cause)
+	}
+	return fmt.Sprintf("%s level %d not above %d: fenced (%s): marks may be missing, and higher levels are signed", m.Kind,
+		m.Level, e.Level, e.Fence.Cause)
 }
 
 // Is makes every refusal an [ErrRefused].
@@ -117,13 +153,17 @@ type FloorError struct {
 	Registration
 	Base  int32 // the registered level, or the highest of that and the marks
 	First bool  // nothing is known of the key and chain; Base is 0
+	Not   bool  // the level must be above the base, and is not
 }
 
-// Lower reports whether the level is below the registered one.
-func (e *FloorError) Lower() bool { return e.FromLevel < e.Base }
+// Lower reports whether the level is below the registered one, or not above what is known.
+func (e *FloorError) Lower() bool { return e.Not || e.FromLevel < e.Base }
 
 func (e *FloorError) Error() string {
 	switch {
+	case e.Not:
+		return fmt.Sprintf("level %d is not above %d, the highest that is known of key %s on chain %s", e.FromLevel, e.Base,
+			e.Key, e.ChainID)
 	case e.First:
 		return fmt.Sprintf("level %d is above %d: is it a time, or has it a digit too many?", e.FromLevel, MaxFirstLevel)
 	case e.Lower():

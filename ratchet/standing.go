@@ -4,6 +4,7 @@ package ratchet
 // for the transaction of a store, and for `pawl explain`.
 
 import (
+	"errors"
 	"fmt"
 
 	"pawl/tezos"
@@ -28,18 +29,31 @@ type Standing struct {
 	Mark       *StoredMark // of the kind; nil when none was signed yet
 	Signed     bool        // any kind was signed on the chain
 	Highest    int32       // the highest level of all kinds on the chain, once Signed
+	Bounds                 // of the registration, or of that for any chain if a request may open this one
 }
+
+// Bounds are what keeps a key that is registered from signing.
+type Bounds struct {
+	Bounded  bool
+	NotAfter int32 // the last level that may be signed here, if Bounded
+	Retired  string
+	Fence    Fence
+}
+
+func (r Registration) bounds() Bounds { return Bounds{r.Bounded, r.NotAfter, r.Retired, r.Fence} }
 
 // Add adds a registration of the mark's key. chain is the chain of the mark.
 func (s *Standing) Add(r Registration, chain tezos.ChainID) {
 	if r.AnyChain {
-		s.NeverUsed = true
+		if s.NeverUsed = true; !s.Registered {
+			s.Bounds = r.bounds()
+		}
 		return
 	}
 	s.Chains++
 	s.Confined = s.Confined || !r.NoFloor
 	if r.ChainID == chain {
-		s.Registered, s.HasFloor, s.Floor = true, !r.NoFloor, r.FromLevel
+		s.Registered, s.HasFloor, s.Floor, s.Bounds = true, !r.NoFloor, r.FromLevel, r.bounds()
 	}
 }
 
@@ -61,6 +75,11 @@ func (s Standing) opensChains() bool { return !s.Registered && s.NeverUsed && !s
 
 // Allows says in words what the registrations of a key allow on the chain. The marks bound it too.
 func (s Standing) Allows() string {
+	if s.Registered || s.opensChains() {
+		if limits := s.limits(); limits != "" {
+			return limits
+		}
+	}
 	switch {
 	case s.Registered && s.HasFloor:
 		return fmt.Sprintf("from level %d on", s.Floor)
@@ -76,11 +95,35 @@ func (s Standing) Allows() string {
 	return "nothing: not registered"
 }
 
+// limits says what the bounds leave, "" if there are none.
+func (s Standing) limits() string {
+	from := "any level"
+	if s.HasFloor {
+		from = fmt.Sprintf("from level %d on", s.Floor)
+	}
+	switch {
+	case s.Retired != "":
+		return "nothing: retired: " + s.Retired
+	case s.Fence.Cause == Moved && s.Fence.Pending():
+		return "nothing: fenced, see pawl ratchet unfence"
+	case s.Fence.Pending():
+		return "nothing before a first request sets the fence"
+	case s.Bounded:
+		return fmt.Sprintf("%s, up to level %d: handed over", from, s.NotAfter)
+	case !s.Fence.passed(s.Highest):
+		return fmt.Sprintf("from level %d on: fenced", int64(s.Fence.Until)+1)
+	}
+	return ""
+}
+
 // Judge returns the stored signature if the very same bytes were signed, a [*RefusedError] if m must
 // be refused, or neither if m may be signed. The watermark is checked first, in Octez's words. A
 // request more than maxGap levels above the base is refused, because one stray request for the highest
 // level would lock the key for ever.
 func (s Standing) Judge(m Mark, d tezos.Digest, maxGap int32) (*tezos.Signature, error) {
+	if s.Retired != "" {
+		return nil, &RefusedError{Reason: Retired, Mark: m, Text: s.Retired}
+	}
 	if s.Mark != nil {
 		if stored, err := s.Mark.judge(m, d); stored != nil || err != nil {
 			return stored, err
@@ -94,12 +137,23 @@ func (s Standing) Judge(m Mark, d tezos.Digest, maxGap int32) (*tezos.Signature,
 		return nil, &RefusedError{Reason: NotRegistered, Mark: m}
 	case s.HasFloor && m.Level < s.Floor:
 		return nil, &RefusedError{Reason: BelowFloor, Mark: m, Level: s.Floor}
+	case s.Bounded && m.Level > s.NotAfter:
+		return nil, &RefusedError{Reason: HandedOver, Mark: m, Level: s.NotAfter}
 	}
 	base, known := s.base()
 	if known && int64(m.Level)-int64(base) > int64(maxGap) {
 		return nil, &RefusedError{Reason: LevelGap, Mark: m, Level: base}
 	}
+	if s.Fence.Blocks(m.Level) {
+		return nil, &RefusedError{Reason: Fenced, Mark: m, Level: s.Fence.Until, Fence: s.Fence}
+	}
 	return nil, nil
+}
+
+// meets reports whether a refusal is one of a fence that the request has to set: then it is judged again.
+func (s Standing) meets(refused error) bool {
+	e, ok := errors.AsType[*RefusedError](refused)
+	return ok && e.Reason == Fenced && s.Fence.Pending() && s.Fence.Cause != Moved
 }
 
 // judgeFloor refuses a floor that is more than maxGap levels above the base, or above MaxFirstLevel if
@@ -126,17 +180,17 @@ func (s Standing) Rise(level int32) int64 {
 	return int64(level) - int64(base)
 }
 
-// base returns the level from which the gap counts: the highest of the floor and the marks of all
-// kinds. A baker attests at every level and bakes seldom: counted from the mark of its last block, the
+// base returns the level from which the gap counts: the highest of the floor, the marks of all kinds and
+// what a fence knows. A baker attests at every level and bakes seldom: counted from the mark of its last block, the
 // gap would cost it a block. A key that was new has no base before its first mark.
 func (s Standing) base() (level int32, known bool) {
-	switch {
-	case !s.Signed:
-		return s.Floor, s.HasFloor
-	case s.HasFloor:
-		return max(s.Highest, s.Floor), true
+	if s.HasFloor {
+		level = s.Floor
 	}
-	return s.Highest, true
+	if s.Signed {
+		level = max(level, s.Highest)
+	}
+	return max(level, s.Fence.Known), s.HasFloor || s.Signed || s.Fence.Known > 0
 }
 
 // judge compares m with the mark that is stored under its slot key.

@@ -55,7 +55,9 @@ func (s *scripted) Place(_ context.Context, p ratchet.Proposal) (ratchet.Release
 	return s.release, s.place
 }
 
-func (s *scripted) Register(context.Context, ratchet.Registration) error { return s.register }
+func (s *scripted) Change(context.Context, ratchet.Plan) (ratchet.Changes, error) {
+	return ratchet.Changes{}, s.register
+}
 
 func (s *scripted) List(context.Context) (ratchet.Snapshot, error) {
 	return ratchet.Snapshot{Marks: make([]ratchet.StoredMark, 1)}, s.list
@@ -259,7 +261,7 @@ func TestFailedStoreIsAskedNothing(t *testing.T) {
 		if held, err := r.List(t.Context()); !errors.Is(err, ratchet.ErrStopped) || held.Marks != nil {
 			t.Errorf("List: %v, %v, want %v", held, err, ratchet.ErrStopped)
 		}
-		if err := r.Register(t.Context(), ratchet.Registration{Key: baker}); !errors.Is(err, ratchet.ErrStopped) {
+		if _, err := r.Change(t.Context(), ratchet.Registering(ratchet.Registration{Key: baker})); !errors.Is(err, ratchet.ErrStopped) {
 			t.Errorf("Register: %v, want %v", err, ratchet.ErrStopped)
 		}
 		if err := r.Close(); !errors.Is(err, ratchet.ErrStopped) || store.closed != 0 {
@@ -279,14 +281,14 @@ func TestErrorsOfTheStore(t *testing.T) {
 	if held, err := r.List(t.Context()); err != nil || len(held.Marks) != 1 {
 		t.Errorf("List: %v, %v, want what the store holds", held, err)
 	}
-	if err := errors.Join(r.Register(t.Context(), ratchet.Registration{}), r.Trouble()); err != nil {
+	if _, err := r.Change(t.Context(), ratchet.Registering(ratchet.Registration{})); errors.Join(err, r.Trouble()) != nil {
 		t.Errorf("Register and Trouble: %v", err)
 	}
 	store.list, store.register, store.trouble, store.closing = errStore, errStore, errStore, errStore
 	if _, err := r.List(t.Context()); !errors.Is(err, errStore) {
 		t.Errorf("List: %v, want %v", err, errStore)
 	}
-	if err := r.Register(t.Context(), ratchet.Registration{}); !errors.Is(err, errStore) {
+	if _, err := r.Change(t.Context(), ratchet.Registering(ratchet.Registration{})); !errors.Is(err, errStore) {
 		t.Errorf("Register: %v, want %v", err, errStore)
 	}
 	if err := r.Trouble(); !errors.Is(err, errStore) {

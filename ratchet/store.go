@@ -24,11 +24,11 @@ type Store interface {
 	// on ctx.
 	Place(ctx context.Context, p Proposal) (Release, error)
 
-	// Register allows a key to sign on a chain from a level on, or raises that level. It never
-	// lowers it: that is a *FloorError. More than MaxChains chains registered in this way are a *RefusedError. With
-	// AnyChain the key must be unknown to the store. NoFloor is ignored: only a request registers
-	// a chain without a floor. When it returns nil the registration is durable.
-	Register(ctx context.Context, r Registration) error
+	// Change has plan say what is to change in all that the store holds, and changes it, in one
+	// transaction. plan may be called twice and must do nothing else. An error of plan changes nothing
+	// and is returned as it is; other errors are those of Place. When it returns nil the changes that it
+	// returns are durable.
+	Change(ctx context.Context, plan Plan) (Changes, error)
 
 	// List returns all that the store holds and has committed. Nobody who asks for a signature waits
 	// for it: of a Place that has not returned the mark may be missing.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -86,6 +87,13 @@ func (s *Server) readiness() Readiness {
 	for hash, err := range s.signer.Readiness() {
 		state.Ready = state.Ready && err == nil
 		state.Keys[hash.String()] = newReadyState(err)
+	}
+	all, _ := s.signer.Ratchets(context.Background()) // after a failure, which is told, there are none
+	for _, r := range all.HeldBack() {
+		if key, served := state.Keys[r.Key.String()]; served {
+			key.Held = append(key.Held, r)
+			state.Keys[r.Key.String()] = key
+		}
 	}
 	for _, server := range s.signer.Servers() {
 		state.Servers[server.Address] = newReadyState(server.Err)

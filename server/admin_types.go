@@ -23,6 +23,9 @@ type Readiness struct {
 type ReadyState struct {
 	Ready  bool   `json:"ready"`
 	Reason string `json:"reason,omitempty"` // why it is not ready
+	// Held are the registrations of the key that are retired or fenced. A fence that a request sets does not
+	// make the key unready: it waits for that request.
+	Held []ratchet.Registration `json:"held,omitempty"`
 }
 
 // newReadyState returns the state that err stands for: nil is ready.

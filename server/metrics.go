@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"runtime"
 	"sync"
@@ -38,6 +39,8 @@ type Metrics struct {
 	CertificateEnds func() map[string]time.Time
 	// LogLinesDropped returns how many lines of the log were dropped. Optional, as CertificateEnds.
 	LogLinesDropped func() uint64
+	// AuditDropped returns how many events of the audit trails were dropped. Optional too.
+	AuditDropped func() uint64
 
 	mu   sync.Mutex
 	last map[lastKey]time.Time
@@ -156,6 +159,10 @@ var (
 		"Tries of signatures at the HSM server by result, ok or error.", []string{"server", "result"}, nil)
 	logDroppedDesc = prometheus.NewDesc("pawl_log_lines_dropped_total",
 		"Lines of the log that were dropped, because nobody read the log or it could not be written.", nil, nil)
+	heldDesc = prometheus.NewDesc("pawl_key_held_back",
+		"1 for each chain on which the key is retired or fenced, by why; absent otherwise.", []string{"pkh", "chain_id", "why"}, nil)
+	auditDroppedDesc = prometheus.NewDesc("pawl_audit_events_dropped_total",
+		"Events that the audit trails lack, because they could not be written in time.", nil, nil)
 	readyDesc = prometheus.NewDesc("pawl_key_ready", "1 when the key can sign.", []string{"pkh"}, nil)
 )
 
@@ -165,6 +172,8 @@ func (m keyCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- certificateDesc
 	ch <- droppedDesc
 	ch <- logDroppedDesc
+	ch <- heldDesc
+	ch <- auditDroppedDesc
 	ch <- readyDesc
 	ch <- serverReadyDesc
 	ch <- triesDesc
@@ -180,6 +189,9 @@ func (m keyCollector) Collect(ch chan<- prometheus.Metric) {
 	if m.LogLinesDropped != nil {
 		ch <- counter(logDroppedDesc, m.LogLinesDropped())
 	}
+	if m.AuditDropped != nil {
+		ch <- counter(auditDroppedDesc, m.AuditDropped())
+	}
 	s := m.signer.Load()
 	if s == nil {
 		return
@@ -191,10 +203,31 @@ func (m keyCollector) Collect(ch chan<- prometheus.Metric) {
 	for hash, err := range s.Readiness() {
 		ch <- gauge(readyDesc, oneIfNil(err), hash.String())
 	}
+	m.collectHeld(ch, s)
 	for _, server := range s.Servers() {
 		ch <- gauge(serverReadyDesc, oneIfNil(server.Err), server.Address)
 		ch <- counter(triesDesc, server.Signed, server.Address, "ok")
 		ch <- counter(triesDesc, server.Failed, server.Address, "error")
+	}
+}
+
+// collectHeld sends what holds the keys of the signer back.
+func (m keyCollector) collectHeld(ch chan<- prometheus.Metric, s *signer.Signer) {
+	all, err := s.Ratchets(context.Background())
+	if err != nil {
+		return // the ratchet has failed, and no key is ready
+	}
+	for _, r := range all.HeldBack() {
+		chain, why := "others", r.Fence.Cause.String()
+		if !r.AnyChain {
+			chain = r.ChainID.String()
+		}
+		if r.Retired != "" {
+			why = "retired"
+		}
+		if _, err := s.PublicKey(r.Key); err == nil {
+			ch <- gauge(heldDesc, 1, r.Key.String(), chain, why)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -21,15 +22,32 @@ const (
 )
 
 // Readiness says for each key whether it can sign now: nil, or why not. A key needs a server
-// that signs and a ratchet that takes marks.
+// that signs, a ratchet that takes marks, and a registration that allows it.
 func (s *Signer) Readiness() map[tezos.PublicKeyHash]error {
 	keys := s.ring.Load().keys
 	ready := make(map[tezos.PublicKeyHash]error, len(keys))
-	failure := s.Err()
+	failure, barred := s.Err(), s.barred()
 	for hash, key := range keys {
-		ready[hash] = cmp.Or(failure, key.ratchet.Trouble(), key.ready())
+		ready[hash] = cmp.Or(failure, key.ratchet.Trouble(), barred[hash], key.ready())
 	}
 	return ready
+}
+
+// barred tells of the keys that sign on no chain before an operator does something.
+func (s *Signer) barred() map[tezos.PublicKeyHash]error {
+	barred, signs := make(map[tezos.PublicKeyHash]error), make(map[tezos.PublicKeyHash]bool)
+	all, err := s.Ratchets(context.Background())
+	if err != nil {
+		return nil // the ratchet has failed, which is told
+	}
+	for _, r := range all.Registrations {
+		why := r.Stopped()
+		if barred[r.Key] = cmp.Or(barred[r.Key], why); why == nil {
+			signs[r.Key] = true
+		}
+	}
+	maps.DeleteFunc(barred, func(key tezos.PublicKeyHash, _ error) bool { return signs[key] })
+	return barred
 }
 
 // ready returns nil when the key can sign at a server, else why it cannot at any.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"pawl/internal/audit"
 	"pawl/internal/check"
 	"pawl/internal/config"
 	"pawl/ratchet"
@@ -146,8 +147,9 @@ func tryKey(ctx context.Context, client *grep11.Client, generated grep11.Generat
 // addition is where --add puts a key: a keys.json and its ratchet, held open from before the
 // key is made. The zero addition adds nothing.
 type addition struct {
-	config string
-	db     *sqlite.Store
+	config  string
+	ratchet string // its path
+	db      *sqlite.Store
 }
 
 func (c *createTezosKeyCmd) openAddition(ctx context.Context) (addition, error) {
@@ -162,11 +164,11 @@ func (c *createTezosKeyCmd) openAddition(ctx context.Context) (addition, error) 
 		return addition{}, withHint(fmt.Errorf("%s names no ratchet for all keys", c.Config),
 			`add a line such as "db": "ratchet.db" and run %s`, check.Command(c.Config, "pawl ratchet init"))
 	}
-	db, err := sqlite.Open(ctx, cfg.DB, sqlite.Options{})
+	db, err := openStore(ctx, c.Config, cfg.DB)
 	if err != nil {
 		return addition{}, withNewRatchet(fmt.Errorf("--add: %w", err), c.Config, cfg.DB)
 	}
-	return addition{config: c.Config, db: db}, nil
+	return addition{config: c.Config, ratchet: cfg.DB, db: db}, nil
 }
 
 // do registers the key, whose files are in dir, and adds it. It registers it first: a daemon does
@@ -175,7 +177,11 @@ func (a addition) do(ctx context.Context, key grep11.Generated, dir string) erro
 	if a.db == nil {
 		return nil
 	}
-	if err := a.db.Register(ctx, ratchet.Registration{Key: key.PublicKey.Hash(), AnyChain: true}); err != nil {
+	done, err := a.db.Change(ctx, ratchet.Registering(ratchet.Registration{Key: key.PublicKey.Hash(), AnyChain: true}))
+	if err == nil {
+		err = recordChanges(a.ratchet, audit.Register, done)
+	}
+	if err != nil {
 		return fmt.Errorf("registering %v: %w", key.PublicKey.Hash(), err)
 	}
 	file, err := a.nameOf(blobFile(dir, key.PublicKey.Hash()))

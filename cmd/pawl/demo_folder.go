@@ -23,6 +23,7 @@ import (
 const (
 	demoConfig  = "keys.json"
 	demoRatchet = "ratchet.db"
+	demoWitness = "witness"
 )
 
 // openFolder makes the folder of a demo if it does not exist.
@@ -115,7 +116,7 @@ func fillFolder(ctx context.Context, dir, cardAddress string) error {
 	if err != nil {
 		return err
 	}
-	if err := registerNew(ctx, filepath.Join(dir, demoRatchet), keys); err != nil {
+	if err := registerNew(ctx, filepath.Join(dir, demoRatchet), filepath.Join(dir, demoWitness), keys); err != nil {
 		return err
 	}
 	client, err := newDemoClient(dir)
@@ -163,17 +164,20 @@ func demoKeys(ctx context.Context, dir string) (keys []grep11.Generated, err err
 }
 
 // registerNew makes a ratchet in which these new keys may sign on any chain.
-func registerNew(ctx context.Context, path string, keys []grep11.Generated) (err error) {
+func registerNew(ctx context.Context, path, witness string, keys []grep11.Generated) (err error) {
 	if err := sqlite.Create(ctx, path); err != nil {
 		return err
 	}
-	db, err := sqlite.Open(ctx, path, sqlite.Options{})
+	if _, err := sqlite.WitnessFolder(witness); err != nil {
+		return err
+	}
+	db, err := sqlite.Open(ctx, path, sqlite.Options{Witness: witness})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	for _, key := range keys {
-		if err := db.Register(ctx, ratchet.Registration{Key: key.PublicKey.Hash(), AnyChain: true}); err != nil {
+		if _, err := db.Change(ctx, ratchet.Registering(ratchet.Registration{Key: key.PublicKey.Hash(), AnyChain: true})); err != nil {
 			return err
 		}
 	}
@@ -202,11 +206,12 @@ func demoKeysJSON(cardAddress string, client tezos.PublicKey, keys []grep11.Gene
 		KeyPath    string           `json:"key_path"`
 		CACertPath string           `json:"cacert_path"`
 		DB         string           `json:"db"`
+		Witness    string           `json:"witness"`
 		Authorized []string         `json:"authorized_keys"`
 		Policy     policy           `json:"policy"`
 		Keys       map[string]entry `json:"keys"`
 	}{
-		cardAddress, "localhost", "client.pem", "client-key.pem", "ca.pem", demoRatchet,
+		cardAddress, "localhost", "client.pem", "client-key.pem", "ca.pem", demoRatchet, demoWitness,
 		[]string{client.String()},
 		policy{Baking: true, Operations: []string{}},
 		entries,

@@ -17,6 +17,10 @@ type ratchetCmd struct {
 	Init     ratchetInitCmd     `cmd:"" help:"Make an empty ratchet."`
 	Show     ratchetShowCmd     `cmd:"" help:"Print the marks and the registrations."`
 	Register ratchetRegisterCmd `cmd:"" help:"Allow a key to sign on a chain from a level on."`
+	Raise    ratchetRaiseCmd    `cmd:"" help:"Raise the first level that a key may sign."`
+	Retire   ratchetRetireCmd   `cmd:"" help:"Have a key sign nothing more here."`
+	Unfence  ratchetUnfenceCmd  `cmd:"" help:"Let keys sign that are fenced because the ratchet was moved."`
+	Handover ratchetHandoverCmd `cmd:"" help:"Hand the keys over to another host at a level."`
 	Export   ratchetExportCmd   `cmd:"" help:"Write what a ratchet holds to a file, to move its keys."`
 	Import   ratchetImportCmd   `cmd:"" help:"Bring what another ratchet held into this one."`
 }

@@ -1,16 +1,13 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
-
-	"golang.org/x/crypto/blake2b"
 
 	"pawl/internal/config"
 	"pawl/internal/durable"
@@ -53,6 +50,15 @@ func (c oneRatchet) publicKeys() (keys []tezos.PublicKey) {
 	return keys
 }
 
+// gap returns the level gap of keys.json, or the default.
+func (c oneRatchet) gap() int32 {
+	cfg, _, err := config.Load(c.Config)
+	if err != nil {
+		return ratchet.DefaultMaxLevelGap
+	}
+	return cmp.Or(cfg.MaxLevelGap, ratchet.DefaultMaxLevelGap)
+}
+
 type ratchetExportCmd struct {
 	File string `arg:"" help:"File to make, of mode 0600."`
 	oneRatchet
@@ -90,7 +96,7 @@ func (c *ratchetExportCmd) Run(ctx context.Context, s *streams) error {
 }
 
 // content adds the public keys of keys.json that have marks, in the order of the marks.
-func (c *ratchetExportCmd) content(held ratchet.Snapshot) transfer.Content {
+func (c oneRatchet) content(held ratchet.Snapshot) transfer.Content {
 	content := transfer.Content{Snapshot: held}
 	known := make(map[tezos.PublicKeyHash]tezos.PublicKey)
 	for _, key := range c.publicKeys() {
@@ -113,17 +119,7 @@ func host(path string, generation int64) transfer.Host {
 		path = whole
 	}
 	return transfer.Host{
-		Name: name, Machine: machine(), Ratchet: path, Generation: generation, Pawl: version,
+		Name: name, Machine: sqlite.Machine(), Ratchet: path, Generation: generation, Pawl: version,
 		Time: time.Now().UTC().Truncate(time.Second),
 	}
-}
-
-// machine is a digest of the machine's id, which is not to be told itself (machine-id(5)), or "".
-func machine() string {
-	id, _, err := durable.ReadFile("/etc/machine-id", 1<<10)
-	if err != nil || len(bytes.TrimSpace(id)) == 0 {
-		return ""
-	}
-	sum := blake2b.Sum256(append([]byte("pawl "), bytes.TrimSpace(id)...))
-	return hex.EncodeToString(sum[:8])
 }

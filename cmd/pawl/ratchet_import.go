@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
+	"pawl/internal/audit"
 	"pawl/internal/check"
 	"pawl/internal/durable"
 	"pawl/internal/transfer"
@@ -50,7 +50,7 @@ func (c *ratchetImportCmd) Run(ctx context.Context, s *streams) error {
 	if c.DryRun {
 		merge = c.plan
 	}
-	m, err := merge(ctx, path, content.Snapshot)
+	m, err := merge(ctx, path, planOf(content))
 	if err != nil {
 		return withNewRatchet(withRestart(err, c.command()), c.Config, path)
 	}
@@ -100,23 +100,28 @@ func (c *ratchetImportCmd) checkLevels(all ratchet.Snapshot) error {
 		ratchet.MaxFirstLevel), "if the level is right", []string{c.command() + " --far"})
 }
 
+// planOf is the plan of an import.
+func planOf(content transfer.Content) ratchet.Plan {
+	return func(held ratchet.Snapshot) (ratchet.Changes, error) {
+		if content.Handover {
+			return held.TakeOver(content.Snapshot)
+		}
+		return held.Merge(content.Snapshot)
+	}
+}
+
 // plan returns what an import would change.
-func (c *ratchetImportCmd) plan(ctx context.Context, path string, all ratchet.Snapshot) (ratchet.Merge, error) {
+func (c *ratchetImportCmd) plan(ctx context.Context, path string, plan ratchet.Plan) (ratchet.Changes, error) {
 	held, err := sqlite.Read(ctx, path)
 	if err != nil {
-		return ratchet.Merge{}, err
+		return ratchet.Changes{}, err
 	}
-	return held.Plan(all)
+	return plan(held.Snapshot)
 }
 
 // merge imports, and returns what it has changed.
-func (c *ratchetImportCmd) merge(ctx context.Context, path string, all ratchet.Snapshot) (m ratchet.Merge, err error) {
-	store, err := sqlite.Open(ctx, path, sqlite.Options{})
-	if err != nil {
-		return m, err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	return store.Merge(ctx, all)
+func (c *ratchetImportCmd) merge(ctx context.Context, path string, plan ratchet.Plan) (ratchet.Changes, error) {
+	return changeRatchet(ctx, c.Config, path, audit.Import, plan)
 }
 
 // command returns this command as it was given.
@@ -138,7 +143,7 @@ func (c *ratchetImportCmd) command() string {
 }
 
 // tell prints each change as old -> new.
-func (c *ratchetImportCmd) tell(s *streams, path string, m ratchet.Merge) error {
+func (c *ratchetImportCmd) tell(s *streams, path string, m ratchet.Changes) error {
 	if m.Empty() {
 		s.notef("%s holds all of %s already: nothing changes", path, c.File)
 		return nil
@@ -173,10 +178,17 @@ func (c *ratchetImportCmd) tell(s *streams, path string, m ratchet.Merge) error 
 
 // floor is a registration in a cell.
 func floor(r ratchet.Registration) string {
-	if r.AnyChain || r.NoFloor {
-		return "any level"
+	text := "any level"
+	if !r.AnyChain && !r.NoFloor {
+		text = fmt.Sprintf("from level %d on", r.FromLevel)
 	}
-	return fmt.Sprintf("from level %d on", r.FromLevel)
+	if r.Bounded {
+		text += fmt.Sprintf(", up to level %d", r.NotAfter)
+	}
+	if r.Retired != "" {
+		text = "nothing: retired: " + r.Retired
+	}
+	return text
 }
 
 // slot is a mark in a cell.

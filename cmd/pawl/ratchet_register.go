@@ -6,19 +6,16 @@ import (
 	"fmt"
 	"strings"
 
+	"pawl/internal/audit"
 	"pawl/internal/check"
 	"pawl/ratchet"
-	"pawl/ratchet/sqlite"
-	"pawl/tezos"
 )
 
 type ratchetRegisterCmd struct {
-	Key       string `arg:"" name:"pkh" help:"Hash of the key: tz1…, tz2… or tz3…."`
+	ratchetKey
 	Chain     string `required:"" placeholder:"NetX…" help:"Chain that the key will bake on: its id, or the name of a public network such as mainnet or shadownet."`
-	FromLevel int32  `required:"" placeholder:"N" help:"First level that may be signed. Take one above every level that was ever signed with this key, e.g. the head of the chain and 10."`
+	FromLevel *int32 `placeholder:"N" help:"First level that may be signed. Take one above every level that was ever signed with this key, e.g. the head of the chain and 10, which is told if it is left out and keys.json names a node."`
 	Far       bool   `help:"Register a level that is more than max_level_gap above all that the ratchet has of the key and chain, or above 100000000 if it has nothing. One digit too many cannot be taken back: levels only rise."`
-	Config    string `default:"./keys.json" placeholder:"FILE" help:"keys.json that names the ratchet of the key (default: ${default})."`
-	DB        string `name:"db" placeholder:"PATH" help:"Ratchet file, instead of that of keys.json."`
 }
 
 func (*ratchetRegisterCmd) Help() string {
@@ -28,6 +25,9 @@ func (*ratchetRegisterCmd) Help() string {
 
 // Run registers the key and says what that means.
 func (c *ratchetRegisterCmd) Run(ctx context.Context, s *streams) error {
+	if c.FromLevel == nil {
+		return wantLevel(ctx, c.Config, "--from-level", 10)
+	}
 	r, err := c.registration()
 	if err != nil {
 		return err
@@ -44,71 +44,41 @@ func (c *ratchetRegisterCmd) Run(ctx context.Context, s *streams) error {
 	return nil
 }
 
-// register opens the ratchet, registers the key, and returns what the ratchet holds then. The daemon
-// must be stopped: one process at a time may use a ratchet.
+// register registers the key, and returns what the ratchet holds then. The daemon must be stopped: one
+// process at a time may use a ratchet.
 func (c *ratchetRegisterCmd) register(
 	ctx context.Context, path string, gap int32, r ratchet.Registration,
 ) (all ratchet.Snapshot, err error) {
-	store, err := sqlite.Open(ctx, path, sqlite.Options{})
-	if err != nil {
-		return all, err
-	}
-	marks, err := ratchet.New(store, ratchet.Options{MaxLevelGap: gap})
-	if err != nil {
-		return all, errors.Join(err, store.Close())
-	}
-	defer func() { err = errors.Join(err, marks.Close()) }()
-	register := marks.RegisterNear
-	if c.Far {
-		register = marks.Register
-	}
-	if err := register(ctx, r); err != nil {
-		return all, err
-	}
-	return marks.List(ctx)
+	_, err = changeRatchet(ctx, c.Config, path, audit.Register, func(held ratchet.Snapshot) (done ratchet.Changes, err error) {
+		if c.Far {
+			done, err = held.Register(r)
+		} else {
+			done, err = held.RegisterNear(r, gap)
+		}
+		all = held.With(done)
+		return done, err
+	})
+	return all, err
 }
 
 // registration reads the arguments.
 func (c *ratchetRegisterCmd) registration() (r ratchet.Registration, err error) {
-	if r.Key, err = tezos.ParsePublicKeyHash(c.Key); err != nil {
-		return r, &usageError{text: fmt.Sprintf("%q: %v", c.Key, err)}
+	if r.Key, err = c.hash(); err != nil {
+		return r, err
 	}
-	if r.ChainID, err = tezos.ParseChain(c.Chain); err != nil {
-		return r, &usageError{text: fmt.Sprintf("--chain %q: %v", c.Chain, err)}
+	if r.ChainID, err = chainOf(c.Chain); err != nil {
+		return r, err
 	}
-	if c.FromLevel < 0 {
-		return r, &usageError{text: fmt.Sprintf("--from-level %d: levels are not negative", c.FromLevel)}
+	if *c.FromLevel < 0 {
+		return r, &usageError{text: fmt.Sprintf("--from-level %d: levels are not negative", *c.FromLevel)}
 	}
-	r.FromLevel = c.FromLevel
+	r.FromLevel = *c.FromLevel
 	return r, nil
-}
-
-// ratchet returns the ratchet of the key and the level gap, 0 for the default.
-func (c *ratchetRegisterCmd) ratchet(key tezos.PublicKeyHash) (path string, gap int32, err error) {
-	cfg, err := loadConfig(c.Config)
-	if c.DB != "" {
-		if err == nil {
-			gap = cfg.MaxLevelGap
-		}
-		return c.DB, gap, nil
-	}
-	if err != nil {
-		return "", 0, err
-	}
-	entry := findKey(cfg, key)
-	switch {
-	case entry == nil:
-		return "", 0, withHint(fmt.Errorf("%s has no key %v", c.Config, key),
-			"add the key first, or name the ratchet with --db")
-	case entry.DB == "":
-		return "", 0, fmt.Errorf("%s names no ratchet for %v", c.Config, key)
-	}
-	return entry.DB, cfg.MaxLevelGap, nil
 }
 
 // command returns this command as it was given.
 func (c *ratchetRegisterCmd) command(more ...string) string {
-	words := []string{fmt.Sprintf("pawl ratchet register %s --chain %s --from-level %d", c.Key, c.Chain, c.FromLevel)}
+	words := []string{fmt.Sprintf("pawl ratchet register %s --chain %s --from-level %d", c.Key, c.Chain, *c.FromLevel)}
 	words = append(words, more...)
 	if c.Far {
 		words = append(words, "--far")

@@ -38,6 +38,9 @@ func (c *ratchetShowCmd) Run(ctx context.Context, s *streams) error {
 	if state.daemon != "" {
 		s.notef("a daemon holds the ratchet: this is what http://%s/ratchet tells", state.daemon)
 	}
+	for _, text := range state.found {
+		s.notef("%s: the next start fences the keys", text)
+	}
 	if c.JSON {
 		return showJSON(s, state)
 	}

@@ -12,7 +12,8 @@ import (
 // ratchetState is the content of ratchets.
 type ratchetState struct {
 	ratchet.Snapshot
-	daemon string // address of the admin listener that was asked, or ""
+	daemon string   // address of the admin listener that was asked, or ""
+	found  []string // why a start would fence keys
 }
 
 // readRatchets reads the files, changing nothing, or asks the daemon that holds one of them.
@@ -25,6 +26,9 @@ func readRatchets(ctx context.Context, paths []string, configPath, admin string)
 		}
 		if err != nil {
 			return ratchetState{}, withNewRatchet(err, configPath, path)
+		}
+		if held.Finding.Verdict != sqlite.InPlace {
+			state.found = append(state.found, held.Finding.Text)
 		}
 		state.Marks = append(state.Marks, held.Marks...)
 		state.Registrations = append(state.Registrations, held.Registrations...)

@@ -24,7 +24,7 @@ func followCommand(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s tells %d commands, want %s: %q, in\n%s", args[0], len(commands), args[2], commands, text)
 	}
 	for _, command := range commands {
-		command = strings.ReplaceAll(command, "--from-level N", "--from-level "+args[1])
+		command = strings.ReplaceAll(command, "level N", "level "+args[1])
 		cmd := exec.Command("sh", "-c", command)
 		cmd.Dir = ts.Getenv("WORK")
 		cmd.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"), "GORACE="+ts.Getenv("GORACE"))

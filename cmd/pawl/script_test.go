@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 		// Under nohup SIGHUP is ignored, and so it would be in those that tests start.
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	}
-	testscript.Main(m, map[string]func(){
+	testscript.Main(witnessed{m}, map[string]func(){
 		"pawl":           main,
 		"createtezoskey": main,
 		"http":           httpMain,
@@ -31,6 +31,22 @@ func TestMain(m *testing.M) {
 	})
 }
 
+// witnessed runs the tests with a folder for the witnesses of all ratchets.
+type witnessed struct{ *testing.M }
+
+func (w witnessed) Run() int {
+	folder, err := os.MkdirTemp("", "pawl-witness-")
+	if err == nil {
+		err = os.Setenv("RUNTIME_DIRECTORY", folder)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(folder) }()
+	return w.M.Run()
+}
+
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	testscript.Run(t, testscript.Params{
@@ -38,6 +54,7 @@ func TestScripts(t *testing.T) {
 		Deadline: time.Now().Add(10 * patience),
 		Setup: func(env *testscript.Env) error {
 			env.Values["processes"] = make(map[string]*exec.Cmd)
+			env.Setenv("RUNTIME_DIRECTORY", os.Getenv("RUNTIME_DIRECTORY"))
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each program with the race detector takes a second more
 			return nil
 		},

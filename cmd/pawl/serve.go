@@ -119,6 +119,7 @@ func (c *serveCmd) open(ctx context.Context, late *latelog.Log) (*service, error
 		at.Close()
 		return nil, err
 	}
+	metrics.AuditDropped = d.AuditDropped
 	metrics.CertificateEnds = func() map[string]time.Time { return d.CertificateEnds(at.HTTPS) }
 	srv := server.New(server.Config{Signer: d.Signer, AuthorizedKeys: cfg.AuthorizedKeys, Log: log, Metrics: metrics})
 	return &service{d, srv, at}, nil

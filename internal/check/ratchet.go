@@ -16,6 +16,7 @@ import (
 
 // ratchets checks each ratchet file once. The daemon that holds one is asked.
 func (r *Report) ratchets(ctx context.Context, cfg *config.Config, configPath, admin string) {
+	r.witness(cfg)
 	keysOf := make(map[string][]config.KeySpec)
 	if len(cfg.Keys) == 0 && cfg.DB != "" {
 		keysOf[cfg.DB] = nil
@@ -48,6 +49,8 @@ func (r *Report) ratchet(
 		r.ok(subject, "%s", locked.Holder())
 	case err != nil:
 		r.fail(subject, ratchetRemedy(err, configPath, path, keys), "%v", err)
+	case found.Finding.Verdict != sqlite.InPlace:
+		r.fenced(subject, configPath, path, found.Finding)
 	case !found.Clean:
 		r.warn(subject, "nothing, if pawl was killed or the host went down: the next start reads what is in the -wal",
 			"was not closed; the next start takes it")
@@ -65,6 +68,29 @@ func (r *Report) ratchet(
 		r.filesystem(subject, found)
 	}
 	return held
+}
+
+// fenced tells why the next start fences the keys.
+func (r *Report) fenced(subject, configPath, path string, found sqlite.Finding) {
+	if found.Verdict == sqlite.Moved {
+		r.warn(subject, "if nothing else signs with these keys any more, with N above all that was ever signed:\n"+
+			Command(configPath, "pawl ratchet unfence --all --level N --db %s", Quoted(path)),
+			"%s: pawl starts, and signs for no key of it", found.Text)
+		return
+	}
+	r.warn(subject, "nothing: the fences pass by themselves", "%s: pawl starts, and signs for its keys from two levels above "+
+		"the first that is asked", found.Text)
+}
+
+// witness tells where the witness of the ratchets is.
+func (r *Report) witness(cfg *config.Config) {
+	folder, err := sqlite.LookupWitnessFolder(cfg.Witness)
+	if err != nil {
+		r.warn("witness", "name a folder that is not restored together with the ratchet, with witness in keys.json",
+			"there is none for this user, and each start fences the keys: %v", err)
+		return
+	}
+	r.ok("witness", "is in %s", folder)
 }
 
 // ratchetRemedy says what to do about a ratchet that a daemon would not open.

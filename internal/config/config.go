@@ -38,6 +38,8 @@ type Config struct {
 	Keys []KeySpec
 	// DB is the path of the ratchet of the keys without one of their own, or "".
 	DB string
+	// Witness is the folder of the witnesses of the ratchets, or "": see sqlite.WitnessFolder.
+	Witness string
 	// AuthorizedKeys are the client keys of Octez authentication. With none, clients need
 	// not authenticate.
 	AuthorizedKeys []tezos.PublicKey
@@ -180,6 +182,7 @@ func (p *parser) root(v value) {
 		"dialect":         p.dialect,
 		"max_in_flight":   func(v value) { hsm.MaxInFlight = int(p.positive(v)) },
 		"db":              func(v value) { p.cfg.DB = p.file(v) },
+		"witness":         func(v value) { p.cfg.Witness = p.file(v) },
 		"chain_ratchet":   p.chainRatchet,
 		"max_level_gap":   func(v value) { p.cfg.MaxLevelGap = p.positive(v) },
 		"node_url":        p.nodeURL,

@@ -41,10 +41,13 @@ type Daemon struct {
 	clients  []*grep11.Client
 	paths    []string // of ratchets
 	ratchets []*ratchet.Ratchet
+	trails   []*trail          // of the ratchets
 	lock     *hostlock.KeyLock // of all keys
 	entries  []signer.Entry    // of the keyring in use
 	reload   reload
 	rights   rights
+
+	witnessTold bool // that there is none
 }
 
 // Open opens what cfg points at, takes the key locks of this host, and connects to the servers
@@ -73,11 +76,14 @@ func (d *Daemon) Watch(ctx context.Context) {
 	var tasks sync.WaitGroup
 	tasks.Go(func() { d.Signer.Watch(ctx) })
 	tasks.Go(func() { d.watchConfig(ctx) })
+	tasks.Go(func() { d.watchTrails(ctx) })
 	tasks.Wait()
 }
 
 // Close ends the ratchets (cleanly, after what is in flight), the connections and the key locks.
 // Sign is not to be called any more.
 func (d *Daemon) Close() error {
-	return errors.Join(d.Signer.Close(), d.unlockKeys())
+	err := d.Signer.Close()
+	d.closeTrails()
+	return errors.Join(err, d.unlockKeys())
 }

@@ -41,6 +41,9 @@ func (d *Daemon) open(ctx context.Context) error {
 	if err := d.checkRegistrations(ctx); err != nil {
 		return err
 	}
+	if err := d.askNode(ctx); err != nil {
+		return err
+	}
 	var err error
 	d.Signer, err = signer.New(d.entries, signer.Options{Log: d.log, OnSign: d.opts.OnSign, Renew: d.renew})
 	return err
@@ -101,11 +104,16 @@ func (d *Daemon) openRatchet(ctx context.Context, path string) (*ratchet.Ratchet
 			return d.ratchets[i], nil
 		}
 	}
-	store, err := sqlite.Open(ctx, path, sqlite.Options{OnCommit: d.opts.OnCommit})
+	store, err := sqlite.Open(ctx, path, d.storeOptions())
 	if err != nil {
 		return nil, &RatchetError{path, err}
 	}
-	opened, err := ratchet.New(store, ratchet.Options{MaxLevelGap: d.cfg.MaxLevelGap})
+	d.tellFinding(store.Finding())
+	trail := d.openTrail(path, store.Finding())
+	d.trails = append(d.trails, trail)
+	opened, err := ratchet.New(store, ratchet.Options{
+		MaxLevelGap: d.cfg.MaxLevelGap, OnDecision: trail.decided, OnChange: trail.changed,
+	})
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
@@ -193,5 +201,6 @@ func (d *Daemon) undo() error {
 	for _, r := range d.ratchets {
 		errs = append(errs, r.Close())
 	}
+	d.closeTrails()
 	return errors.Join(append(errs, d.unlockKeys())...)
 }

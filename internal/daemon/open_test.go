@@ -72,8 +72,9 @@ func (f *folder) write(changes map[string]any) {
 	t.Helper()
 	content := map[string]any{
 		"url": f.card.Address, "cert_path": "client.pem", "key_path": "client-key.pem", "cacert_path": "ca.pem", "db": "ratchet.db",
-		"keys":   map[string]any{f.key.String(): map[string]any{"public_key": f.made.PublicKey.String(), "secret_key": f.made.Blob.Hex()}},
-		"policy": map[string]any{"baking": true, "operations": []string{}},
+		"witness": ratchettest.WitnessOf(f.path),
+		"keys":    map[string]any{f.key.String(): map[string]any{"public_key": f.made.PublicKey.String(), "secret_key": f.made.Blob.Hex()}},
+		"policy":  map[string]any{"baking": true, "operations": []string{}},
 	}
 	for name, value := range changes {
 		if content[name] = value; value == nil {

@@ -1,5 +1,5 @@
 // Package node asks a Tezos node over its RPC how far its chain is. It only reads, and sends nothing
-// but the question. What a node says is for people: no signature depends on it.
+// but the question. pawl signs without a node.
 package node
 
 import (

@@ -41,6 +41,8 @@ type Content struct {
 	ratchet.Snapshot
 	// PublicKeys are those of the keys, as far as they are known. They verify the signatures.
 	PublicKeys []tezos.PublicKey
+	// Handover is set if the ratchet that it comes from signs nothing from the levels of the registrations on.
+	Handover bool
 }
 
 // document is an export as it is written.
@@ -54,6 +56,7 @@ type document struct {
 
 // body is what an import takes.
 type body struct {
+	Handover      bool                   `json:"handover,omitempty"`
 	PublicKeys    []string               `json:"public_keys"`
 	Registrations []ratchet.Registration `json:"registrations"`
 	Marks         []ratchet.StoredMark   `json:"marks"`
@@ -68,10 +71,14 @@ func (b body) digest() (string, error) {
 // Export returns the document of a content. The same content gives the same document, but for the host.
 func Export(c Content, host Host) ([]byte, error) {
 	d := document{Format: format, Version: version, Host: host, body: body{
+		Handover:      c.Handover,
 		PublicKeys:    []string{}, // none is [], never null
 		Registrations: append([]ratchet.Registration{}, c.Registrations...),
 		Marks:         append([]ratchet.StoredMark{}, c.Marks...),
 	}}
+	for i := range d.Registrations {
+		d.Registrations[i].Fence = ratchet.Fence{} // it is of the place, and not of the key
+	}
 	for _, key := range c.PublicKeys {
 		d.PublicKeys = append(d.PublicKeys, key.String())
 	}
@@ -129,7 +136,7 @@ func parse(text []byte) (d document, err error) {
 
 // content parses the public keys.
 func (d document) content() (Content, error) {
-	c := Content{Snapshot: ratchet.Snapshot{Marks: d.Marks, Registrations: d.Registrations}}
+	c := Content{Snapshot: ratchet.Snapshot{Marks: d.Marks, Registrations: d.Registrations}, Handover: d.Handover}
 	for _, text := range d.PublicKeys {
 		key, err := tezos.ParsePublicKey(text)
 		if err != nil {

@@ -90,7 +90,27 @@ func NewFile(tb testing.TB) string {
 type Options struct {
 	MaxLevelGap int32
 	OnCommit    func(elapsed time.Duration, marks int)
+	// Witness is the folder of the witness; by default it lies beside that of the ratchet, [NoWitness] is none.
+	Witness string
 }
+
+// NoWitness has a ratchet opened without a witness.
+const NoWitness = "none"
+
+func (o Options) ofStore(path string) sqlite.Options {
+	of := sqlite.Options{OnCommit: o.OnCommit, Witness: o.Witness}
+	switch o.Witness {
+	case "":
+		of.Witness = WitnessOf(path)
+	case NoWitness:
+		of.Witness = ""
+	}
+	_ = os.Mkdir(of.Witness, 0o700) // without it there is no witness
+	return of
+}
+
+// WitnessOf is the folder of the witness of a ratchet in a test.
+func WitnessOf(path string) string { return filepath.Dir(path) + "-witness" }
 
 // DB is a ratchet over a file, with the seams of the store.
 type DB struct {
@@ -101,7 +121,7 @@ type DB struct {
 
 // OpenDB opens the store and the ratchet over it.
 func OpenDB(ctx context.Context, path string, opts Options) (*DB, error) {
-	store, err := sqlite.Open(ctx, path, sqlite.Options{OnCommit: opts.OnCommit})
+	store, err := sqlite.Open(ctx, path, opts.ofStore(path))
 	if err != nil {
 		return nil, err
 	}
@@ -146,14 +166,24 @@ func (db *DB) Proposal(m ratchet.Mark, d tezos.Message, fresh tezos.Signature) r
 	return ratchet.Proposal{Mark: m, Digest: d.Digest(), Signature: fresh, MaxGap: db.gap}
 }
 
+// Change changes what the store holds.
+func (db *DB) Change(ctx context.Context, plan ratchet.Plan) (ratchet.Changes, error) {
+	return db.Ratchet.Change(ctx, plan)
+}
+
+func (db *DB) change(ctx context.Context, plan ratchet.Plan) error {
+	_, err := db.Change(ctx, plan)
+	return err
+}
+
 // Register registers a key on a chain from a level on.
 func (db *DB) Register(ctx context.Context, key tezos.PublicKeyHash, chain tezos.ChainID, from int32) error {
-	return db.Ratchet.Register(ctx, ratchet.Registration{Key: key, ChainID: chain, FromLevel: from})
+	return db.change(ctx, ratchet.Registering(ratchet.Registration{Key: key, ChainID: chain, FromLevel: from}))
 }
 
 // RegisterNew registers a key as never used.
 func (db *DB) RegisterNew(ctx context.Context, key tezos.PublicKeyHash) error {
-	return db.Ratchet.Register(ctx, ratchet.Registration{Key: key, AnyChain: true})
+	return db.change(ctx, ratchet.Registering(ratchet.Registration{Key: key, AnyChain: true}))
 }
 
 // Marks lists the stored marks.

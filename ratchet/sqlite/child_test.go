@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"pawl/ratchet"
 	"pawl/ratchet/sqlite"
 )
 
@@ -31,6 +32,7 @@ var children = map[string]func(path string) error{
 	"overwrite": overwriteInPlace,
 	"loop":      signAndReopen,
 	"merge":     mergeOther,
+	"retire":    retireBaker,
 	"idle":      signAndCheckpoint,
 	"registers": registerAndDie,
 	"shell":     readAsShell,
@@ -101,9 +103,22 @@ func mergeOther(path string) error {
 	if err != nil {
 		return err
 	}
-	m, err := db.Merge(context.Background(), other.Snapshot)
+	m, err := db.Change(context.Background(), merging(other.Snapshot))
 	if err == nil {
 		fmt.Println("merged", len(m.Marks)+len(m.Registrations))
+	}
+	return errors.Join(err, db.Close())
+}
+
+// retireBaker opens, retires the baker, and closes.
+func retireBaker(path string) error {
+	db, err := openDB(context.Background(), path, options{})
+	if err != nil {
+		return err
+	}
+	_, err = db.Change(context.Background(), func(held ratchet.Snapshot) (ratchet.Changes, error) { return held.Retire(baker, "sold") })
+	if err == nil {
+		fmt.Println("retired")
 	}
 	return errors.Join(err, db.Close())
 }

@@ -42,7 +42,7 @@ func (db *Store) Close() error {
 // the -wal that it names is there. Once it says "clean", that -wal is there or gone. The lock is
 // released last: another process could open the file before, and would have its -wal removed.
 func (db *Store) closeCleanly() error {
-	err := db.record(context.Background(), true)
+	err := db.record(context.Background(), true, touch)
 	if closed := db.closeSQLite(); err == nil {
 		err = closed
 	}
@@ -79,6 +79,7 @@ func (db *Store) closeSQLite() error {
 // unlock releases the lock before it closes the descriptor: a child process that is just being started
 // has a copy of the descriptor until it calls exec.
 func (db *Store) unlock() error {
+	db.witness.close()
 	if db.last.fd >= 0 {
 		_ = unix.Close(db.last.fd)
 		db.last.fd = -1

@@ -23,7 +23,10 @@ type Examination struct {
 	Volatile bool
 	// Clean is set if the file was closed by Close. If its process was killed instead, the next
 	// opening takes the rest from the -wal, and the fields below are zero.
-	Clean         bool
+	Clean bool
+	// Finding is what a start would find without the witness, which only Open asks: InPlace, RolledBack or
+	// Moved.
+	Finding       Finding
 	Marks         int
 	Registrations []ratchet.Registration
 }
@@ -83,38 +86,39 @@ func unused(path string, database file) error {
 
 // read examines the file as open does.
 func (e *Examination) read(ctx context.Context, path string, database file) error {
-	clean, err := examineLeft(ctx, path, database)
-	if e.Clean = clean; err != nil || !clean {
+	clean, found, err := examineLeft(ctx, path, database)
+	e.Clean, e.Finding = clean, found
+	if err != nil || !clean && found.Verdict == InPlace {
 		return err
 	}
 	all, err := readCopy(ctx, path, database)
-	e.Marks, e.Registrations = len(all.Marks), all.Registrations
+	e.Marks, e.Registrations, e.Finding = len(all.Marks), all.Registrations, e.Finding.and(all.Finding)
 	return err
 }
 
 // examineLeft reports whether the file was closed by Close, and refuses a file that Open would refuse,
 // as far as can be told without opening it.
-func examineLeft(ctx context.Context, path string, database file) (clean bool, err error) {
+func examineLeft(ctx context.Context, path string, database file) (clean bool, found Finding, err error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return false, fmt.Errorf("opening %s: %v", path, err)
+		return false, found, fmt.Errorf("opening %s: %v", path, err)
 	}
 	if err = checkMount(fd, path, database); err == nil {
 		err = checkHeader(ctx, fd, path)
 	}
 	if err = errors.Join(err, unix.Close(fd)); err != nil {
-		return false, err
+		return false, found, err
 	}
 	left, wal, err := readLeft(ctx, path)
 	if err != nil {
-		return false, err
+		return false, found, err
 	}
 	kept, err := exists(path + keptSuffix) // an opening was killed
 	if err != nil {
-		return false, err
+		return false, found, err
 	}
-	whole := func() error { return checkWhole(ctx, path, database) }
-	return left.clean && !kept, left.check(path, database, wal, whole)
+	found, err = left.check(path, database, wal, func() error { return checkWhole(ctx, path, database) })
+	return left.clean && !kept, found, err
 }
 
 // Settings returns the settings of SQLite that each opening makes and reads back, as name and value of

@@ -109,12 +109,7 @@ func TestExamineRefusesWhatOpenRefuses(t *testing.T) {
 		text   string
 	}{
 		"missing":   {os.Remove, ratchet.ErrMissing, "pawl ratchet init"},
-		"a copy":    {copyOver, ratchet.ErrSuspect, "a copy or a restored backup"},
 		"a journal": {func(path string) error { return os.WriteFile(path+"-journal", nil, 0o600) }, ratchet.ErrSuspect, "unexpected -journal file"},
-		"a -wal": {
-			func(path string) error { return os.WriteFile(path+"-wal", []byte("x"), 0o600) },
-			ratchet.ErrSuspect, "has a -wal with content",
-		},
 		"two names": {func(path string) error { return os.Link(path, path+".2") }, ratchet.ErrSuspect, "2 names"},
 		"foreign":   {func(path string) error { return os.WriteFile(path, []byte("foreign"), 0o600) }, nil, "is not a ratchet file"},
 		"a link": {
@@ -138,6 +133,38 @@ func TestExamineRefusesWhatOpenRefuses(t *testing.T) {
 				t.Error("Open takes it")
 				_ = db.Close()
 			}
+		})
+	}
+}
+
+// TestExamineFindsWhatOpenFinds: what fences keys is told before a start.
+func TestExamineFindsWhatOpenFinds(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		change func(path string) error
+		want   sqlite.Verdict
+		text   string
+	}{
+		"a copy": {copyOver, sqlite.Moved, "is another file than the one last used: a copy, a restored backup"},
+		"a -wal": {
+			func(path string) error { return os.WriteFile(path+"-wal", []byte("x"), 0o600) },
+			sqlite.RolledBack, "has a -wal with content",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := closedRatchet(t)
+			if err := test.change(path); err != nil {
+				t.Fatal(err)
+			}
+			got, err := examined(t, path)
+			db := open(t, path, options{})
+			for _, found := range []sqlite.Finding{got.Finding, db.Finding()} {
+				if err != nil || found.Verdict != test.want || !strings.Contains(found.Text, test.text) {
+					t.Errorf("%+v, %v, want %v: %s", found, err, test.want, test.text)
+				}
+			}
+			wantFenced(t, db, test.want.Cause())
 		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pawl/ratchet"
+	"pawl/tezos"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,7 +66,14 @@ func (db *Store) Retotal() error {
 // CheckTotals compares the totals with the rows.
 func (db *Store) CheckTotals() error {
 	return db.do(context.Background(), func(ctx context.Context, tx *sql.Conn) error {
-		_, stored, err := readAll(ctx, tx, db.path)
+		_, mixed, err := readAll(ctx, tx, db.path)
+		if err == nil && mixed.Verdict != InPlace {
+			err = errors.New(mixed.Text)
+		}
+		if err != nil {
+			return err
+		}
+		stored, err := readTotals(ctx, tx)
 		if err == nil && stored != db.last.note.totals {
 			return fmt.Errorf("the note has %+v, the file %+v", db.last.note.totals, stored)
 		}
@@ -232,8 +240,8 @@ func (db *Store) Noted() (ratchet.Mark, error) {
 // Remember tells memory of a mark, as a commit that has returned does.
 func (db *Store) Remember(m ratchet.StoredMark) { db.memory.putMark(m) }
 
-// RememberRegistration tells memory of a registration.
-func (db *Store) RememberRegistration(r ratchet.Registration) { db.memory.putRegistration(r) }
+// Opened tells memory of a chain that a request has opened.
+func (db *Store) Opened(key tezos.PublicKeyHash, chain tezos.ChainID) { db.memory.opened(key, chain) }
 
 // NoteOf returns the note of a mark as a pawl that knew no totals wrote it.
 func (db *Store) NoteOf(m ratchet.Mark) []byte { return note{mark: m}.text(db.database.identity) }
@@ -249,3 +257,10 @@ const LockTime = lockTime
 
 // Failure is why the store has failed, or nil.
 func (db *Store) Failure() error { return db.err() }
+
+// SpoilWitness has the writes of the witness fail, and returns its path.
+func (db *Store) SpoilWitness() string {
+	db.witness.close()
+	db.witness.file, _ = os.Open(db.witness.path)
+	return db.witness.path
+}

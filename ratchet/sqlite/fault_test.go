@@ -205,7 +205,7 @@ func TestStatementErrorSparesTheOthers(t *testing.T) {
 		members = append(members, db.Proposal(m, bytesNumber(n), signatureOf(t, bytesNumber(n), 1)))
 	}
 	if err := db.Exec("CREATE TRIGGER full BEFORE INSERT ON marks WHEN NEW.key = x'" + fmt.Sprintf("%x", greedy[:]) + "'" +
-		" BEGIN INSERT INTO never_used SELECT randomblob(21), NULL FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT i FROM n); END"); err != nil {
+		" BEGIN INSERT INTO never_used (key) SELECT randomblob(21) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT i FROM n); END"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := db.QueryString("PRAGMA max_page_count = 16"); err != nil {

@@ -14,7 +14,7 @@ import (
 // What schema.sql writes into the header.
 const (
 	applicationID = 0x7061776c // "pawl"
-	schemaVersion = 4
+	schemaVersion = 5
 )
 
 // The SQLite header (https://www.sqlite.org/fileformat.html, section 1.3).

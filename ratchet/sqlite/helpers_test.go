@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"testing"
 
+	"pawl/ratchet"
 	"pawl/ratchet/ratchettest"
 )
 
@@ -43,4 +44,9 @@ func abandon(tb testing.TB, db *DB) {
 	if err := db.Abandon(); err != nil {
 		tb.Fatalf("Abandon: %v", err)
 	}
+}
+
+// merging is the plan of Snapshot.Merge.
+func merging(other ratchet.Snapshot) ratchet.Plan {
+	return func(held ratchet.Snapshot) (ratchet.Changes, error) { return held.Merge(other) }
 }

@@ -138,7 +138,8 @@ func lookupDatabase(path string) (file, error) {
 
 // otherFile says that the file is not the one that its provenance names.
 func otherFile(path string) string {
-	return fmt.Sprintf("%s is another file than the one last used, a copy or a restored backup%s", path, volumeHint(path))
+	return fmt.Sprintf("%s is another file than the one last used: a copy, a restored backup, or moved from another "+
+		"file system or host%s", path, volumeHint(path))
 }
 
 // lookupOptional is lookup, and nil when nothing is there.

@@ -22,7 +22,7 @@ const lastSize = 256
 // rows at that moment. It is written between COMMIT and the release, and never synced. It has three uses.
 //
 // The next opening must find that mark in the store. If the -wal was damaged after a kill, or if older
-// content was copied into the file, the mark is missing and the file is refused. After a power cut the
+// content was copied into the file, the mark is missing and the keys are fenced. After a power cut the
 // note may be older, or gone. It then says less and nothing wrong, because what it names was durable
 // before it was written.
 //
@@ -53,26 +53,23 @@ func bootID() string {
 	return strings.TrimSpace(string(id))
 }
 
-// openLast opens the file, or makes it, and returns what it notes for this database, or nil.
-func (db *Store) openLast() (said *note, err error) {
+// openLast opens the file, or makes it.
+func (db *Store) openLast() (err error) {
 	const flags = unix.O_RDWR | unix.O_CREAT | unix.O_CLOEXEC | unix.O_NOFOLLOW
 	if db.last.fd, err = unix.Open(db.path+lastSuffix, flags, 0o600); err != nil {
-		return nil, foreignOwner(db.path, lastSuffix, err)
+		return foreignOwner(db.path, lastSuffix, err)
 	}
-	if err := beside(db.path, lastSuffix, db.database); err != nil {
-		return nil, err
-	}
-	return lastIn(db.last.fd, db.path, db.database.identity)
+	return beside(db.path, lastSuffix, db.database)
 }
 
-// readLast is openLast for a reader: it makes no file.
+// readLast returns what the file notes for a database, nil for nothing or no file.
 func readLast(path string, database identity) (said *note, err error) {
 	fd, err := unix.Open(path+lastSuffix, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening %s%s: %v", path, lastSuffix, err)
+		return nil, foreignOwner(path, lastSuffix, err)
 	}
 	said, err = lastIn(fd, path, database)
 	return said, errors.Join(err, unix.Close(fd))
@@ -157,16 +154,19 @@ func parseLast(content []byte, database identity) (n note, ok bool) {
 	return n, err == nil && was.is(database) && string(n.text(was)) == string(content)
 }
 
-// checkLast refuses marks among which the last one is missing.
-func checkLast(path string, said *note, all ratchet.Snapshot) (Verdict, error) {
+// checkLast tells whether the last mark is among the marks.
+func checkLast(path string, said *note, all ratchet.Snapshot) Finding {
 	if said == nil || said.mark.Kind == 0 {
-		return Unwitnessed, nil
+		return Finding{}
 	}
-	m := said.mark
+	return missing(path, said.mark, all)
+}
+
+// missing tells whether the marks have reached m.
+func missing(path string, m ratchet.Mark, all ratchet.Snapshot) Finding {
 	if there := all.Standing(m).Mark; there != nil && !m.Above(there.Mark) {
-		return InPlace, nil
+		return Finding{}
 	}
-	return RolledBack, verdict(RolledBack, fmt.Sprintf(
-		"%s has lost %s level %d and round %d of %s, which was signed: its -wal is damaged, or its content is older",
-		path, m.Kind, m.Level, m.Round, m.Key))
+	return Finding{RolledBack, fmt.Sprintf("%s has lost %s level %d and round %d of %s, which was signed: its -wal is "+
+		"damaged, or its content is older", path, m.Kind, m.Level, m.Round, m.Key)}
 }

@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"pawl/ratchet"
+	"pawl/ratchet/ratchettest"
 	"pawl/ratchet/sqlite"
 )
 
 const frame = 24 + 4096 // of a -wal
 
 // TestLastMarkIsMissed: a file that SQLite finds in order, or whose -wal looks torn by a power cut, lacks
-// the last mark that was noted. It is refused, and refused again.
+// the last mark that was noted. Its keys are fenced, and stay so.
 func TestLastMarkIsMissed(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -45,14 +46,13 @@ func TestLastMarkIsMissed(t *testing.T) {
 			t.Parallel()
 			path := left(t, c.stop)
 			c.change(t, path)
-			for range 2 {
-				if db, err := openDB(t.Context(), path, options{}); !errors.Is(err, ratchet.ErrSuspect) {
-					if err == nil {
-						closeDB(t, db)
-					}
-					t.Errorf("Open: %v, want %v", err, ratchet.ErrSuspect)
-				}
+			db := open(t, path, options{Witness: ratchettest.NoWitness})
+			if db.Finding().Verdict != sqlite.RolledBack {
+				t.Errorf("found %+v, want it rolled back", db.Finding())
 			}
+			wantFenced(t, db, ratchet.RolledBack)
+			closeDB(t, db)
+			wantFenced(t, open(t, path, options{}), ratchet.RolledBack)
 		})
 	}
 }

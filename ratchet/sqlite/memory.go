@@ -14,8 +14,8 @@ import (
 )
 
 // memory is a copy of the tables, of what is committed: for the look before the HSM is asked, and for
-// those who only want to know, whom no commit waits for. Marks and floors in it only rise, so that it
-// does not matter in which order commits reach it. It has a few hundred bytes for each row of the file,
+// those who only want to know, whom no commit waits for. Marks in it only rise, so that it does not matter
+// in which order commits reach it. It has a few hundred bytes for each row of the file,
 // those of keys that nobody serves included.
 type memory struct {
 	mu    sync.Mutex
@@ -24,17 +24,13 @@ type memory struct {
 }
 
 type keyMemory struct {
-	neverUsed  bool
-	confined   bool // an operator has registered a chain
-	registered int  // chains
-	chains     map[tezos.ChainID]*chainMemory
+	any    *ratchet.Registration // for any chain
+	chains map[tezos.ChainID]*chainMemory
 }
 
 type chainMemory struct {
-	registered bool // a mark alone is no registration
-	hasFloor   bool
-	floor      int32
-	marks      map[tezos.Kind]ratchet.StoredMark
+	registration *ratchet.Registration // nil for none: a mark alone is no registration
+	marks        map[tezos.Kind]ratchet.StoredMark
 }
 
 // Look returns what the store holds of a slot key, from memory. See [ratchet.Store].
@@ -49,14 +45,19 @@ func (m *memory) standing(mark ratchet.Mark) ratchet.Standing {
 	if !ok {
 		return ratchet.Standing{}
 	}
-	s := ratchet.Standing{NeverUsed: key.neverUsed, Confined: key.confined, Chains: key.registered}
-	chain, ok := key.chains[mark.ChainID]
-	if !ok {
-		return s
+	var s ratchet.Standing
+	if key.any != nil {
+		s.Add(*key.any, mark.ChainID)
 	}
-	s.Registered, s.HasFloor, s.Floor = chain.registered, chain.hasFloor, chain.floor
-	for _, r := range chain.marks {
-		s.AddMark(r, mark.Kind)
+	for _, chain := range key.chains {
+		if chain.registration != nil {
+			s.Add(*chain.registration, mark.ChainID)
+		}
+	}
+	if chain, ok := key.chains[mark.ChainID]; ok {
+		for _, r := range chain.marks {
+			s.AddMark(r, mark.Kind)
+		}
 	}
 	return s
 }
@@ -80,24 +81,22 @@ func (m *memory) snapshot() (all ratchet.Snapshot) {
 	keys = slices.SortedFunc(slices.Values(keys), func(a, b tezos.PublicKeyHash) int { return bytes.Compare(a[:], b[:]) })
 	for _, key := range keys {
 		m.mu.Lock()
-		m.keys[key].addTo(&all, key)
+		m.keys[key].addTo(&all)
 		m.mu.Unlock()
 	}
 	return all
 }
 
 // addTo adds the rows of a key, by chain and kind.
-func (k *keyMemory) addTo(all *ratchet.Snapshot, key tezos.PublicKeyHash) {
-	if k.neverUsed {
-		all.Registrations = append(all.Registrations, ratchet.Registration{Key: key, AnyChain: true})
+func (k *keyMemory) addTo(all *ratchet.Snapshot) {
+	if k.any != nil {
+		all.Registrations = append(all.Registrations, *k.any)
 	}
 	inOrder := func(a, b tezos.ChainID) int { return bytes.Compare(a[:], b[:]) }
 	for _, id := range slices.SortedFunc(maps.Keys(k.chains), inOrder) {
 		chain := k.chains[id]
-		if chain.registered {
-			all.Registrations = append(all.Registrations, ratchet.Registration{
-				Key: key, ChainID: id, FromLevel: chain.floor, NoFloor: !chain.hasFloor,
-			})
+		if chain.registration != nil {
+			all.Registrations = append(all.Registrations, *chain.registration)
 		}
 		for _, kind := range slices.Sorted(maps.Keys(chain.marks)) {
 			all.Marks = append(all.Marks, chain.marks[kind])
@@ -125,36 +124,41 @@ func (m *memory) putMark(r ratchet.StoredMark) {
 	}
 }
 
-// merge puts what a merge has committed. Its marks may have another signature than before, or none.
-func (m *memory) merge(done ratchet.Merge) {
+// change puts what Change has committed. Its marks may have another signature than before, or none.
+func (m *memory) change(done ratchet.Changes) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, c := range done.Registrations {
-		m.putRegistration(c.After)
+		m.registrationLocked(c.After)
 	}
 	for _, c := range done.Marks {
-		m.putMark(c.After)
-		m.mu.Lock()
-		if marks := m.chain(c.After.Key, c.After.ChainID).marks; marks[c.After.Kind].Mark == c.After.Mark {
+		marks := m.chain(c.After.Key, c.After.ChainID).marks
+		if old, ok := marks[c.After.Kind]; !ok || !old.Above(c.After.Mark) {
 			marks[c.After.Kind] = c.After
 		}
-		m.mu.Unlock()
 	}
 }
 
 func (m *memory) putRegistration(r ratchet.Registration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.registrationLocked(r)
+}
+
+func (m *memory) registrationLocked(r ratchet.Registration) {
 	if r.AnyChain {
-		m.key(r.Key).neverUsed = true
+		m.key(r.Key).any = &r
 		return
 	}
-	c := m.chain(r.Key, r.ChainID)
-	if !c.registered {
-		c.registered = true
-		m.key(r.Key).registered++
-	}
-	if !r.NoFloor && (!c.hasFloor || r.FromLevel > c.floor) {
-		c.hasFloor, c.floor = true, r.FromLevel
-		m.key(r.Key).confined = true
+	m.chain(r.Key, r.ChainID).registration = &r
+}
+
+// opened puts the registration of a chain that a request has opened, unless it was open.
+func (m *memory) opened(key tezos.PublicKeyHash, chain tezos.ChainID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c := m.chain(key, chain); c.registration == nil {
+		c.registration = &ratchet.Registration{Key: key, ChainID: chain, NoFloor: true}
 	}
 }
 

@@ -28,7 +28,7 @@ func TestMergeIsTheOtherStore(t *testing.T) {
 	t.Parallel()
 	all, path := moved(t), newFile(t)
 	db := open(t, path, options{})
-	m, err := db.Merge(t.Context(), all)
+	m, err := db.Change(t.Context(), merging(all))
 	if err != nil || len(m.Marks) != len(all.Marks) || len(m.Registrations) != len(all.Registrations) {
 		t.Fatalf("%+v, %v, want each row new", m, err)
 	}
@@ -37,7 +37,7 @@ func TestMergeIsTheOtherStore(t *testing.T) {
 		if diff := cmp.Diff(all, listed, sameSignature); err != nil || diff != "" {
 			t.Errorf("%v (-want +got):\n%s", err, diff)
 		}
-		if m, err := db.Merge(t.Context(), all); err != nil || !m.Empty() {
+		if m, err := db.Change(t.Context(), merging(all)); err != nil || !m.Empty() {
 			t.Errorf("merged again: %+v, %v, want nothing to do", m, err)
 		}
 		closeDB(t, db)
@@ -65,7 +65,7 @@ func TestMergeRaises(t *testing.T) {
 		Marks:         []ratchet.StoredMark{elsewhere},
 		Registrations: []ratchet.Registration{{Key: baker, ChainID: mainnet, FromLevel: 4}},
 	}
-	if m, err := db.Merge(t.Context(), other); err != nil || len(m.Marks) != 1 || len(m.Registrations) != 1 {
+	if m, err := db.Change(t.Context(), merging(other)); err != nil || len(m.Marks) != 1 || len(m.Registrations) != 1 {
 		t.Fatalf("%+v, %v, want both rows changed", m, err)
 	}
 	for range 2 {
@@ -91,13 +91,13 @@ func TestRefusedMergeChangesNothing(t *testing.T) {
 	marks, registrations := contents(t, db)
 	bad := moved(t)
 	bad.Marks = append(bad.Marks, bad.Marks[0])
-	if m, err := db.Merge(t.Context(), bad); err == nil {
+	if m, err := db.Change(t.Context(), merging(bad)); err == nil {
 		t.Errorf("a mark twice: %+v", m)
 	}
 	db.SetCommit(func(_, rollback func() error) error {
 		return errors.Join(rollback(), sqlite3.Error{Code: sqlite3.ErrFull})
 	})
-	if m, err := db.Merge(t.Context(), moved(t)); !errors.Is(err, ratchet.ErrCommit) {
+	if m, err := db.Change(t.Context(), merging(moved(t))); !errors.Is(err, ratchet.ErrCommit) {
 		t.Errorf("a full disk: %+v, %v, want %v", m, err, ratchet.ErrCommit)
 	}
 	db.SetCommit(nil)

@@ -36,6 +36,11 @@ var migrations = []migration{
 		isIn:  "SELECT EXISTS (SELECT 1 FROM pragma_table_info('marks') WHERE name = 'time')",
 		apply: addTimes,
 	},
+	{
+		to:    5,
+		isIn:  "SELECT EXISTS (SELECT 1 FROM pragma_table_info('never_used') WHERE name = 'known')",
+		apply: addBounds,
+	},
 }
 
 // migrate takes the file to schemaVersion, each step in one transaction. A kill at any point leaves a
@@ -122,7 +127,7 @@ func readUnsealed(ctx context.Context, conn *sql.Conn) (all ratchet.Snapshot, er
 	if err != nil {
 		return all, err
 	}
-	err = eachRow(ctx, conn, registrationsQuery, func(row scan) error {
+	err = eachRow(ctx, conn, unboundRegistrationsQuery, func(row scan) error {
 		r, _, err := scanRegistration(row)
 		all.Registrations = append(all.Registrations, r)
 		return err
@@ -133,5 +138,27 @@ func readUnsealed(ctx context.Context, conn *sql.Conn) (all ratchet.Snapshot, er
 // addTimes makes room for the times of marks. Those that are there have none, and keep their seals.
 func addTimes(ctx context.Context, conn *sql.Conn) error {
 	_, err := conn.ExecContext(ctx, "ALTER TABLE marks ADD COLUMN time INTEGER CHECK (time > 0)")
+	return err
+}
+
+// addBounds makes room for what keeps a registered key from signing, and for the machine. Registrations
+// that are there have no bounds, and keep their seals.
+func addBounds(ctx context.Context, conn *sql.Conn) error {
+	const columns = `
+ALTER TABLE registrations ADD COLUMN not_after INTEGER CHECK (not_after >= 0);
+ALTER TABLE registrations ADD COLUMN retired TEXT CHECK (length(retired) > 0);
+ALTER TABLE registrations ADD COLUMN fence INTEGER CHECK (fence BETWEEN 1 AND 3);
+ALTER TABLE registrations ADD COLUMN known INTEGER CHECK (known >= 0);
+ALTER TABLE registrations ADD COLUMN until INTEGER CHECK (until >= 0);
+ALTER TABLE never_used ADD COLUMN retired TEXT CHECK (length(retired) > 0);
+ALTER TABLE never_used ADD COLUMN fence INTEGER CHECK (fence BETWEEN 1 AND 3);
+ALTER TABLE never_used ADD COLUMN known INTEGER CHECK (known >= 0);
+CREATE TABLE machine (
+  id      INTEGER PRIMARY KEY CHECK (id = 1),
+  digest  TEXT NOT NULL,
+  ratchet TEXT NOT NULL CHECK (length(ratchet) = 32)
+) STRICT;
+INSERT INTO machine VALUES (1, '', lower(hex(randomblob(16))))`
+	_, err := conn.ExecContext(ctx, columns)
 	return err
 }

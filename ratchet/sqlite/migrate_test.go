@@ -53,7 +53,7 @@ func TestUpgradeOnAFullDisk(t *testing.T) {
 			}
 		}
 		gotMarks, gotRegistrations := contents(t, db)
-		if diff := cmp.Diff(timeless(marks), gotMarks, sameSignature) + cmp.Diff(registrations, gotRegistrations); diff != "" {
+		if diff := cmp.Diff(timeless(marks), gotMarks, sameSignature) + cmp.Diff(registrations, withoutFences(gotRegistrations)); diff != "" {
 			t.Errorf("%d pages free (-before +after):\n%s", pages, diff)
 		}
 		closeDB(t, db)

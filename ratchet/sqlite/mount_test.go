@@ -193,15 +193,14 @@ func TestRatchetInAnImage(t *testing.T) {
 			}
 			mounted(t, "overlay", merged, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s/up,workdir=%[2]s/work", below, above))
 			path := filepath.Join(merged, "ratchet.db")
-			for range 2 {
-				db, err := openDB(t.Context(), path, options{})
-				if err == nil {
-					closeDB(t, db)
-				}
-				if err == nil || !strings.Contains(err.Error(), "keep the ratchet on a volume") {
-					t.Errorf("got %v, want a volume named", err)
-				}
+			if _, err := openDB(t.Context(), path, options{}); err == nil || !strings.Contains(err.Error(), "keep the ratchet on a volume") {
+				t.Errorf("got %v, want a volume named", err)
 			}
+			again := open(t, path, options{}) // now there is a file in the upper layer
+			if found := again.Finding(); found.Verdict != sqlite.Moved || !strings.Contains(found.Text, "keep the ratchet on a volume") {
+				t.Errorf("found %+v, want it moved and a volume named", found)
+			}
+			closeDB(t, again)
 			made := filepath.Join(merged, "made.db")
 			if err := sqlite.Create(t.Context(), made); err != nil {
 				t.Fatal(err)

@@ -22,6 +22,15 @@ type Options struct {
 	// time of the transaction and the number of marks in it. It runs where the transaction did,
 	// often on the goroutine of a request, and the next transaction waits for it. It may be nil.
 	OnCommit func(elapsed time.Duration, marks int)
+	// Witness is the folder of the witness, see [WitnessFolder]; "" for none. A start without one fences
+	// the keys as after a start of the host.
+	Witness string
+	// Command is set by who signs nothing. If nothing witnesses that the marks are the last ones, that is
+	// then left to the next start to find out.
+	Command bool
+	// OnWitnessLost is called when the witness could not be written and was given up, where OnCommit is.
+	// It may be nil.
+	OnWitnessLost func(cause error)
 }
 
 // Store is an open ratchet file. It is safe for use by many goroutines.
@@ -30,19 +39,21 @@ type Store struct {
 	opts     Options
 	lock     int // descriptor of the flock
 	last     last
+	witness  witness
 	database file // as it was when it was opened
 	wal      file
-	verdict  Verdict
+	found    Finding
 	pool     *sql.DB
 	conn     *sql.Conn                   // the only connection
 	commit   func(context.Context) error // execCommit; tests make it fail
 
 	beginStmt, commitStmt *sql.Stmt // on conn
 
-	writer  writer
-	idle    idle
-	memory  memory
-	trouble trouble
+	changing sync.Mutex // held by Change
+	writer   writer
+	idle     idle
+	memory   memory
+	trouble  trouble
 
 	failed   chan struct{}
 	failOnce sync.Once
@@ -54,8 +65,8 @@ var _ ratchet.Store = (*Store)(nil)
 
 // Open opens a ratchet file that [Create] made, for this process alone, and adds one to its generation.
 // It refuses, without writing to it, an absent file ([ratchet.ErrMissing]), one in use
-// ([ratchet.ErrLocked]), one that may have lost marks (a [*VerdictError]), a foreign or newer one, a
-// link, and a file on a network file system. Once ctx has ended, the error is that of ctx and says
+// ([ratchet.ErrLocked]), one that is damaged or incomplete (a [*VerdictError]), a foreign or newer one, a
+// link, and a file on a network file system. If marks may be missing it fences the keys. Once ctx has ended, the error is that of ctx and says
 // nothing about the file. While the store is open no other process can read the file.
 func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 	path, err := filepath.Abs(path)
@@ -72,8 +83,8 @@ func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 	return db, nil
 }
 
-// Verdict returns what Open found out about the file: InPlace or Unwitnessed.
-func (db *Store) Verdict() Verdict { return db.verdict }
+// Finding returns what Open found out about the file, which is not Lost.
+func (db *Store) Finding() Finding { return db.found }
 
 // orEnded returns the error of ctx if it has ended, else err: a file that was not read to its end is not
 // damaged, or foreign, because of that.
@@ -86,6 +97,7 @@ func orEnded(ctx context.Context, path string, err error) error {
 
 func newStore(path string, opts Options) *Store {
 	db := &Store{path: path, opts: opts, lock: -1, last: last{fd: -1}, failed: make(chan struct{})}
+	db.witness = witness{folder: opts.Witness, lost: opts.OnWitnessLost}
 	db.commit = db.execCommit
 	return db
 }
@@ -108,7 +120,11 @@ func (db *Store) open(ctx context.Context) error {
 	if err := freeWAL(db.path); err != nil { // of an opening that was killed
 		return err
 	}
-	wal, err := checkLeft(ctx, db.path, db.database)
+	left, wal, err := readLeft(ctx, db.path)
+	if err != nil {
+		return err
+	}
+	place, err := left.check(db.path, db.database, wal, func() error { return checkWhole(ctx, db.path, db.database) })
 	if err != nil {
 		return err
 	}
@@ -118,11 +134,10 @@ func (db *Store) open(ctx context.Context) error {
 	if err := db.connect(ctx); err != nil {
 		return err
 	}
-	if err := db.takeOver(ctx); err != nil {
+	if err := db.takeOver(ctx, left, place); err != nil {
 		return err
 	}
-	said, err := db.openLast()
-	if err != nil {
+	if err := db.openLast(); err != nil {
 		return err
 	}
 	if err := db.inPlace(); err != nil {
@@ -131,25 +146,30 @@ func (db *Store) open(ctx context.Context) error {
 	if err := os.Remove(db.path + openingSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return db.load(ctx, said)
+	return db.load(ctx)
 }
 
-// load reads all rows, checks them against their totals and the note of the last mark, and writes the
-// note anew.
-func (db *Store) load(ctx context.Context, said *note) error {
-	all, found, err := readAll(ctx, db.conn, db.path)
+// load reads all rows, and writes the note of the last mark and the witness anew.
+func (db *Store) load(ctx context.Context) error {
+	all, mixed, err := readAll(ctx, db.conn, db.path)
 	if err != nil {
 		return err
 	}
-	if db.verdict, err = checkLast(db.path, said, all); err != nil {
-		return err
+	if mixed.Verdict != InPlace {
+		return verdict(Lost, mixed.Text)
 	}
 	db.memory.load(all)
-	db.last.note = note{totals: found, boot: bootID()}
-	if said != nil {
-		db.last.note.mark = said.mark
+	db.last.note.totals, db.last.note.boot = totalsOf(all), bootID()
+	if err := db.writeLast(); err != nil {
+		return err
 	}
-	return db.writeLast()
+	if db.opts.Command && db.found.Verdict == Unwitnessed {
+		return nil // what is written now would vouch for it
+	}
+	if err := db.witness.begin(db.database, all); err != nil {
+		db.witness.lose(err)
+	}
+	return nil
 }
 
 func (db *Store) lockDatabase() (err error) {
@@ -160,9 +180,9 @@ func (db *Store) lockDatabase() (err error) {
 	return err
 }
 
-// takeOver prepares a file that is as it was left. It is checked and checkpointed, marked as open,
-// migrated to the present schema, and written to once.
-func (db *Store) takeOver(ctx context.Context) error {
+// takeOver prepares a file. It is checked and checkpointed, migrated to the present schema, judged, and
+// marked as open, as the one that was last used, with all that follows from the verdict.
+func (db *Store) takeOver(ctx context.Context, left provenance, place Finding) error {
 	if err := quickCheck(ctx, db.conn, db.path); err != nil {
 		return err
 	}
@@ -172,28 +192,23 @@ func (db *Store) takeOver(ctx context.Context) error {
 	if err := checkSchema(ctx, db.conn, db.path); err != nil {
 		return err
 	}
-	if err := db.record(ctx, false); err != nil {
-		return err
-	}
 	if err := migrate(ctx, db.conn); err != nil {
 		return fmt.Errorf("upgrading %s: %w", db.path, err)
 	}
-	if err := db.write(ctx, touch); err != nil {
+	f, err := db.judgeStart(ctx, left, place)
+	if err != nil {
 		return err
 	}
+	if err := db.record(ctx, false, f.write); err != nil {
+		return err
+	}
+	if err := db.write(ctx, touch); err != nil { // the first write into an emptied -wal
+		return err
+	}
+	db.found, db.last.note.mark = f.Finding, f.last
 	db.database.size, db.wal.size = 0, 0 // from now on they only grow
 	reserveWAL(db.path)
 	return nil
-}
-
-// checkLeft compares the file, its -wal and the row that says how they were left, and returns the
-// -wal, nil if there is none.
-func checkLeft(ctx context.Context, path string, database file) (wal *file, err error) {
-	left, wal, err := readLeft(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	return wal, left.check(path, database, wal, func() error { return checkWhole(ctx, path, database) })
 }
 
 // readLeft returns how the file was left, and its -wal, nil if there is none.
@@ -252,16 +267,15 @@ func checkpoint(ctx context.Context, conn *sql.Conn, mode string) error {
 	return nil
 }
 
-// record writes the provenance row and checkpoints it: the next opening must find in the database file
-// alone which -wal belongs to it.
-func (db *Store) record(ctx context.Context, clean bool) error {
+// record writes the provenance row, with something else, and checkpoints both: the next opening must find
+// in the database file alone which -wal belongs to it.
+func (db *Store) record(ctx context.Context, clean bool, also func(ctx context.Context, tx *sql.Conn) error) error {
 	const update = "UPDATE provenance SET clean = ?, database = ?, wal = ?"
 	err := db.write(ctx, func(ctx context.Context, tx *sql.Conn) error {
-		_, err := tx.ExecContext(ctx, update, clean, db.database.String(), db.wal.String())
-		if err == nil && clean { // before, the file may be of an older schema
-			err = touch(ctx, tx)
+		if _, err := tx.ExecContext(ctx, update, clean, db.database.String(), db.wal.String()); err != nil {
+			return err
 		}
-		return err
+		return also(ctx, tx)
 	})
 	if err != nil {
 		return err

@@ -108,7 +108,7 @@ func TestSettings(t *testing.T) {
 	db := openRegistered(t, options{})
 	for pragma, want := range map[string]string{
 		"journal_mode": "wal", "synchronous": "2", "locking_mode": "exclusive",
-		"busy_timeout": "500", "wal_autocheckpoint": "1000", "user_version": "4",
+		"busy_timeout": "500", "wal_autocheckpoint": "1000", "user_version": "5",
 	} {
 		if got, err := db.QueryString("PRAGMA " + pragma); err != nil || got != want {
 			t.Errorf("%s is %s, %v, want %s", pragma, got, err, want)
@@ -310,7 +310,7 @@ func TestQuickCheck(t *testing.T) {
 	t.Parallel()
 	path := newFile(t)
 	pool := openPool(t, "file:"+path+"?_ignore_check_constraints=1")
-	if _, err := pool.ExecContext(t.Context(), "INSERT INTO registrations VALUES (?, ?, -5, NULL)", baker[:], mainnet[:]); err != nil {
+	if _, err := pool.ExecContext(t.Context(), "INSERT INTO registrations (key, chain, from_level) VALUES (?, ?, -5)", baker[:], mainnet[:]); err != nil {
 		t.Fatal(err)
 	}
 	if err := pool.Close(); err != nil {

@@ -24,7 +24,7 @@ UPDATE marks SET level = ?4, round = ?5, digest = ?6, signature = ?7, seal = ?9,
    AND (?4, ?5) > (level, round)
    AND EXISTS (SELECT 1 FROM registrations AS r
                 WHERE r.key = ?1 AND r.chain = ?2
-                  AND ?4 >= ifnull(r.from_level, 0)
+                  AND ?4 >= ifnull(r.from_level, 0) AND ` + within + `
                   AND (?4 - max(marks.level, ifnull(r.from_level, 0)) <= ?8 OR ` + near + `))`
 
 	// A key that was new has no floor, and no gap applies to the first mark of all its kinds.
@@ -33,9 +33,13 @@ INSERT INTO marks (key, chain, kind, level, round, digest, signature, seal, time
 SELECT r.key, r.chain, ?3, ?4, ?5, ?6, ?7, ?9, ?10
   FROM registrations AS r
  WHERE r.key = ?1 AND r.chain = ?2
-   AND ?4 >= ifnull(r.from_level, 0)
+   AND ?4 >= ifnull(r.from_level, 0) AND ` + within + `
    AND (?4 - r.from_level <= ?8 OR ` + near + ` OR r.from_level IS NULL AND NOT ` + signed + `)
 ON CONFLICT (key, chain, kind) DO NOTHING`
+
+	// within is about the bounds of the registration. A fence that is not set has no level and compares to
+	// NULL, which is not true.
+	within = `r.retired IS NULL AND ?4 <= ifnull(r.not_after, ?4) AND (r.fence IS NULL OR ?4 > r.until)`
 
 	// signed and near are about the marks of all kinds: there is one, it is no more than the gap below.
 	signed = `EXISTS (SELECT 1 FROM marks AS m WHERE m.key = ?1 AND m.chain = ?2)`
@@ -45,7 +49,7 @@ ON CONFLICT (key, chain, kind) DO NOTHING`
 // admit registers a chain for a key that was registered as never used.
 const admit = `
 INSERT INTO registrations (key, chain, from_level, seal)
-SELECT key, ?2, NULL, ?3 FROM never_used WHERE key = ?1`
+SELECT key, ?2, NULL, ?3 FROM never_used WHERE key = ?1 AND retired IS NULL AND fence IS NULL`
 
 // errContradiction means that the statement refused what Judge allows, which cannot happen.
 var errContradiction = errors.New("the ratchet's statement and its explanation contradict each other")
@@ -94,7 +98,7 @@ func (db *Store) Place(_ context.Context, p ratchet.Proposal) (ratchet.Release, 
 	if placing.refused != nil {
 		return ratchet.Release{}, placing.refused
 	}
-	db.memory.putRegistration(ratchet.Registration{Key: p.Key, ChainID: p.ChainID, NoFloor: true}) // it may be new
+	db.memory.opened(p.Key, p.ChainID)
 	db.memory.putMark(placing.row)
 	return placing.release, nil
 }

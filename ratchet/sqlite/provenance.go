@@ -78,25 +78,24 @@ func provenanceRow(ctx context.Context, path string) (clean bool, database, wal 
 // Close has closed has none, with two exceptions: a Close that was killed leaves the recorded -wal, and
 // an opening that was killed leaves an empty one, or the one that its note names. A file that was not
 // closed has the recorded -wal, or that of the note. If that is gone or empty, whole must say that
-// nothing is missing.
-func (p provenance) check(path string, database file, wal *file, whole func() error) error {
+// nothing is missing. Another -wal than that was put there, mostly with older content of the file.
+func (p provenance) check(path string, database file, wal *file, whole func() error) (found Finding, err error) {
 	switch {
-	case !p.database.is(database.identity):
-		return verdict(Moved, otherFile(path))
 	case wal != nil && readOpening(path).is(wal.identity):
-		return nil
 	case wal == nil && !p.clean:
-		return lostUnless(whole(), fmt.Sprintf("%s was not closed and its -wal is gone", path))
+		err = lostUnless(whole(), fmt.Sprintf("%s was not closed and its -wal is gone", path))
 	case wal != nil && !p.clean && wal.size == 0:
-		return lostUnless(whole(), fmt.Sprintf("%s was not closed and its -wal was emptied", path))
+		err = lostUnless(whole(), fmt.Sprintf("%s was not closed and its -wal was emptied", path))
 	case wal == nil || p.wal.is(wal.identity):
-		return nil
 	case !p.clean:
-		return verdict(Moved, fmt.Sprintf("%s was not closed and its -wal is another file", path))
+		found = Finding{RolledBack, fmt.Sprintf("%s was not closed and its -wal is another file", path)}
 	case wal.size > 0:
-		return verdict(Moved, fmt.Sprintf("%s was closed and yet has a -wal with content", path))
+		found = Finding{RolledBack, fmt.Sprintf("%s was closed and yet has a -wal with content", path)}
 	}
-	return nil
+	if !p.database.is(database.identity) {
+		return Finding{Moved, otherFile(path)}, nil
+	}
+	return found, err
 }
 
 // lostUnless returns the verdict for a file without its -wal: nil if nothing is missing.
@@ -189,9 +188,9 @@ func freeWAL(path string) error {
 	case err != nil || kept == nil:
 		return err
 	case wal == nil:
-		return os.Rename(path+keptSuffix, path+walSuffix)
+		return os.Rename(path+keptSuffix, path+walSuffix) //nolint:gosec // the operator's own ratchet path
 	}
-	return os.Remove(path + keptSuffix)
+	return os.Remove(path + keptSuffix) //nolint:gosec // the operator's own ratchet path
 }
 
 // readOpening returns the file that the note of an interrupted opening names. A note that is missing or

@@ -52,14 +52,14 @@ func write(t *testing.T, path string, content []byte) {
 	}
 }
 
-// TestFileNotAsItWasLeft does to a stopped ratchet what operators and restores do. Open refuses it, writes
-// nothing, and refuses it again.
+// TestFileNotAsItWasLeft does to a stopped ratchet what operators and restores do. Open fences its keys; or it
+// refuses it, writes nothing, and refuses it again.
 func TestFileNotAsItWasLeft(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		stop   func(*testing.T, string)
 		change func(t *testing.T, path string)
-		remedy string // if it is not a new ratchet
+		remedy string // if it is not a new ratchet; or the verdict with which it is opened
 	}{
 		"killed, -wal removed": {killed, func(t *testing.T, path string) {
 			t.Helper()
@@ -74,7 +74,7 @@ func TestFileNotAsItWasLeft(t *testing.T) {
 			if err := os.Rename(path+"-new", path+"-wal"); err != nil {
 				t.Fatal(err)
 			}
-		}, ""},
+		}, "rolled_back"},
 		"killed, -wal replaced by an empty one": {killed, func(t *testing.T, path string) {
 			t.Helper()
 			write(t, path+"-new", nil)
@@ -108,7 +108,7 @@ func TestFileNotAsItWasLeft(t *testing.T) {
 				write(t, path, backup)
 			},
 			func(*testing.T, string) {},
-			"",
+			"rolled_back",
 		},
 		"closed, a -wal with content": {
 			func(t *testing.T, path string) {
@@ -123,7 +123,7 @@ func TestFileNotAsItWasLeft(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			"",
+			"rolled_back",
 		},
 		"closed, replaced by a copy": {closed, func(t *testing.T, path string) {
 			t.Helper()
@@ -131,14 +131,14 @@ func TestFileNotAsItWasLeft(t *testing.T) {
 			if err := os.Rename(path+"-new", path); err != nil {
 				t.Fatal(err)
 			}
-		}, ""},
+		}, "moved"},
 		"killed, replaced by a copy": {killed, func(t *testing.T, path string) {
 			t.Helper()
 			write(t, path+"-new", read(t, path))
 			if err := os.Rename(path+"-new", path); err != nil {
 				t.Fatal(err)
 			}
-		}, ""},
+		}, "moved"},
 		"closed, a rollback journal": {closed, func(t *testing.T, path string) {
 			t.Helper()
 			write(t, path+"-journal", []byte("journal"))
@@ -167,6 +167,11 @@ func TestFileNotAsItWasLeft(t *testing.T) {
 			before := snapshot(t, filepath.Dir(path))
 			for range 2 {
 				db, err := openDB(t.Context(), path, options{})
+				if err == nil && db.Finding().Verdict.String() == c.remedy {
+					wantFenced(t, db, db.Finding().Verdict.Cause())
+					closeDB(t, db)
+					return
+				}
 				if err == nil {
 					_ = db.Close()
 					t.Fatal("it was opened")

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"pawl/ratchet"
 	"pawl/ratchet/sqlite"
 	"pawl/tezos"
 )
@@ -201,6 +202,59 @@ func TestKillOfAMerge(t *testing.T) {
 	}
 }
 
+// TestKillOfAFencingStart kills the first start on a copy at each write: at the next start its keys are fenced all
+// the same.
+func TestKillOfAFencingStart(t *testing.T) {
+	t.Parallel()
+	whole := left(t, killed)
+	for point, dead := 1, true; dead; point++ {
+		path := filepath.Join(t.TempDir(), "ratchet.db")
+		keep(t, whole).putBack(t, path)
+		count := 0
+		_, dead = trace(t, childCommand(t.Context(), "retire", path), func(regs *syscall.PtraceRegs) bool {
+			if changesFiles(regs) {
+				count++
+			}
+			return count == point
+		})
+		db := open(t, path, options{})
+		wantFenced(t, db, ratchet.Moved)
+		closeDB(t, db)
+	}
+}
+
+// TestKillOfARetirement kills it at each write: the key is retired, or it was not told so.
+func TestKillOfARetirement(t *testing.T) {
+	t.Parallel()
+	seen := make(map[bool]int)
+	for point, dead := 1, true; dead; point++ {
+		path := left(t, closed)
+		count, out := 0, ""
+		out, dead = trace(t, childCommand(t.Context(), "retire", path), func(regs *syscall.PtraceRegs) bool {
+			if changesFiles(regs) {
+				count++
+			}
+			return count == point
+		})
+		db := open(t, path, options{})
+		all, err := db.Tables(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		is := all.Registrations[0].Retired != ""
+		if seen[is]++; !is && strings.Contains(out, "retired") {
+			t.Errorf("killed before write %d: told, and not retired", point)
+		}
+		if db.Finding().Verdict != sqlite.InPlace {
+			t.Errorf("killed before write %d: found %+v", point, db.Finding())
+		}
+		closeDB(t, db)
+	}
+	if seen[true] < 3 || seen[false] < 3 {
+		t.Errorf("kills by whether it was retired then: %v, want more", seen)
+	}
+}
+
 // TestKilledUpgradeIsNotForAnOlderPawl: a file with seals, totals or times says so in its header. An older pawl,
 // which writes rows without them, looks at nothing else.
 func TestKilledUpgradeIsNotForAnOlderPawl(t *testing.T) {
@@ -210,14 +264,15 @@ func TestKilledUpgradeIsNotForAnOlderPawl(t *testing.T) {
 		seals  = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('marks') WHERE name = 'seal')"
 		totals = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'totals')"
 		times  = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('marks') WHERE name = 'time')"
+		bounds = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('never_used') WHERE name = 'known')"
 	)
-	var seen [5]int // by version
+	var seen [6]int // by version
 	for point, killed := 1, true; killed; point++ {
 		unseal(t, path)
 		killed = killAt(t, r, "sign", path, point)
 		const versionAt = 63 // the last byte of user_version (https://www.sqlite.org/fileformat.html, section 1.3)
 		version := read(t, path)[versionAt]
-		for below, query := range map[uint8]string{2: seals, 3: totals, 4: times} {
+		for below, query := range map[uint8]string{2: seals, 3: totals, 4: times, 5: bounds} {
 			if version < below && hasWithWAL(t, path, query) {
 				t.Errorf("killed before write %d: its head says version %d, and yes is the answer to %s", point, version, query)
 			}
@@ -225,7 +280,7 @@ func TestKilledUpgradeIsNotForAnOlderPawl(t *testing.T) {
 		seen[version]++
 		r.check(t, path)
 	}
-	if seen[1] < 5 || seen[2] < 10 || seen[3] < 10 || seen[4] < 10 {
+	if seen[1] < 5 || seen[2] < 10 || seen[3] < 10 || seen[4] < 10 || seen[5] < 10 {
 		t.Errorf("%v files had each version, want more", seen)
 	}
 }

@@ -20,6 +20,8 @@ type Held struct {
 	ratchet.Snapshot
 	// Generation counts how often the file was opened, probed or at rest, from 2^24 on.
 	Generation int64
+	// Finding is what a start would find without the witness, which only Open asks.
+	Finding Finding
 }
 
 // Read returns what a ratchet file holds. It changes neither the file nor its -wal: both are copied to a
@@ -38,10 +40,12 @@ func Read(ctx context.Context, path string) (all Held, err error) {
 		return all, err
 	}
 	err = whileUnused(ctx, path, database, func() error {
-		if _, err := examineLeft(ctx, path, database); err != nil {
+		_, found, err := examineLeft(ctx, path, database)
+		if err != nil {
 			return err
 		}
 		all, err = readCopy(ctx, path, database)
+		all.Finding = found.and(all.Finding)
 		return err
 	})
 	return all, err
@@ -79,7 +83,7 @@ func changedAt(path string) int64 {
 	return info.ModTime().UnixNano()
 }
 
-// readCopy reads a copy of the file, in the form of this pawl. It refuses one that lacks the last mark.
+// readCopy reads a copy of the file, in the form of this pawl. It finds out whether the last mark is there.
 func readCopy(ctx context.Context, path string, database file) (all Held, err error) {
 	said, err := readLast(path, database.identity)
 	if err != nil {
@@ -97,7 +101,7 @@ func readCopy(ctx context.Context, path string, database file) (all Held, err er
 	if all, err = readTables(ctx, copied, path); err != nil {
 		return all, err
 	}
-	_, err = checkLast(path, said, all.Snapshot)
+	all.Finding = all.Finding.and(checkLast(path, said, all.Snapshot))
 	return all, err
 }
 
@@ -133,7 +137,7 @@ func readTables(ctx context.Context, copied, path string) (all Held, err error) 
 	if err := migrate(ctx, conn); err != nil {
 		return all, fmt.Errorf("reading %s: %w", path, err)
 	}
-	if all.Snapshot, _, err = readAll(ctx, conn, path); err != nil {
+	if all.Snapshot, all.Finding, err = readAll(ctx, conn, path); err != nil {
 		return all, err
 	}
 	err = conn.QueryRowContext(ctx, "SELECT generation FROM provenance").Scan(&all.Generation)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"pawl/ratchet"
+	"pawl/ratchet/ratchettest"
 	"pawl/ratchet/sqlite"
 )
 
@@ -79,8 +80,8 @@ func TestReadRefuses(t *testing.T) {
 	path := left(t, closed)
 	content := read(t, path)
 	write(t, path+"-copy", content)
-	if _, err := sqlite.Read(t.Context(), path+"-copy"); !errors.Is(err, ratchet.ErrSuspect) {
-		t.Errorf("a copy: %v, want %v", err, ratchet.ErrSuspect)
+	if held, err := sqlite.Read(t.Context(), path+"-copy"); err != nil || held.Finding.Verdict != sqlite.Moved {
+		t.Errorf("a copy: %+v, %v, want it %v", held.Finding, err, sqlite.Moved)
 	}
 	alter(t, path, "UPDATE marks SET level = level - 1")
 	if _, err := sqlite.Read(t.Context(), path); !errors.Is(err, ratchet.ErrSuspect) {
@@ -140,19 +141,22 @@ func TestReadSeesAnOpenFile(t *testing.T) {
 	stop()
 }
 
-// TestReadMissesTheLastMark: a reader refuses marks among which the last one is missing, as Open does:
-// they are what an operator goes by.
+// TestReadMissesTheLastMark: a reader tells that the last mark is missing, as Open does: the marks are what an
+// operator goes by.
 func TestReadMissesTheLastMark(t *testing.T) {
 	t.Parallel()
 	path := left(t, closed)
 	backup := read(t, path)
 	runChild(t, "sign", path)
 	write(t, path, backup)
-	_, errRead := sqlite.Read(t.Context(), path)
-	_, errExamine := sqlite.Examine(t.Context(), path)
-	for _, err := range []error{errRead, errExamine} {
-		if found, ok := errors.AsType[*sqlite.VerdictError](err); !ok || found.Verdict != sqlite.RolledBack {
-			t.Errorf("got %v, want it refused as %v", err, sqlite.RolledBack)
+	held, errRead := sqlite.Read(t.Context(), path)
+	examined, errExamine := sqlite.Examine(t.Context(), path)
+	if err := errors.Join(errRead, errExamine); err != nil {
+		t.Fatal(err)
+	}
+	for _, found := range []sqlite.Finding{held.Finding, examined.Finding} {
+		if found.Verdict != sqlite.RolledBack {
+			t.Errorf("got %+v, want %v", found, sqlite.RolledBack)
 		}
 	}
 }
@@ -179,7 +183,7 @@ func TestReadOfTwoNames(t *testing.T) {
 			if err := copyOver(path); err != nil {
 				t.Fatal(err)
 			}
-		}, false},
+		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -227,8 +231,14 @@ func TestVerdicts(t *testing.T) {
 	}{
 		"closed":               {closed, closed, sqlite.InPlace},
 		"killed":               {killed, closed, sqlite.InPlace},
-		"closed, without note": {closed, remove("-last"), sqlite.Unwitnessed},
-		"killed, without note": {killed, remove("-last"), sqlite.Unwitnessed},
+		"closed, without note": {closed, remove("-last"), sqlite.InPlace},
+		"killed, without note": {killed, remove("-last"), sqlite.InPlace},
+		"without witness": {killed, func(t *testing.T, path string) {
+			t.Helper()
+			if err := os.RemoveAll(ratchettest.WitnessOf(path)); err != nil {
+				t.Fatal(err)
+			}
+		}, sqlite.Unwitnessed},
 		"killed, -wal removed": {killed, remove("-wal"), sqlite.Lost},
 		"a copy in its place": {closed, func(t *testing.T, path string) {
 			t.Helper()
@@ -253,9 +263,9 @@ func TestVerdicts(t *testing.T) {
 			t.Parallel()
 			path := left(t, c.stop)
 			c.change(t, path)
-			store, err := sqlite.Open(t.Context(), path, sqlite.Options{})
+			store, err := sqlite.Open(t.Context(), path, sqlite.Options{Witness: ratchettest.WitnessOf(path)})
 			if err == nil {
-				if got := store.Verdict(); got != c.want {
+				if got := store.Finding().Verdict; got != c.want {
 					t.Errorf("opened with verdict %v, want %v", got, c.want)
 				}
 				if err := store.Close(); err != nil {

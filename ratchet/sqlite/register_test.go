@@ -12,6 +12,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"pawl/ratchet"
+	"pawl/ratchet/ratchettest"
 	"pawl/tezos"
 )
 
@@ -114,7 +115,7 @@ func TestMarkAloneIsNoRegistration(t *testing.T) {
 	wantRefused(t, err, ratchet.NotRegistered, "")
 	closeDB(t, db)
 
-	db = open(t, db.Path(), options{}) // the look knows only the tables now
+	db = open(t, db.Path(), options{Witness: ratchettest.NoWitness}) // the look knows only the tables now
 	var c card
 	_, err = db.Sign(t.Context(), block(2, 0), bytesNumber(0), c.Sign(bytesNumber(0)))
 	wantRefused(t, err, ratchet.NotRegistered, "")
@@ -157,7 +158,7 @@ func TestLookIsThatOfTheTables(t *testing.T) {
 	m.Key, m.ChainID = fresh, ghostnet
 	mustSign(t, db, m, bytesNumber(0))
 	odd := ratchet.Registration{Key: baker, ChainID: ghostnet, FromLevel: 5, NoFloor: true}
-	if err := db.Ratchet.Register(t.Context(), odd); err != nil {
+	if _, err := db.Change(t.Context(), ratchet.Registering(odd)); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -382,7 +383,9 @@ func TestRegisterNear(t *testing.T) {
 				mustSign(t, db, vote, bytesNumber(0))
 			}
 			r := ratchet.Registration{Key: baker, ChainID: mainnet, FromLevel: c.from}
-			err := db.RegisterNear(t.Context(), r)
+			_, err := db.Change(t.Context(), func(held ratchet.Snapshot) (ratchet.Changes, error) {
+				return held.RegisterNear(r, db.MaxLevelGap())
+			})
 			if refused, ok := errors.AsType[*ratchet.FloorError](err); c.good != (err == nil) || !c.good && !ok {
 				t.Errorf("got %v (%+v), want good to be %t", err, refused, c.good)
 			}
@@ -509,7 +512,8 @@ func TestKnownKeyIsNotNew(t *testing.T) {
 		"registered as new": func(t *testing.T, db *DB) error { t.Helper(); return db.RegisterNew(t.Context(), baker) },
 		"has a mark": func(t *testing.T, db *DB) error {
 			t.Helper()
-			return db.Exec("INSERT INTO marks (key, chain, kind, level, round) VALUES (?, ?, 0x11, 1, 0)", baker[:], mainnet[:])
+			_, err := db.Change(t.Context(), merging(ratchet.Snapshot{Marks: []ratchet.StoredMark{{Mark: block(1, 0)}}}))
+			return err
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,27 +14,28 @@ import (
 
 // readSnapshot reads all marks and registrations.
 func readSnapshot(ctx context.Context, tx *sql.Conn) (all ratchet.Snapshot, err error) {
-	return readSnapshotBy(ctx, tx, marksQuery)
+	return readSnapshotBy(ctx, tx, marksQuery, registrationsQuery)
 }
 
-// readSnapshotBy reads the marks with a query of its own: older files have no times.
-func readSnapshotBy(ctx context.Context, tx *sql.Conn, marks string) (all ratchet.Snapshot, err error) {
+// readSnapshotBy reads with queries of its own: older files have no times, and no bounds.
+func readSnapshotBy(ctx context.Context, tx *sql.Conn, marks, registrations string) (all ratchet.Snapshot, err error) {
 	if all.Marks, err = readMarks(ctx, tx, marks); err != nil {
 		return all, err
 	}
-	all.Registrations, err = readRegistrations(ctx, tx, registrationsQuery)
+	all.Registrations, err = readRegistrations(ctx, tx, registrations)
 	return all, err
 }
 
-// readAll reads the rows and their totals, and refuses rows of different times. Its errors name the file.
-func readAll(ctx context.Context, tx *sql.Conn, path string) (all ratchet.Snapshot, found totals, err error) {
-	if all, err = readSnapshot(ctx, tx); err == nil {
-		found, err = readTotals(ctx, tx)
+// readAll reads the rows and their totals, and finds rows of different times. Its errors name the file.
+func readAll(ctx context.Context, tx *sql.Conn, path string) (all ratchet.Snapshot, found Finding, err error) {
+	if all, err = readSnapshot(ctx, tx); err != nil {
+		return all, found, fmt.Errorf("reading %s: %w", path, err)
 	}
+	stored, err := readTotals(ctx, tx)
 	if err != nil {
 		return all, found, fmt.Errorf("reading %s: %w", path, err)
 	}
-	return all, found, checkTotals(path, found, all)
+	return all, checkTotals(path, stored, all), nil
 }
 
 // readStanding reads what Judge must know of m.
@@ -117,12 +118,16 @@ func scanUnchecked(row scan) (m ratchet.StoredMark, seal []byte, err error) {
 
 const (
 	registrationsQuery = `
-SELECT key, NULL, NULL, seal FROM never_used
-UNION ALL SELECT key, chain, from_level, seal FROM registrations
+SELECT key, NULL, NULL, seal, NULL, retired, fence, known, NULL FROM never_used
+UNION ALL SELECT key, chain, from_level, seal, not_after, retired, fence, known, until FROM registrations
  ORDER BY 1, 2`
 	registrationsOfKeyQuery = `
-SELECT key, NULL, NULL, seal FROM never_used WHERE key = ?1
-UNION ALL SELECT key, chain, from_level, seal FROM registrations WHERE key = ?1`
+SELECT key, NULL, NULL, seal, NULL, retired, fence, known, NULL FROM never_used WHERE key = ?1
+UNION ALL SELECT key, chain, from_level, seal, not_after, retired, fence, known, until FROM registrations WHERE key = ?1`
+	unboundRegistrationsQuery = `
+SELECT key, NULL, NULL, seal, NULL, NULL, NULL, NULL, NULL FROM never_used
+UNION ALL SELECT key, chain, from_level, seal, NULL, NULL, NULL, NULL, NULL FROM registrations
+ ORDER BY 1, 2`
 )
 
 // readRegistrations reads the registrations of a query, by key and chain.
@@ -143,9 +148,14 @@ func readRegistrations(
 // scanRegistration reads a registration with its seal.
 func scanRegistration(row scan) (r ratchet.Registration, seal []byte, err error) {
 	var key, chain []byte
-	var floor sql.Null[int32]
-	if err := row(&key, &chain, &floor, &seal); err != nil {
+	var floor, last, fence, known, until sql.Null[int32]
+	var retired sql.Null[string]
+	if err := row(&key, &chain, &floor, &seal, &last, &retired, &fence, &known, &until); err != nil {
 		return r, nil, unreadable(err)
+	}
+	r.Bounded, r.NotAfter, r.Retired = last.Valid, last.V, retired.V
+	r.Fence = ratchet.Fence{
+		Cause: ratchet.Cause(fence.V), Known: known.V, Set: until.Valid, Until: until.V, //nolint:gosec // 1 to 3
 	}
 	r.AnyChain, r.NoFloor, r.FromLevel = chain == nil, chain != nil && !floor.Valid, floor.V
 	if len(key) != len(r.Key) || !r.AnyChain && len(chain) != len(r.ChainID) {

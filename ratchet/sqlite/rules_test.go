@@ -65,10 +65,10 @@ func TestProvenanceCheck(t *testing.T) {
 		"closed":                                     {true, database, nil, identity{}, missing, taken},
 		"closed, the -wal not removed yet":           {true, database, of(recorded, 9), identity{}, missing, taken},
 		"closed, and an empty -wal":                  {true, database, of(other, 0), identity{}, missing, taken},
-		"closed, and a -wal with content":            {true, database, of(other, 9), identity{}, missing, Moved},
+		"closed, and a -wal with content":            {true, database, of(other, 9), identity{}, missing, RolledBack},
 		"closed, and the -wal of an opening":         {true, database, of(other, 9), other, missing, taken},
 		"killed":                                     {false, database, of(recorded, 9), identity{}, missing, taken},
-		"killed, and another -wal":                   {false, database, of(other, 9), identity{}, missing, Moved},
+		"killed, and another -wal":                   {false, database, of(other, 9), identity{}, missing, RolledBack},
 		"killed, and the -wal of an opening":         {false, database, of(other, 9), other, missing, taken},
 		"killed, the -wal gone, rows missing":        {false, database, nil, identity{}, missing, Lost},
 		"killed, the -wal gone, nothing missing":     {false, database, nil, identity{}, nil, taken},
@@ -90,10 +90,10 @@ func TestProvenanceCheck(t *testing.T) {
 				}
 			}
 			left := provenance{clean: test.clean, database: database, wal: recorded}
-			err := left.check(path, file{identity: test.found}, test.wal, func() error { return test.whole })
-			var found *VerdictError
-			if refused := errors.As(err, &found); refused != (test.want != taken) || !refused && err != nil || refused && found.Verdict != test.want {
-				t.Errorf("%v, want %v", err, test.want)
+			found, err := left.check(path, file{identity: test.found}, test.wal, func() error { return test.whole })
+			var lost *VerdictError
+			if refused := errors.As(err, &lost); refused != (test.want == Lost) || !refused && (err != nil || found.Verdict != test.want) {
+				t.Errorf("%v, %v, want %v", found, err, test.want)
 			}
 		})
 	}

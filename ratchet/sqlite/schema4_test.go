@@ -2,12 +2,10 @@ package sqlite_test
 
 import (
 	"database/sql"
-	"strings"
 	"testing"
 	"time"
 
 	"pawl/ratchet"
-	"pawl/ratchet/sqlite"
 )
 
 // A file of schema version 4, made as those before: by SQL and bytes alone.
@@ -55,26 +53,4 @@ func TestSchema4(t *testing.T) {
 	testFixtures(t, held4(t), map[string]func(*testing.T) string{
 		"closed": fixture(1, closePool), "killed": fixture(0, killPool),
 	})
-}
-
-// TestSchema4IsThePresentOne until there is another: the copy in testdata has all its tables.
-func TestSchema4IsThePresentOne(t *testing.T) {
-	t.Parallel()
-	if sqlite.SchemaVersion != 4 {
-		return
-	}
-	if statements(string(read(t, "schema.sql"))) != statements(string(read(t, "testdata/schema-4.sql"))) {
-		t.Error("schema.sql and testdata/schema-4.sql differ: a change of the schema needs a version and a migration")
-	}
-}
-
-// statements leaves out comments.
-func statements(text string) string {
-	var kept strings.Builder
-	for line := range strings.Lines(text) {
-		if !strings.HasPrefix(line, "--") {
-			kept.WriteString(line)
-		}
-	}
-	return kept.String()
 }

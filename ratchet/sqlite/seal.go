@@ -48,7 +48,21 @@ func sealOfRegistration(r ratchet.Registration) []byte {
 	if !r.AnyChain && !r.NoFloor {
 		text = binary.BigEndian.AppendUint32(text, uint32(r.FromLevel)) //nolint:gosec // the same 32 bits
 	}
-	return sealOf(text)
+	return sealOf(appendBounds(text, r))
+}
+
+// appendBounds adds the bounds that there are: registrations of older pawls have none, and keep their seals.
+func appendBounds(text []byte, r ratchet.Registration) []byte {
+	if r.Bounded {
+		text = fmt.Appendf(text, "not after %d;", r.NotAfter)
+	}
+	if r.Retired != "" {
+		text = fmt.Appendf(text, "retired %q;", r.Retired)
+	}
+	if f := r.Fence; f.Cause != ratchet.NoCause {
+		text = fmt.Appendf(text, "fence %d %d %t %d;", f.Cause, f.Known, f.Set, f.Until)
+	}
+	return text
 }
 
 func sealOf(text []byte) []byte {

@@ -289,7 +289,7 @@ func TestAskOfWhoHasLeft(t *testing.T) {
 	if held, err := db.Store.List(canceled(t)); !errors.Is(err, context.Canceled) || held.Registrations != nil {
 		t.Errorf("List: %+v, %v, want %v", held, err, context.Canceled)
 	}
-	if err := db.Store.Register(canceled(t), ratchet.Registration{Key: keyNumber(3), ChainID: mainnet}); !errors.Is(err, context.Canceled) {
+	if _, err := db.Store.Change(canceled(t), ratchet.Registering(ratchet.Registration{Key: keyNumber(3), ChainID: mainnet})); !errors.Is(err, context.Canceled) {
 		t.Errorf("Register: %v, want %v", err, context.Canceled)
 	}
 	time.Sleep(50 * time.Millisecond) // what was begun all the same is done by then
@@ -312,7 +312,7 @@ func TestFailedStoreStoresNothing(t *testing.T) {
 	if !errors.Is(err, ratchet.ErrStopped) || release != (ratchet.Release{}) {
 		t.Errorf("Place: %+v, %v, want %v", release, err, ratchet.ErrStopped)
 	}
-	if err := db.Store.Register(t.Context(), ratchet.Registration{Key: keyNumber(3), ChainID: mainnet}); !errors.Is(err, ratchet.ErrStopped) {
+	if _, err := db.Store.Change(t.Context(), ratchet.Registering(ratchet.Registration{Key: keyNumber(3), ChainID: mainnet})); !errors.Is(err, ratchet.ErrStopped) {
 		t.Errorf("Register: %v, want %v", err, ratchet.ErrStopped)
 	}
 	db.IdleCheckpoint()

@@ -91,19 +91,25 @@ SELECT t.rows, t.high, t.low, t.generation = p.generation FROM totals AS t, prov
 	case errors.Is(err, sql.ErrNoRows):
 		err = damaged("the totals of its rows are missing")
 	case err == nil && !together:
-		err = verdict(RolledBack, "the totals of its rows are of another time")
+		t.rows = otherTime
 	}
 	return t, err
 }
 
-// checkTotals refuses rows of different times.
-func checkTotals(path string, stored totals, all ratchet.Snapshot) error {
-	found := totalsOf(all)
-	if found == stored {
-		return nil
+// otherTime is the number of rows of totals that are of another time than the provenance row.
+const otherTime = -1
+
+// checkTotals finds rows of different times.
+func checkTotals(path string, stored totals, all ratchet.Snapshot) Finding {
+	switch found := totalsOf(all); {
+	case found == stored:
+		return Finding{}
+	case stored.rows == otherTime:
+		return Finding{RolledBack, path + " holds rows of different times (the totals of its rows are of another time)"}
+	default:
+		return Finding{RolledBack, fmt.Sprintf("%s holds rows of different times (%d rows, its totals are of %d)", path,
+			found.rows, stored.rows)}
 	}
-	return verdict(RolledBack, fmt.Sprintf("%s holds rows of different times (%d rows, its totals are of %d)", path,
-		found.rows, stored.rows))
 }
 
 // addTotals gives a file without totals those of its rows.
@@ -120,7 +126,7 @@ INSERT INTO totals SELECT 1, generation, 0, 0, 0 FROM provenance`
 	if _, err := conn.ExecContext(ctx, table); err != nil {
 		return err
 	}
-	all, err := readSnapshotBy(ctx, conn, timelessMarksQuery)
+	all, err := readSnapshotBy(ctx, conn, timelessMarksQuery, unboundRegistrationsQuery)
 	if err != nil {
 		return err
 	}

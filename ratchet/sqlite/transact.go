@@ -63,6 +63,7 @@ func (db *Store) transact(batch []*job) (single bool, err error) {
 	if err := db.noteBatch(batch); err != nil {
 		return false, db.fail(err)
 	}
+	db.witness.note(batch)
 	db.report(time.Since(start), marksIn(batch))
 	db.idle.count(marksIn(batch), db.idleCheckpoint)
 	return false, nil

@@ -11,14 +11,42 @@ import (
 // Verdict is what opening a ratchet found out about its file.
 type Verdict uint8
 
-// The verdicts. The last three refuse the file: marks may be missing.
+// The verdicts, the worse the later. All but the first and the last fence the keys: see [ratchet.Fence].
 const (
-	InPlace     Verdict = iota // the file that was left, with the last mark that was noted
-	Unwitnessed                // the file that was left; no note says which mark was the last
-	Moved                      // another file than the one that was left: a copy, a restored backup, a stray -wal
-	RolledBack                 // the file that was left, with older content: the last mark is missing
-	Lost                       // content is missing or damaged
+	InPlace     Verdict = iota // the file that was left, with all marks that the witness knows
+	Unwitnessed                // the file that was left; nothing since the start of the host says which marks were the last
+	RolledBack                 // the file that was left, with older content: marks are missing that are known elsewhere
+	Moved                      // another file, file system or host than the one that was left
+	Lost                       // content is missing or damaged: the file is refused
 )
+
+// Cause is the verdict as what fences keys.
+func (v Verdict) Cause() ratchet.Cause {
+	switch v {
+	case Unwitnessed:
+		return ratchet.Unwitnessed
+	case RolledBack:
+		return ratchet.RolledBack
+	case Moved:
+		return ratchet.Moved
+	case InPlace, Lost:
+	}
+	return ratchet.NoCause
+}
+
+// Finding is a verdict and, in words, what it is drawn from.
+type Finding struct {
+	Verdict Verdict
+	Text    string // one line with the file's name; "" when InPlace
+}
+
+// and returns the worse of two findings, the first of two equal ones.
+func (f Finding) and(other Finding) Finding {
+	if other.Verdict > f.Verdict {
+		return other
+	}
+	return f
+}
 
 // String returns the verdict in snake case, for logs.
 func (v Verdict) String() string {
@@ -39,7 +67,7 @@ func (v Verdict) String() string {
 
 // VerdictError refuses a file that may have lost marks. It Is [ratchet.ErrSuspect].
 type VerdictError struct {
-	Verdict Verdict // Moved, RolledBack or Lost
+	Verdict Verdict // Lost; Moved for what lies beside the file and is not pawl's
 	Text    string  // what was found, with the file's name
 	Remedy  string  // what to do
 }

@@ -51,6 +51,9 @@ func totalsAlone(ctx context.Context, path string) (found totals, err error) {
 	if err := quickCheck(ctx, conn, path); err != nil {
 		return totals{}, err
 	}
-	_, found, err = readAll(ctx, conn, path)
-	return found, err
+	all, mixed, err := readAll(ctx, conn, path)
+	if err == nil && mixed.Verdict != InPlace {
+		err = verdict(Lost, mixed.Text)
+	}
+	return totalsOf(all), err
 }

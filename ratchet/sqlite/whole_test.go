@@ -55,8 +55,8 @@ func TestWholeWithoutItsWAL(t *testing.T) {
 			}
 			db := open(t, path, options{})
 			level := held.Marks[0].Level
-			if again := mustSign(t, db, block(level, 0), bytesNumber(int(level))); !again.Stored || db.Verdict() != sqlite.InPlace {
-				t.Errorf("verdict %v, %+v, want in place and the stored signature", db.Verdict(), again)
+			if again := mustSign(t, db, block(level, 0), bytesNumber(int(level))); !again.Stored || db.Finding().Verdict != sqlite.InPlace {
+				t.Errorf("verdict %v, %+v, want in place and the stored signature", db.Finding().Verdict, again)
 			}
 		})
 	}

@@ -17,12 +17,13 @@ const maxBatch = 256
 // job is statements to run in some transaction, and their answer, which is sent after COMMIT and
 // never before.
 type job struct {
-	run    func(ctx context.Context, tx *sql.Conn) error // inside a transaction; may be run twice
-	stored *ratchet.Mark                                 // set by run; nil when none was
-	change change                                        // of the totals; run adds to it
-	probe  bool                                          // run always writes, though no mark
-	lead   chan struct{}                                 // closed when the job's owner must lead the next batch
-	done   chan error                                    // has room for the answer
+	run     func(ctx context.Context, tx *sql.Conn) error // inside a transaction; may be run twice
+	stored  *ratchet.Mark                                 // set by run; nil when none was
+	change  change                                        // of the totals; run adds to it
+	changed *ratchet.Changes                              // set by run; nil for none
+	probe   bool                                          // run always writes, though no mark
+	lead    chan struct{}                                 // closed when the job's owner must lead the next batch
+	done    chan error                                    // has room for the answer
 }
 
 func newJob() *job { return &job{lead: make(chan struct{}), done: make(chan error, 1)} }

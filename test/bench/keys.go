@@ -21,6 +21,7 @@ type folder string
 
 func (f folder) config() string  { return filepath.Join(string(f), "keys.json") }
 func (f folder) ratchet() string { return filepath.Join(string(f), "ratchet.db") }
+func (f folder) witness() string { return filepath.Join(string(f), "witness") }
 
 // makeFolder has a card make the keys of a plan, of its kinds in turn, and registers them.
 func makeFolder(ctx context.Context, path string, hsm grep11.Config, p plan) ([]signingKey, error) {
@@ -57,13 +58,17 @@ func (f folder) register(ctx context.Context, keys []signingKey) (err error) {
 	if err := sqlite.Create(ctx, f.ratchet()); err != nil {
 		return err
 	}
-	db, err := sqlite.Open(ctx, f.ratchet(), sqlite.Options{})
+	if err := os.Mkdir(f.witness(), 0o700); err != nil {
+		return err
+	}
+	db, err := sqlite.Open(ctx, f.ratchet(), sqlite.Options{Witness: f.witness()})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	return forEach(len(keys), func(i int) error {
-		return db.Register(ctx, ratchet.Registration{Key: keys[i].public().Hash(), AnyChain: true})
+		_, err := db.Change(ctx, ratchet.Registering(ratchet.Registration{Key: keys[i].public().Hash(), AnyChain: true}))
+		return err
 	})
 }
 
@@ -99,7 +104,7 @@ func (f folder) writeConfig(hsm grep11.Config, keys []signingKey) error {
 	}
 	config, err := json.Marshal(map[string]any{
 		"url": hsm.Address, "cert_path": hsm.CertPath, "key_path": hsm.KeyPath, "cacert_path": hsm.CACertPath,
-		"max_in_flight": hsm.MaxInFlight, "db": "ratchet.db", "policy": map[string]any{
+		"max_in_flight": hsm.MaxInFlight, "db": "ratchet.db", "witness": f.witness(), "policy": map[string]any{
 			"baking":     true,
 			"operations": []string{},
 		}, "keys": entries,

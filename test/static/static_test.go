@@ -95,6 +95,7 @@ func TestStaticBinary(t *testing.T) {
 	if err := os.Chown(filepath.Join(root, "data"), user, user); err != nil {
 		t.Fatal(err)
 	}
+	startOfHost(t, root)
 	t.Run("version", func(t *testing.T) {
 		out, err := inChroot(root, "version").CombinedOutput()
 		if first, _, _ := strings.Cut(string(out), "\n"); err != nil || strings.Join(strings.Fields(first), " ") != "pawl "+stamp {
@@ -102,6 +103,22 @@ func TestStaticBinary(t *testing.T) {
 		}
 	})
 	t.Run("signs, and again after a restart", func(t *testing.T) { signsInChroot(t, root) })
+}
+
+// startOfHost gives the root what each container has of /proc and pawl reads: which start of the host it is.
+func startOfHost(t *testing.T, root string) {
+	t.Helper()
+	const name = "/proc/sys/kernel/random/boot_id"
+	id, err := os.ReadFile(name)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(root+name), 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(root+name, id, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // isStaticPIE wants a program that is loaded at an address of chance and asks for no library. Its

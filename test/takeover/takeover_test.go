@@ -75,6 +75,7 @@ func start(t *testing.T, program, dir string) *demo {
 	t.Helper()
 	d := &demo{t: t, cmd: exec.Command(program, "demo", "--dir", dir,
 		"--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--card", "127.0.0.1:0")}
+	d.cmd.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+dir+"-run")
 	log, err := d.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

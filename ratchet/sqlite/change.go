@@ -1,6 +1,6 @@
 package sqlite
 
-// Bringing the rows of another store into this one.
+// Changing what the store holds, by a plan over all of it.
 
 import (
 	"context"
@@ -10,14 +10,14 @@ import (
 	"pawl/tezos"
 )
 
-// Merge brings what another store held into this one, in one transaction, and returns what it has
-// changed: see [ratchet.Snapshot.Plan], whose errors it returns too. When it returns nil the changes are
-// durable; after an error there are none, unless the store has failed.
-func (db *Store) Merge(ctx context.Context, other ratchet.Snapshot) (ratchet.Merge, error) {
+// Change changes what the store holds, in one transaction. See [ratchet.Store].
+func (db *Store) Change(ctx context.Context, plan ratchet.Plan) (ratchet.Changes, error) {
 	if err := ctx.Err(); err != nil {
-		return ratchet.Merge{}, err
+		return ratchet.Changes{}, err
 	}
-	var m ratchet.Merge
+	db.changing.Lock() // so that the memory has them in the order of the commits
+	defer db.changing.Unlock()
+	var done ratchet.Changes
 	var refused error
 	j := newJob()
 	j.run = func(ctx context.Context, tx *sql.Conn) error {
@@ -25,21 +25,24 @@ func (db *Store) Merge(ctx context.Context, other ratchet.Snapshot) (ratchet.Mer
 		if err != nil {
 			return err
 		}
-		m, refused = held.Plan(other) // empty if it is refused, which is a result: it rolls nothing back
-		return writeMerge(ctx, tx, m, &j.change)
+		if done, refused = plan(held); refused != nil {
+			return nil //nolint:nilerr // it is a result: it rolls nothing back
+		}
+		j.changed = &done
+		return writeChanges(ctx, tx, done, &j.change)
 	}
 	if err := db.commitFresh(j); err != nil {
-		return ratchet.Merge{}, err
+		return ratchet.Changes{}, err
 	}
 	if refused != nil {
-		return ratchet.Merge{}, refused
+		return ratchet.Changes{}, refused
 	}
-	db.memory.merge(m)
-	return m, nil
+	db.memory.change(done)
+	return done, nil
 }
 
-func writeMerge(ctx context.Context, tx *sql.Conn, m ratchet.Merge, c *change) error {
-	for _, r := range m.Registrations {
+func writeChanges(ctx context.Context, tx *sql.Conn, done ratchet.Changes, c *change) error {
+	for _, r := range done.Registrations {
 		if err := putRegistration(ctx, tx, r.After); err != nil {
 			return err
 		}
@@ -47,7 +50,7 @@ func writeMerge(ctx context.Context, tx *sql.Conn, m ratchet.Merge, c *change) e
 			c.remove(sealOfRegistration(*r.Before))
 		}
 	}
-	for _, mark := range m.Marks {
+	for _, mark := range done.Marks {
 		if err := putMark(ctx, tx, mark.After); err != nil {
 			return err
 		}
@@ -61,13 +64,21 @@ func writeMerge(ctx context.Context, tx *sql.Conn, m ratchet.Merge, c *change) e
 // putRegistration writes a row in the place of the one that may be there.
 func putRegistration(ctx context.Context, tx *sql.Conn, r ratchet.Registration) error {
 	seal := sealOfRegistration(r)
+	retired := sql.Null[string]{V: r.Retired, Valid: r.Retired != ""}
+	fence := sql.Null[int32]{V: int32(r.Fence.Cause), Valid: r.Fence.Cause != ratchet.NoCause}
+	known := sql.Null[int32]{V: r.Fence.Known, Valid: fence.Valid}
 	if r.AnyChain {
-		_, err := tx.ExecContext(ctx, "INSERT INTO never_used (key, seal) VALUES (?, ?)", r.Key[:], seal)
+		const put = "INSERT OR REPLACE INTO never_used (key, seal, retired, fence, known) VALUES (?, ?, ?, ?, ?)"
+		_, err := tx.ExecContext(ctx, put, r.Key[:], seal, retired, fence, known)
 		return err
 	}
-	const put = "INSERT OR REPLACE INTO registrations (key, chain, from_level, seal) VALUES (?, ?, ?, ?)"
+	const put = `
+INSERT OR REPLACE INTO registrations (key, chain, from_level, seal, not_after, retired, fence, known, until)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	floor := sql.Null[int32]{V: r.FromLevel, Valid: !r.NoFloor}
-	_, err := tx.ExecContext(ctx, put, r.Key[:], r.ChainID[:], floor, seal)
+	last := sql.Null[int32]{V: r.NotAfter, Valid: r.Bounded}
+	until := sql.Null[int32]{V: r.Fence.Until, Valid: r.Fence.Set}
+	_, err := tx.ExecContext(ctx, put, r.Key[:], r.ChainID[:], floor, seal, last, retired, fence, known, until)
 	return err
 }
 
