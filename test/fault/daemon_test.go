@@ -37,14 +37,21 @@ type daemon struct {
 // start runs the daemon and waits until it listens.
 func (r *rig) start(t *testing.T) *daemon {
 	t.Helper()
+	return r.serve(t, r.config())
+}
+
+// serve is start with another keys.json and environment.
+func (r *rig) serve(t *testing.T, config string, environment ...string) *daemon {
+	t.Helper()
 	d := &daemon{
 		started: time.Now(),
-		cmd:     exec.Command(r.pawl, append(r.before, "serve", "--config", r.config(), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")...),
+		cmd:     exec.Command(r.pawl, append(r.before, "serve", "--config", config, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")...),
 		client:  &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 8}},
 		exited:  make(chan struct{}),
 		log:     &tail{listening: make(chan logLine, 1)},
 	}
 	d.cmd.Env = append(os.Environ(), pointEnv+"="+r.orders(), clockEnv+"="+r.clock()) // read by patched programs only
+	d.cmd.Env = append(d.cmd.Env, environment...)
 	stderr, err := d.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -2,9 +2,11 @@ package fault_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,7 +22,10 @@ func (s *diskStand) damagedWhileStopped(t *testing.T) {
 		d.end(t, i >= len(ofAKilled))
 		mend := damage.befall(t, s)
 		left := s.contents(t)
-		s.refuses(t, s.config(), damage.want)
+		if s.refusesOrFences(t, s.config(), damage.want) {
+			d = s.goesOnFenced(t, damage.name)
+			continue
+		}
 		if now := s.contents(t); !slices.Equal(now, left) {
 			t.Errorf("%s: the refused start changed files: %d bytes, were %d", damage.name, lengths(now), lengths(left))
 		}
@@ -81,6 +86,37 @@ func (s *diskStand) goesOn(t *testing.T, name, outcome string, mend func(), step
 	s.answersFor(t, d, step)
 	s.counts(name, outcome+"; put back, the next start served what was released")
 	return d
+}
+
+// goesOnFenced has the keys that a start has fenced sign again, above all levels before.
+func (s *diskStand) goesOnFenced(t *testing.T, name string) *diskDaemon {
+	t.Helper()
+	d := s.serve(t)
+	s.rivalsRefused(t, d)
+	if moved := d.readiness("/readyz") != http.StatusOK && strings.Contains(string(s.readyz(t, d)), "unfence"); moved {
+		d.end(t, true)
+		for _, c := range chains {
+			s.run(t, "ratchet", "unfence", "--all", "--chain", c.String(), "--level", strconv.Itoa(int(s.level)+1), "--config", s.config())
+		}
+		d = s.serve(t)
+		s.signs(t, d)
+		s.counts(name, "started fenced, and signed nothing before it was unfenced")
+		return d
+	}
+	s.passesFence(t, d)
+	s.counts(name, "started fenced, signed nothing of before, and then the next levels")
+	return d
+}
+
+// readyz is what /readyz says.
+func (s *diskStand) readyz(t *testing.T, d *diskDaemon) []byte {
+	t.Helper()
+	res, err := d.client.Get(d.admin + "/readyz")
+	must(t, err)
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	must(t, err)
+	return text
 }
 
 // contents is what lies at the paths of the ratchet.
@@ -196,8 +232,8 @@ func modified(path string) time.Time {
 	return info.ModTime()
 }
 
-// startsRotten judges the start on a file whose content was changed: it is refused, or
-// every mark and every registration is as it was.
+// startsRotten judges the start on a file whose content was changed: it is refused, or its
+// keys are fenced, or every mark and every registration is as it was.
 func (s *diskStand) startsRotten(t *testing.T, name string, step []answer, mend func()) *diskDaemon {
 	t.Helper()
 	s.judge(t)
@@ -208,6 +244,12 @@ func (s *diskStand) startsRotten(t *testing.T, name string, step []answer, mend 
 			mend = nil // closed cleanly, as for a registration that is gone: there is no file to write into
 		}
 		return s.goesOn(t, name, "refused to start", mend, step)
+	}
+	if strings.Contains(d.said.String(), "marks are missing") {
+		s.rivalsRefused(t, d)
+		s.passesFence(t, d)
+		s.counts(name, "served fenced: nothing of before was signed again, and the next levels were")
+		return d
 	}
 	if changed := s.changed(t, d); len(changed) > 0 {
 		t.Fatalf("%s, seed %d: serves, though %d marks of %d are others: %v", name, *campaignSeed, len(changed), len(s.last), changed)

@@ -185,12 +185,12 @@ func (s *diskStand) strikeWhileAsked(t *testing.T, d *diskDaemon, strike func() 
 // ext4 is a small file system in a file, mounted on dir.
 type ext4 struct{ image, dir string }
 
-func newExt4(t *testing.T) *ext4 {
+func newExt4(t *testing.T, options ...string) *ext4 {
 	t.Helper()
 	m := &ext4{filepath.Join(t.TempDir(), "ext4.img"), t.TempDir()}
 	must(t, os.WriteFile(m.image, nil, 0o600))
 	must(t, os.Truncate(m.image, 8<<20))
-	if out, err := exec.Command("mkfs.ext4", "-q", "-F", m.image).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mkfs.ext4", append(options, "-q", "-F", m.image)...).CombinedOutput(); err != nil {
 		t.Skipf("mkfs.ext4: %v %s", err, out)
 	}
 	if err := m.mount(); err != nil {

@@ -30,7 +30,7 @@ func (s *diskStand) owners(t *testing.T) {
 	s.refuses(t, s.config(), held)
 	s.counts("a second daemon on the same ratchet", "refused to start, naming the first")
 	s.wantLocked(t)
-	s.refuses(t, s.elsewhere(t, s.copied(t)), "another file than the one last used")
+	s.refuses(t, s.elsewhere(t, s.copied(t)), "another daemon on this host serves the key")
 	s.counts("a second daemon on a copy of the ratchet", "refused to start")
 	s.refuses(t, s.elsewhere(t, s.made(t)), "another daemon on this host serves the key")
 	s.counts("a second daemon with the same keys on a ratchet of its own", "refused to start")

@@ -152,6 +152,48 @@ func (s *diskStand) refuses(t *testing.T, config string, want string) {
 	d.saysWhy(t, want)
 }
 
+// refusesOrFences starts the program, which must refuse to serve as refuses says, or serve and say that marks
+// may be missing, with want: then no slot that was signed before is signed again.
+func (s *diskStand) refusesOrFences(t *testing.T, config, want string) (fenced bool) {
+	t.Helper()
+	d, serves := s.launch(t, config)
+	if !serves {
+		d.saysWhy(t, want)
+		return false
+	}
+	if said := d.said.String(); !strings.Contains(said, "marks are missing") && !strings.Contains(said, "was moved or copied") ||
+		!strings.Contains(said, want) {
+		t.Errorf("pawl serve starts, want a refusal or a fence, with %q:\n%s", want, said)
+	}
+	s.rivalsRefused(t, d)
+	d.kill()
+	return true
+}
+
+// rivalsRefused asks for each slot that was signed, with other bytes.
+func (s *diskStand) rivalsRefused(t *testing.T, d *diskDaemon) {
+	t.Helper()
+	var asks []ask
+	for _, a := range s.last {
+		asks = append(asks, ask{a.mark, 1 - a.variant})
+	}
+	s.patiently(t, d, asks, http.StatusConflict)
+}
+
+// maxMissed is how many levels a fence may cost that a request sets.
+const maxMissed = 3
+
+// passesFence asks on until all keys sign again.
+func (s *diskStand) passesFence(t *testing.T, d *diskDaemon) {
+	t.Helper()
+	for range maxMissed {
+		s.patiently(t, d, s.asks(), http.StatusOK, http.StatusConflict)
+		s.patiently(t, d, s.asksMore(), http.StatusOK, http.StatusConflict)
+	}
+	s.signs(t, d)
+	s.signsMore(t, d)
+}
+
 // saysWhy checks the exit code of a program that ended by itself and its one line.
 func (d *diskDaemon) saysWhy(t *testing.T, want string) {
 	t.Helper()

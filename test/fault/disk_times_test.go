@@ -72,8 +72,12 @@ func (s *diskStand) overwrittenWhileRunning(t *testing.T, d *diskDaemon) *diskDa
 // signsMore has the keys sign on all chains that they are registered for.
 func (s *diskStand) signsMore(t *testing.T, d *diskDaemon) {
 	t.Helper()
+	s.patiently(t, d, s.asksMore(), http.StatusOK)
+}
+
+// asksMore is a slot of each key and kind on each of these chains.
+func (s *diskStand) asksMore() (asks []ask) {
 	s.level++
-	var asks []ask
 	for _, key := range s.keys {
 		for _, kind := range kinds {
 			for _, c := range s.more {
@@ -84,7 +88,7 @@ func (s *diskStand) signsMore(t *testing.T, d *diskDaemon) {
 			}
 		}
 	}
-	s.patiently(t, d, asks, http.StatusOK)
+	return asks
 }
 
 // endsAnyhow stops or kills a daemon, unless it has ended by itself. A stop may fail.

@@ -4,11 +4,13 @@
 package fault_test
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -27,6 +29,11 @@ func TestMain(m *testing.M) {
 	}
 	var err error
 	if programs.dir, err = os.MkdirTemp("", "pawl-fault"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	witnesses := filepath.Join(programs.dir, "run")
+	if err := errors.Join(os.Mkdir(witnesses, 0o700), os.Setenv("RUNTIME_DIRECTORY", witnesses)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -115,11 +115,20 @@ func (c *ratchetChild) open(path, maxGap string) error {
 		c.say("failed suspect")
 	case err != nil:
 		c.say("failed other", err)
+	case isFenced(db):
+		c.say("failed suspect")
+		return db.Close()
 	default:
 		c.db = db
 		c.say("opened")
 	}
 	return nil
+}
+
+// isFenced reports whether a start has found that marks may be missing. The walk goes on as after a refusal.
+func isFenced(db *ratchettest.DB) bool {
+	all, err := db.Store.List(context.Background())
+	return err == nil && len(all.HeldBack()) > 0
 }
 
 // ask has a goroutine ask, and waits until it has boarded its flight: a second request

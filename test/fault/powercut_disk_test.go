@@ -27,11 +27,12 @@ const (
 	stepSyncNames                  // fsync of the folder
 	stepMade                       // somebody was told that the ratchet is there
 	stepRegistered                 // somebody was told that a key is registered
+	stepRetired                    // somebody was told that a key is retired
 	stepAnswer                     // a signature leaves
 )
 
 func (k stepKind) String() string {
-	return [...]string{"create", "link", "unlink", "write", "truncate", "sync", "sync of the folder", "ratchet made", "key registered", "answer"}[k]
+	return [...]string{"create", "link", "unlink", "write", "truncate", "sync", "sync of the folder", "ratchet made", "key registered", "key retired", "answer"}[k]
 }
 
 // diskStep is one step of a recording. Files go by number: the second file of a name is
@@ -42,7 +43,7 @@ type diskStep struct {
 	name   string              // of stepCreate, stepLink and stepUnlink
 	offset int64               // of stepWrite; the size of stepTruncate
 	data   []byte              // of stepWrite
-	key    tezos.PublicKeyHash // of stepRegistered
+	key    tezos.PublicKeyHash // of stepRegistered and stepRetired
 	text   string              // of stepAnswer: the signature
 	ask    ask                 // of stepAnswer: what it is of
 }
@@ -87,7 +88,7 @@ func (d *cutDisk) do(o diskStep) {
 	case stepSyncNames:
 		d.names = d.namesWith(func(int) bool { return true })
 		d.changes = nil
-	case stepMade, stepRegistered, stepAnswer:
+	case stepMade, stepRegistered, stepRetired, stepAnswer:
 	}
 }
 

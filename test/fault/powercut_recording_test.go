@@ -63,6 +63,7 @@ type toldSignature struct {
 type promises struct {
 	made       bool // the ratchet
 	registered map[tezos.PublicKeyHash]bool
+	retired    map[tezos.PublicKeyHash]bool
 	marks      map[markSlot]toldSignature
 }
 
@@ -74,6 +75,8 @@ func (p *promises) with(o diskStep) *promises {
 		next.made = true
 	case stepRegistered:
 		next.registered = withEntry(p.registered, o.key, true)
+	case stepRetired:
+		next.retired = withEntry(p.retired, o.key, true)
 	case stepAnswer:
 		s := toldSignature{o.ask, tezos.NewMessage(o.ask.payload()), o.text}
 		if old, ok := p.marks[slotOf(s.mark)]; !ok || isAbove(s.mark, old.mark) {
@@ -91,6 +94,9 @@ func (p *promises) steps() (steps []diskStep) {
 	}
 	for key := range p.registered {
 		steps = append(steps, diskStep{kind: stepRegistered, key: key})
+	}
+	for key := range p.retired {
+		steps = append(steps, diskStep{kind: stepRetired, key: key})
 	}
 	for _, s := range p.marks {
 		steps = append(steps, diskStep{kind: stepAnswer, ask: s.ask, text: s.signature})

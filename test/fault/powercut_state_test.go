@@ -17,6 +17,7 @@ import (
 
 	"pawl/ratchet"
 	"pawl/ratchet/ratchettest"
+	"pawl/ratchet/sqlite"
 	"pawl/tezos"
 )
 
@@ -149,9 +150,12 @@ type judgement struct {
 // nobody was ever told.
 func (p *promises) judge(folder string, ever map[ratchet.Mark]toldSignature) judgement {
 	ctx := context.Background()
-	db, err := ratchettest.OpenDB(ctx, filepath.Join(folder, ratchetName), ratchettest.Options{})
+	db, err := ratchettest.OpenDB(ctx, filepath.Join(folder, ratchetName), ratchettest.Options{Witness: ratchettest.NoWitness})
 	if err != nil {
 		return p.judgeRefusal(folder, err)
+	}
+	if found := db.Finding(); found.Verdict > sqlite.Unwitnessed { // a power cut sets nothing back
+		return p.judgeRefusal(folder, errors.Join(errors.New(found.Text), db.Close()))
 	}
 	loss := p.check(ctx, db, ever)
 	if err := db.Close(); err != nil {
@@ -219,10 +223,12 @@ func (p *promises) checkKeys(ctx context.Context, db *ratchettest.DB) error {
 		return err
 	}
 	there := make(map[tezos.PublicKeyHash]bool)
-	for _, r := range registrations {
-		there[r.Key] = true
-	}
 	var losses []error
+	for _, r := range registrations {
+		if there[r.Key] = true; p.retired[r.Key] && r.Retired == "" {
+			losses = append(losses, fmt.Errorf("key %v was retired and is not", r.Key))
+		}
+	}
 	for key := range p.registered {
 		if !there[key] {
 			losses = append(losses, fmt.Errorf("key %v was registered and is not", key))

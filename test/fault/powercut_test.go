@@ -82,6 +82,7 @@ func usualLives(t *testing.T, s *cutScene) {
 	s.alone(t, d, 2)
 	s.grow(t, d)
 	s.end(t, d, p, unix.SIGTERM)
+	s.retire(t)
 
 	d, p = s.serve(t)
 	s.alone(t, d, 2)

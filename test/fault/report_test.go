@@ -20,9 +20,9 @@ type tally struct {
 	mu   sync.Mutex
 	what map[happening]int
 
-	requests, kills, powercutStates, hsmCorruptions, diskFaults int
-	conflicts, unverified                                       int
-	neverReleased                                               int // signatures that the card made and nobody got
+	requests, kills, powercutStates, hsmCorruptions, diskFaults, handovers int
+	conflicts, unverified                                                  int
+	neverReleased                                                          int // signatures that the card made and nobody got
 }
 
 // happening is a row of the report: a fault of a part, and what happened then.
@@ -47,8 +47,8 @@ func (t *tally) add(change func(*tally)) {
 func (t *tally) line() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return fmt.Sprintf("requests=%d kills=%d powercut_states=%d hsm_corruptions=%d disk_faults=%d conflicts_released=%d unverified_released=%d seed=%d",
-		t.requests, t.kills, t.powercutStates, t.hsmCorruptions, t.diskFaults, t.conflicts, t.unverified, *campaignSeed)
+	return fmt.Sprintf("requests=%d kills=%d powercut_states=%d hsm_corruptions=%d disk_faults=%d handovers=%d conflicts_released=%d unverified_released=%d seed=%d",
+		t.requests, t.kills, t.powercutStates, t.hsmCorruptions, t.diskFaults, t.handovers, t.conflicts, t.unverified, *campaignSeed)
 }
 
 // write makes the report. It is Markdown, and the campaign's own words only.

@@ -59,7 +59,8 @@ func (r *rig) configure(t *testing.T, card grep11.Config) {
 	r.createRatchet(t)
 	config, err := json.Marshal(map[string]any{
 		"url": card.Address, "cert_path": "card/client.pem", "key_path": "card/client-key.pem", "cacert_path": "card/ca.pem",
-		"db": "ratchet.db", "policy": map[string]any{"baking": true, "operations": []string{}}, "keys": entries,
+		"db": "ratchet.db", "witness": ratchettest.WitnessOf(r.ratchet()),
+		"policy": map[string]any{"baking": true, "operations": []string{}}, "keys": entries,
 	})
 	if err != nil {
 		t.Fatal(err)
