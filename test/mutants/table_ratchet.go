@@ -228,8 +228,8 @@ func files() []sabotage {
 		{
 			name: "restored-backup-accepted",
 			file: "ratchet/sqlite/provenance.go",
-			old:  "\tcase !p.database.is(database.identity):",
-			new:  "\tcase !p.database.is(database.identity) && false:",
+			old:  "\tif !p.database.is(database.identity) {",
+			new:  "\tif !p.database.is(database.identity) && true == false {",
 			pkg:  "./ratchet/sqlite", test: "TestFileNotAsItWasLeft",
 		},
 		{
