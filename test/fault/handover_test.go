@@ -22,7 +22,7 @@ func TestHandover(t *testing.T) {
 	m.daemons[0] = m.hosts[0].start(t)
 	m.levels(3)
 	began, n, worst := time.Now(), 0, 0
-	for ; !t.Failed() && partMoving.goesOn(began, n, 5); n++ {
+	for ; !t.Failed() && partHandover.goesOn(began, n, 4); n++ {
 		from := m.level
 		m.handOver(t, n)
 		if missed := m.missedFrom(from); missed > 1 {

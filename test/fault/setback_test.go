@@ -13,8 +13,13 @@ import (
 	"time"
 )
 
-// partMoving is what moves, copies and sets back ratchets.
-var partMoving = part{"moving", 0.2}
+// partMoving is what moves, copies and sets back ratchets: handovers for the most part, and each of twelve
+// set-backs.
+var (
+	partMoving   = part{"moving", 0.4}
+	partHandover = part{partMoving.name, partMoving.share * 3 / 4}
+	partSetBack  = part{partMoving.name, partMoving.share / 4 / 12}
+)
 
 // drillLevels is how many levels a baker asks for after the ratchet was set back.
 func drillLevels() int {
@@ -48,7 +53,7 @@ func TestSetBackDrills(t *testing.T) {
 			}
 			t.Run(what, func(t *testing.T) {
 				began := time.Now()
-				for round := 0; !t.Failed() && partMoving.goesOn(began, round, 1) && round < 20; round++ {
+				for round := 0; !t.Failed() && partSetBack.goesOn(began, round, 1) && round < 20; round++ {
 					drilled.host = fmt.Sprintf("%c%02d", 'h'+rune(round), len(what)%100)
 					drilled.level += 1000
 					drill(drilled, t)
